@@ -1,0 +1,138 @@
+"""The port through which all time comes in, and the real clock behind it.
+
+Wall time decides boundaries; monotonic time decides staleness, roll timeouts and back-off. A clock knows how to wait
+for either. How it sleeps is its own affair; what it must not do is to sleep through a step of the wall clock.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple, Protocol, runtime_checkable
+
+import anyio
+import anyio.lowlevel
+
+from session_lifecycle.errors import ClockFailed, ConfigurationError, NaiveDatetimeError, in_words
+
+STEP: Final = timedelta(seconds=1)
+"""A change of wall − monotonic of at least this much between two looks is a step of the wall clock."""
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """What the lifecycle needs of a clock. Anything with these four methods will do."""
+
+    def now(self) -> datetime:
+        """Return the wall time, aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start, never decreasing."""
+        ...
+
+    async def sleep_until(self, wall: datetime | None, monotonic: float | None) -> None:
+        """Wait for the earlier of a wall instant and a monotonic second; None means "not for this one".
+
+        May return early, and must do so soon after a step of the wall clock. With both None it waits for a step or
+        for cancellation. Always a checkpoint.
+        """
+        ...
+
+    async def sleep(self, delta: timedelta) -> None:
+        """Wait for `delta` of monotonic time. For the application's own waits; never early, never below zero."""
+        ...
+
+
+class Reading(NamedTuple):
+    """One look at both clocks. `monotonic` is kept as a timedelta, so that sums of it are exact to the microsecond."""
+
+    wall: datetime
+    monotonic: timedelta
+
+    def step_since(self, earlier: "Reading") -> timedelta | None:
+        """Return by how much the wall clock has stepped since `earlier`, or None where it has not."""
+        delta = (self.wall - earlier.wall) - (self.monotonic - earlier.monotonic)
+        return delta if abs(delta) >= STEP else None
+
+
+def as_utc(what: str, instant: datetime) -> datetime:
+    """Return the instant in UTC.
+
+    Raises:
+        NaiveDatetimeError: it has no time zone; `what` names it in the message.
+        TypeError: it is no datetime at all.
+    """
+    if not isinstance(instant, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        msg = f"{what} must be an aware datetime, not {instant!r}"
+        raise TypeError(msg)
+    if type(instant) is datetime and instant.tzinfo is UTC:
+        return instant
+    if instant.utcoffset() is None:
+        raise NaiveDatetimeError(what, instant)
+    utc = instant.astimezone(UTC)
+    # A subclass (a pandas Timestamp has nanoseconds) becomes the plain value.
+    return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
+
+
+def read(clock: Clock) -> Reading:
+    """Look at a clock.
+
+    Raises:
+        ClockFailed: the clock raised, or what it gave is no instant; chained to the cause.
+    """
+    try:
+        return Reading(as_utc("the clock's now()", clock.now()), timedelta(seconds=clock.monotonic()))
+    except Exception as error:  # the clock may be the application's own code
+        raise ClockFailed(in_words(error)) from error
+
+
+class SystemClock:
+    """The machine's own clocks: `datetime.now(UTC)` and `time.monotonic`.
+
+    A monotonic sleep sees neither a suspend nor a step of the wall clock, so this clock sleeps in slices of at most
+    `check_interval` and looks at the wall clock after each. A boundary is met exactly; a step within one interval.
+
+    Raises:
+        ConfigurationError: `check_interval` is not a positive timedelta.
+    """
+
+    def __init__(self, check_interval: timedelta = timedelta(seconds=1)) -> None:
+        if not isinstance(check_interval, timedelta) or check_interval <= timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+            raise ConfigurationError("check_interval", check_interval, "must be a timedelta above zero")
+        self._slice_seconds = check_interval.total_seconds()
+        self.monotonic = time.monotonic
+
+    def now(self) -> datetime:
+        """Return the wall time in UTC."""
+        return datetime.now(UTC)
+
+    async def sleep_until(self, wall: datetime | None, monotonic: float | None) -> None:
+        """Wait for the earlier of the two; return early when the wall clock has stepped.
+
+        Raises:
+            NaiveDatetimeError: `wall` has no time zone.
+        """
+        if wall is not None:
+            wall = as_utc("wall", wall)
+        before = read(self)
+        await anyio.lowlevel.checkpoint()
+        while True:
+            now = read(self)
+            if now.step_since(before) is not None:
+                return
+            before = now
+            left = self._slice_seconds
+            if wall is not None:
+                left = min(left, (wall - now.wall).total_seconds())
+            if monotonic is not None:
+                left = min(left, monotonic - self.monotonic())
+            if left <= 0:
+                return
+            # A timer may fire a hair early, so look again rather than trust it.
+            await anyio.sleep(left)
+
+    async def sleep(self, delta: timedelta) -> None:
+        """Wait for `delta`, by the monotonic clock."""
+        deadline = self.monotonic() + delta.total_seconds()
+        await anyio.lowlevel.checkpoint()
+        while (left := deadline - self.monotonic()) > 0:  # noqa: ASYNC110 -- a timer may fire a hair early
+            await anyio.sleep(left)

@@ -1,0 +1,80 @@
+"""One log line for each event, under the logger `session_lifecycle`, with the event's fields as structured extras.
+
+`extra` holds: `event` (the class's name), `calendar`, `manager`, `session`, and the event's other fields by their
+names. Nothing is configured here and nothing is logged at import.
+"""
+
+import logging
+from typing import Final, assert_never
+
+from session_lifecycle.errors import in_words
+from session_lifecycle.events import (
+    BreakEnded,
+    BreakStarted,
+    ClockStepped,
+    Event,
+    HorizonNear,
+    RollFailed,
+    RollStarted,
+    RollSucceeded,
+    StateChanged,
+)
+from session_lifecycle.states import SessionState
+
+LOGGER: Final = logging.getLogger("session_lifecycle")
+
+
+def log_event(event: Event, calendar: str) -> None:
+    """Log one event: INFO for the ordinary, WARNING for what someone should see, ERROR for what stops the day."""
+    level, message = _describe(event)
+    if not LOGGER.isEnabledFor(level):
+        return
+    fields = {field: getattr(event, field) for field in event.__slots__ if field != "name"}
+    extra = {"event": type(event).__name__, "calendar": calendar, "manager": event.name, **fields}
+    # A failure that is tried again is a line; the last one shows where it comes from.
+    cause = event.error if isinstance(event, RollFailed) and event.retry_at is None else None
+    LOGGER.log(level, "%s: %s", event.name or calendar, message, extra=extra, exc_info=cause)
+
+
+def _describe(event: Event) -> tuple[int, str]:  # noqa: PLR0911 -- one return for each kind of event
+    match event:
+        case StateChanged():
+            return _level(event.dest), _describe_change(event)
+        case RollStarted():
+            again = " (resumed)" if event.resumed else ""
+            return logging.DEBUG, f"roll {event.session} → {event.next_session}, attempt {event.attempt}{again}"
+        case RollSucceeded():
+            notes = [f"skipped {', '.join(map(str, event.skipped))}"] if event.skipped else []
+            notes += ["overran roll_timeout"] if event.overrun else []
+            level = logging.WARNING if notes else logging.DEBUG
+            tail = f" ({'; '.join(notes)})" if notes else ""
+            return level, f"roll {event.session} → {event.next_session} completed{tail}"
+        case RollFailed():
+            then = f"next attempt at {event.retry_at}" if event.retry_at else "no further attempt"
+            why = "" if event.error is None else f": {in_words(event.error)}"
+            return logging.WARNING, (
+                f"roll {event.session} → {event.next_session}, attempt {event.attempt} failed{why}; {then}"
+            )
+        case ClockStepped():
+            return logging.WARNING, f"the wall clock stepped by {event.delta.total_seconds():+g} s"
+        case HorizonNear():
+            return logging.WARNING, f"the calendar knows no session after {event.known_until}: update its source"
+        case BreakStarted():
+            return logging.INFO, f"{event.session} break started"
+        case BreakEnded():
+            return logging.INFO, f"{event.session} break ended"
+        case _:
+            assert_never(event)
+
+
+def _level(dest: SessionState) -> int:
+    if dest is SessionState.ERROR:
+        return logging.ERROR
+    return logging.WARNING if dest is SessionState.TIMEOUT else logging.INFO
+
+
+def _describe_change(event: StateChanged) -> str:
+    notes = [event.reason] if event.reason else []
+    notes += ["catch-up"] if event.catch_up else []
+    tail = f" ({'; '.join(notes)})" if notes else ""
+    return f"{event.session} {event.source.name} → {event.dest.name} by {event.trigger}{tail}"

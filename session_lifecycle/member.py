@@ -1,0 +1,129 @@
+"""One lifecycle with all that belongs to it: the application's roll, the journal, and the readers of its events.
+
+Everything here is synchronous. What must be durable before something else happens is written here, in that order.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import date, datetime, timedelta
+from typing import Final
+
+import anyio
+
+from session_lifecycle.clock import Reading
+from session_lifecycle.errors import in_words
+from session_lifecycle.events import StateChanged
+from session_lifecycle.journal import Entry, Journal, Record, Standing, adoption, completion, intent, standing_after
+from session_lifecycle.lifecycle import SessionLifecycle
+from session_lifecycle.logs import LOGGER, log_event
+from session_lifecycle.roll import Round
+from session_lifecycle.states import SessionState
+from session_lifecycle.stream import Broadcast
+
+RollSession = Callable[[date], Awaitable[object]]
+"""The application's own roll: an async callable that takes the next session's date."""
+
+WasRolled = Callable[[date], Awaitable[bool] | bool]
+"""The application's answer to the question whether it has rolled to a date already."""
+
+
+class Member:
+    """One lifecycle under a driver: the core, the application's roll, and the readers of its events."""
+
+    def __init__(
+        self,
+        lifecycle: SessionLifecycle,
+        roll_session: RollSession,
+        was_rolled: WasRolled | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self.lifecycle: Final = lifecycle
+        self.roll_session: Final = roll_session
+        self.was_rolled: Final = was_rolled
+        self.journal: Final = journal
+        self.holds_journal = False
+        self.broadcast: Final = Broadcast()
+        self.attempt: anyio.CancelScope | None = None
+        self.wall: datetime | None = None  # the deadlines that the driver's heaps hold for it
+        self.monotonic: timedelta | None = None
+
+    def begin(self, now: Reading, session: date | None) -> None:
+        """Take up the session, the journal's where it has one; the journal tells of it before anybody else hears."""
+        if self.journal is None:
+            self.lifecycle.begin(now)
+            return
+        records = self.journal.open(self.lifecycle.schedule.name)
+        self.holds_journal = True
+        standing = standing_after(records)
+        if standing is not None:
+            record = completion(standing, session, now.wall)
+            if record is not None:
+                standing = self._complete(standing, record)
+        self.lifecycle.begin(now, standing)
+        if standing is None:
+            self.journal.append(adoption(self.lifecycle.session, now.wall))
+        elif standing.error is not None:
+            LOGGER.error("%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, standing.error)
+
+    def _complete(self, standing: Standing, record: Record) -> Standing:
+        """Count the open intent as done, because the application says that it is in its target; an ERROR stays."""
+        skipped = standing.intent.skipped if standing.intent is not None else ()
+        added = [record]
+        if standing.error is not None and record.target is not None:
+            added.append(Record(Entry.FAILED, record.target, record.at, note=standing.error))
+        for each in added:
+            self.write(each)
+            standing = standing.after(each)
+        LOGGER.warning(
+            "%s: the roll to %s counts as done, since session= says so; skipped on the way: %s",
+            self.lifecycle.schedule.name,
+            record.target,
+            ", ".join(map(str, skipped)) or "none",
+        )
+        return standing
+
+    def end(self) -> None:
+        """End every reader's events, and let go of the journal."""
+        self.broadcast.close()
+        if self.journal is not None and self.holds_journal:
+            self.journal.close()
+
+    def write(self, record: Record) -> None:
+        """Make a record durable, where there is a journal; what a journal raises is passed on."""
+        if self.journal is not None:
+            self.journal.append(record)
+
+    def tell(self) -> None:
+        """Log and hand out what has happened. An ERROR is written down first, if it can be."""
+        for event in self.lifecycle.take_events():
+            if isinstance(event, StateChanged) and event.dest is SessionState.ERROR:
+                try:
+                    self.write(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
+                except Exception:  # the journal may be the application's own code
+                    LOGGER.exception("%s: ERROR could not be journalled", self.lifecycle.schedule.name)
+            log_event(event, self.lifecycle.schedule.name)
+            self.broadcast.publish(event)
+
+    def begin_roll(self, turn: Round, now: Reading) -> bool:
+        """Make the intent durable and begin the attempt; where that cannot be, go to ERROR and return False."""
+        if not turn.intended and self.journal is not None:
+            target = turn.target
+            try:
+                self.journal.append(intent(turn.ended, target, turn.skipped, now.wall))
+            except Exception as error:  # the journal may be the application's own code
+                self.lifecycle.fail(f"the roll to {target.date} was not begun: {in_words(error)}", now)
+                return False
+            turn.intended = True
+        self.lifecycle.begin_roll(turn, now)
+        return True
+
+    def end_roll(self, turn: Round, error: BaseException | None, now: Reading) -> None:
+        """Make a completed roll durable, and report what came of the attempt. Nothing is awaited in between."""
+        if error is not None:
+            self.lifecycle.roll_failed(turn, error, now)
+            return
+        try:
+            self.write(Record(Entry.DONE, turn.ended.date, now.wall, turn.target.date))
+        except Exception as failure:  # the journal may be the application's own code
+            self.lifecycle.roll_unrecorded(turn, failure, now)
+        else:
+            self.lifecycle.roll_succeeded(turn, now)

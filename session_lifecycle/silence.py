@@ -1,0 +1,85 @@
+"""When has data been silent for too long? Counted on the monotonic clock, and only while data is expected.
+
+The newest arrival is one attribute that the hot path overwrites; nothing is armed for a message. A deadline is worked
+out when somebody asks for it, so a driver that slept to an outdated one simply finds a later one and sleeps again.
+"""
+
+from datetime import timedelta
+
+_ZERO = timedelta(0)
+
+
+class Silence:
+    """The watch over one source of data.
+
+    Args:
+        timeout: silence after which the source counts as quiet; None: never.
+        limit: how long it may stay quiet, in time during which data is expected, before that is fatal; None: for ever.
+    """
+
+    __slots__ = ("_heard_before", "_lasted", "_limit", "_since", "_timeout", "arrival", "quiet")
+
+    def __init__(self, timeout: timedelta | None, limit: timedelta | None) -> None:
+        self._timeout = timeout
+        self._limit = limit
+        self.arrival: float | None = None
+        """Monotonic seconds of the newest data: an arrival less the age that the data had on arrival."""
+        self.quiet = False
+        """Whether the silence has been found too long."""
+        self._since: timedelta | None = None  # data has been expected since then; None: it is not expected
+        self._lasted = _ZERO  # how long it has been quiet, up to the last break
+        self._heard_before: float | None = None  # the arrival that was the newest when it went quiet
+
+    def expect(self, now: timedelta) -> None:
+        """Expect data from now on: the open, or the end of a break."""
+        self._since = now
+
+    def suspend(self, now: timedelta) -> None:
+        """Expect none for a while: a break. Being quiet outlasts it, but its time does not count."""
+        if self.quiet and self._since is not None:
+            self._lasted += now - self._since
+        self._since = None
+
+    def end(self) -> None:
+        """Expect none until further notice, and forget about being quiet."""
+        self._since = None
+        self.quiet = False
+
+    def go_quiet(self, now: timedelta) -> None:
+        """Take note that the silence is too long, as of now."""
+        self.quiet = True
+        self._lasted = _ZERO
+        self._since = now
+        self._heard_before = self.arrival
+
+    def go_live(self, now: timedelta) -> None:
+        """Take note that data is back; the silence is timed from here, where data is expected."""
+        self.quiet = False
+        if self._since is not None:
+            self._since = now
+
+    def heard(self, arrival: float) -> None:
+        """Record data as of a monotonic second; the newest counts, whatever the order of arrival."""
+        if self.arrival is None or arrival > self.arrival:
+            self.arrival = arrival
+
+    def is_fresh(self, now: timedelta) -> bool:
+        """Tell whether data has come since it went quiet that is young enough to end that."""
+        arrival = self.arrival
+        if arrival is None or arrival == self._heard_before or self._timeout is None:
+            return False
+        return timedelta(seconds=arrival) + self._timeout > now
+
+    @property
+    def deadline(self) -> timedelta | None:
+        """The monotonic instant of the next verdict (quiet; or, once quiet, fatal), None where none is due."""
+        if self._since is None:
+            return None
+        if self.quiet:
+            return None if self._limit is None else self._since + self._limit - self._lasted
+        if self._timeout is None:
+            return None
+        newest = self._since
+        if self.arrival is not None:
+            newest = max(newest, timedelta(seconds=self.arrival))
+        return newest + self._timeout

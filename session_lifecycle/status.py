@@ -1,0 +1,47 @@
+"""A snapshot of one lifecycle, for health checks, dashboards and logs."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from session_lifecycle.states import SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a lifecycle knew when it last looked, at `observed_at`. Instants are aware, in UTC.
+
+    `state` is the machine's, `scheduled_state` what schedule and clock alone imply. `next_boundary` is when the
+    scheduled state changes next, None where the schedule's knowledge ends. `reason` says why the state is ERROR or
+    TIMEOUT. `last_data_at` is when the newest data was fresh.
+    """
+
+    name: str | None
+    schedule: str
+    state: SessionState
+    scheduled_state: SessionState
+    session: date
+    open: datetime
+    close: datetime
+    next_boundary: datetime | None
+    on_break: bool
+    can_trade: bool
+    roll_owed: bool
+    roll_attempt: int
+    last_data_at: datetime | None
+    reason: str | None
+    observed_at: datetime
+
+    def as_dict(self) -> dict[str, str | int | bool | None]:
+        """Return the snapshot as plain JSON values: states by value, dates and UTC instants as ISO 8601."""
+        return {field: _plain(getattr(self, field)) for field in self.__slots__}
+
+
+def _plain(value: object) -> str | int | bool | None:
+    if isinstance(value, SessionState):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    assert value is None or isinstance(value, str | int)
+    return value

@@ -1,0 +1,178 @@
+"""Where the clock alone says that a venue is: sessions chained end to end, and `replay` along them.
+
+Nothing here remembers anything about a run. A state machine that is late, early or in ERROR is compared with this.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Final, NamedTuple
+
+from session_lifecycle.clock import as_utc
+from session_lifecycle.config import LifecycleConfig, MissedSessions
+from session_lifecycle.errors import ConfigurationError, NotASession, ScheduleExhausted
+from session_lifecycle.events import StateChanged
+from session_lifecycle.machine import TRANSITIONS
+from session_lifecycle.schedule import Boundaries, Schedule, Session, boundaries
+from session_lifecycle.states import SessionState
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+_TARGETS: Final = {edge["trigger"]: (edge["source"], edge["dest"]) for edge in TRANSITIONS}
+SCHEDULE_EDGES: Final = tuple(
+    (trigger, SessionState.ACTIVE if trigger == "close_market" else _TARGETS[trigger][0], _TARGETS[trigger][1])
+    for trigger in ("start_pre_market", "open_market", "close_market", "end_session")
+)
+"""The (trigger, source, dest) that a session's four boundaries fire, in the order of `Boundaries`."""
+
+
+class Position(NamedTuple):
+    """A stretch of the timeline, `since` ≤ t < `until`, in which the scheduled state does not change.
+
+    Past the schedule's knowledge it is the last session, ENDED, with `until` None.
+    """
+
+    session: Session
+    state: SessionState
+    since: datetime
+    until: datetime | None
+
+    def covers(self, t: datetime) -> bool:
+        """Tell whether `t` surely lies in this stretch; beyond the schedule's knowledge nothing is sure."""
+        return self.until is not None and self.since <= t < self.until
+
+
+class Timeline:
+    """A schedule seen through a configuration: boundaries, and the position at any instant."""
+
+    __slots__ = ("_config", "schedule")
+
+    def __init__(self, schedule: Schedule, config: LifecycleConfig) -> None:
+        self.schedule = schedule
+        self._config = config
+
+    def previous(self, session: Session) -> Session | None:
+        """Return the session before, or None where the schedule knows none."""
+        try:
+            return self.schedule.previous_session(session.date)
+        except ScheduleExhausted:
+            return None
+
+    def following(self, session: Session) -> Session | None:
+        """Return the session after, or None where the schedule knows none."""
+        try:
+            return self.schedule.next_session(session.date)
+        except ScheduleExhausted:
+            return None
+
+    def boundaries(self, session: Session) -> Boundaries:
+        """Return a session's four boundaries."""
+        return self.between(self.previous(session), session, self.following(session))
+
+    def at(self, t: datetime) -> Position:
+        """Return the position at `t`: by the clock, the current session is the first whose `end` is after `t`.
+
+        Raises:
+            ScheduleExhausted: `t` lies before all that the schedule knows.
+        """
+        try:
+            session = self.schedule.session_at(t)
+        except ScheduleExhausted as error:
+            return self._past_the_last(t, error)
+        before = self.previous(session)
+        previous_end = _BEGINNING
+        if before is not None:
+            previous = self.between(self.previous(before), before, session)
+            if t < previous.end:
+                return Position(before, SessionState.POST_MARKET, previous.close, previous.end)
+            previous_end = previous.end
+        return _position(session, self.between(before, session, self.following(session)), previous_end, t)
+
+    def _past_the_last(self, t: datetime, error: ScheduleExhausted) -> Position:
+        try:
+            last = self.schedule.session_on(error.last)
+        except (ScheduleExhausted, NotASession):
+            raise error from None
+        if t < last.close:
+            raise error
+        end = self.boundaries(last).end
+        if t < end:
+            return Position(last, SessionState.POST_MARKET, last.close, end)
+        return Position(last, SessionState.ENDED, end, None)
+
+    def between(self, previous: Session | None, session: Session, following: Session | None) -> Boundaries:
+        """Return a session's four boundaries, its neighbours being known."""
+        return boundaries(
+            session,
+            previous,
+            following,
+            pre_market=self._config.pre_market,
+            post_market_roll_delay=self._config.post_market_roll_delay,
+        )
+
+
+def _position(session: Session, bounds: Boundaries, previous_end: datetime, t: datetime) -> Position:
+    since = previous_end
+    for (_, state, _), boundary in zip(SCHEDULE_EDGES, bounds, strict=True):
+        if t < boundary:
+            return Position(session, state, since, boundary)
+        since = boundary
+    raise AssertionError(session, t)  # pragma: no cover -- the caller has chosen a session whose end is after t
+
+
+def replay(
+    schedule: Schedule,
+    start: datetime,
+    end: datetime,
+    *,
+    config: LifecycleConfig = LifecycleConfig(),
+    session: date | None = None,
+) -> Iterator[StateChanged]:
+    """Iterate over the edges that the schedule alone implies, `start` ≤ instant < `end`, with no event loop at all.
+
+    A plan, a backtest's clock, an oracle for tests. It knows no data: only the four boundaries of each session and the
+    roll, which succeeds at once; `auto_roll`, `data_timeout` and the cap on missed sessions do not matter. The edges of
+    the first session that lie before `start` come first, with `catch_up=True`, their true `scheduled_at`, and
+    `observed_at=start`. `session` is the date of the session to begin in, by default the one that owns `start`; where
+    `start` is past it, sessions are caught up with by `config.missed_sessions`.
+
+    Raises:
+        NaiveDatetimeError: `start` or `end` has no time zone.
+        ConfigurationError: `end` lies before `start`.
+        NotASession: `session` is none.
+        ScheduleExhausted: at once where `start` is unknown to the schedule; else on arriving where its knowledge ends.
+    """
+    start, end = as_utc("start", start), as_utc("end", end)
+    if end < start:
+        raise ConfigurationError("end", end.isoformat(), f"must not lie before start ({start.isoformat()})")
+    timeline = Timeline(schedule, config)
+    owner = timeline.at(start)
+    if owner.state is SessionState.ENDED:
+        schedule.session_at(start)  # raises, and says where the knowledge ends
+    first = owner.session if session is None else schedule.session_on(session)
+    jump = owner.session if config.missed_sessions is MissedSessions.LATEST else None
+    return _replay(timeline, first, jump, start, end)
+
+
+def _replay(
+    timeline: Timeline, session: Session, jump: Session | None, start: datetime, end: datetime
+) -> Iterator[StateChanged]:
+    """Yield edges from `session` on; a session that ended before `start` is followed by `jump`, where given."""
+    previous = timeline.previous(session)
+    while True:
+        following = timeline.following(session)
+        bounds = timeline.between(previous, session, following)
+        for (trigger, source, dest), due in zip(SCHEDULE_EDGES, bounds, strict=True):
+            if due >= end:
+                return
+            yield StateChanged(source, dest, trigger, session.date, due, max(due, start), due < start)
+        due = bounds.end
+        if jump is not None and due < start and jump.date > session.date:
+            previous, session = timeline.previous(jump), jump
+        elif following is not None:
+            previous, session = session, following
+        else:
+            timeline.schedule.next_session(session.date)  # raises, and says where the knowledge ends
+            return
+        yield StateChanged(
+            SessionState.ENDED, SessionState.NOT_STARTED, "roll", session.date, due, max(due, start), due < start
+        )

@@ -1,0 +1,201 @@
+"""One session at a time, walked along its edges: the machine, its boundaries and breaks, and the watch for silence.
+
+The walk decides what is due, and in which order; what is owed at the session's end is not its business.
+"""
+
+from datetime import datetime, timedelta
+
+from session_lifecycle.clock import Reading
+from session_lifecycle.config import LifecycleConfig
+from session_lifecycle.events import BreakEnded, BreakStarted, ClockStepped, Event, StateChanged
+from session_lifecycle.machine import ACTIVE, ENDED, NOT_STARTED, POST_MARKET, PRE_MARKET, TIMEOUT, SessionMachine
+from session_lifecycle.schedule import Boundaries, Session
+from session_lifecycle.silence import Silence
+from session_lifecycle.states import SessionState
+from session_lifecycle.timeline import Position, Timeline
+
+
+class Walk:
+    """The machine of one lifecycle, and where it stands in time.
+
+    `seen` is the last look at the clocks, `position` where schedule and clock alone put it then. `session` and `bounds`
+    are the machine's. `catching_up` marks a walk to where the clock says that the session is. `ended` tells that the
+    session has been ENDED, so that its roll is owed. `events` is what has happened and not been taken yet.
+    """
+
+    __slots__ = (
+        "_breaks_passed",
+        "_config",
+        "_machine",
+        "_name",
+        "_timeline",
+        "bounds",
+        "catching_up",
+        "ended",
+        "events",
+        "on_break",
+        "position",
+        "reason",
+        "seen",
+        "session",
+        "silence",
+    )
+
+    def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
+        self._timeline = timeline
+        self._config = config
+        self._name = name
+        self._machine = SessionMachine()
+        self._breaks_passed = 0  # starts and ends of breaks that were delivered in this session
+        self.silence = Silence(config.data_timeout, config.error_after_timeout)
+        self.events: list[Event] = []
+        self.on_break = False
+        self.reason: str | None = None
+        self.ended = False
+        self.catching_up = True
+        self.seen: Reading
+        self.position: Position
+        self.session: Session
+        self.bounds: Boundaries
+
+    @property
+    def state(self) -> SessionState:
+        """The machine's state."""
+        return self._machine.state
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The triggers that the state has an edge for."""
+        return self._machine.allowed
+
+    @property
+    def next_edge(self) -> datetime | None:
+        """The wall instant of the next edge or break of the session; None where none is due by the clock."""
+        state = self.state
+        if state is NOT_STARTED:
+            return self.bounds.pre_market_start
+        if state is PRE_MARKET:
+            return self.bounds.open
+        if state is ACTIVE or state is TIMEOUT:
+            return self._next_break() or self.bounds.close
+        return self.bounds.end if state is POST_MARKET else None
+
+    def stand_in(self, state: SessionState, reason: str | None) -> None:
+        """Take up a state that an earlier run of the process was in."""
+        self._machine = SessionMachine(state)
+        self.reason = reason
+
+    def begin(self, session: Session, now: Reading, position: Position) -> None:
+        """Take up a session, at its start."""
+        self.session, self.bounds = session, self._timeline.boundaries(session)
+        self.seen, self.position = now, position
+
+    def enter(self, session: Session, bounds: Boundaries) -> None:
+        """Roll into the next session."""
+        due = min(self.bounds.end, self.seen.wall)
+        self.session, self.bounds = session, bounds
+        self.ended = False
+        self.fire("roll", due)
+
+    def look(self, now: Reading) -> None:
+        """Take note of the time: tell a step of the wall clock, and find the position on the timeline."""
+        delta = now.step_since(self.seen)
+        self.seen = now
+        if delta is not None:
+            self.catching_up = self.catching_up or delta > timedelta(0)
+            self.events.append(ClockStepped(delta, self.session.date, now.wall, name=self._name))
+        if not self.position.covers(now.wall):
+            try:
+                self.position = self._timeline.at(now.wall)
+            except Exception:
+                # Nothing is known about the present: better no boundary than a past one, which would never be over.
+                self.position = self.position._replace(since=now.wall, until=None)
+                raise
+
+    def take_edge(self) -> bool:
+        """Take the one edge that is due next by the last look; return False when none is."""
+        state, bounds = self.state, self.bounds
+        if state is NOT_STARTED:
+            return self._cross("start_pre_market", bounds.pre_market_start)
+        if state is PRE_MARKET:
+            return self._cross("open_market", bounds.open)
+        if state is ACTIVE or state is TIMEOUT:
+            # The calendar comes first: where the silence becomes too long at the close itself, the close wins.
+            return self._cross_break() or self._cross("close_market", bounds.close) or self._listen()
+        return state is POST_MARKET and self._cross("end_session", bounds.end)
+
+    def fire(self, trigger: str, due: datetime, reason: str | None = None, *, roll_owed: bool = False) -> None:
+        """Take one edge, with all that it entails.
+
+        Raises:
+            IllegalTransition: there is no such edge. Nothing has changed.
+        """
+        source, now = self.state, self.seen
+        dest = self._machine.fire(trigger, roll_owed=roll_owed)
+        if dest is ACTIVE:
+            if source is PRE_MARKET:
+                self.silence.expect(now.monotonic)
+            else:
+                self.silence.go_live(now.monotonic)
+        elif dest is TIMEOUT:
+            self.silence.go_quiet(now.monotonic)
+        else:
+            self.silence.end()
+            self.on_break = False
+            self.ended = self.ended or dest is ENDED
+            if dest is NOT_STARTED:
+                self._breaks_passed = 0
+        self.reason = reason if dest is SessionState.ERROR or dest is TIMEOUT else None
+        catch_up = self._is_catch_up(due)
+        self.events.append(
+            StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self._name)
+        )
+
+    def _cross(self, trigger: str, due: datetime) -> bool:
+        if self.seen.wall < due:
+            return False
+        self.fire(trigger, due)
+        return True
+
+    def _next_break(self) -> datetime | None:
+        """Return the next start or end of a break that is still to be delivered."""
+        number, second = divmod(self._breaks_passed, 2)
+        breaks = self.session.breaks
+        return breaks[number][second] if number < len(breaks) else None
+
+    def _cross_break(self) -> bool:
+        due, now = self._next_break(), self.seen
+        if due is None or now.wall < due:
+            return False
+        self._breaks_passed += 1
+        self.on_break = not self.on_break
+        kind: type[BreakStarted | BreakEnded]
+        if self.on_break:
+            kind = BreakStarted
+            self.silence.suspend(now.monotonic)
+        else:
+            kind = BreakEnded
+            self.silence.expect(now.monotonic)
+        self.events.append(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self._name))
+        return True
+
+    def _listen(self) -> bool:
+        """Go TIMEOUT, come back from it, or give up on it, whichever is due."""
+        silence, now = self.silence, self.seen
+        if silence.quiet and silence.is_fresh(now.monotonic):
+            self.fire("data_resumed", now.wall)
+            return True
+        deadline = silence.deadline
+        if deadline is None or now.monotonic < deadline:
+            return False
+        due = now.wall - (now.monotonic - deadline)
+        if silence.quiet:
+            limit = self._config.error_after_timeout
+            self.fire("fail", due, f"no data for another {limit} after TIMEOUT (error_after_timeout)")
+        else:
+            self.fire("data_timeout", due, f"no data for {self._config.data_timeout} (data_timeout)")
+        return True
+
+    def _is_catch_up(self, due: datetime) -> bool:
+        """Tell whether an edge due then is walked only on the way to where the clock says that the session is."""
+        return due < self.position.since or (self.catching_up and due < self.seen.wall)

@@ -1,0 +1,30 @@
+"""What all tests share: every kind of event loop that the package promises to run on."""
+
+import asyncio
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+Backend = tuple[str, dict[str, Any]]
+
+NO_OPTIONS: dict[str, Any] = {}
+BACKENDS = [pytest.param(("asyncio", NO_OPTIONS), id="asyncio"), pytest.param(("trio", NO_OPTIONS), id="trio")]
+if find_spec("uvloop"):  # there is none for Windows
+    BACKENDS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
+if sys.version_info >= (3, 12):
+
+    def eager_loop() -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return loop
+
+    BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="eager"))
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """Run the async tests of a module on each of the event loops."""
+    backend: Backend = request.param
+    return backend

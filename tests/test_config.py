@@ -1,0 +1,300 @@
+"""Settings: every value that is refused, every one that is taken, and the waits between attempts."""
+
+import math
+from dataclasses import FrozenInstanceError, fields, replace
+from datetime import timedelta
+from fractions import Fraction
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import example, given
+
+from session_lifecycle import ConfigurationError, LifecycleConfig, MissedSessions, RetryPolicy
+
+ZERO, TINY, SECOND, LONGEST = timedelta(0), timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=3650)
+
+# Each duration: its default, whether zero is allowed, whether None is (for "never").
+DURATIONS = {
+    "data_timeout": (timedelta(seconds=300), False, True),
+    "check_interval": (SECOND, False, False),
+    "pre_market": (timedelta(hours=5, minutes=30), True, False),
+    "post_market_roll_delay": (timedelta(minutes=30), True, False),
+    "roll_timeout": (timedelta(minutes=5), False, True),
+    "error_after_timeout": (None, False, True),
+    "RetryPolicy.initial": (SECOND, False, False),
+    "RetryPolicy.maximum": (timedelta(seconds=30), False, False),
+}
+NO_DURATIONS = (
+    -TINY,
+    timedelta.min,
+    LONGEST + TINY,
+    timedelta.max,
+    300,
+    0,
+    1.5,
+    math.nan,
+    math.inf,
+    True,
+    False,
+    "300",
+    "",
+    [],
+    (SECOND,),
+)
+NO_COUNTS = (0, -1, True, False, 1.0, math.nan, "3", None, SECOND)
+
+
+def build(field: str, value: object) -> LifecycleConfig | RetryPolicy:
+    """Build what the field belongs to."""
+    owner, _, name = field.rpartition(".")
+    return RetryPolicy(**{name: value}) if owner else LifecycleConfig(**{name: value})
+
+
+def assert_refused(field: str, value: object, rule: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        build(field, value)
+    error = caught.value
+    assert (error.field, error.rule) == (field, rule)
+    assert error.value is value
+    assert str(error) == f"{field} = {value!r} is refused: {rule}"
+    assert isinstance(error, ValueError)
+
+
+def test_the_defaults() -> None:
+    """Every setting and its default: a change of any of them changes what applications do."""
+    config = LifecycleConfig()
+    assert {field.name: getattr(config, field.name) for field in fields(config)} == {
+        "auto_roll": True,
+        "missed_sessions": MissedSessions.LATEST,
+        "max_catch_up_sessions": 10,
+        "roll_retry": RetryPolicy(attempts=3, initial=SECOND, factor=2, maximum=30 * SECOND),
+        **{name: default for name, (default, *_) in DURATIONS.items() if "." not in name},
+    }
+    assert (RetryPolicy(), [policy.name for policy in MissedSessions]) == (config.roll_retry, ["LATEST", "EACH"])
+
+
+@pytest.mark.parametrize("field", DURATIONS)
+def test_fault_05_durations(field: str) -> None:
+    """A duration is a timedelta above zero; zero and None are taken only where they mean something."""
+    _, zero, never = DURATIONS[field]
+    rule = f"must be a timedelta {'of zero or more' if zero else 'above zero'}, at most 3650 days"
+    rule += ", or None for never" if never else ""
+    for value in (*NO_DURATIONS, *([] if zero else [ZERO]), *([] if never else [None])):
+        assert_refused(field, value, rule)
+    allowed: list[object] = [SECOND]
+    allowed += [] if field == "RetryPolicy.initial" else [LONGEST]  # above the default maximum
+    allowed += [] if field == "RetryPolicy.maximum" else [TINY]  # below the default initial wait
+    allowed += [ZERO] * zero + [None] * never
+    for value in allowed:
+        assert getattr(build(field, value), field.rpartition(".")[2]) == value
+
+
+@pytest.mark.parametrize("field", ["max_catch_up_sessions", "RetryPolicy.attempts"])
+def test_fault_05_counts(field: str) -> None:
+    """A count is an int of at least 1: no bool, no float, no text."""
+    for value in NO_COUNTS:
+        assert_refused(field, value, "must be a whole number of at least 1")
+    for value in (1, 10**9):
+        assert getattr(build(field, value), field.rpartition(".")[2]) == value
+
+
+@pytest.mark.parametrize("value", [0, 0.999, -2, math.nan, math.inf, -math.inf, True, "2", None, SECOND, 2 + 0j])
+def test_fault_05_factors(value: object) -> None:
+    """A factor is a finite number of at least 1."""
+    assert_refused("RetryPolicy.factor", value, "must be a finite number of at least 1")
+
+
+def test_fault_05_a_factor_beyond_every_float() -> None:
+    """A whole factor that no float can hold is taken, or refused as any other bad value."""
+    try:
+        assert RetryPolicy(factor=10**400).delay_after(2) == timedelta(seconds=30)
+    except ConfigurationError as error:
+        assert error.field == "RetryPolicy.factor"  # noqa: PT017 -- either way is right
+
+
+def test_fault_05_a_maximum_below_the_initial_wait() -> None:
+    """The longest wait cannot be shorter than the first; the message tells both."""
+    rule = "must be at least initial (0:01:00)"
+    with pytest.raises(ConfigurationError, match=r"RetryPolicy\.maximum = .* is refused: ") as caught:
+        RetryPolicy(initial=60 * SECOND)
+    assert (caught.value.field, caught.value.value, caught.value.rule) == ("RetryPolicy.maximum", 30 * SECOND, rule)
+    assert RetryPolicy(initial=SECOND, maximum=SECOND).delay_after(9) == SECOND
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "rule"),
+    [
+        ("auto_roll", (1, 0, None, "yes"), "must be a bool"),
+        ("roll_retry", (None, 3, RetryPolicy), "must be a RetryPolicy"),
+        ("missed_sessions", (None, "latest", "EACH", MissedSessions), "must be a MissedSessions"),
+    ],
+)
+def test_fault_05_other_kinds(field: str, values: tuple[object, ...], rule: str) -> None:
+    """A switch is a bool, a policy is of its own type: nothing is coerced."""
+    for value in values:
+        assert_refused(field, value, rule)
+
+
+@pytest.mark.parametrize("value", [LifecycleConfig(), RetryPolicy()])
+def test_settings_are_frozen(value: LifecycleConfig | RetryPolicy) -> None:
+    """Settings cannot be changed or added to, and can be compared and hashed."""
+    name = fields(value)[0].name
+    before = getattr(value, name)
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, name, before)
+    with pytest.raises((FrozenInstanceError, TypeError)):  # which one depends on the version of Python
+        value.unheard_of = 1
+    assert not hasattr(value, "__dict__")
+    assert (value, hash(value)) == (type(value)(), hash(type(value)()))
+
+
+def test_a_replaced_setting_is_validated() -> None:
+    """`dataclasses.replace` gives a changed copy, which is validated like any other."""
+    assert replace(LifecycleConfig(), auto_roll=False) == LifecycleConfig(auto_roll=False)
+    with pytest.raises(ConfigurationError, match="check_interval"):
+        replace(LifecycleConfig(), check_interval=ZERO)
+
+
+# ---- from_env ----
+
+
+class Recorded(dict[str, str]):
+    """An environment that notes what is asked for."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: object = None) -> object:
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> str:
+        raise AssertionError(key)
+
+    __iter__ = keys = items = values = __getitem__
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    """What is not set keeps its default, and four variables are read, no other."""
+    environment = Recorded()
+    assert LifecycleConfig.from_env(environment) == LifecycleConfig()
+    assert environment.asked == {
+        "SESSION_AUTO_ROLL",
+        "SESSION_TIMEOUT_SECONDS",
+        "SESSION_BOUNDARY_CHECK_INTERVAL",
+        "SESSION_POST_MARKET_ROLL_DELAY",
+    }
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an argument the variables are those of the process."""
+    monkeypatch.setenv("SESSION_TIMEOUT_SECONDS", "42")
+    monkeypatch.setenv("SESSION_PRE_MARKET", "rubbish that nobody reads")
+    assert LifecycleConfig.from_env() == LifecycleConfig(data_timeout=timedelta(seconds=42))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("SESSION_TIMEOUT_SECONDS", "60", "data_timeout", timedelta(seconds=60)),
+        ("SESSION_TIMEOUT_SECONDS", "0.25", "data_timeout", timedelta(milliseconds=250)),
+        ("SESSION_TIMEOUT_SECONDS", " 1e3 ", "data_timeout", timedelta(seconds=1000)),
+        ("SESSION_BOUNDARY_CHECK_INTERVAL", "5", "check_interval", timedelta(seconds=5)),
+        ("SESSION_POST_MARKET_ROLL_DELAY", "90", "post_market_roll_delay", timedelta(minutes=90)),
+        ("SESSION_POST_MARKET_ROLL_DELAY", "0.5", "post_market_roll_delay", timedelta(seconds=30)),
+        ("SESSION_POST_MARKET_ROLL_DELAY", "0", "post_market_roll_delay", ZERO),
+        *(("SESSION_AUTO_ROLL", text, "auto_roll", True) for text in ("true", "True", " YES\n", "on", "1")),
+        *(("SESSION_AUTO_ROLL", text, "auto_roll", False) for text in ("false", "FALSE", "no", "Off", "0")),
+    ],
+)
+def test_a_variable_sets_its_field(variable: str, text: str, field: str, value: object) -> None:
+    """Each variable sets one field, in its own unit, and leaves the others at their defaults."""
+    assert LifecycleConfig.from_env({variable: text}) == LifecycleConfig(**{field: value})
+
+
+RUBBISH = ("", " ", "abc", "nan", "NaN", "inf", "-inf", "infinity", "-1", "-0.001", "1e400", "1e20", "9" * 400,
+           "5s", "1:30", "5,5", "0x10", "None", "1e-9x")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variable", "rule", "more"),
+    [
+        ("SESSION_TIMEOUT_SECONDS", "must be a number of seconds, above zero, at most 3650 days", ("0", "-0", "1e-9")),
+        (
+            "SESSION_BOUNDARY_CHECK_INTERVAL",
+            "must be a number of seconds, above zero, at most 3650 days",
+            ("0", "-0", "1e-9"),
+        ),
+        ("SESSION_POST_MARKET_ROLL_DELAY", "must be a number of minutes, zero or more, at most 3650 days", ()),
+        ("SESSION_AUTO_ROLL", "must be one of true, yes, on, 1, false, no, off, 0", ("2", "y", "truе", "enable", "01")),
+    ],
+)
+def test_fault_05_rubbish_in_a_variable(variable: str, rule: str, more: tuple[str, ...]) -> None:
+    """Rubbish in the environment is refused under the variable's own name, never taken for a default."""
+    for text in (*RUBBISH, *more):
+        with pytest.raises(ConfigurationError) as caught:
+            LifecycleConfig.from_env({variable: text})
+        assert (caught.value.field, caught.value.value, caught.value.rule) == (variable, text, rule)
+        assert str(caught.value) == f"{variable} = {text!r} is refused: {rule}"
+
+
+@given(
+    st.sampled_from(["SESSION_TIMEOUT_SECONDS", "SESSION_POST_MARKET_ROLL_DELAY"]), st.text() | st.floats().map(repr)
+)
+@example("SESSION_TIMEOUT_SECONDS", "315360001")
+def test_fault_05_any_text_is_a_setting_or_refused(variable: str, text: str) -> None:
+    """Whatever a variable holds, the outcome is a valid configuration or ConfigurationError, nothing else."""
+    try:
+        config = LifecycleConfig.from_env({variable: text})
+    except ConfigurationError as error:
+        assert error.field == variable  # noqa: PT017 -- the other outcome is right too
+    else:
+        assert config.data_timeout is not None
+        assert config.data_timeout > ZERO
+        assert config.post_market_roll_delay >= ZERO
+
+
+# ---- the waits between attempts ----
+
+
+@pytest.mark.parametrize(
+    ("policy", "seconds"),
+    [
+        (RetryPolicy(), [1, 2, 4, 8, 16, 30, 30]),
+        (RetryPolicy(factor=1), [1, 1, 1, 1]),
+        (RetryPolicy(factor=1.5, maximum=timedelta(seconds=3)), [1, 1.5, 2.25, 3, 3]),
+        (RetryPolicy(initial=30 * SECOND), [30, 30]),
+        (RetryPolicy(factor=30), [1, 30, 30]),
+    ],
+)
+def test_the_waits_double_up_to_the_maximum(policy: RetryPolicy, seconds: list[float]) -> None:
+    """The wait after attempt n is initial × factor ** (n − 1), and at most the maximum."""
+    assert [policy.delay_after(n + 1).total_seconds() for n in range(len(seconds))] == seconds
+
+
+waits = st.timedeltas(TINY, timedelta(days=400)) | st.sampled_from([TINY, SECOND, LONGEST])
+policies = st.builds(
+    lambda one, other, factor: RetryPolicy(initial=min(one, other), maximum=max(one, other), factor=factor),
+    waits,
+    waits,
+    st.sampled_from([1, 1.0000001, 1.4, 2, 10, 1e300]) | st.floats(1, 1e308),
+)
+
+
+@given(policies, st.integers(1, 400))
+@example(RetryPolicy(attempts=10**6, factor=1e300), 2)
+@example(RetryPolicy(maximum=LONGEST), 10**4)
+@example(RetryPolicy(initial=TINY, factor=1.4), 60)
+def test_waits_follow_the_formula(policy: RetryPolicy, attempt: int) -> None:
+    """Whatever the policy, the wait is what exact arithmetic gives, to a microsecond and a part in a billion."""
+    most = policy.maximum // TINY
+    exact = min(Fraction(policy.initial // TINY) * Fraction(policy.factor) ** (attempt - 1), Fraction(most))
+    assert abs(policy.delay_after(attempt) // TINY - exact) <= 1 + exact / 10**9
+    assert policy.initial <= policy.delay_after(attempt) <= policy.delay_after(attempt + 1) <= policy.maximum
+
+
+def test_the_millionth_wait_is_found_at_once() -> None:
+    """A wait that has reached its maximum is not computed step by step any more."""
+    policy = RetryPolicy(attempts=10**6)
+    assert policy.delay_after(10**6) == policy.maximum

@@ -1,0 +1,196 @@
+"""What the README says is so: its programs run and print what it shows, its tables and diagram are the code's own."""
+
+import ast
+import dataclasses
+import inspect
+import re
+from collections.abc import Generator
+from datetime import timedelta
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
+
+import session_lifecycle
+from session_lifecycle import (
+    Event,
+    LifecycleConfig,
+    MissedSessions,
+    Resolution,
+    RetryPolicy,
+    SessionBoundaryManager,
+    SessionMachine,
+)
+from session_lifecycle.logs import LOGGER
+from session_lifecycle.testing import SimulatedClock
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+RUN = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/python examples/trading_day.py"
+TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+
+
+def blocks() -> list[Example]:
+    """Return the README's blocks of Python and of output, in order."""
+    parsers = [CodeBlockParser("python", PythonEvaluator()), CodeBlockParser("text", lambda _: None)]
+    return list(Sybil(parsers, encoding="utf-8").parse(README))
+
+
+BLOCKS = blocks()
+PROGRAMS = [
+    (block, following if following is not None and following.region.lexemes["arguments"] == "text" else None)
+    for block, following in zip(BLOCKS, [*BLOCKS[1:], None], strict=True)
+    if block.region.lexemes["arguments"] == "python"
+]
+
+
+def table(heading: str) -> list[list[str]]:
+    """Return the rows of the first table after a heading, each a list of cells."""
+    rows: list[list[str]] = []
+    for line in re.split(rf"\n##+ {heading}\n", TEXT, maxsplit=1)[1].splitlines():
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif rows:
+            break
+    return rows[2:]
+
+
+def ticked(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@pytest.fixture
+def logger_as_it_was() -> Generator[None]:
+    """Undo what a program does to the library's logger."""
+    handlers, level = LOGGER.handlers[:], LOGGER.level
+    yield
+    LOGGER.handlers[:] = handlers
+    LOGGER.setLevel(level)
+
+
+@pytest.mark.usefixtures("logger_as_it_was")
+@pytest.mark.parametrize(("program", "output"), PROGRAMS, ids=[f"line {program.line}" for program, _ in PROGRAMS])
+def test_each_program_is_complete_and_prints_what_the_readme_shows(
+    program: Example, output: Example | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reader may paste any one block into a file and run it."""
+    program.namespace.clear()
+    program.namespace["__name__"] = "__main__"
+    program.evaluate()
+    printed = capsys.readouterr()
+    assert printed.out == ("" if output is None else output.parsed)
+    assert printed.err == ""
+
+
+def test_there_are_programs_with_output() -> None:
+    """The pairing above would not notice if it found nothing."""
+    assert len(PROGRAMS) >= 10
+    assert sum(output is not None for _, output in PROGRAMS) == TEXT.count("\n```text\n") >= 9
+
+
+@pytest.mark.parametrize("command", [RUN, TEST])
+def test_the_first_screen_holds_the_two_commands_literally(command: str) -> None:
+    """They are what a newcomer pastes."""
+    assert command in TEXT.splitlines()[:24]
+
+
+def test_the_diagram_is_the_machine_s_own() -> None:
+    """The mermaid block is what the machine draws, to the letter."""
+    [drawn] = re.findall(r"```mermaid\n(.*?)```", TEXT, re.DOTALL)
+    assert drawn == SessionMachine.mermaid()
+
+
+def test_the_configuration_table_has_every_field_with_its_default() -> None:
+    """The defaults stand in the table as Python, in the order of the fields."""
+    known = {"timedelta": timedelta, "RetryPolicy": RetryPolicy, "MissedSessions": MissedSessions}
+    told = {ticked(field)[0]: eval(ticked(default)[0], dict(known)) for field, default, *_ in table("Configuration")}
+    config = LifecycleConfig()
+    assert list(told.items()) == [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]
+
+
+def test_the_configuration_table_names_variables_that_are_read() -> None:
+    """Each variable, set to something impossible, is refused by its name: so it is read."""
+    variables = [ticked(cells[3])[0] for cells in table("Configuration") if ticked(cells[3])]
+    assert len(variables) == 4
+    for variable in variables:
+        with pytest.raises(session_lifecycle.ConfigurationError, match=variable):
+            LifecycleConfig.from_env({variable: "impossible"})
+
+
+def test_the_events_table_has_every_event_with_its_fields() -> None:
+    """In the order of the union; `name` is told once above the table."""
+    told = [(ticked(event)[0], ticked(fields)) for event, _, fields in table("Events")]
+    events = [(e.__name__, [f.name for f in dataclasses.fields(e) if f.name != "name"]) for e in get_args(Event)]
+    assert sorted(told) == sorted(events)
+
+
+def test_the_errors_table_has_every_public_error() -> None:
+    """An error that is exported and not explained is half an error."""
+    public = {name: getattr(session_lifecycle, name) for name in session_lifecycle.__all__}
+    errors = {name for name, value in public.items() if isinstance(value, type) and issubclass(value, Exception)}
+    told = [ticked(cells[0])[0] for cells in table("Errors")]
+    assert sorted(told) == sorted(errors)
+
+
+def test_the_errors_table_tells_built_in_kinds_truly() -> None:
+    """Where a row says "also a `ValueError`", it is one; where it says nothing, it is none."""
+    kinds = (ValueError, LookupError, TimeoutError)
+    for name, when, _ in table("Errors"):
+        error = getattr(session_lifecycle, ticked(name)[0])
+        told = re.findall(r"also a `(\w+)`", when)
+        assert told == [kind.__name__ for kind in kinds if issubclass(error, kind)], name
+
+
+def test_the_manager_s_arguments_are_those_of_its_signature() -> None:
+    """Each in its place."""
+    told = [ticked(cells[0])[0] for cells in table("The manager")]
+    assert told == list(inspect.signature(SessionBoundaryManager).parameters)
+
+
+def test_the_resolutions_table_has_every_resolution_the_default_first() -> None:
+    """What a person can decide, and what happens if they say nothing."""
+    told = [cells[0] for cells in table("ERROR and recover")]
+    assert [ticked(cell)[0] for cell in told] == [str(resolution) for resolution in Resolution]
+    default = inspect.signature(SessionBoundaryManager.recover).parameters["resolution"].default
+    assert [cell for cell in told if "default" in cell] == [f"`{default}`, the default"]
+
+
+def test_programs_import_public_names_only() -> None:
+    """What a reader copies must not break with a private name."""
+    for program, _ in PROGRAMS:
+        for node in ast.walk(ast.parse(program.parsed)):
+            if isinstance(node, ast.ImportFrom) and node.module == "session_lifecycle":
+                assert {alias.name for alias in node.names} <= set(session_lifecycle.__all__)
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("session_lifecycle"):
+                assert (node.module, [alias.name for alias in node.names]) == (
+                    "session_lifecycle.testing",
+                    ["SimulatedClock"],
+                )
+
+
+@pytest.mark.parametrize(
+    ("variable", "owner"),
+    [("manager", SessionBoundaryManager), ("clock", SimulatedClock), ("SessionMachine", SessionMachine)],
+)
+def test_what_the_prose_calls_exists(variable: str, owner: type) -> None:
+    """`manager.something` anywhere in the README is there."""
+    called = set(re.findall(rf"\b{variable}\.([a-z_]+)", TEXT))
+    assert called
+    assert {name for name in called if not hasattr(owner, name)} == set()
+
+
+def test_the_manager_s_tables_leave_nothing_out() -> None:
+    """Everything public on the manager is in one of the two tables or told beside them."""
+    section = TEXT.split("\n## The manager\n", 1)[1].split("\n## ", 1)[0]
+    public = {name for name in vars(SessionBoundaryManager) if not name.startswith("_")}
+    assert {name for name in public if not re.search(rf"`[^`]*\b{name}\b", section)} == set()
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    """Relative links lead to files of this project."""
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", TEXT):
+        assert (README.parent / target).exists(), target

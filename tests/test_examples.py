@@ -1,0 +1,181 @@
+"""Each example runs as its docstring says, in a process of its own, and says what it promises."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import session_lifecycle
+
+ROOT = Path(__file__).parents[1]
+# The examples import the very package that is under test, be that the source or an installed wheel.
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(session_lifecycle.__file__).parents[1]),
+    "PYTHONIOENCODING": "utf-8",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    """Return the command line that runs an example."""
+    return [sys.executable, f"examples/{name}", *arguments]
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an example to its end."""
+    return subprocess.run(
+        command(name, *arguments),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_example_opens_with_how_to_run_it_what_to_expect_and_its_shortcomings() -> None:
+    """The docstring is the first thing that a reader sees."""
+    examples = sorted((ROOT / "examples").glob("*.py"))
+    assert examples
+    for example in examples:
+        docstring = example.read_text(encoding="utf-8").split('"""')[1]
+        assert f"python examples/{example.name}" in docstring, example.name
+        assert "\n\nExpect " in docstring, example.name
+        assert "\n\nShortcomings: " in docstring, example.name
+
+
+def test_trading_day_tells_the_half_day_and_the_next_open_in_new_york_time() -> None:
+    """The mute feed, the early close, the roll that fails once, and Monday's open, each at its minute."""
+    result = run("trading_day.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "Fri 09:00:00  NOT_STARTED → PRE_MARKET, session 2024-11-29  (catch-up)",
+        "Fri 09:30:00  PRE_MARKET → ACTIVE, session 2024-11-29",
+        "Fri 10:35:00  ACTIVE → TIMEOUT, session 2024-11-29  (no data for 0:05:00 (data_timeout))",
+        "Fri 10:36:00  TIMEOUT → ACTIVE, session 2024-11-29",
+        "Fri 13:00:00  ACTIVE → POST_MARKET, session 2024-11-29",
+        "Fri 13:30:00  POST_MARKET → ENDED, session 2024-11-29",
+        "Fri 13:30:00  roll to 2024-12-02: attempt 1 begins",
+        "Fri 13:30:02  roll to 2024-12-02: attempt 1 failed: the database is restarting",
+        "Fri 13:30:03  roll to 2024-12-02: attempt 2 begins",
+        "Fri 13:30:05  roll to 2024-12-02: done at attempt 2",
+        "Fri 13:30:05  ENDED → NOT_STARTED, session 2024-12-02",
+        "Mon 04:00:00  NOT_STARTED → PRE_MARKET, session 2024-12-02",
+        "Mon 09:30:00  PRE_MARKET → ACTIVE, session 2024-12-02",
+        (
+            "9 transitions, 210 bars, 1 timeout, 1 roll (2 attempts), books on 2024-12-02, "
+            "now ACTIVE in session 2024-12-02"
+        ),
+    ]
+
+
+def test_existing_app_shares_its_lock_and_queue_with_the_roll() -> None:
+    """The roll runs in the application's loop and thread, and waits for a lock that another task holds."""
+    result = run("existing_app.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[:4] == [
+        "Mon 16:29:30  report on 2024-12-02 begins, and holds the lock",
+        "Mon 16:30:00  roll to 2024-12-03 begins, in MainThread, in the application's own loop: True",
+        "Mon 16:30:30  report on 2024-12-02 is done",
+        "Mon 16:30:30  roll to 2024-12-03 has the lock: 7 fills on 2024-12-02",
+    ]
+    assert [line[10:] for line in lines if "roll to 2024-12-04" in line and line.startswith("Tue 16:30")]
+    assert lines[-1] == "fills: 7 on 2024-12-02, 7 on 2024-12-03; books on 2024-12-04; threads: 1"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there, nor the journal's kind of lock")
+def test_crash_and_restart_resumes_the_roll_that_was_killed() -> None:
+    """The journal ends with an intent; the next run finishes that roll for its own date, and then rolls on."""
+    result = run("crash_and_restart.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    journal = [json.loads(line.rpartition(" ")[0]) for line in lines if line.startswith("    {")]
+    assert [record.get("entry") for record in journal] == [
+        *(None, "adopted", "intent"),
+        *(None, "adopted", "intent", "done", "intent", "done"),
+    ]
+    assert journal[2] == journal[5]
+    assert [record["target"] for record in journal[5:]] == ["2024-12-03"] * 2 + ["2024-12-04"] * 2
+    assert [line for line in lines if not line.startswith("    {") and "(catch-up)" not in line] == [
+        "---- run 1",
+        "Mon 16:00:00  ACTIVE → POST_MARKET, session 2024-12-02",
+        "Mon 16:30:00  POST_MARKET → ENDED, session 2024-12-02",
+        "Mon 16:30:00  roll to 2024-12-03 begins, resumed=False",
+        "    books: the statement of 2024-12-02 is written",
+        "    books: (the process is killed here)",
+        "---- run 1 was killed by SIGKILL",
+        "the journal:",
+        "---- run 2",
+        "Wed 10:00:00  roll to 2024-12-03 begins, resumed=True",
+        "    books: the statement of 2024-12-02 is there already",
+        "    books: moved from 2024-12-02 to 2024-12-03",
+        "Wed 10:00:00  roll to 2024-12-03 is done, resumed=True",
+        "Wed 10:00:00  roll to 2024-12-04 begins, resumed=False",
+        "    books: the statement of 2024-12-03 is written",
+        "    books: moved from 2024-12-03 to 2024-12-04",
+        "Wed 10:00:00  roll to 2024-12-04 is done, resumed=False",
+        "now ACTIVE in session 2024-12-04, books on 2024-12-04",
+        "---- run 2 ended with status 0",
+        "the journal:",
+    ]
+
+
+def test_live_market_shows_the_present_and_ends_by_itself() -> None:
+    """A market that never sleeps is ACTIVE whenever this test runs (but for the instant of midnight)."""
+    result = run("live_market.py", "24/7", "--seconds", "1.5")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "24/7, UTC"
+    assert re.fullmatch(r"session        (\S+), \w+ \1 00:00:00 UTC \(00:00:00 UTC\) to .* 00:00:00 UTC .*", lines[1])
+    assert lines[2] == "state          ACTIVE"
+    assert re.fullmatch(r"next boundary  .* 00:00:00 UTC \(00:00:00 UTC\)", lines[3])
+    assert sum(bool(re.fullmatch(r"ACTIVE for another \d+:\d\d:\d\d", line)) for line in lines) == 2
+    walked = [line for line in lines if line.startswith("event: ")]
+    assert [line.rsplit("  ", 2)[1] for line in walked] == ["NOT_STARTED → PRE_MARKET", "PRE_MARKET → ACTIVE"]
+    assert all(line.endswith("  (catch-up)") for line in walked)
+    assert lines[-1] == "stopped in ACTIVE"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent to a child there")
+def test_live_market_ends_cleanly_on_ctrl_c() -> None:
+    """Ctrl-C is how a person ends it, and no error."""
+    process = subprocess.Popen(
+        command("live_market.py", "24/7", "--seconds", "inf"),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if " for another " in line:
+                break
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert output.splitlines()[-1] == "stopped by Ctrl-C"
+
+
+def test_live_market_answers_a_bad_calendar_in_one_line() -> None:
+    """The library's own message, no traceback, and the exit status of a usage error."""
+    result = run("live_market.py", "XLN", "--seconds", "1")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"no calendar is called 'XLN': did you mean .*XLON.*\?\n", result.stderr)
+
+
+def test_live_market_refuses_impossible_seconds() -> None:
+    """Zero, less, and what is no number."""
+    for seconds in ("0", "-1", "nan", "soon"):
+        result = run("live_market.py", f"--seconds={seconds}")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "--seconds" in result.stderr

@@ -1,0 +1,65 @@
+"""The table of faults and the tests that name its rows are held against each other."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PATTERN = re.compile(r"test_faults?((?:_\d\d)+)_[a-z]\w*")
+TABLE_OF_FAULTS = TESTS / "faults.md"
+WAYS = {"table", "simulated", "random", "killed", "real", "calendars"}
+
+
+def rows() -> list[list[str]]:
+    """Return the cells of the table's rows."""
+    lines = [line for line in TABLE_OF_FAULTS.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def functions() -> Iterator[tuple[str, str]]:
+    """Yield file and name of every test function that pytest would find, methods of test classes included."""
+    for file in sorted(TESTS.rglob("test_*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
+        for body in bodies:
+            for node in body:
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
+                    yield file.name, node.name
+
+
+def named() -> dict[int, list[str]]:
+    """Return the tests of each number that is named by one; a test may name several."""
+    found: dict[int, list[str]] = {}
+    for file, name in functions():
+        match = PATTERN.fullmatch(name)
+        if match is not None:
+            for number in match[1].split("_")[1:]:
+                found.setdefault(int(number), []).append(f"{file}::{name}")
+    return found
+
+
+def test_the_table_numbers_its_rows_without_a_gap_and_fills_every_cell():
+    """Fault, requirement and way of testing, for each of the 52."""
+    table = rows()
+    assert [row[0] for row in table] == [str(number) for number in range(1, 53)]
+    assert all(len(row) == 4 and all(row) for row in table)
+    assert {row[3] for row in table} == WAYS
+
+
+def test_every_fault_has_a_test():
+    """A row without one is a promise that nobody keeps."""
+    assert sorted({int(row[0]) for row in rows()} - named().keys()) == []
+
+
+def test_no_test_names_a_fault_that_is_not_in_the_table():
+    """A number that was mistyped would leave its row untested."""
+    numbers = {int(row[0]) for row in rows()}
+    assert {number: names for number, names in named().items() if number not in numbers} == {}
+
+
+def test_every_test_that_is_named_after_a_fault_names_it_so_that_it_is_found():
+    """Two digits each: `test_fault_7_…` would count for nothing."""
+    assert [
+        name for _, name in functions() if re.match(r"test_faults?_?\d", name) and not PATTERN.fullmatch(name)
+    ] == []

@@ -1,0 +1,162 @@
+"""What the package offers: its names, their docstrings and annotations, and what importing it costs."""
+
+import ast
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import session_lifecycle
+
+MODULES = [
+    importlib.import_module(f"session_lifecycle.{module.name}")
+    for module in pkgutil.iter_modules(session_lifecycle.__path__)
+    if module.name != "__main__"
+]
+
+# Classes and functions that one module offers another, and that are no promise to anybody else.
+BETWEEN_MODULES = {
+    "clock": {"Reading", "as_utc", "read"},
+    "driver": {"Driver"},
+    "errors": {"in_words"},
+    "file_journal": {"Files"},
+    "journal": {"Standing", "adoption", "completion", "intent", "standing_after"},
+    "logs": {"log_event"},
+    "machine": {"roll_owed"},
+    "member": {"Member"},
+    "reentrancy": {"Section", "inside"},
+    "roll": {"Rolls", "Round", "choose_target", "skipped_between"},
+    "schedule": {"end_of", "require_date"},
+    "silence": {"Silence"},
+    "stream": {"Broadcast"},
+    "testing": {"SimulatedClock"},  # public, but at home in its own module
+    "timeline": {"Position", "Timeline"},
+    "walk": {"Walk"},
+}
+
+
+def short(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def defined(module: ModuleType) -> set[str]:
+    """Return the public classes and functions that a module's source defines at its top."""
+    tree = ast.parse(inspect.getsource(module))
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")}
+
+
+def callables() -> Iterator[tuple[str, Any]]:
+    """Yield every public class, function, method and property, by its full name."""
+    for module in MODULES:
+        for name in sorted(defined(module)):
+            value = getattr(module, name)
+            yield f"{short(module)}.{name}", value
+            if inspect.isclass(value):
+                for member, raw in vars(value).items():
+                    inner = getattr(raw, "fget", None) or getattr(raw, "__func__", raw)
+                    ours = (
+                        inspect.isfunction(inner) and inner.__module__ != "typing"
+                    )  # which gives protocols an __init__
+                    if ours and (not member.startswith("_") or member == "__init__"):
+                        yield f"{short(module)}.{name}.{member}", inner
+
+
+EVERYTHING = dict(callables())
+
+
+def test_names_are_sorted() -> None:
+    """`__all__` is sorted, names nothing twice, and everything in it can be had."""
+    assert session_lifecycle.__all__ == sorted(set(session_lifecycle.__all__))
+    assert all(hasattr(session_lifecycle, name) for name in session_lifecycle.__all__)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=short)
+def test_every_public_name_is_exported(module: ModuleType) -> None:
+    """What a module defines publicly is exported at the top, or known to be for other modules only; never both."""
+    inner = BETWEEN_MODULES.get(short(module), set())
+    assert inner <= defined(module)
+    assert defined(module) - inner <= set(session_lifecycle.__all__)
+    assert not inner & set(session_lifecycle.__all__)
+
+
+def test_nothing_else_is_at_the_top() -> None:
+    """Beside its modules, the package shows the names of `__all__` and no others."""
+    shown = {name for name, value in vars(session_lifecycle).items() if not isinstance(value, ModuleType)}
+    assert {name for name in shown if not name.startswith("_")} == set(session_lifecycle.__all__)
+
+
+def test_everything_public_is_documented() -> None:
+    """Every public class, function, method and property has a docstring of its own."""
+    assert len(EVERYTHING) > 150
+    for name, value in EVERYTHING.items():
+        text = vars(value).get("__doc__", value.__doc__)
+        generated = text and text.startswith(f"{value.__name__}(")  # as dataclass and NamedTuple do
+        assert name.endswith("__init__") or (text and not generated), name
+
+
+@pytest.mark.parametrize("module", [session_lifecycle, *MODULES], ids=short)
+def test_every_module_says_why_it_exists(module: ModuleType) -> None:
+    """Every module opens with a docstring."""
+    assert module.__doc__
+
+
+def test_everything_public_is_annotated() -> None:
+    """Every public function and method has annotations for all its parameters and its result."""
+    functions = {name: inspect.signature(value) for name, value in EVERYTHING.items() if inspect.isfunction(value)}
+    assert len(functions) > 100
+    for name, signature in functions.items():
+        taken = [p for p in signature.parameters.values() if p.name not in {"self", "cls"}]
+        assert inspect.Signature.empty not in {signature.return_annotation, *(p.annotation for p in taken)}, name
+
+
+def test_types_are_shipped() -> None:
+    """The marker that tells type checkers to read the annotations is in the package."""
+    assert files("session_lifecycle").joinpath("py.typed").is_file()
+
+
+IMPORT = """
+import json, logging, sys, threading
+
+class Kept(logging.Handler):
+    def emit(self, record):
+        records.append(record.getMessage())
+
+records = []
+logging.basicConfig(level=0, handlers=[Kept()])
+import session_lifecycle, session_lifecycle.testing
+loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+print(json.dumps({
+    "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+    "records": records,
+    "configured": [log.name for log in loggers if "session" in log.name and (log.handlers or log.level)],
+    "threads": threading.active_count(),
+}))
+"""
+
+
+def test_importing_costs_little() -> None:
+    """Importing loads no calendar, no event loop of trio's and no test tool, logs nothing and starts no thread."""
+    where = str(Path(session_lifecycle.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT],
+        env={**os.environ, "PYTHONPATH": where},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    heavy = {"pandas", "numpy", "exchange_calendars", "trio", "pytest", "hypothesis", "graphviz", "uvloop"}
+    assert not heavy & set(told["modules"])
+    assert {"session_lifecycle", "anyio", "transitions"} <= set(told["modules"])
+    assert (told["records"], told["configured"], told["threads"], done.stderr) == ([], [], 1, "")
