@@ -130,13 +130,13 @@ async def test_waits_that_are_given_up_leave_nothing_behind():
                     scope.cancel()
             manager.events()
 
-        for _ in range(20):
+        for _ in range(200):  # as many as fill every free list
             await give_up()
         held = Held()
-        for _ in range(200):
+        for _ in range(1000):
             await give_up()
         assert held.growth == (0, 0)
-        assert held.growth_in_bytes < 16 * KIB
+        assert held.growth_in_bytes < 64 * KIB  # 65 bytes for each: less than the smallest object that could be kept
 
 
 async def test_weeks_of_sessions_grow_no_heap():
