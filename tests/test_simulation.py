@@ -90,7 +90,7 @@ def test_managers_keep_every_promise_on_both_event_loops(sessions):
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_every_calendar_of_22_years_with_faults():
-    """One life on each of the 71 calendars, 387,170 sessions; about three minutes on an idle core."""
+    """One life on each of the 71 calendars, 387,170 sessions; about a minute on an idle core."""
     figures: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     for calendar in NAMES:
