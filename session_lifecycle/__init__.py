@@ -3,14 +3,26 @@
 Start with `SessionBoundaryManager`; the README shows how. `session_lifecycle.testing` holds simulated time.
 """
 
+from session_lifecycle.alarm import Alarm, Misfire
 from session_lifecycle.clock import Clock, SystemClock
-from session_lifecycle.config import LifecycleConfig, MissedSessions, Resolution, RetryPolicy
+from session_lifecycle.config import (
+    AdaptiveTimeout,
+    LifecycleConfig,
+    MissedSessions,
+    Resolution,
+    RetryPolicy,
+    StaleWhen,
+)
 from session_lifecycle.errors import (
     AlreadyStartedError,
     CalendarUnavailable,
     ClockFailed,
     ConcurrentAdvanceError,
     ConfigurationError,
+    FeedNameTaken,
+    FeedRemoved,
+    HaltRefused,
+    HandlerTimeoutError,
     IllegalTransition,
     InvalidSession,
     JournalCorrupt,
@@ -34,17 +46,26 @@ from session_lifecycle.errors import (
     TooManySessionsMissed,
 )
 from session_lifecycle.events import (
+    AlarmFired,
+    AlarmSkipped,
     BreakEnded,
     BreakStarted,
     ClockStepped,
     Event,
+    FeedResumed,
+    FeedStale,
+    Halted,
+    HandlerFailed,
     HorizonNear,
+    Resumed,
     RollFailed,
     RollStarted,
     RollSucceeded,
     StateChanged,
+    UnexpectedData,
 )
 from session_lifecycle.exchange import ExchangeSchedule
+from session_lifecycle.feed import Feed
 from session_lifecycle.file_journal import FileJournal
 from session_lifecycle.journal import Entry, Journal, MemoryJournal, Record
 from session_lifecycle.lifecycle import SessionLifecycle
@@ -57,6 +78,10 @@ from session_lifecycle.stream import Subscription
 from session_lifecycle.timeline import replay
 
 __all__ = [
+    "AdaptiveTimeout",
+    "Alarm",
+    "AlarmFired",
+    "AlarmSkipped",
     "AlreadyStartedError",
     "Boundaries",
     "BreakEnded",
@@ -70,8 +95,17 @@ __all__ = [
     "Entry",
     "Event",
     "ExchangeSchedule",
+    "Feed",
+    "FeedNameTaken",
+    "FeedRemoved",
+    "FeedResumed",
+    "FeedStale",
     "FileJournal",
     "FixedSchedule",
+    "HaltRefused",
+    "Halted",
+    "HandlerFailed",
+    "HandlerTimeoutError",
     "HorizonNear",
     "IllegalTransition",
     "InvalidSession",
@@ -85,6 +119,7 @@ __all__ = [
     "LifecycleError",
     "ManagerStopped",
     "MemoryJournal",
+    "Misfire",
     "MissedSessions",
     "NaiveDatetimeError",
     "NegativeAdvanceError",
@@ -94,6 +129,7 @@ __all__ = [
     "Record",
     "ReentrancyError",
     "Resolution",
+    "Resumed",
     "RetryPolicy",
     "RollFailed",
     "RollFailedError",
@@ -108,12 +144,14 @@ __all__ = [
     "SessionLifecycle",
     "SessionMachine",
     "SessionState",
+    "StaleWhen",
     "StateChanged",
     "Status",
     "SubscriberOverrun",
     "Subscription",
     "SystemClock",
     "TooManySessionsMissed",
+    "UnexpectedData",
     "boundaries",
     "replay",
 ]

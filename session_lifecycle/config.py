@@ -40,7 +40,18 @@ class Resolution(Enum):
     """Give it up: roll to the next session after it instead."""
 
 
-def _duration(field: str, value: object, *, zero: bool = False, never: bool = False) -> None:
+@unique
+class StaleWhen(Enum):
+    """When the session is TIMEOUT, where feeds are registered. A whole number instead: when so many are stale."""
+
+    ALL = "all"
+    """When every feed that is watched is stale."""
+
+    ANY = "any"
+    """As soon as one feed is."""
+
+
+def require_duration(field: str, value: object, *, zero: bool = False, never: bool = False) -> None:
     """Raise `ConfigurationError` unless `value` is a timedelta in the allowed range."""
     rule = (
         f"must be a timedelta {'of zero or more' if zero else 'above zero'}, at most {_LONGEST.days} days"
@@ -85,8 +96,8 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         """Validate every field."""
         _whole("RetryPolicy.attempts", self.attempts)
-        _duration("RetryPolicy.initial", self.initial)
-        _duration("RetryPolicy.maximum", self.maximum)
+        require_duration("RetryPolicy.initial", self.initial)
+        require_duration("RetryPolicy.maximum", self.maximum)
         _factor("RetryPolicy.factor", self.factor)
         if self.maximum < self.initial:
             raise ConfigurationError("RetryPolicy.maximum", self.maximum, f"must be at least initial ({self.initial})")
@@ -100,6 +111,32 @@ class RetryPolicy:
         if grown >= self.maximum // _MICROSECOND:
             return self.maximum
         return max(self.initial, round(grown) * _MICROSECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveTimeout:
+    """A feed's timeout, learnt from its own recent gaps: `factor` × the longest of them, within `floor` and `ceiling`.
+
+    A gap fades with time: after `half_life` without one as long, it counts half. Until a first gap is known, the
+    timeout is `ceiling`. Only time in which data is expected counts, and a silence counts as `ceiling` at most.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    floor: timedelta
+    ceiling: timedelta
+    factor: float = 3
+    half_life: timedelta = timedelta(minutes=10)
+
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        require_duration("AdaptiveTimeout.floor", self.floor)
+        require_duration("AdaptiveTimeout.ceiling", self.ceiling)
+        require_duration("AdaptiveTimeout.half_life", self.half_life)
+        _factor("AdaptiveTimeout.factor", self.factor)
+        if self.ceiling < self.floor:
+            raise ConfigurationError("AdaptiveTimeout.ceiling", self.ceiling, f"must be at least floor ({self.floor})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +155,8 @@ class LifecycleConfig:
         max_catch_up_sessions: roll or skip at most so many sessions without a person's decision.
         error_after_timeout: escalate a TIMEOUT that has lasted so long, counting only time in which data is
             expected, to ERROR. None: never.
+        stale_when: how many of the registered feeds must be stale for the session to be TIMEOUT: a `StaleWhen`, or a
+            quorum, a whole number of feeds (all of them, where there are fewer).
 
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
@@ -133,19 +172,23 @@ class LifecycleConfig:
     missed_sessions: MissedSessions = MissedSessions.LATEST
     max_catch_up_sessions: int = 10
     error_after_timeout: timedelta | None = None
+    stale_when: StaleWhen | int = StaleWhen.ALL
 
     def __post_init__(self) -> None:
         """Validate every field."""
         _kind("auto_roll", self.auto_roll, bool)
-        _duration("data_timeout", self.data_timeout, never=True)
-        _duration("check_interval", self.check_interval)
-        _duration("pre_market", self.pre_market, zero=True)
-        _duration("post_market_roll_delay", self.post_market_roll_delay, zero=True)
-        _duration("roll_timeout", self.roll_timeout, never=True)
-        _duration("error_after_timeout", self.error_after_timeout, never=True)
+        require_duration("data_timeout", self.data_timeout, never=True)
+        require_duration("check_interval", self.check_interval)
+        require_duration("pre_market", self.pre_market, zero=True)
+        require_duration("post_market_roll_delay", self.post_market_roll_delay, zero=True)
+        require_duration("roll_timeout", self.roll_timeout, never=True)
+        require_duration("error_after_timeout", self.error_after_timeout, never=True)
         _whole("max_catch_up_sessions", self.max_catch_up_sessions)
         _kind("roll_retry", self.roll_retry, RetryPolicy)
         _kind("missed_sessions", self.missed_sessions, MissedSessions)
+        quorum = self.stale_when
+        if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
+            raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":

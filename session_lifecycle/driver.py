@@ -7,7 +7,7 @@ one. Rolls run in child tasks, so that the driver stays responsive meanwhile. Wh
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import date, datetime, timedelta
 from heapq import heappop, heappush
@@ -19,10 +19,23 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
 from session_lifecycle.clock import Clock, Reading, read
-from session_lifecycle.errors import ClockFailed, RollTimeoutError, in_words
+from session_lifecycle.errors import (
+    ClockFailed,
+    HandlerTimeoutError,
+    LifecycleError,
+    RollTimeoutError,
+    SubscriberOverrun,
+    in_words,
+)
+from session_lifecycle.events import Event
+from session_lifecycle.feed import Feed
+from session_lifecycle.feeds import Watch
+from session_lifecycle.handlers import Handler
+from session_lifecycle.logs import LOGGER
 from session_lifecycle.member import Member
 from session_lifecycle.reentrancy import Section
 from session_lifecycle.roll import Round
+from session_lifecycle.stream import LIMIT
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
 """How long to wait, by the event loop's own time, before a clock that has failed is asked again."""
@@ -62,6 +75,8 @@ class Driver:
                         leaving.enter_context(self._passing_time())
                     while any(m.attempt is not None for m in self._members):
                         await self._turn()
+                    self._call_handlers(member)
+                    member.broadcast.close()  # handlers may see to what they have been told; nothing more comes
         finally:
             member.end()
 
@@ -117,6 +132,9 @@ class Driver:
             turn = member.lifecycle.due_roll(now)
             begun = turn is not None and member.begin_roll(turn, now)
             member.tell()
+            self._call_handlers(member)
+            for feed, asked in member.lifecycle.take_questions():
+                self._tasks.start_soon(self._probe, member, feed, asked, name=f"probe of feed {feed.name}")
             if begun and turn is not None:
                 member.attempt = anyio.CancelScope()
                 self._tasks.start_soon(self._attempt, member, turn, member.attempt, name=f"roll to {turn.target.date}")
@@ -184,6 +202,7 @@ class Driver:
         for member in self._members:
             member.lifecycle.fail(str(error), self._seen)
             member.tell()
+            self._call_handlers(member)  # whoever is to be called in ERROR needs that most of all
             if self._stopping and member.attempt is not None:
                 member.attempt.cancel()  # nobody could tell when its timeout has passed
 
@@ -218,6 +237,100 @@ class Driver:
             if not _takes_back_cancellation():
                 raise
 
+    def _call_handlers(self, member: Member) -> None:
+        """Have the handlers called that are ready, if nobody sees to that already."""
+        if member.ready and not member.dispatching:
+            member.dispatching = True
+            self._tasks.start_soon(self._dispatch, member, name="handlers")
+
+    async def _dispatch(self, member: Member) -> None:
+        """Start the handlers that are ready, one after the other, each up to its first wait."""
+        try:
+            while member.ready:
+                handler = member.ready.popleft()
+                if handler.overrun:
+                    handler.overrun = False
+                    member.handler_failed(handler, SubscriberOverrun(LIMIT), None, self.look_or_last())
+                if handler.begin():
+                    await self._tasks.start(self._handle, member, handler, name=f"handler {handler.label}")
+        finally:
+            member.dispatching = False
+
+    async def _handle(self, member: Member, handler: Handler, *, task_status: TaskStatus[None]) -> None:
+        """Call a handler for all the events that wait for it."""
+        task_status.started()
+        while (event := handler.take()) is not None:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._call_handler(member, handler, event)
+
+    async def _call_handler(self, member: Member, handler: Handler, event: Event) -> None:
+        """Call a handler once; its failure is told, and concerns nobody else."""
+        error = await self._guarded(handler, handler.label, handler.timeout, lambda: handler.function(event))
+        if error is not None:
+            member.handler_failed(handler, error, event, self.look_or_last())
+            self.wake(member)
+
+    async def _probe(self, member: Member, watch: Watch, asked: timedelta) -> None:
+        """Ask the application whether a feed is alive; whatever goes wrong means that it is not."""
+        assert isinstance(watch, Feed)
+        feed, probe, answer = watch, watch.probe, False
+        assert probe is not None
+
+        async def ask() -> None:
+            nonlocal answer
+            answer = bool(await probe(feed))
+
+        error = await self._guarded(feed, f"the probe of feed {feed.name}", feed.probe_timeout, ask)
+        denied = None if answer else "its probe says that it is dead"
+        if error is not None:
+            LOGGER.warning(
+                "%s: the probe of feed %s failed: %s", member.lifecycle.schedule.name, feed.name, in_words(error)
+            )
+            denied = (
+                in_words(error) if isinstance(error, HandlerTimeoutError) else f"its probe failed: {in_words(error)}"
+            )
+        member.lifecycle.answer_probe(feed, asked, denied, self.look_or_last())
+        member.tell()
+        self.wake(member)
+
+    async def _guarded(
+        self, owner: object, label: str, limit: timedelta | None, call: Callable[[], Awaitable[object]]
+    ) -> BaseException | None:
+        """Await the application's code, for less than `limit` by the clock; return what it raised, or its timeout."""
+        failure: BaseException | None = None
+        late: LifecycleError | None = None
+        done = False
+        began = self.look_or_last().monotonic if limit is not None else timedelta(0)
+
+        async def expire(limit: timedelta) -> None:
+            nonlocal late
+            try:
+                await self._clock.sleep(limit)
+            except Exception as error:  # the clock may be the application's own code
+                verdict: LifecycleError = ClockFailed(in_words(error))  # nobody can tell when the time has passed
+            else:
+                verdict = HandlerTimeoutError(label, limit.total_seconds())
+            if not done:
+                late = verdict
+                scope.cancel()
+
+        try:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as tasks:
+                    if limit is not None:
+                        tasks.start_soon(expire, limit)
+                    failure = await _outcome_of(owner, label, call)
+                    done = True
+                    tasks.cancel_scope.cancel()
+        except anyio.get_cancelled_exc_class() as cancelled:
+            # Whoever cancelled this very task after its last await, natively, must not end the group by that.
+            if not _takes_back_cancellation():
+                raise
+            failure = cancelled if failure is None else failure
+        if failure is None and late is None and limit is not None and self.look_or_last().monotonic - began >= limit:
+            late = HandlerTimeoutError(label, limit.total_seconds())  # it has blocked the event loop, for one
+        return late if failure is None else failure
+
     async def _was_rolled(self, member: Member, turn: Round) -> bool:
         """Ask the application whether a roll that an earlier run may have completed has in fact happened."""
         if not turn.resumed or member.was_rolled is None:
@@ -235,6 +348,29 @@ def _seconds(turn: Round) -> float:
     assert turn.expires_at is not None
     assert turn.started_at is not None
     return (turn.expires_at - turn.started_at).total_seconds()
+
+
+async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[object]]) -> BaseException | None:
+    """Await the application's code and return what it raised; a cancellation that is the manager's own goes on."""
+    try:
+        with Section(owner):
+            outcome = call()
+            if inspect.isawaitable(outcome):
+                await outcome
+                return None
+            return TypeError(f"{label} returned {outcome!r}, which cannot be awaited: make it async")
+    except Exception as error:  # the application's own code
+        return error
+    except anyio.get_cancelled_exc_class() as cancelled:
+        if not _takes_back_cancellation():
+            raise
+        return cancelled
+    except BaseExceptionGroup as group:
+        # On trio a task group hands on errors and cancellations together. The latter will come again.
+        ours, errors = group.split(anyio.get_cancelled_exc_class())
+        if ours is None or not isinstance(errors, Exception):
+            raise
+        return errors
 
 
 def _takes_back_cancellation() -> bool:

@@ -211,6 +211,55 @@ class RollTimeoutError(LifecycleError, TimeoutError):
         return f"the attempt took longer than roll_timeout ({self.timeout_seconds:g} s) and was cancelled"
 
 
+class HandlerTimeoutError(LifecycleError, TimeoutError):
+    """A handler or a probe took longer than its own timeout, and was cancelled."""
+
+    def __init__(self, handler: str, seconds: float) -> None:
+        super().__init__(handler, seconds)
+        self.handler = handler
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.handler} did not return within its timeout of {self.seconds:g} s, and was cancelled"
+
+
+class FeedNameTaken(LifecycleError, ValueError):
+    """A feed of that name is registered already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"a feed {self.name!r} is registered already: use that one, remove() it first, or pick another name"
+
+
+class FeedRemoved(LifecycleError):
+    """A call on a feed that has been removed. Nothing has changed."""
+
+    def __init__(self, name: str, call: str) -> None:
+        super().__init__(name, call)
+        self.name = name
+        self.call = call
+
+    def __str__(self) -> str:
+        return f"feed {self.name!r} has been removed, so {self.call} does nothing: add_feed() registers it anew"
+
+
+class HaltRefused(LifecycleError):
+    """A halt of a session that is not open, nor about to be. Nothing has changed."""
+
+    def __init__(self, state: SessionState) -> None:
+        super().__init__(state)
+        self.state = state
+
+    def __str__(self) -> str:
+        return (
+            f"halt() in {self.state.name}: there is no trading to be halted; it can be from PRE_MARKET to the close, "
+            "and in ERROR"
+        )
+
+
 class TooManySessionsMissed(LifecycleError):
     """More sessions went by than may be rolled or skipped without a person's decision."""
 

@@ -8,18 +8,28 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from session_lifecycle.alarm import Alarm
 from session_lifecycle.states import SessionState
 
 UNSET: Final = datetime.min.replace(tzinfo=UTC)
 """Stands for "no instant given" in events made by hand; the library itself always gives one."""
 
 
-def _lateness(scheduled_at: datetime, observed_at: datetime) -> timedelta:
-    return max(observed_at - scheduled_at, timedelta(0))
+class _Scheduled:
+    """What was due at an instant of its own."""
+
+    __slots__ = ()
+    scheduled_at: datetime
+    observed_at: datetime
+
+    @property
+    def lateness(self) -> timedelta:
+        """How long after its scheduled instant it was seen; never below zero."""
+        return max(self.observed_at - self.scheduled_at, timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(_Scheduled):
     """One edge of the state machine was taken.
 
     For the trigger `roll`, `session` is the new session. `catch_up` marks an edge that was walked after its time, on
@@ -36,14 +46,9 @@ class StateChanged:
     reason: str | None = None
     name: str | None = None
 
-    @property
-    def lateness(self) -> timedelta:
-        """How long after its scheduled instant the edge was taken; never below zero."""
-        return _lateness(self.scheduled_at, self.observed_at)
-
 
 @dataclass(frozen=True, slots=True)
-class BreakStarted:
+class BreakStarted(_Scheduled):
     """A break of the session (a lunch) began; data is not expected until it ends.
 
     Where the session is failed or ended by hand during the break, no `BreakEnded` follows.
@@ -55,14 +60,9 @@ class BreakStarted:
     catch_up: bool = False
     name: str | None = None
 
-    @property
-    def lateness(self) -> timedelta:
-        """How long after its scheduled instant the break was seen to begin; never below zero."""
-        return _lateness(self.scheduled_at, self.observed_at)
-
 
 @dataclass(frozen=True, slots=True)
-class BreakEnded:
+class BreakEnded(_Scheduled):
     """A break of the session ended; data is expected again, and its silence is timed from here."""
 
     session: date
@@ -70,11 +70,6 @@ class BreakEnded:
     observed_at: datetime
     catch_up: bool = False
     name: str | None = None
-
-    @property
-    def lateness(self) -> timedelta:
-        """How long after its scheduled instant the break was seen to end; never below zero."""
-        return _lateness(self.scheduled_at, self.observed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +142,133 @@ class HorizonNear:
     name: str | None = None
 
 
-Event = StateChanged | BreakStarted | BreakEnded | RollStarted | RollSucceeded | RollFailed | ClockStepped | HorizonNear
+@dataclass(frozen=True, slots=True)
+class AlarmFired(_Scheduled):
+    """An alarm of a session went off; once for each session, and for each of its breaks where those are the anchor.
+
+    `session` is the session whose anchor it is counted from. `state` is the machine's at that moment, ERROR for one.
+    `catch_up` marks an alarm that comes later than its grace allows, because it was missed.
+    """
+
+    alarm: Alarm
+    session: date
+    scheduled_at: datetime
+    observed_at: datetime
+    state: SessionState
+    catch_up: bool = False
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmSkipped:
+    """An alarm of a session was missed, and will not go off for that session any more; `reason` says why."""
+
+    alarm: Alarm
+    session: date
+    scheduled_at: datetime
+    observed_at: datetime
+    reason: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFailed:
+    """A handler of the application's raised `error`, timed out, or could not keep up. Nothing else is affected.
+
+    `handler` is the function's qualified name, `cause` the event that it was called with.
+    """
+
+    handler: str
+    error: BaseException
+    cause: "Event | None" = None
+    session: date | None = None
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStale(_Scheduled):
+    """A feed has been silent for too long, while data was expected; `scheduled_at` is when that was so.
+
+    `never` tells that it has not said a word since the open, or since it was added, if that was later. `last_data_at`
+    is when its newest data was fresh, None where there never was any.
+    """
+
+    feed: str
+    session: date
+    scheduled_at: datetime
+    observed_at: datetime
+    never: bool = False
+    last_data_at: datetime | None = None
+    reason: str = ""
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedResumed:
+    """Fresh data came from a feed that was stale.
+
+    It was silent for `silent_for`, on the monotonic clock: since its last data, or since data was expected of it.
+    """
+
+    feed: str
+    session: date
+    silent_for: timedelta
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """Trading was halted, by `halt(reason)`: of the venue, or, where `feed` is given, of that feed alone."""
+
+    reason: str
+    session: date
+    feed: str | None = None
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A halt ended: by `resume()`, or, where `lapsed` is set, because the session has closed."""
+
+    session: date
+    feed: str | None = None
+    lapsed: bool = False
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnexpectedData:
+    """Data came while the calendar says that the venue is closed: is the calendar wrong? Told once until it opens.
+
+    `session` is the one that the calendar expects next, `feed` the feed that the data came from, where it is one.
+    """
+
+    session: date
+    feed: str | None = None
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+
+Event = (
+    StateChanged
+    | BreakStarted
+    | BreakEnded
+    | RollStarted
+    | RollSucceeded
+    | RollFailed
+    | ClockStepped
+    | HorizonNear
+    | AlarmFired
+    | AlarmSkipped
+    | HandlerFailed
+    | FeedStale
+    | FeedResumed
+    | Halted
+    | Resumed
+    | UnexpectedData
+)
 """Anything that `events()` may yield."""

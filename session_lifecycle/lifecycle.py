@@ -9,9 +9,13 @@ is needed from `deadlines`.
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from session_lifecycle.agenda import Agenda
+from session_lifecycle.alarm import Alarm
 from session_lifecycle.clock import Reading, as_utc
 from session_lifecycle.config import LifecycleConfig, Resolution
 from session_lifecycle.errors import (
+    FeedNameTaken,
+    HaltRefused,
     IllegalTransition,
     LifecycleError,
     NotASession,
@@ -19,10 +23,8 @@ from session_lifecycle.errors import (
     ScheduleExhausted,
     in_words,
 )
-from session_lifecycle.events import (
-    Event,
-    HorizonNear,
-)
+from session_lifecycle.events import Event, HorizonNear, UnexpectedData
+from session_lifecycle.feeds import Feeds, Watch
 from session_lifecycle.journal import Entry, Record, Standing
 from session_lifecycle.machine import (
     ACTIVE,
@@ -30,6 +32,7 @@ from session_lifecycle.machine import (
     ERROR,
     NOT_STARTED,
     POST_MARKET,
+    PRE_MARKET,
     TIMEOUT,
 )
 from session_lifecycle.roll import Rolls, Round
@@ -72,6 +75,9 @@ class SessionLifecycle:
         self._timeline = Timeline(schedule, config)
         self._walk = Walk(self._timeline, config, name)
         self._rolls = Rolls(self._timeline, config, name)
+        self._agenda = Agenda(self._timeline, config.missed_sessions, name)
+        self._alert: date | None = None  # every record is looked at, because the venue is closed before that session
+        self._alerted: date | None = None  # ... and for that one it has been told
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun = False
 
@@ -99,8 +105,18 @@ class SessionLifecycle:
 
     @property
     def can_trade(self) -> bool:
-        """Whether the session is ACTIVE and on no break."""
-        return self._walk.state is ACTIVE and not self._walk.on_break
+        """Whether the session is ACTIVE, on no break, and not halted."""
+        return self._walk.state is ACTIVE and not self._walk.on_break and self._walk.halted is None
+
+    @property
+    def halted(self) -> str | None:
+        """Why trading is halted; None where it is not."""
+        return self._walk.halted
+
+    @property
+    def feeds(self) -> Feeds:
+        """The watch over the feeds."""
+        return self._walk.feeds
 
     @property
     def on_break(self) -> bool:
@@ -130,7 +146,6 @@ class SessionLifecycle:
     @property
     def status(self) -> Status:
         """A snapshot, as of the last look."""
-        arrival, seen = self.silence.arrival, self._walk.seen
         return Status(
             name=self.name,
             schedule=self.schedule.name,
@@ -144,19 +159,27 @@ class SessionLifecycle:
             can_trade=self.can_trade,
             roll_owed=self.roll_owed,
             roll_attempt=0 if self._rolls.round is None else self._rolls.round.attempt,
-            last_data_at=None if arrival is None else seen.wall - (seen.monotonic - timedelta(seconds=arrival)),
+            last_data_at=self._walk.fresh_at(self.silence.arrival),
             reason=self.reason,
-            observed_at=seen.wall,
+            halted=self.halted,
+            feeds=len(self.feeds),
+            stale_feeds=self.feeds.stale,
+            observed_at=self._walk.seen.wall,
         )
 
     @property
     def deadlines(self) -> tuple[datetime | None, timedelta | None]:
         """The next wall and the next monotonic instant at which `poll` is needed; None where there is none."""
         wall, state = self._walk.position.until, self.state
-        edge = self._walk.next_edge
-        if edge is not None and (wall is None or edge < wall):
-            wall = edge
-        return wall, self._rolls.deadline if state is ENDED else self.silence.deadline
+        for other in (self._walk.next_edge, self._agenda.next_instant(self._walk.seen.wall)):
+            if other is not None and (wall is None or other < wall):
+                wall = other
+        return wall, self._rolls.deadline if state is ENDED else self._walk.verdict_at
+
+    @property
+    def has_events(self) -> bool:
+        """Whether `take_events` would return any."""
+        return bool(self._walk.events)
 
     def take_events(self) -> list[Event]:
         """Return what has happened since the last call, oldest first."""
@@ -182,6 +205,11 @@ class SessionLifecycle:
         if standing is not None:
             first = self._take_up(standing)
         self._walk.begin(first, now, position)
+        self._agenda.begin(self._walk.session, self._walk.bounds, position, now.wall)
+        if standing is not None and standing.ended:
+            by_clock = standing.intent is not None or standing.beyond is not None
+            if not by_clock or now.wall < self._walk.bounds.end:
+                self._agenda.cut(self._walk.session, self._walk.bounds, None)
         self.begun = True
         self._tell_horizon()
         self.poll(now)
@@ -213,7 +241,7 @@ class SessionLifecycle:
         """Bring the machine up to `now`."""
         try:
             self._walk.look(now)
-            while self._walk.take_edge():
+            while self._ring() or self._walk.take_edge():
                 pass
             if self.state is ENDED:
                 self._pursue_roll(now)
@@ -221,6 +249,34 @@ class SessionLifecycle:
             self._fail(self._blame(error))
         if self.state is not ENDED:
             self._walk.catching_up = False
+        self._watch_for_any()
+
+    def _ring(self) -> bool:
+        """Let the one alarm go off that is due before the next edge is; return False where there is none."""
+        edge, now = self._walk.next_edge, self._walk.seen
+        due = self._agenda.due(now.wall, self._walk.position)
+        if due is None or (edge is not None and edge <= due):
+            return False
+        self._walk.events.append(self._agenda.ring(self.state, now))
+        return True
+
+    def _watch_for_any(self) -> None:
+        """Have all data looked at while the venue is closed by the calendar, until that has been told once."""
+        position = self._walk.position
+        closed = position.state is NOT_STARTED or position.state is ENDED
+        alert = position.session.date if closed and position.session.date != self._alerted else None
+        if alert != self._alert:
+            self._alert = alert
+            self.silence.watch_for_any(alert=alert is not None)
+            self.feeds.watch_for_any(alert=alert is not None)
+
+    def _tell_unexpected(self, feed: str | None, now: Reading, age: timedelta) -> None:
+        """Tell of data while the venue is closed, once until it opens; data of before it closed is only late."""
+        self.poll(now)
+        if self._alert is not None and now.wall - age >= self._walk.position.since:
+            self._alerted = self._alert
+            self._walk.events.append(UnexpectedData(self._alert, feed, now.wall, name=self.name))
+            self._watch_for_any()
 
     def record_data(self, now: Reading, timestamp: datetime | None = None) -> None:
         """Take note of data; where the session is TIMEOUT, data that is fresh ends that.
@@ -228,11 +284,106 @@ class SessionLifecycle:
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
-        age = timedelta(0)
-        if timestamp is not None:
-            age = max(now.wall - as_utc("timestamp", timestamp), age)
+        age = _age(timestamp, now)
         self.silence.heard((now.monotonic - age).total_seconds())
+        if self._alert is not None:
+            self._tell_unexpected(None, now, age)
         if self.state is TIMEOUT:
+            self.poll(now)
+
+    def record_feed(self, watch: Watch, now: Reading, timestamp: datetime | None = None) -> None:
+        """Take note of data from a feed; where it is stale, data that is fresh ends that.
+
+        Raises:
+            NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
+        """
+        age = _age(timestamp, now)
+        if watch.removed:
+            return
+        self.feeds.heard(watch, (now.monotonic - age).total_seconds())
+        if self._alert is not None:
+            self._tell_unexpected(watch.name, now, age)
+        if watch.stale:
+            self.poll(now)
+            self._walk.revive(watch)
+            self.poll(now)
+
+    def add_feed(self, watch: Watch, now: Reading) -> None:
+        """Watch a feed from now on.
+
+        Raises:
+            FeedNameTaken: there is one of that name.
+        """
+        if watch.name in self.feeds:
+            raise FeedNameTaken(watch.name)
+        if self.begun:
+            self.poll(now)
+        self.feeds.add(watch, now.monotonic)
+        if self.begun:
+            self.poll(now)
+
+    def remove_feed(self, watch: Watch, now: Reading) -> None:
+        """Watch a feed no more. After the last one, the manager's own data is watched again, from now on."""
+        if self.begun:
+            self.poll(now)
+        self.feeds.remove(watch, now.monotonic)
+        if not self.begun:
+            return
+        if not len(self.feeds):
+            self._walk.listen_anew(now.monotonic)
+        self.poll(now)
+
+    def take_questions(self) -> list[tuple[Watch, timedelta]]:
+        """Return the feeds whose probe is to be asked, each with the deadline that it is asked for."""
+        questions, self.feeds.questions = self.feeds.questions, []
+        return questions
+
+    def answer_probe(self, watch: Watch, asked: timedelta, denied: str | None, now: Reading) -> None:
+        """Take a probe's answer: `denied` says why the feed is dead, None that it lives and the market is quiet."""
+        if self._rolls.stopping:
+            return  # it is only being waited for
+        self.poll(now)  # an answer at the very instant until which it was waited for comes too late
+        self.feeds.answer(watch, asked, denied, now.monotonic)
+        self.poll(now)
+
+    def halt(self, reason: str, now: Reading, watch: Watch | None = None) -> bool:
+        """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
+
+        Raises:
+            HaltRefused: the session is not open, nor about to be. Nothing has changed.
+        """
+        self.poll(now)
+        if self.state not in (PRE_MARKET, ACTIVE, TIMEOUT, ERROR):
+            raise HaltRefused(self.state)
+        if watch is None:
+            if self.halted is not None:
+                return False
+            self._walk.halt(reason)
+        else:
+            if watch.halted is not None:
+                return False
+            self._walk.halt_feed(watch, reason)
+        self.poll(now)
+        return True
+
+    def resume(self, now: Reading, watch: Watch | None = None) -> bool:
+        """End a halt. Return False where there is none."""
+        self.poll(now)
+        if (self.halted if watch is None else watch.halted) is None:
+            return False
+        if watch is None:
+            self._walk.resume()
+        else:
+            self._walk.resume_feed(watch)
+        self.poll(now)
+        return True
+
+    def add_alarm(self, alarm: Alarm, now: Reading) -> None:
+        """Register an alarm; instants that are past by now are over for it."""
+        if self.begun:
+            self.poll(now)
+        self._agenda.add(alarm, now.wall)
+        if self.begun:
             self.poll(now)
 
     def plan_end(self, reason: str, now: Reading) -> Record:
@@ -249,6 +400,7 @@ class SessionLifecycle:
 
     def end_session(self, reason: str, now: Reading) -> None:
         """Walk the remaining edges of an open session now, as planned."""
+        self._agenda.cut(self._walk.session, self._walk.bounds, now.wall)
         if self.state is not POST_MARKET:
             self._walk.fire("close_market", now.wall, reason)
         self._walk.fire("end_session", now.wall, reason)
@@ -354,6 +506,7 @@ class SessionLifecycle:
     def _complete(self, turn: Round, now: Reading) -> None:
         self._walk.events.append(self._rolls.succeeded(turn, now))
         self._walk.enter(turn.target, turn.bounds)
+        self._agenda.enter(turn.target, turn.bounds, turn.skipped)
         if self._walk.position.state is not NOT_STARTED:
             self._walk.catching_up = True  # the roll has outlasted the beginning of the session
         if self._failing is not None:
@@ -408,3 +561,8 @@ class SessionLifecycle:
                 )
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))
+
+
+def _age(timestamp: datetime | None, now: Reading) -> timedelta:
+    """Return how old data is on arrival; data from the future counts as of now."""
+    return timedelta(0) if timestamp is None else max(now.wall - as_utc("timestamp", timestamp), timedelta(0))

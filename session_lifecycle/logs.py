@@ -9,15 +9,23 @@ from typing import Final, assert_never
 
 from session_lifecycle.errors import in_words
 from session_lifecycle.events import (
+    AlarmFired,
+    AlarmSkipped,
     BreakEnded,
     BreakStarted,
     ClockStepped,
     Event,
+    FeedResumed,
+    FeedStale,
+    Halted,
+    HandlerFailed,
     HorizonNear,
+    Resumed,
     RollFailed,
     RollStarted,
     RollSucceeded,
     StateChanged,
+    UnexpectedData,
 )
 from session_lifecycle.states import SessionState
 
@@ -32,11 +40,13 @@ def log_event(event: Event, calendar: str) -> None:
     fields = {field: getattr(event, field) for field in event.__slots__ if field != "name"}
     extra = {"event": type(event).__name__, "calendar": calendar, "manager": event.name, **fields}
     # A failure that is tried again is a line; the last one shows where it comes from.
-    cause = event.error if isinstance(event, RollFailed) and event.retry_at is None else None
+    cause = None
+    if isinstance(event, HandlerFailed) or (isinstance(event, RollFailed) and event.retry_at is None):
+        cause = event.error
     LOGGER.log(level, "%s: %s", event.name or calendar, message, extra=extra, exc_info=cause)
 
 
-def _describe(event: Event) -> tuple[int, str]:  # noqa: PLR0911 -- one return for each kind of event
+def _describe(event: Event) -> tuple[int, str]:  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of event
     match event:
         case StateChanged():
             return _level(event.dest), _describe_change(event)
@@ -63,8 +73,37 @@ def _describe(event: Event) -> tuple[int, str]:  # noqa: PLR0911 -- one return f
             return logging.INFO, f"{event.session} break started"
         case BreakEnded():
             return logging.INFO, f"{event.session} break ended"
+        case AlarmFired():
+            late = f", {event.lateness} late" if event.catch_up else ""
+            return logging.INFO, f"{event.session} alarm {event.alarm}{late}, in {event.state.name}"
+        case AlarmSkipped():
+            return logging.WARNING, (
+                f"{event.session} alarm {event.alarm} of {event.scheduled_at} was skipped: {event.reason}"
+            )
+        case HandlerFailed():
+            on = "" if event.cause is None else f" on {type(event.cause).__name__}"
+            return logging.ERROR, f"handler {event.handler} failed{on}: {in_words(event.error)}"
+        case FeedStale():
+            return logging.WARNING, f"{event.session} feed {event.feed} is stale: {event.reason}"
+        case FeedResumed():
+            return logging.INFO, f"{event.session} feed {event.feed} is back after {event.silent_for}"
+        case Halted():
+            return logging.WARNING, f"{event.session} {_halted(event.feed)} halted: {event.reason}"
+        case Resumed():
+            how = " at the close" if event.lapsed else ""
+            return logging.INFO, f"{event.session} {_halted(event.feed)} resumed{how}"
+        case UnexpectedData():
+            source = "" if event.feed is None else f" from feed {event.feed}"
+            return logging.WARNING, (
+                f"data{source} while the calendar says that the venue is closed, before session {event.session}: "
+                "check its hours, and pre_market and post_market_roll_delay"
+            )
         case _:
             assert_never(event)
+
+
+def _halted(feed: str | None) -> str:
+    return "trading" if feed is None else f"feed {feed}"
 
 
 def _level(dest: SessionState) -> int:

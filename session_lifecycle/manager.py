@@ -1,28 +1,32 @@
 """The object that an application holds: `SessionBoundaryManager`."""
 
-import inspect
-from collections.abc import Callable
-from datetime import date, datetime
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import date, datetime, timedelta
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, TypeVar, cast, get_args, overload
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
-from session_lifecycle.clock import Clock, SystemClock, read
-from session_lifecycle.config import LifecycleConfig, Resolution
+from session_lifecycle import scopes
+from session_lifecycle.alarm import Alarm, Anchor, Misfire
+from session_lifecycle.clock import Clock, Reading, SystemClock, read
+from session_lifecycle.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
 from session_lifecycle.driver import Driver
 from session_lifecycle.errors import (
     AlreadyStartedError,
+    ConfigurationError,
     ManagerStopped,
     NotRunningError,
     ReentrancyError,
     RollFailedError,
 )
-from session_lifecycle.events import Event, RollFailed, RollSucceeded, StateChanged
+from session_lifecycle.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
 from session_lifecycle.exchange import ExchangeSchedule
+from session_lifecycle.feed import AdaptiveFeed, Feed, FeedCalls, Probe
+from session_lifecycle.handlers import Handler, Wanted, on_alarm, on_kind, on_state, require_async
 from session_lifecycle.journal import Journal
 from session_lifecycle.lifecycle import SessionLifecycle
 from session_lifecycle.logs import LOGGER
@@ -32,6 +36,13 @@ from session_lifecycle.schedule import Schedule, Session
 from session_lifecycle.states import SessionState
 from session_lifecycle.status import Status
 from session_lifecycle.stream import Subscription
+
+E = TypeVar("E", bound=Event)
+StateHandler = TypeVar("StateHandler", bound=Callable[[StateChanged], Awaitable[object]])
+AlarmHandler = TypeVar("AlarmHandler", bound=Callable[[AlarmFired], Awaitable[object]])
+
+_PROBE_TIMEOUT = timedelta(seconds=5)
+_ON_TIME = timedelta(seconds=1)
 
 
 class SessionBoundaryManager:
@@ -72,7 +83,7 @@ class SessionBoundaryManager:
         was_rolled: WasRolled | None = None,
         name: str | None = None,
     ) -> None:
-        _require_async(roll_session)
+        require_async("roll_session", "a date", roll_session)
         if not isinstance(config, LifecycleConfig):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             msg = f"config must be a LifecycleConfig, not {config!r}"
             raise TypeError(msg)
@@ -92,6 +103,7 @@ class SessionBoundaryManager:
         self._started = False
         self._stopped = False
         self._tasks: TaskGroup | None = None
+        self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
         self._silence = self._lifecycle.silence
         self._monotonic = self._clock.monotonic
 
@@ -197,8 +209,23 @@ class SessionBoundaryManager:
 
     @property
     def can_trade(self) -> bool:
-        """Whether the session is ACTIVE and on no break."""
+        """Whether the session is ACTIVE, on no break, and not halted."""
         return self._lifecycle.can_trade
+
+    @property
+    def halted(self) -> str | None:
+        """Why trading is halted; None where it is not."""
+        return self._lifecycle.halted
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """The feeds that are registered, in the order in which they were."""
+        return tuple(cast("Feed", watch) for watch in self._lifecycle.feeds.members)
+
+    @property
+    def stale_feeds(self) -> tuple[str, ...]:
+        """The names of the feeds that are stale, the longest stale first."""
+        return self._lifecycle.feeds.stale
 
     @property
     def next_boundary(self) -> datetime | None:
@@ -225,17 +252,128 @@ class SessionBoundaryManager:
         """Record that market data has arrived. Call it once for each message: it only stores the arrival.
 
         `timestamp` is the data's own time: its age is taken now, once. Old data does not refresh, data from the future
-        counts as of now. In TIMEOUT, fresh data makes the session ACTIVE before this returns.
+        counts as of now. In TIMEOUT, fresh data makes the session ACTIVE before this returns. Where feeds are
+        registered, they alone decide about TIMEOUT.
 
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
         silence = self._silence
-        if timestamp is None and not silence.quiet:
+        if timestamp is silence.plain:
             silence.arrival = self._monotonic()
         else:
-            self._lifecycle.record_data(read(self._clock), timestamp)
+            self._lifecycle.record_data(self._look_for(timestamp), timestamp)
+            if self._lifecycle.has_events:
+                self._told()
+
+    def add_feed(
+        self,
+        name: str,
+        *,
+        timeout: timedelta | AdaptiveTimeout | None = None,
+        probe: Probe | None = None,
+        probe_timeout: timedelta = _PROBE_TIMEOUT,
+    ) -> Feed:
+        """Watch a source of market data by itself, from now on; call `record()` on what this returns.
+
+        From the first feed on, the session is TIMEOUT when the feeds say so, by `LifecycleConfig.stale_when`. At any
+        time, before the start too.
+
+        Args:
+            name: what events and messages call it; unique among the feeds.
+            timeout: silence, while data is expected, after which it is stale; by default the `data_timeout`.
+            probe: async callable that takes the feed, asked once it has been silent for so long: True means that the
+                feed is alive and the market quiet, and its silence is timed anew. An error or no answer means False.
+            probe_timeout: how long the probe may take, by the manager's clock.
+
+        Raises:
+            ConfigurationError: a value is out of range, or there is no `data_timeout` to go by.
+            FeedNameTaken: there is one of that name.
+            TypeError: an argument is of the wrong kind.
+            ManagerStopped: the manager does not run any more.
+        """
+        if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+            msg = f"a feed needs a name in words, not {name!r}"
+            raise TypeError(msg)
+        policy = self._lifecycle.config.data_timeout if timeout is None else timeout
+        if policy is None:
+            raise ConfigurationError("timeout", None, "must be given for a feed where data_timeout is None")
+        if probe is not None:
+            require_async("probe", "the feed", probe)
+        require_duration("probe_timeout", probe_timeout)
+        if self._stopped:
+            raise ManagerStopped("add_feed()", self.state)
+        if isinstance(policy, AdaptiveTimeout):
+            learn = self._lifecycle.feeds.pace
+            feed: Feed = AdaptiveFeed(
+                name,
+                policy,
+                probe=probe,
+                probe_timeout=probe_timeout,
+                monotonic=self._monotonic,
+                calls=self._feed_calls,
+                learn=learn,
+            )
+        else:
+            require_duration("timeout", policy)
+            feed = Feed(
+                name,
+                policy,
+                probe=probe,
+                probe_timeout=probe_timeout,
+                monotonic=self._monotonic,
+                calls=self._feed_calls,
+            )
+        self._lifecycle.add_feed(feed, read(self._clock))
+        self._told()
+        return feed
+
+    def halt(self, reason: str) -> None:
+        """Halt trading: `can_trade` is False and no data is expected, until `resume()` or the close.
+
+        The state stays what it is. A halt is not journalled: a restart forgets it. Where trading is halted already,
+        that changes nothing and logs a line.
+
+        Raises:
+            HaltRefused: the session is not open, nor about to be.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        self._halt("halt()", reason)
+
+    def resume(self) -> None:
+        """End the halt: data is expected again, and its silence is timed from here. Without one, a line is logged.
+
+        Raises:
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        self._resume("resume()")
+
+    def _halt(self, call: str, reason: str, feed: Feed | None = None) -> None:
+        driver = self._running(call)
+        if not self._lifecycle.halt(_reason(reason), driver.look(), feed):
+            LOGGER.warning("%r: %s changes nothing, it is halted already (now: %s)", feed or self, call, reason)
+        self._told()
+
+    def _resume(self, call: str, feed: Feed | None = None) -> None:
+        driver = self._running(call)
+        if not self._lifecycle.resume(driver.look(), feed):
+            LOGGER.warning("%r: %s changes nothing, there is no halt", feed or self, call)
+        self._told()
+
+    def _feed_heard(self, feed: Feed, timestamp: datetime | None) -> None:
+        self._lifecycle.record_feed(feed, self._look_for(timestamp), timestamp)
+        if self._lifecycle.has_events:
             self._told()
+
+    def _feed_halt(self, feed: Feed, reason: str) -> None:
+        self._halt("feed.halt()", reason, feed)
+
+    def _feed_resume(self, feed: Feed) -> None:
+        self._resume("feed.resume()", feed)
+
+    def _feed_remove(self, feed: Feed) -> None:
+        self._lifecycle.remove_feed(feed, read(self._clock))
+        self._told()
 
     def end_session(self, reason: str) -> None:
         """End an open session now: walk the remaining edges, and roll.
@@ -339,9 +477,7 @@ class SessionBoundaryManager:
             ManagerStopped: it stopped first.
         """
         self._refuse_inside("wait_for()")
-        if not states or not all(isinstance(state, SessionState) for state in states):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            msg = f"wait_for() takes one or more SessionState members, not {states!r}"
-            raise TypeError(msg)
+        _require_states("wait_for()", states)
         self._begun("wait_for()")
         if self.state in states:
             await anyio.lowlevel.checkpoint()
@@ -351,6 +487,156 @@ class SessionBoundaryManager:
             return cast("StateChanged", event).dest
         raise ManagerStopped("wait_for()", self.state)
 
+    # ---- acting on time ----
+
+    @overload
+    def on(
+        self, what: SessionState, *, missed: bool = ..., timeout: timedelta | None = ...
+    ) -> Callable[[StateHandler], StateHandler]: ...
+    @overload
+    def on(
+        self, what: type[E], *, missed: bool = ..., timeout: timedelta | None = ...
+    ) -> Callable[[Callable[[E], Awaitable[object]]], Callable[[E], Awaitable[object]]]: ...
+    def on(
+        self, what: SessionState | type[Any], *, missed: bool = False, timeout: timedelta | None = None
+    ) -> Callable[[Any], Any]:
+        """Decorate an async function that is to be called with each event of a kind, or each entry into a state.
+
+        It runs in the manager's own tasks and never delays the machine. A handler is called for one event after the
+        other, in their order; handlers of the same event start in the order of their registration. What it raises is
+        told as `HandlerFailed`, and nothing else breaks. On leaving, a handler may finish what it has been told.
+
+        Args:
+            what: a `SessionState`, or one of the event classes.
+            missed: call it for every event of a catch-up too; else only where what the event led to still holds.
+            timeout: how long one call may take, by the manager's clock, before it is cancelled. None: for ever.
+
+        Raises:
+            TypeError: `what` is neither, or the function is not async.
+            ConfigurationError: the timeout is out of range.
+            ManagerStopped: the manager does not run any more.
+        """
+        if isinstance(what, SessionState):
+            wanted = on_state(what)
+        elif isinstance(what, type) and what in get_args(Event):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+            wanted = on_kind(what)
+        else:
+            msg = f"on() takes a SessionState or an event class, not {what!r}"
+            raise TypeError(msg)
+        return self._registering("on()", wanted, missed=missed, timeout=timeout)
+
+    def at(
+        self,
+        anchor: Anchor,
+        offset: timedelta = timedelta(0),
+        *,
+        misfire: Misfire = Misfire.SKIP,
+        grace: timedelta = _ON_TIME,
+        timeout: timedelta | None = None,
+    ) -> Callable[[AlarmHandler], AlarmHandler]:
+        """Decorate an async function that is to be called at an instant of every session; see `Alarm`.
+
+        It is called with the `AlarmFired`, as handlers are. An alarm goes off at most once for a session (and for each
+        of its breaks, where those are the anchor), in ERROR too. While a roll is owed, it waits for that. What was over
+        when the alarm was registered is over; at the start, the session's earlier alarms count as missed.
+
+        Raises:
+            ConfigurationError: a value is out of range.
+            TypeError: the function is not async.
+            ManagerStopped: the manager does not run any more.
+        """
+        alarm = Alarm(anchor, offset, misfire, grace)
+        register = self._registering("at()", on_alarm(alarm), missed=True, timeout=timeout)
+
+        def decorate(function: AlarmHandler) -> AlarmHandler:
+            register(function)
+            self._add_alarm(alarm)
+            return function
+
+        return decorate
+
+    def alarms(
+        self,
+        anchor: Anchor,
+        offset: timedelta = timedelta(0),
+        *,
+        misfire: Misfire = Misfire.SKIP,
+        grace: timedelta = _ON_TIME,
+    ) -> AsyncIterator[AlarmFired]:
+        """Return an async iterator over the goings-off of an alarm, from this call on; it ends with the manager.
+
+        Raises:
+            ConfigurationError: a value is out of range.
+            ManagerStopped: the manager does not run any more.
+        """
+        if self._stopped:
+            raise ManagerStopped("alarms()", self.state)
+        alarm = Alarm(anchor, offset, misfire, grace)
+        fired = self._member.broadcast.subscribe(on_alarm(alarm))
+        self._add_alarm(alarm)
+        return cast("AsyncIterator[AlarmFired]", fired)
+
+    def during(self, *states: SessionState, grace: timedelta | None = None) -> AbstractAsyncContextManager[Session]:
+        """Return an async context manager whose body lasts as long as the state is one of `states`.
+
+        Entering waits until the state is one of them, and gives the session. The moment it is none of them any more, or
+        the manager stops, the body is cancelled, and the block is left without an error.
+        `during(SessionState.ACTIVE, SessionState.TIMEOUT)` is "while the market is open".
+
+        Args:
+            states: one or more.
+            grace: how long the body may go on after that moment, by the manager's clock, before it is cancelled: time
+                to finish for a body that looks at `manager.state`.
+
+        Raises:
+            TypeError, ConfigurationError: an argument is of the wrong kind, or out of range.
+            ReentrancyError: (on entering) called from inside this manager's own roll.
+            NotRunningError: (on entering) the manager has not started.
+            ManagerStopped: (on entering) it stopped before the state came.
+        """
+        _require_states("during()", states)
+        require_duration("grace", grace, never=True)
+        member = self._member
+        return scopes.during(
+            states,
+            grace,
+            lifecycle=self._lifecycle,
+            broadcast=member.broadcast,
+            clock=self._clock,
+            wait_for=self.wait_for,
+        )
+
+    def sessions(self) -> AsyncIterator[Session]:
+        """Return an async iterator: the present session, unless it has ended, and then each that is rolled into.
+
+        A body that takes longer than a session finds the next one waiting. It ends with the manager.
+
+        Raises:
+            NotRunningError: the manager has not started.
+        """
+        return scopes.sessions(lifecycle=self._begun("sessions()"), broadcast=self._member.broadcast)
+
+    def _registering(
+        self, call: str, wanted: Wanted, *, missed: bool, timeout: timedelta | None
+    ) -> Callable[[Any], Any]:
+        require_duration("timeout", timeout, never=True)
+
+        def register(function: Any) -> Any:  # noqa: ANN401 -- the public signatures have the types
+            require_async("a handler", "one event", function)
+            if self._stopped:
+                raise ManagerStopped(call, self.state)
+            member = self._member
+            handler = Handler(function, wanted, member.ready, self._lifecycle, missed=missed, timeout=timeout)
+            member.handlers.append(handler)
+            member.broadcast.add(handler)
+            return function
+
+        return register
+
+    def _add_alarm(self, alarm: Alarm) -> None:
+        self._lifecycle.add_alarm(alarm, read(self._clock))
+        self._told()
+
     # ---- helpers ----
 
     def _told(self) -> None:
@@ -358,6 +644,12 @@ class SessionBoundaryManager:
         self._member.tell()
         if self._driver is not None:
             self._driver.wake(self._member)
+
+    def _look_for(self, timestamp: datetime | None) -> Reading:
+        """Look at the clock; data without a stamp is not refused because that has failed."""
+        if timestamp is None and self._driver is not None and self._lifecycle.begun:
+            return self._driver.look_or_last()
+        return read(self._clock)
 
     def _begun(self, call: str) -> SessionLifecycle:
         if not self._lifecycle.begun:
@@ -393,21 +685,9 @@ def _reason(reason: object) -> str:
     return reason
 
 
-def _require_async(roll_session: object) -> None:
-    """Refuse a roll that can be seen not to be async; what cannot be seen is found out at the first attempt."""
-    function = roll_session
-    while isinstance(function, partial):
-        function = cast("Callable[..., object]", function.func)
-    if not callable(function):
-        msg = f"roll_session must be an async callable that takes a date, not {roll_session!r}"
-        raise TypeError(msg)
-    if inspect.iscoroutinefunction(function):
-        return
-    called = function if inspect.isroutine(function) else function.__call__
-    if inspect.iscoroutinefunction(called):
-        return
-    if inspect.isfunction(called) or inspect.ismethod(called):
-        msg = f"roll_session must be async (`async def`), and {roll_session!r} is not: it would block the event loop"
+def _require_states(call: str, states: tuple[object, ...]) -> None:
+    if not states or not all(isinstance(state, SessionState) for state in states):
+        msg = f"{call} takes one or more SessionState members, not {states!r}"
         raise TypeError(msg)
 
 

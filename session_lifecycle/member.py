@@ -3,6 +3,7 @@
 Everything here is synchronous. What must be durable before something else happens is written here, in that order.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -11,7 +12,8 @@ import anyio
 
 from session_lifecycle.clock import Reading
 from session_lifecycle.errors import in_words
-from session_lifecycle.events import StateChanged
+from session_lifecycle.events import Event, HandlerFailed, StateChanged
+from session_lifecycle.handlers import Handler
 from session_lifecycle.journal import Entry, Journal, Record, Standing, adoption, completion, intent, standing_after
 from session_lifecycle.lifecycle import SessionLifecycle
 from session_lifecycle.logs import LOGGER, log_event
@@ -42,6 +44,9 @@ class Member:
         self.journal: Final = journal
         self.holds_journal = False
         self.broadcast: Final = Broadcast()
+        self.handlers: Final[list[Handler]] = []  # held here: the broadcast does not hold its readers
+        self.ready: Final[deque[Handler]] = deque()
+        self.dispatching = False
         self.attempt: anyio.CancelScope | None = None
         self.wall: datetime | None = None  # the deadlines that the driver's heaps hold for it
         self.monotonic: timedelta | None = None
@@ -101,6 +106,14 @@ class Member:
                 except Exception:  # the journal may be the application's own code
                     LOGGER.exception("%s: ERROR could not be journalled", self.lifecycle.schedule.name)
             log_event(event, self.lifecycle.schedule.name)
+            self.broadcast.publish(event)
+
+    def handler_failed(self, handler: Handler, error: BaseException, cause: Event | None, now: Reading) -> None:
+        """Tell that a handler has failed. One that fails on that very event is logged only, or it would never end."""
+        session = self.lifecycle.session.date
+        event = HandlerFailed(handler.label, error, cause, session, now.wall, name=self.lifecycle.name)
+        log_event(event, self.lifecycle.schedule.name)
+        if not isinstance(cause, HandlerFailed):
             self.broadcast.publish(event)
 
     def begin_roll(self, turn: Round, now: Reading) -> bool:

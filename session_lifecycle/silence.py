@@ -4,9 +4,13 @@ The newest arrival is one attribute that the hot path overwrites; nothing is arm
 out when somebody asks for it, so a driver that slept to an outdated one simply finds a later one and sleeps again.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 _ZERO = timedelta(0)
+
+ALL_ARE_LOOKED_AT: Final = datetime.min.replace(tzinfo=UTC)
+"""An instant that nobody passes: a hot path that compares a timestamp with it by identity never finds it plain."""
 
 
 class Silence:
@@ -17,7 +21,18 @@ class Silence:
         limit: how long it may stay quiet, in time during which data is expected, before that is fatal; None: for ever.
     """
 
-    __slots__ = ("_heard_before", "_lasted", "_limit", "_since", "_timeout", "arrival", "quiet")
+    __slots__ = (
+        "_alert",
+        "_heard_before",
+        "_lasted",
+        "_limit",
+        "_opened",
+        "_since",
+        "_timeout",
+        "arrival",
+        "plain",
+        "quiet",
+    )
 
     def __init__(self, timeout: timedelta | None, limit: timedelta | None) -> None:
         self._timeout = timeout
@@ -26,28 +41,56 @@ class Silence:
         """Monotonic seconds of the newest data: an arrival less the age that the data had on arrival."""
         self.quiet = False
         """Whether the silence has been found too long."""
+        self.plain: datetime | None = None
+        """None while nothing but the arrival matters; else an instant that nobody passes."""
+        self._alert = False
         self._since: timedelta | None = None  # data has been expected since then; None: it is not expected
         self._lasted = _ZERO  # how long it has been quiet, up to the last break
         self._heard_before: float | None = None  # the arrival that was the newest when it went quiet
+        self._opened: timedelta | None = None  # data is expected since then for the first time in this session
+
+    def open(self, now: timedelta) -> None:
+        """Expect data from now on, as of the open; where the session is walked anew, the first open counts."""
+        if self._opened is None:
+            self._opened = now
+        self.expect(now)
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether there has been no data since the open."""
+        opened = self._opened
+        return self.arrival is None or (opened is not None and timedelta(seconds=self.arrival) < opened)
+
+    def watch_for_any(self, *, alert: bool) -> None:
+        """Have every record looked at, or only those that matter by themselves."""
+        self._alert = alert
+        self._mark()
+
+    def _mark(self) -> None:
+        self.plain = ALL_ARE_LOOKED_AT if self.quiet or self._alert else None
 
     def expect(self, now: timedelta) -> None:
-        """Expect data from now on: the open, or the end of a break."""
+        """Expect data from now on: the end of a break, or of a halt."""
         self._since = now
 
     def suspend(self, now: timedelta) -> None:
-        """Expect none for a while: a break. Being quiet outlasts it, but its time does not count."""
+        """Expect none for a while: a break, or a halt. Being quiet outlasts it, but its time does not count."""
         if self.quiet and self._since is not None:
             self._lasted += now - self._since
         self._since = None
 
-    def end(self) -> None:
-        """Expect none until further notice, and forget about being quiet."""
+    def end(self, *, over: bool = True) -> None:
+        """Expect none until further notice, and forget about being quiet; where the session is over, the open too."""
         self._since = None
+        if over:
+            self._opened = None
         self.quiet = False
+        self._mark()
 
     def go_quiet(self, now: timedelta) -> None:
         """Take note that the silence is too long, as of now."""
         self.quiet = True
+        self._mark()
         self._lasted = _ZERO
         self._since = now
         self._heard_before = self.arrival
@@ -55,6 +98,7 @@ class Silence:
     def go_live(self, now: timedelta) -> None:
         """Take note that data is back; the silence is timed from here, where data is expected."""
         self.quiet = False
+        self._mark()
         if self._since is not None:
             self._since = now
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import cast
 
 from session_lifecycle.states import SessionState
 
@@ -12,7 +13,8 @@ class Status:
 
     `state` is the machine's, `scheduled_state` what schedule and clock alone imply. `next_boundary` is when the
     scheduled state changes next, None where the schedule's knowledge ends. `reason` says why the state is ERROR or
-    TIMEOUT. `last_data_at` is when the newest data was fresh.
+    TIMEOUT, `halted` why trading is halted. `last_data_at` is when the manager's own newest data was fresh. `feeds` are
+    so many that are registered, `stale_feeds` the names of those that are stale, the longest stale first.
     """
 
     name: str | None
@@ -30,13 +32,18 @@ class Status:
     last_data_at: datetime | None
     reason: str | None
     observed_at: datetime
+    halted: str | None = None
+    feeds: int = 0
+    stale_feeds: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, str | int | bool | None]:
+    def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
         """Return the snapshot as plain JSON values: states by value, dates and UTC instants as ISO 8601."""
         return {field: _plain(getattr(self, field)) for field in self.__slots__}
 
 
-def _plain(value: object) -> str | int | bool | None:
+def _plain(value: object) -> str | int | bool | list[str] | None:
+    if isinstance(value, tuple):
+        return [str(each) for each in cast("tuple[object, ...]", value)]
     if isinstance(value, SessionState):
         return str(value.value)
     if isinstance(value, datetime):

@@ -23,7 +23,7 @@ class Subscription:
     """
 
     def __init__(self, wanted: Callable[[Event], bool] | None = None) -> None:
-        self._wanted = wanted
+        self._wanted: Final = wanted or _anything
         self._events: deque[Event] = deque()
         self._news: anyio.Event | None = None
         self._overrun = False
@@ -48,7 +48,7 @@ class Subscription:
 
     def put(self, event: Event) -> None:
         """Add an event, unless the reader does not want it or has been overrun."""
-        if self._ended or (self._wanted is not None and not self._wanted(event)):
+        if self._ended or not self._wanted(event):
             return
         if len(self._events) < LIMIT:
             self._events.append(event)
@@ -67,6 +67,10 @@ class Subscription:
             self._news = None
 
 
+def _anything(_: Event) -> bool:
+    return True
+
+
 class Broadcast:
     """Hands each event to every reader. A reader that nobody holds any more is forgotten."""
 
@@ -78,13 +82,17 @@ class Broadcast:
     def subscribe(self, wanted: Callable[[Event], bool] | None = None) -> Subscription:
         """Return a new reader's subscription, which has ended already where the manager has."""
         subscription = Subscription(wanted)
+        self.add(subscription)
+        return subscription
+
+    def add(self, subscription: Subscription) -> None:
+        """Add a reader, for as long as somebody holds it."""
         if self._closed:
             subscription.end()
         else:
             number = self._count = self._count + 1
             readers = self._readers
             readers[number] = ref(subscription, lambda _: readers.pop(number, None))
-        return subscription
 
     def publish(self, event: Event) -> None:
         """Hand an event to every reader."""

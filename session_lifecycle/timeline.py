@@ -3,14 +3,16 @@
 Nothing here remembers anything about a run. A state machine that is late, early or in ERROR is compared with this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
-from typing import Final, NamedTuple
+from heapq import merge
+from typing import Final, NamedTuple, overload
 
+from session_lifecycle.alarm import Alarm
 from session_lifecycle.clock import as_utc
 from session_lifecycle.config import LifecycleConfig, MissedSessions
 from session_lifecycle.errors import ConfigurationError, NotASession, ScheduleExhausted
-from session_lifecycle.events import StateChanged
+from session_lifecycle.events import AlarmFired, StateChanged
 from session_lifecycle.machine import TRANSITIONS
 from session_lifecycle.schedule import Boundaries, Schedule, Session, boundaries
 from session_lifecycle.states import SessionState
@@ -99,6 +101,28 @@ class Timeline:
             return Position(last, SessionState.POST_MARKET, last.close, end)
         return Position(last, SessionState.ENDED, end, None)
 
+    def still_to_come(
+        self, alarm: Alarm, session: Session, position: Position, now: datetime
+    ) -> list[tuple[datetime, Session]]:
+        """Return when an alarm goes off from `now` on for the sessions before `session`, the application's.
+
+        Those that have ended may still have alarms. One that by the clock has not, because the application is ahead of
+        it, has only those that lie after its end; and one that has not even begun has none.
+        """
+        found: list[tuple[datetime, Session]] = []
+        earlier = position.session if position.session.date < session.date else self.previous(session)
+        while earlier is not None:
+            bounds = self.boundaries(earlier)
+            if now - bounds.end > alarm.offset:
+                break
+            found += [
+                (due, earlier)
+                for due in reversed(alarm.instants(earlier, bounds))
+                if now <= due and (bounds.end <= now or bounds.end < due)
+            ]
+            earlier = self.previous(earlier)
+        return found[::-1]
+
     def between(self, previous: Session | None, session: Session, following: Session | None) -> Boundaries:
         """Return a session's four boundaries, its neighbours being known."""
         return boundaries(
@@ -119,6 +143,29 @@ def _position(session: Session, bounds: Boundaries, previous_end: datetime, t: d
     raise AssertionError(session, t)  # pragma: no cover -- the caller has chosen a session whose end is after t
 
 
+@overload
+def replay(
+    schedule: Schedule,
+    start: datetime,
+    end: datetime,
+    *,
+    config: LifecycleConfig = ...,
+    session: date | None = ...,
+) -> Iterator[StateChanged]: ...
+
+
+@overload
+def replay(
+    schedule: Schedule,
+    start: datetime,
+    end: datetime,
+    *,
+    config: LifecycleConfig = ...,
+    session: date | None = ...,
+    alarms: Sequence[Alarm],
+) -> Iterator[StateChanged | AlarmFired]: ...
+
+
 def replay(
     schedule: Schedule,
     start: datetime,
@@ -126,7 +173,8 @@ def replay(
     *,
     config: LifecycleConfig = LifecycleConfig(),
     session: date | None = None,
-) -> Iterator[StateChanged]:
+    alarms: Sequence[Alarm] = (),
+) -> Iterator[StateChanged] | Iterator[StateChanged | AlarmFired]:
     """Iterate over the edges that the schedule alone implies, `start` ≤ instant < `end`, with no event loop at all.
 
     A plan, a backtest's clock, an oracle for tests. It knows no data: only the four boundaries of each session and the
@@ -134,6 +182,9 @@ def replay(
     the first session that lie before `start` come first, with `catch_up=True`, their true `scheduled_at`, and
     `observed_at=start`. `session` is the date of the session to begin in, by default the one that owns `start`; where
     `start` is past it, sessions are caught up with by `config.missed_sessions`.
+
+    With `alarms`, those go off too, `start` ≤ instant < `end`, each after the edges of the same instant, in the state
+    that the edges before it have led to; none for a session that `session` and the policy leave out.
 
     Raises:
         NaiveDatetimeError: `start` or `end` has no time zone.
@@ -150,7 +201,71 @@ def replay(
         schedule.session_at(start)  # raises, and says where the knowledge ends
     first = owner.session if session is None else schedule.session_on(session)
     jump = owner.session if config.missed_sessions is MissedSessions.LATEST else None
-    return _replay(timeline, first, jump, start, end)
+    edges = _replay(timeline, first, jump, start, end)
+    if not alarms:
+        return edges
+    rings = [_ringing(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
+    return _with_alarms(edges, merge(*rings, key=lambda ring: ring.due))
+
+
+class _Ring(NamedTuple):
+    """An alarm's going off; without an alarm, a session's lack of one, so that looking ahead goes no further."""
+
+    due: datetime
+    session: date
+    alarm: Alarm | None
+
+
+def _with_alarms(edges: Iterator[StateChanged], rings: Iterator[_Ring]) -> Iterator[StateChanged | AlarmFired]:
+    """Yield edges and alarms by their instants; of those at the same instant, edges first."""
+    state, reached = SessionState.NOT_STARTED, _BEGINNING
+    ring = next(rings, None)
+    exhausted: ScheduleExhausted | None = None
+    while True:
+        try:
+            edge = next(edges, None)
+        except ScheduleExhausted as error:
+            edge, exhausted = None, error
+        while ring is not None and (
+            ring.due <= reached if exhausted is not None else edge is None or ring.due < edge.observed_at
+        ):
+            if ring.alarm is not None:
+                yield AlarmFired(ring.alarm, ring.session, ring.due, ring.due, state)
+            ring = next(rings, None)
+        if exhausted is not None:
+            raise exhausted
+        if edge is None:
+            return
+        state, reached = edge.dest, edge.observed_at
+        yield edge
+
+
+def _ringing(
+    timeline: Timeline,
+    alarm: Alarm,
+    session: Session,
+    jump: Session | None,
+    position: Position,
+    *,
+    start: datetime,
+    end: datetime,
+) -> Iterator[_Ring]:
+    """Yield the goings-off of one alarm, `start` ≤ instant < `end`, ascending, in the sessions that are walked."""
+    for due, earlier in timeline.still_to_come(alarm, session, position, start):
+        if due >= end:
+            return
+        yield _Ring(due, earlier.date, alarm)
+    walked: Session | None = session
+    while walked is not None:
+        bounds = timeline.boundaries(walked)
+        instants = alarm.instants(walked, bounds)
+        for due in instants or (bounds.open + alarm.offset,):
+            if due >= end:
+                return
+            if due >= start:
+                yield _Ring(due, walked.date, alarm if instants else None)
+        jumps = walked is session and jump is not None and jump.date > walked.date
+        walked = jump if jumps else timeline.following(walked)
 
 
 def _replay(

@@ -7,7 +7,18 @@ from datetime import datetime, timedelta
 
 from session_lifecycle.clock import Reading
 from session_lifecycle.config import LifecycleConfig
-from session_lifecycle.events import BreakEnded, BreakStarted, ClockStepped, Event, StateChanged
+from session_lifecycle.events import (
+    BreakEnded,
+    BreakStarted,
+    ClockStepped,
+    Event,
+    FeedResumed,
+    FeedStale,
+    Halted,
+    Resumed,
+    StateChanged,
+)
+from session_lifecycle.feeds import Feeds, Watch
 from session_lifecycle.machine import ACTIVE, ENDED, NOT_STARTED, POST_MARKET, PRE_MARKET, TIMEOUT, SessionMachine
 from session_lifecycle.schedule import Boundaries, Session
 from session_lifecycle.silence import Silence
@@ -20,7 +31,8 @@ class Walk:
 
     `seen` is the last look at the clocks, `position` where schedule and clock alone put it then. `session` and `bounds`
     are the machine's. `catching_up` marks a walk to where the clock says that the session is. `ended` tells that the
-    session has been ENDED, so that its roll is owed. `events` is what has happened and not been taken yet.
+    session has been ENDED, so that its roll is owed. `halted` is why trading is halted, None where it is not. `events`
+    is what has happened and not been taken yet.
     """
 
     __slots__ = (
@@ -33,6 +45,8 @@ class Walk:
         "catching_up",
         "ended",
         "events",
+        "feeds",
+        "halted",
         "on_break",
         "position",
         "reason",
@@ -48,7 +62,9 @@ class Walk:
         self._machine = SessionMachine()
         self._breaks_passed = 0  # starts and ends of breaks that were delivered in this session
         self.silence = Silence(config.data_timeout, config.error_after_timeout)
+        self.feeds = Feeds(config.stale_when)
         self.events: list[Event] = []
+        self.halted: str | None = None
         self.on_break = False
         self.reason: str | None = None
         self.ended = False
@@ -112,6 +128,20 @@ class Walk:
                 self.position = self.position._replace(since=now.wall, until=None)
                 raise
 
+    @property
+    def verdict_at(self) -> timedelta | None:
+        """The monotonic instant at which a silence may be too long; None where there is none."""
+        own = None if len(self.feeds) and not self.silence.quiet else self.silence.deadline
+        theirs = self.feeds.deadline
+        if own is None or theirs is None:
+            return own if theirs is None else theirs
+        return min(own, theirs)
+
+    def listen_anew(self, now: timedelta) -> None:
+        """Time the silence of the manager's own data from now on, where data is expected."""
+        if self.silence.deadline is not None and not self.silence.quiet:
+            self.silence.expect(now)
+
     def take_edge(self) -> bool:
         """Take the one edge that is due next by the last look; return False when none is."""
         state, bounds = self.state, self.bounds
@@ -134,13 +164,18 @@ class Walk:
         dest = self._machine.fire(trigger, roll_owed=roll_owed)
         if dest is ACTIVE:
             if source is PRE_MARKET:
-                self.silence.expect(now.monotonic)
+                self.silence.open(now.monotonic)
+                self.feeds.open(now.monotonic)
+                if self.halted is not None:
+                    self._suspend()
             else:
                 self.silence.go_live(now.monotonic)
         elif dest is TIMEOUT:
             self.silence.go_quiet(now.monotonic)
         else:
-            self.silence.end()
+            over = dest is POST_MARKET or dest is ENDED
+            self.silence.end(over=over)
+            self.feeds.end(over=over)
             self.on_break = False
             self.ended = self.ended or dest is ENDED
             if dest is NOT_STARTED:
@@ -150,6 +185,50 @@ class Walk:
         self.events.append(
             StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self._name)
         )
+        if dest is POST_MARKET or dest is ENDED:
+            self._lift_halts()
+
+    # ---- halts ----
+
+    def halt(self, reason: str) -> None:
+        """Halt trading: no data is expected, until `resume` or the close."""
+        self.halted = reason
+        self._suspend()
+        self.events.append(Halted(reason, self.session.date, None, self.seen.wall, name=self._name))
+
+    def resume(self, *, lapsed: bool = False) -> None:
+        """End the halt; data is expected again, and its silence is timed from here."""
+        self.halted = None
+        if (self.state is ACTIVE or self.state is TIMEOUT) and not self.on_break:
+            self._expect()
+        self.events.append(Resumed(self.session.date, None, lapsed, self.seen.wall, name=self._name))
+
+    def halt_feed(self, watch: Watch, reason: str) -> None:
+        """Halt one feed: no data is expected of it, and it does not count."""
+        self.feeds.halt(watch, reason, self.seen.monotonic)
+        self.events.append(Halted(reason, self.session.date, watch.name, self.seen.wall, name=self._name))
+
+    def resume_feed(self, watch: Watch, *, lapsed: bool = False) -> None:
+        """End the halt of one feed."""
+        self.feeds.resume(watch, self.seen.monotonic)
+        self.events.append(Resumed(self.session.date, watch.name, lapsed, self.seen.wall, name=self._name))
+
+    def _lift_halts(self) -> None:
+        """Let no halt survive the close."""
+        if self.halted is not None:
+            self.resume(lapsed=True)
+        for watch in self.feeds.halted:
+            self.resume_feed(watch, lapsed=True)
+
+    def _expect(self) -> None:
+        self.silence.expect(self.seen.monotonic)
+        self.feeds.expect(self.seen.monotonic)
+
+    def _suspend(self) -> None:
+        self.silence.suspend(self.seen.monotonic)
+        self.feeds.suspend()
+
+    # ---- what is due ----
 
     def _cross(self, trigger: str, due: datetime) -> bool:
         if self.seen.wall < due:
@@ -172,29 +251,87 @@ class Walk:
         kind: type[BreakStarted | BreakEnded]
         if self.on_break:
             kind = BreakStarted
-            self.silence.suspend(now.monotonic)
+            self._suspend()
         else:
             kind = BreakEnded
-            self.silence.expect(now.monotonic)
+            if self.halted is None:
+                self._expect()
         self.events.append(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self._name))
         return True
 
     def _listen(self) -> bool:
-        """Go TIMEOUT, come back from it, or give up on it, whichever is due."""
-        silence, now = self.silence, self.seen
-        if silence.quiet and silence.is_fresh(now.monotonic):
-            self.fire("data_resumed", now.wall)
-            return True
-        deadline = silence.deadline
-        if deadline is None or now.monotonic < deadline:
+        """Find a feed stale, go TIMEOUT, come back from it, or give up on it, whichever is due."""
+        silence, feeds, now = self.silence, self.feeds, self.seen
+        due: timedelta | None
+        if len(feeds):
+            verdict = feeds.says_timeout
+            # What the feeds say by now comes before the next of them, however late the look.
+            if (silence.quiet or not verdict) and (found := feeds.due(now.monotonic)) is not None:
+                self._tell_stale(*found)
+                return True
+            back, due = not verdict, feeds.since if verdict else None
+        else:
+            # Without a data_timeout nobody watches any more, once the last feed has been removed.
+            back = silence.is_fresh(now.monotonic) or self._config.data_timeout is None
+            due = silence.deadline
+        if silence.quiet:
+            if back:
+                self.fire("data_resumed", now.wall)
+                return True
+            due = silence.deadline
+        if due is None or now.monotonic < due:
             return False
-        due = now.wall - (now.monotonic - deadline)
+        at = now.wall - (now.monotonic - due)
         if silence.quiet:
             limit = self._config.error_after_timeout
-            self.fire("fail", due, f"no data for another {limit} after TIMEOUT (error_after_timeout)")
+            self.fire("fail", at, f"no data for another {limit} after TIMEOUT (error_after_timeout)")
         else:
-            self.fire("data_timeout", due, f"no data for {self._config.data_timeout} (data_timeout)")
+            self.fire("data_timeout", at, self._why_timeout())
         return True
+
+    def _why_timeout(self) -> str:
+        if len(self.feeds):
+            stale = self.feeds.stale
+            names = ", ".join(stale[:3]) + (", ..." if len(stale) > 3 else "")  # noqa: PLR2004 -- enough to see which
+            reason, mute = f"{len(stale)} of {len(self.feeds)} feeds stale: {names}", self.feeds.all_mute
+        else:
+            reason, mute = f"no data for {self._config.data_timeout} (data_timeout)", self.silence.is_mute
+        return (
+            f"{reason}; none at all since the open: check the connection, and the calendar"
+            if mute
+            else reason
+        )
+
+    def _tell_stale(self, watch: Watch, due: timedelta) -> None:
+        now, never = self.seen, self.feeds.is_mute(watch)
+        reason = f"no data for {watch.timeout}"
+        if watch.asked == due:
+            reason += f"; {watch.denied or f'its probe did not answer within {watch.probe_timeout}'}"
+        self.events.append(
+            FeedStale(
+                watch.name,
+                self.session.date,
+                now.wall - (now.monotonic - due),
+                now.wall,
+                never,
+                self.fresh_at(watch.arrival),
+                reason,
+                name=self._name,
+            )
+        )
+
+    def fresh_at(self, arrival: float | None) -> datetime | None:
+        """Return the wall instant of a monotonic second, as of the last look."""
+        return None if arrival is None else self.seen.wall - (self.seen.monotonic - timedelta(seconds=arrival))
+
+    def revive(self, watch: Watch) -> None:
+        """Tell that a stale feed is live again, where what came from it is fresh enough."""
+        now = self.seen
+        if watch.stale and watch.is_fresh and watch.arrival is not None:
+            if timedelta(seconds=watch.arrival) + watch.timeout <= now.monotonic:
+                return
+            silent_for = self.feeds.revive(watch, now.monotonic)
+            self.events.append(FeedResumed(watch.name, self.session.date, silent_for, now.wall, name=self._name))
 
     def _is_catch_up(self, due: datetime) -> bool:
         """Tell whether an edge due then is walked only on the way to where the clock says that the session is."""

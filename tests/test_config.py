@@ -9,7 +9,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from session_lifecycle import ConfigurationError, LifecycleConfig, MissedSessions, RetryPolicy
+from session_lifecycle import (
+    AdaptiveTimeout,
+    ConfigurationError,
+    LifecycleConfig,
+    MissedSessions,
+    RetryPolicy,
+    StaleWhen,
+)
 
 ZERO, TINY, SECOND, LONGEST = timedelta(0), timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=3650)
 
@@ -23,7 +30,13 @@ DURATIONS = {
     "error_after_timeout": (None, False, True),
     "RetryPolicy.initial": (SECOND, False, False),
     "RetryPolicy.maximum": (timedelta(seconds=30), False, False),
+    "AdaptiveTimeout.floor": (None, False, False),
+    "AdaptiveTimeout.ceiling": (None, False, False),
+    "AdaptiveTimeout.half_life": (timedelta(minutes=10), False, False),
 }
+# What cannot be as long as the longest duration, or as short as the shortest, because of another's default.
+BELOW_OTHERS = ("RetryPolicy.initial", "AdaptiveTimeout.floor")
+ABOVE_OTHERS = ("RetryPolicy.maximum", "AdaptiveTimeout.ceiling")
 NO_DURATIONS = (
     -TINY,
     timedelta.min,
@@ -44,9 +57,15 @@ NO_DURATIONS = (
 NO_COUNTS = (0, -1, True, False, 1.0, math.nan, "3", None, SECOND)
 
 
-def build(field: str, value: object) -> LifecycleConfig | RetryPolicy:
+LEARNT = AdaptiveTimeout(SECOND, 60 * SECOND)
+Settings = LifecycleConfig | RetryPolicy | AdaptiveTimeout
+
+
+def build(field: str, value: object) -> Settings:
     """Build what the field belongs to."""
     owner, _, name = field.rpartition(".")
+    if owner == "AdaptiveTimeout":
+        return AdaptiveTimeout(**({"floor": SECOND, "ceiling": 60 * SECOND} | {name: value}))
     return RetryPolicy(**{name: value}) if owner else LifecycleConfig(**{name: value})
 
 
@@ -68,9 +87,21 @@ def test_the_defaults() -> None:
         "missed_sessions": MissedSessions.LATEST,
         "max_catch_up_sessions": 10,
         "roll_retry": RetryPolicy(attempts=3, initial=SECOND, factor=2, maximum=30 * SECOND),
+        "stale_when": StaleWhen.ALL,
         **{name: default for name, (default, *_) in DURATIONS.items() if "." not in name},
     }
     assert (RetryPolicy(), [policy.name for policy in MissedSessions]) == (config.roll_retry, ["LATEST", "EACH"])
+    assert [(rule.name, rule.value) for rule in StaleWhen] == [("ALL", "all"), ("ANY", "any")]
+
+
+def test_an_adaptive_timeout_needs_its_bounds_only() -> None:
+    """Floor and ceiling have no defaults, and come first; the factor is 3 and the half-life ten minutes."""
+    assert [field.name for field in fields(AdaptiveTimeout)] == ["floor", "ceiling", "factor", "half_life"]
+    half_life, _, _ = DURATIONS["AdaptiveTimeout.half_life"]
+    assert AdaptiveTimeout(floor=SECOND, ceiling=60 * SECOND, factor=3, half_life=half_life) == LEARNT
+    for bounds in ({}, {"floor": SECOND}, {"ceiling": SECOND}):
+        with pytest.raises(TypeError):
+            AdaptiveTimeout(**bounds)
 
 
 @pytest.mark.parametrize("field", DURATIONS)
@@ -82,8 +113,8 @@ def test_fault_05_durations(field: str) -> None:
     for value in (*NO_DURATIONS, *([] if zero else [ZERO]), *([] if never else [None])):
         assert_refused(field, value, rule)
     allowed: list[object] = [SECOND]
-    allowed += [] if field == "RetryPolicy.initial" else [LONGEST]  # above the default maximum
-    allowed += [] if field == "RetryPolicy.maximum" else [TINY]  # below the default initial wait
+    allowed += [] if field in BELOW_OTHERS else [LONGEST]
+    allowed += [] if field in ABOVE_OTHERS else [TINY]
     allowed += [ZERO] * zero + [None] * never
     for value in allowed:
         assert getattr(build(field, value), field.rpartition(".")[2]) == value
@@ -98,10 +129,18 @@ def test_fault_05_counts(field: str) -> None:
         assert getattr(build(field, value), field.rpartition(".")[2]) == value
 
 
+@pytest.mark.parametrize("field", ["RetryPolicy.factor", "AdaptiveTimeout.factor"])
 @pytest.mark.parametrize("value", [0, 0.999, -2, math.nan, math.inf, -math.inf, True, "2", None, SECOND, 2 + 0j])
-def test_fault_05_factors(value: object) -> None:
+def test_fault_05_factors(field: str, value: object) -> None:
     """A factor is a finite number of at least 1."""
-    assert_refused("RetryPolicy.factor", value, "must be a finite number of at least 1")
+    assert_refused(field, value, "must be a finite number of at least 1")
+
+
+@pytest.mark.parametrize("field", ["RetryPolicy.factor", "AdaptiveTimeout.factor"])
+def test_factors_from_1_on(field: str) -> None:
+    """A factor is taken from 1 on, as a whole number or a float, and kept as it is."""
+    for value in (1, 1.0, math.nextafter(1, 2), 1e308):
+        assert getattr(build(field, value), "factor") is value  # noqa: B009 -- of either kind
 
 
 def test_fault_05_a_factor_beyond_every_float() -> None:
@@ -121,6 +160,31 @@ def test_fault_05_a_maximum_below_the_initial_wait() -> None:
     assert RetryPolicy(initial=SECOND, maximum=SECOND).delay_after(9) == SECOND
 
 
+def test_fault_05_a_ceiling_below_the_floor() -> None:
+    """The longest adaptive timeout cannot be shorter than the shortest; they may be the same, and the message tells."""
+    with pytest.raises(ConfigurationError, match=r"AdaptiveTimeout\.ceiling = .* is refused: ") as caught:
+        AdaptiveTimeout(SECOND, SECOND - TINY)
+    error = caught.value
+    assert (error.field, error.value, error.rule) == (
+        "AdaptiveTimeout.ceiling",
+        SECOND - TINY,
+        "must be at least floor (0:00:01)",
+    )
+    assert AdaptiveTimeout(SECOND, SECOND).ceiling == AdaptiveTimeout(TINY, LONGEST).floor * 10**6 == SECOND
+
+
+@pytest.mark.parametrize("value", [*NO_COUNTS, "all", "ANY", StaleWhen, MissedSessions.LATEST, math.inf])
+def test_fault_05_quorums(value: object) -> None:
+    """A quorum of feeds is a whole number of at least 1; a rule is a `StaleWhen`, not its name, nor None."""
+    assert_refused("stale_when", value, "must be a StaleWhen, or a whole number of at least 1")
+
+
+@pytest.mark.parametrize("value", [*StaleWhen, 1, 2, 10**9])
+def test_a_rule_or_a_quorum_is_taken(value: StaleWhen | int) -> None:
+    """Both rules, and any number of feeds, more than there are too, say when the session is TIMEOUT."""
+    assert LifecycleConfig(stale_when=value).stale_when is value
+
+
 @pytest.mark.parametrize(
     ("field", "values", "rule"),
     [
@@ -135,8 +199,8 @@ def test_fault_05_other_kinds(field: str, values: tuple[object, ...], rule: str)
         assert_refused(field, value, rule)
 
 
-@pytest.mark.parametrize("value", [LifecycleConfig(), RetryPolicy()])
-def test_settings_are_frozen(value: LifecycleConfig | RetryPolicy) -> None:
+@pytest.mark.parametrize("value", [LifecycleConfig(), RetryPolicy(), LEARNT])
+def test_settings_are_frozen(value: Settings) -> None:
     """Settings cannot be changed or added to, and can be compared and hashed."""
     name = fields(value)[0].name
     before = getattr(value, name)
@@ -145,7 +209,9 @@ def test_settings_are_frozen(value: LifecycleConfig | RetryPolicy) -> None:
     with pytest.raises((FrozenInstanceError, TypeError)):  # which one depends on the version of Python
         value.unheard_of = 1
     assert not hasattr(value, "__dict__")
-    assert (value, hash(value)) == (type(value)(), hash(type(value)()))
+    again = replace(value)
+    assert again is not value
+    assert (value, hash(value)) == (again, hash(again))
 
 
 def test_a_replaced_setting_is_validated() -> None:
@@ -153,6 +219,8 @@ def test_a_replaced_setting_is_validated() -> None:
     assert replace(LifecycleConfig(), auto_roll=False) == LifecycleConfig(auto_roll=False)
     with pytest.raises(ConfigurationError, match="check_interval"):
         replace(LifecycleConfig(), check_interval=ZERO)
+    with pytest.raises(ConfigurationError, match="ceiling"):
+        replace(LEARNT, floor=61 * SECOND)
 
 
 # ---- from_env ----

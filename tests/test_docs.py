@@ -23,6 +23,7 @@ from session_lifecycle import (
     RetryPolicy,
     SessionBoundaryManager,
     SessionMachine,
+    StaleWhen,
 )
 from session_lifecycle.logs import LOGGER
 from session_lifecycle.testing import SimulatedClock
@@ -106,7 +107,7 @@ def test_the_diagram_is_the_machine_s_own() -> None:
 
 def test_the_configuration_table_has_every_field_with_its_default() -> None:
     """The defaults stand in the table as Python, in the order of the fields."""
-    known = {"timedelta": timedelta, "RetryPolicy": RetryPolicy, "MissedSessions": MissedSessions}
+    known = {kind.__name__: kind for kind in (timedelta, RetryPolicy, MissedSessions, StaleWhen)}
     told = {ticked(field)[0]: eval(ticked(default)[0], dict(known)) for field, default, *_ in table("Configuration")}
     config = LifecycleConfig()
     assert list(told.items()) == [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]

@@ -118,6 +118,26 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
         ["took longer than roll_timeout (1.5 s) and was cancelled"],
     ),
     (
+        "HandlerTimeoutError",
+        {"handler": "desk.flatten", "seconds": 2.5},
+        ["desk.flatten did not return within its timeout of 2.5 s", "was cancelled"],
+    ),
+    (
+        "FeedNameTaken",
+        {"name": "trades"},
+        ["a feed 'trades' is registered already", "use that one, remove() it first, or pick another name"],
+    ),
+    (
+        "FeedRemoved",
+        {"name": "trades", "call": "halt()"},
+        ["feed 'trades' has been removed", "halt() does nothing", "add_feed() registers it anew"],
+    ),
+    (
+        "HaltRefused",
+        {"state": ENDED},
+        ["halt() in ENDED", "no trading to be halted", "from PRE_MARKET to the close", "in ERROR"],
+    ),
+    (
         "TooManySessionsMissed",
         {"session": MONDAY, "owner": FRIDAY, "limit": 3},
         ["more than 3 sessions", "2024-03-04 and 2024-03-08", "check the clock", "`await manager.recover()`"],
@@ -182,9 +202,11 @@ ALSO = {
     "ConfigurationError": ValueError,
     "InvalidSession": ValueError,
     "NotASession": ValueError,
+    "FeedNameTaken": ValueError,
     "NegativeAdvanceError": ValueError,
     "CalendarUnavailable": LookupError,
     "RollTimeoutError": TimeoutError,
+    "HandlerTimeoutError": TimeoutError,
 }
 INSTANCES = [EVERY[name](**arguments) for name, arguments, _ in CASES] + [errors.InvalidSession("no hours")]
 

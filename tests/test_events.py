@@ -12,23 +12,45 @@ import pytest
 from hypothesis import given
 
 from session_lifecycle import (
+    Alarm,
+    AlarmFired,
+    AlarmSkipped,
     BreakEnded,
     BreakStarted,
     ClockStepped,
     Event,
+    FeedResumed,
+    FeedStale,
+    Halted,
+    HandlerFailed,
     HorizonNear,
+    Resumed,
     RollFailed,
     RollStarted,
     RollSucceeded,
     SessionState,
     StateChanged,
     Status,
+    UnexpectedData,
 )
 from tests.builders import DAY, MONDAY, utc
 
 NOON, LATER = utc(2024, 3, 4, 12), utc(2024, 3, 4, 12, 0, 1)
 ZERO = timedelta(0)
-OOPS = ValueError("oops")
+
+
+class Oops(ValueError):
+    """An error that equals another of the same words, so that events which carry one can be compared when copied."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Oops) and other.args == self.args
+
+    def __hash__(self) -> int:
+        return hash(self.args)
+
+
+OOPS = Oops("oops")
+LUNCH = Alarm("open", timedelta(hours=2))
 
 # Every kind of event: its required arguments, and its other fields with their defaults, both in their order.
 REQUIRED: dict[type[Any], dict[str, object]] = {
@@ -47,6 +69,26 @@ REQUIRED: dict[type[Any], dict[str, object]] = {
     RollFailed: {"session": MONDAY, "next_session": MONDAY + DAY, "attempt": 1},
     ClockStepped: {"delta": DAY},
     HorizonNear: {"known_until": MONDAY},
+    AlarmFired: {
+        "alarm": LUNCH,
+        "session": MONDAY,
+        "scheduled_at": NOON,
+        "observed_at": LATER,
+        "state": SessionState.ACTIVE,
+    },
+    AlarmSkipped: {
+        "alarm": LUNCH,
+        "session": MONDAY,
+        "scheduled_at": NOON,
+        "observed_at": LATER,
+        "reason": "the session was skipped",
+    },
+    HandlerFailed: {"handler": "desk.flatten", "error": OOPS},
+    FeedStale: {"feed": "trades", "session": MONDAY, "scheduled_at": NOON, "observed_at": LATER},
+    FeedResumed: {"feed": "trades", "session": MONDAY, "silent_for": DAY},
+    Halted: {"reason": "news pending", "session": MONDAY},
+    Resumed: {"session": MONDAY},
+    UnexpectedData: {"session": MONDAY},
 }
 UNSET = datetime.min.replace(tzinfo=NOON.tzinfo)
 DEFAULTS: dict[type[Any], dict[str, object]] = {
@@ -58,8 +100,20 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     RollFailed: {"resumed": False, "error": None, "retry_at": None, "observed_at": UNSET, "duration": ZERO},
     ClockStepped: {"session": None, "observed_at": UNSET},
     HorizonNear: {"session": None, "observed_at": UNSET},
+    AlarmFired: {"catch_up": False},
+    AlarmSkipped: {},
+    HandlerFailed: {"cause": None, "session": None, "observed_at": UNSET},
+    FeedStale: {"never": False, "last_data_at": None, "reason": ""},
+    FeedResumed: {"observed_at": UNSET},
+    Halted: {"feed": None, "observed_at": UNSET},
+    Resumed: {"feed": None, "lapsed": False, "observed_at": UNSET},
+    UnexpectedData: {"feed": None, "observed_at": UNSET},
 }
 EVENTS = [kind(**required) for kind, required in REQUIRED.items()]
+FULL = [
+    RollFailed(MONDAY, MONDAY + DAY, 2, True, OOPS, LATER, NOON, DAY, "desk"),
+    HandlerFailed("desk.flatten", OOPS, RollStarted(MONDAY, MONDAY + DAY, 1), MONDAY, NOON, "desk"),
+]
 LATE = [event for event in EVENTS if hasattr(event, "lateness")]
 
 
@@ -70,7 +124,7 @@ def ids(event: Event) -> str:
 def test_every_event_is_held() -> None:
     """The kinds of event are those below, and `Event` is all of them."""
     assert set(get_args(Event)) == set(REQUIRED) == set(DEFAULTS)
-    assert [ids(event) for event in LATE] == ["StateChanged", "BreakStarted", "BreakEnded"]
+    assert [ids(event) for event in LATE] == ["StateChanged", "BreakStarted", "BreakEnded", "AlarmFired", "FeedStale"]
 
 
 @pytest.mark.parametrize("kind", REQUIRED)
@@ -86,7 +140,7 @@ def test_fields_keep_their_order_and_defaults(kind: type[Any]) -> None:
     assert replace(event, name="desk").name == "desk"
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=ids)
+@pytest.mark.parametrize("event", [*EVENTS, *FULL], ids=ids)
 def test_events_are_frozen_values(event: Event) -> None:
     """An event cannot be changed or added to; it can be compared, hashed and pickled."""
     with pytest.raises(FrozenInstanceError):
@@ -131,6 +185,9 @@ STATUS = Status(
     last_data_at=utc(2024, 3, 4, 20, 55),
     reason="no data",
     observed_at=utc(2024, 3, 4, 21, 0, 1),
+    halted="news pending",
+    feeds=3,
+    stale_feeds=("trades", "quotes"),
 )
 
 
@@ -152,13 +209,25 @@ def test_a_status_is_plain_json() -> None:
         "last_data_at": "2024-03-04T20:55:00+00:00",
         "reason": "no data",
         "observed_at": "2024-03-04T21:00:01+00:00",
+        "halted": "news pending",
+        "feeds": 3,
+        "stale_feeds": ["trades", "quotes"],
     }
     assert list(STATUS.as_dict()) == [field.name for field in fields(Status)]
 
 
+def test_a_status_made_without_feeds_or_halts_has_none() -> None:
+    """Feeds and halts have defaults, which say that there are none: a list that is empty, not null."""
+    required = {field.name: getattr(STATUS, field.name) for field in fields(Status) if field.default is MISSING}
+    defaults = {"halted": None, "feeds": 0, "stale_feeds": ()}
+    assert {field.name for field in fields(Status)} == {*required, *defaults}
+    assert {name: getattr(Status(**required), name) for name in defaults} == defaults
+    assert json.loads(json.dumps(Status(**required).as_dict()))["stale_feeds"] == []
+
+
 def test_what_a_status_does_not_know_is_null() -> None:
     """What is not known is None in the dict, and null in JSON."""
-    unknown = ("name", "next_boundary", "last_data_at", "reason")
+    unknown = ("name", "next_boundary", "last_data_at", "reason", "halted")
     told = replace(STATUS, **dict.fromkeys(unknown)).as_dict()
     assert {name for name, value in told.items() if value is None} == set(unknown)
 

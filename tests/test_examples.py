@@ -128,6 +128,70 @@ def test_crash_and_restart_resumes_the_roll_that_was_killed() -> None:
     ]
 
 
+def test_flatten_before_close_moves_with_the_half_day_and_tells_what_is_too_late() -> None:
+    """On time on both days, five minutes late while the market is open, and skipped once it has closed."""
+    result = run("flatten_before_close.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "---- started at Wed 09:00",
+        "Wed 09:30:00  bought at the open of 2024-11-27",
+        "Wed 15:45:00  flatten before the close of 2024-11-27: {'AAPL': 100}",
+        "Wed 16:30:00  books are on 2024-11-29",
+        "Fri 09:30:00  bought at the open of 2024-11-29",
+        "Fri 12:45:00  flatten before the close of 2024-11-29: {'AAPL': 100}",
+        "Fri 13:30:00  books are on 2024-12-02",
+        "---- started at Fri 12:50",
+        "Fri 12:50:00  flatten before the close of 2024-11-29, 0:05:00 late: {'AAPL': 100}",
+        "Fri 13:30:00  books are on 2024-12-02",
+        "---- started at Fri 13:05",
+        (
+            "Fri 13:05:00  not flattened before the close of 2024-11-29: 0:20:00 late, "
+            "and the state that it belongs to has gone; left: {'AAPL': 100}"
+        ),
+        "Fri 13:30:00  books are on 2024-12-02",
+    ]
+
+
+def test_session_scope_lives_from_open_to_close_each_session() -> None:
+    """The strategy ends at the close, at noon on the half day, and with the session that is ended by hand."""
+    result = run("session_scope.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "Mon 09:30:00  session 2024-12-23 begins",
+        "Mon 16:00:02  orders withdrawn after 389 quotes",
+        "Mon 16:30:00  books are on 2024-12-24",
+        "Tue 09:30:00  session 2024-12-24 begins",
+        "Tue 12:00:02  orders withdrawn after 149 quotes",
+        "Tue 12:30:00  books are on 2024-12-27",
+        "Fri 09:30:00  session 2024-12-27 begins",
+        "Fri 11:00:00  books are on 2024-12-30",
+        "Fri 11:00:02  orders withdrawn after 90 quotes",
+        "Fri 12:00:00  NOT_STARTED, session 2024-12-30",
+    ]
+
+
+def test_watch_feeds_tells_three_deaths_apart_and_blames_nobody_in_a_halt() -> None:
+    """Mute from the start, dead for good, dead for a while; a cut line is a TIMEOUT, a halt is not."""
+    result = run("watch_feeds.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "09:25:00  NOT_STARTED → PRE_MARKET",
+        "09:30:00  PRE_MARKET → ACTIVE",
+        "09:32:00  SYM007 is stale: no data for 0:02:00, never a word",
+        "10:01:43  SYM042 is stale: no data for 0:02:00",
+        "11:01:40  SYM099 is stale: no data for 0:02:00",
+        "11:20:00  SYM099 is back",
+        "14:01:40  SYM099 is stale: no data for 0:02:00",
+        "14:01:40  ACTIVE → TIMEOUT",
+        "14:03:19  TIMEOUT → ACTIVE",
+        "14:03:19  SYM198 is back",
+        "15:00:00  halted: market-wide circuit breaker",
+        "15:05:00  resumed",
+        "12 questions about THIN; a minute before the close, stale: SYM007, SYM042",
+        "16:00:00  ACTIVE → POST_MARKET",
+    ]
+
+
 def test_live_market_shows_the_present_and_ends_by_itself() -> None:
     """A market that never sleeps is ACTIVE whenever this test runs (but for the instant of midnight)."""
     result = run("live_market.py", "24/7", "--seconds", "1.5")

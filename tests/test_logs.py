@@ -8,16 +8,26 @@ from datetime import timedelta
 import pytest
 
 from session_lifecycle import (
+    Alarm,
+    AlarmFired,
+    AlarmSkipped,
     BreakEnded,
     BreakStarted,
     ClockStepped,
     Event,
+    FeedResumed,
+    FeedStale,
+    Halted,
+    HandlerFailed,
     HorizonNear,
+    ManagerStopped,
+    Resumed,
     RollFailed,
     RollStarted,
     RollSucceeded,
     SessionState,
     StateChanged,
+    UnexpectedData,
 )
 from session_lifecycle.logs import LOGGER, log_event
 from tests.builders import DAY, MONDAY, utc
@@ -25,6 +35,12 @@ from tests.builders import DAY, MONDAY, utc
 DUE, SEEN = utc(2024, 3, 4, 14, 30), utc(2024, 3, 4, 14, 31)
 TUESDAY = MONDAY + DAY
 OOPS = ValueError("oops")
+SOON = Alarm("close", timedelta(minutes=-15))
+STOPPED = ManagerStopped("roll()", SessionState.ENDED)
+CLOSED = (
+    "while the calendar says that the venue is closed, before session 2024-03-04: check its hours, and pre_market and "
+    "post_market_roll_delay"
+)
 
 
 def change(source: str, dest: str, trigger: str, *, catch_up: bool = False, reason: str | None = None) -> StateChanged:
@@ -76,6 +92,51 @@ CASES: list[tuple[Event, int, str]] = [
     (ClockStepped(timedelta(hours=-1), MONDAY), logging.WARNING, "the wall clock stepped by -3600 s"),
     (ClockStepped(timedelta(seconds=1.5)), logging.WARNING, "the wall clock stepped by +1.5 s"),
     (HorizonNear(MONDAY), logging.WARNING, "the calendar knows no session after 2024-03-04: update its source"),
+    (
+        AlarmFired(SOON, MONDAY, DUE, DUE, SessionState.ACTIVE),
+        logging.INFO,
+        "2024-03-04 alarm close - 0:15:00, in ACTIVE",
+    ),
+    (
+        AlarmFired(SOON, MONDAY, DUE, SEEN, SessionState.ERROR, catch_up=True),
+        logging.INFO,
+        "2024-03-04 alarm close - 0:15:00, 0:01:00 late, in ERROR",
+    ),
+    (
+        AlarmSkipped(Alarm("open"), MONDAY, DUE, SEEN, "its state is over"),
+        logging.WARNING,
+        "2024-03-04 alarm open of 2024-03-04 14:30:00+00:00 was skipped: its state is over",
+    ),
+    (HandlerFailed("desk.flatten", OOPS), logging.ERROR, "handler desk.flatten failed: ValueError('oops')"),
+    (
+        HandlerFailed("desk.flatten", STOPPED, BreakStarted(MONDAY, DUE, SEEN), MONDAY, SEEN),
+        logging.ERROR,
+        f"handler desk.flatten failed on BreakStarted: {STOPPED}",
+    ),
+    (
+        FeedStale("trades", MONDAY, DUE, SEEN, never=True, reason="no data for 0:05:00"),
+        logging.WARNING,
+        "2024-03-04 feed trades is stale: no data for 0:05:00",
+    ),
+    (
+        FeedResumed("trades", MONDAY, timedelta(minutes=6)),
+        logging.INFO,
+        "2024-03-04 feed trades is back after 0:06:00",
+    ),
+    (Halted("news pending", MONDAY), logging.WARNING, "2024-03-04 trading halted: news pending"),
+    (Halted("a gap", MONDAY, "trades"), logging.WARNING, "2024-03-04 feed trades halted: a gap"),
+    (Resumed(MONDAY), logging.INFO, "2024-03-04 trading resumed"),
+    (Resumed(MONDAY, "trades", lapsed=True), logging.INFO, "2024-03-04 feed trades resumed at the close"),
+    (
+        UnexpectedData(MONDAY),
+        logging.WARNING,
+        f"data {CLOSED}",
+    ),
+    (
+        UnexpectedData(MONDAY, "trades"),
+        logging.WARNING,
+        f"data from feed trades {CLOSED}",
+    ),
 ]
 EVENTS = [event for event, *_ in CASES]
 
@@ -118,11 +179,13 @@ def test_an_event_is_structured(caplog: pytest.LogCaptureFixture, event: Event) 
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_only_the_last_failure_has_a_traceback(caplog: pytest.LogCaptureFixture, event: Event) -> None:
-    """A failure after which no attempt follows comes with its exception; no other event does."""
+def test_only_a_failure_that_is_final_has_a_traceback(caplog: pytest.LogCaptureFixture, event: Event) -> None:
+    """A roll after which no attempt follows, and a handler, fail with their exception; no other event has one."""
     (record,) = log(caplog, event)
-    last = isinstance(event, RollFailed) and event.retry_at is None
-    assert record.exc_info == ((ValueError, OOPS, OOPS.__traceback__) if last else None)
+    final = isinstance(event, HandlerFailed) or (isinstance(event, RollFailed) and event.retry_at is None)
+    error = event.error if final else None
+    assert record.exc_info == (None if error is None else (type(error), error, error.__traceback__))
+    assert final == (error is not None)
 
 
 def test_a_failure_without_an_error_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -725,6 +725,9 @@ async def test_status_is_a_snapshot_that_json_can_hold():
         "last_data_at": "2024-03-04T16:00:00+00:00",
         "reason": "sunspots",
         "observed_at": "2024-03-04T16:01:00+00:00",
+        "halted": None,
+        "feeds": 0,
+        "stale_feeds": [],
     }
 
 
@@ -918,6 +921,22 @@ async def test_recover_with_a_roll_owed_goes_to_the_roll():
         assert path(log) == ["recover", "roll", "start_pre_market", "open_market"]
         assert changes(log)[0].dest is ENDED
         assert of(RollSucceeded, log)[0].skipped == (TUESDAY,)
+
+
+@pytest.mark.parametrize(
+    ("instant", "owed"), [(at(MONDAY, (21, 30)) - MICROSECOND, False), (at(MONDAY, (21, 30)), True)]
+)
+async def test_in_error_too_a_roll_is_owed_from_the_very_end_of_the_session(instant, owed):
+    """At exactly the end recover() leads to the roll, a microsecond before it to the session's start."""
+    manager, clock = make(at(MONDAY, (16, 0)))
+    async with running(manager) as log:
+        manager.fail("sunspots")
+        await clock.advance_to(instant)
+        log.clear()
+        assert manager.status().roll_owed is owed
+        await manager.recover()
+        await clock.advance(NOW)
+        assert changes(log)[0].dest is (ENDED if owed else NOT_STARTED)
 
 
 async def test_recover_is_refused_outside_error():

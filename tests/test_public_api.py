@@ -26,16 +26,22 @@ MODULES = [
 
 # Classes and functions that one module offers another, and that are no promise to anybody else.
 BETWEEN_MODULES = {
+    "agenda": {"Agenda"},
     "clock": {"Reading", "as_utc", "read"},
+    "config": {"require_duration"},
     "driver": {"Driver"},
     "errors": {"in_words"},
+    "feed": {"AdaptiveFeed", "FeedCalls"},
+    "feeds": {"Feeds", "Pace", "Watch"},
     "file_journal": {"Files"},
+    "handlers": {"Handler", "on_alarm", "on_kind", "on_state", "require_async"},
     "journal": {"Standing", "adoption", "completion", "intent", "standing_after"},
     "logs": {"log_event"},
     "machine": {"roll_owed"},
     "member": {"Member"},
     "reentrancy": {"Section", "inside"},
     "roll": {"Rolls", "Round", "choose_target", "skipped_between"},
+    "scopes": {"during", "sessions"},
     "schedule": {"end_of", "require_date"},
     "silence": {"Silence"},
     "stream": {"Broadcast"},

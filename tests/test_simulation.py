@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from session_lifecycle import (
     Session,
     SessionState,
     StateChanged,
+    UnexpectedData,
 )
 from tests.simulation.__main__ import Task, carry_out, main
 from tests.simulation.checker import Checker, Violation
@@ -176,6 +177,11 @@ def days(sessions) -> tuple[World, Log]:
     world.fail()
     looks(world, 2)
     world.settle()
+    while world.member.lifecycle.scheduled_state is not SessionState.NOT_STARTED:
+        looks(world, 1)
+    world.pass_time(SECOND)
+    for stamp in (world.wall - 2 * SECOND, None, None):  # late, unexpected, and told already
+        world.hear_data(stamp)
     world.calm(4)
     world.note("gone")
     return world, world.lines  # type: ignore[attr-defined]
@@ -245,6 +251,18 @@ RETRY = tells(RollStarted, attempt=2)
 RESUMED = tells(RollStarted, resumed=True)
 LOOK = lambda line: line[0] == "look"  # noqa: E731
 SETTLED = lambda line: line[0] == "settled"  # noqa: E731
+DATA = lambda line: line[0] == "data"  # noqa: E731
+UNEXPECTED = tells(UnexpectedData)
+CLOSED = tells(StateChanged, trigger="end_session")
+
+
+def with_data(log: Log, place: int, stamp: datetime | None, *, told: bool) -> Log:
+    """Return the log with data just after the look at a place has settled, told as unexpected or not."""
+    place = at(log[place:], SETTLED) + place
+    _, wall, mono = log[at(log[:place], LOOK, -1)]
+    event = UnexpectedData(log[place][2], None, wall)
+    return [*log[: place + 1], ("data", wall, mono, stamp), *[("told", event)] * told, *log[place:]]
+
 
 DOCTORED: dict[str, tuple[str, Callable[[Log], Log]]] = {
     "an edge that does not exist": ("legal", lambda log: changed(log, at(log, OPENING), source=SessionState.ENDED)),
@@ -341,6 +359,47 @@ DOCTORED: dict[str, tuple[str, Callable[[Log], Log]]] = {
     "another step than was told": (
         "steps",
         lambda log: changed(log, at(log, tells(ClockStepped)), delta=SECOND),
+    ),
+    "unexpected data that was not told": ("unexpected data", lambda log: without(log, at(log, UNEXPECTED))),
+    "unexpected data that was told twice": ("unexpected data", lambda log: twice(log, at(log, UNEXPECTED))),
+    "unexpected data before another session": (
+        "unexpected data",
+        lambda log: changed(log, at(log, UNEXPECTED), session=log[at(log, OPENING)][1].session),
+    ),
+    "unexpected data of a feed that there is not": (
+        "unexpected data",
+        lambda log: changed(log, at(log, UNEXPECTED), feed="trades"),
+    ),
+    "unexpected data that never came": (
+        "unexpected data",
+        lambda log: without(log, at(log[: at(log, UNEXPECTED)], DATA, -1)),
+    ),
+    "unexpected data that was only late": (
+        "unexpected data",
+        lambda log: [
+            (*line[:3], line[1] - 2 * SECOND) if i == at(log[: at(log, UNEXPECTED)], DATA, -1) else line
+            for i, line in enumerate(log)
+        ],
+    ),
+    "unexpected data that came as the venue closed, and was not told": (
+        "unexpected data",
+        lambda log: with_data(log, at(log, CLOSED), log[at(log, CLOSED)][1].scheduled_at, told=False),
+    ),
+    "unexpected data once it has been told": (
+        "unexpected data",
+        lambda log: with_data(log, at(log, UNEXPECTED), None, told=True),
+    ),
+    "unexpected data while the market is open": (
+        "unexpected data",
+        lambda log: with_data(log, at(log, OPENING), None, told=True),
+    ),
+    "unexpected data in the pre-market": (
+        "unexpected data",
+        lambda log: with_data(log, at(log, tells(StateChanged, trigger="start_pre_market")), None, told=True),
+    ),
+    "unexpected data after the close, before the end": (
+        "unexpected data",
+        lambda log: with_data(log, at(log, tells(StateChanged, trigger="close_market")), None, told=True),
     ),
     "a state that the clock does not imply": (
         "scheduled state",

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionState,
     StateChanged,
+    UnexpectedData,
 )
 from session_lifecycle.testing import SimulatedClock
 from tests.builders import DAY, MICROSECOND, MONDAY, at
@@ -295,6 +296,18 @@ class Model:
                 return i, state, due
         return len(self.sessions) - 1, ENDED, None
 
+    @property
+    def closed_before(self) -> date | None:
+        """The session that the venue is closed before by the clock; past the last one, that."""
+        i, state, _ = self.by_the_clock
+        return self.sessions[i].date if state in (NOT_STARTED, ENDED) else None
+
+    @property
+    def last_edge(self) -> datetime:
+        """The last boundary of the timeline that is past; where there is none, the beginning of time."""
+        passed = (due for due, _, _ in self.edges if due <= self.wall)
+        return max(passed, default=datetime.min.replace(tzinfo=UTC))
+
     # The machine.
 
     def start(self, session: int | None) -> bool:
@@ -309,6 +322,8 @@ class Model:
         self.quiet_for = ZERO
         self.expected_from = ZERO
         self.newest: timedelta | None = None
+        self.warned: date | None = None  # for that session it was last told that data came before it
+        self.wary_of: date | None = None  # by the last look, data before that session is to be told of
         self.attempt = 0
         self.target: int | None = None  # of the round of attempts, if there is one
         self.begun: timedelta | None = None  # the attempt under way
@@ -376,6 +391,10 @@ class Model:
         while not self.failed and self._do_one_thing():
             pass
         self.walking = False
+        self._be_wary()
+
+    def _be_wary(self) -> None:
+        self.wary_of = None if self.closed_before == self.warned else self.closed_before
 
     def _do_one_thing(self) -> bool:
         script, config = self.scripts[self.i], self.config
@@ -536,8 +555,15 @@ class Model:
     # The calls; each returns the name of the error that it raises.
 
     def record_data(self, age: timedelta | None) -> None:
-        heard = self.mono - max(age or ZERO, ZERO)
+        age = max(age or ZERO, ZERO)
+        heard = self.mono - age
         self.newest = heard if self.newest is None else max(self.newest, heard)
+        if self.wary_of is not None:
+            self.look()
+            if self.wary_of is not None and self.wall - age >= self.last_edge:
+                self.said.append(("unexpected", self.wary_of, None, self.wall))
+                self.warned = self.wary_of
+                self._be_wary()
         if self.state is TIMEOUT:
             self.look()
             timeout = self.config.data_timeout
@@ -661,6 +687,7 @@ class Ledger:
         self.seen: datetime | None = None
         self.rolling: tuple[date, date, int] | None = None
         self.stepped_back = False
+        self.unexpected: date | None = None
 
     def take(self, event: Event) -> None:
         if self.seen is not None and not self.stepped_back:
@@ -693,6 +720,10 @@ class Ledger:
                 assert abs(event.delta) >= SECOND
             case HorizonNear():
                 self._once(event.session or MONDAY, HorizonNear)
+            case UnexpectedData():
+                assert event.session in self.dates
+                assert event.session != self.unexpected
+                self.unexpected = event.session
 
     def _state_changed(self, event: StateChanged) -> None:
         assert f"{event.source.name} {event.trigger} {event.dest.name}" in self.LEGAL
@@ -746,6 +777,8 @@ def told(event: Event) -> Said | None:  # noqa: PLR0911 -- one for each kind of 
             return "failed", ended, target, attempt, name, retry_at, seen, lasted
         case ClockStepped(delta, session, seen):
             return "stepped", delta, session, seen
+        case UnexpectedData(session, feed, seen):
+            return "unexpected", session, feed, seen
         case HorizonNear():
             return None
     raise AssertionError(event)
@@ -1004,6 +1037,8 @@ class Bench:
         status = manager.status()
         assert (status.state, status.session, status.roll_owed) == (model.state, model.date, model.owed)
         assert owner >= 0
+        # For each message nothing is done but to note it, unless it can matter by itself.
+        assert (manager._silence.plain is None) is (model.state is not TIMEOUT and model.wary_of is None)
 
 
 def _as_far_as_known(said: Said, expected: Said) -> Said:
@@ -1103,6 +1138,17 @@ class Life(RuleBasedStateMachine):
     def data_arrives(self, op: Data) -> None:
         self.do(op)
 
+    @precondition(lambda self: self.bench.model.closed_before is not None)
+    @rule(off=st.sampled_from([0, 0, -1, 1]), then=data, step=clock_steps | st.none())
+    def data_arrives_that_is_as_old_as_the_close(self, off: int, then: Data, step: Step | None) -> None:
+        if step is not None:  # so that nobody has had a look at where the clock is
+            self.do(replace(step, call=then))
+        model = self.bench.model
+        age = model.wall - model.last_edge
+        if age < 30 * DAY:
+            self.do(Data(age + off * MICROSECOND))
+        self.do(then)
+
     @rule(op=calls)
     def somebody_calls(self, op: Call) -> None:
         self.do(op)
@@ -1168,6 +1214,57 @@ LIVES: dict[str, tuple[Roll, tuple[Op, ...]]] = {
     "data comes out of order": (
         Roll("returns"),
         (Advance(MINUTE), Data(None), Data(30 * SECOND), TO_SILENCE),
+    ),
+    "data comes while the venue is closed": (
+        Roll("returns"),
+        (Advance(2 * HOUR), Data(None), Data(ZERO), Advance(DAY), Data(-HOUR), Restart("return"), Data(None)),
+    ),
+    "data of before the close comes while the venue is closed": (
+        Roll("returns"),
+        (
+            Advance(90 * MINUTE),
+            Data(MICROSECOND),
+            Data(ZERO),
+            Data(None),
+            Advance(DAY),
+            Advance(SECOND),
+            Data(HOUR),
+            Data(SECOND + MICROSECOND),
+            Data(SECOND),
+            Data(None),
+        ),
+    ),
+    "data comes before the open and after the close": (
+        Roll("returns"),
+        (Advance(70 * MINUTE), Data(None), Advance(19 * HOUR), Data(None), Advance(4 * HOUR), Data(None)),
+    ),
+    "data comes before anybody has seen that the venue has opened": (
+        Roll("returns"),
+        (Advance(2 * HOUR), Step(22 * HOUR + 30 * MINUTE, Data(None)), Advance(2 * HOUR), Data(None)),
+    ),
+    "data comes before anybody has seen that it is another day": (
+        Roll("returns"),
+        (Advance(2 * HOUR), Step(DAY, Data(2 * HOUR)), Step(DAY, Data(None)), Step(MINUTE, Data(None)), Advance(DAY)),
+    ),
+    "data comes before anybody has seen that the venue has closed": (
+        Roll("returns"),
+        (Step(2 * HOUR, Data(None)), Data(None), Step(DAY, Data(None)), Step(-DAY, Data(None)), Advance(HOUR)),
+    ),
+    "data comes while the venue is closed, in ERROR and while a roll is owed": (
+        Roll("raises", 10 * MINUTE),
+        (Call("fail"), Advance(2 * HOUR), Data(None), Call("recover"), Advance(DAY), Data(None), Advance(DAY)),
+    ),
+    "data comes once nothing is known any more": (
+        Roll("returns"),
+        (
+            Advance(4 * DAY + 90 * MINUTE - MICROSECOND),
+            Data(None),
+            Advance(MICROSECOND),
+            Data(MICROSECOND),
+            Data(ZERO),
+            Advance(DAY),
+            Data(None),
+        ),
     ),
     "a silence outlasts a break, which does not count": (
         Roll("returns"),

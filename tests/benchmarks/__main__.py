@@ -111,9 +111,9 @@ class Bare:
         self.arrival = time.monotonic()
 
 
-def hot_path(schedule: ExchangeSchedule) -> tuple[float, float]:
-    """Return the seconds for one `record_data_received()` and for one bare store."""
-    record = SessionBoundaryManager(schedule, no_roll).record_data_received
+def hot_paths(schedule: ExchangeSchedule) -> tuple[float, float, float]:
+    """Return the seconds for one `record_data_received()`, one `feed.record()` and one bare store."""
+    manager = SessionBoundaryManager(schedule, no_roll)
     bare = Bare().record
     count = 200_000
 
@@ -126,7 +126,54 @@ def hot_path(schedule: ExchangeSchedule) -> tuple[float, float]:
 
         return run
 
-    ours, floor = interleaved(loop(record), loop(bare))
+    ours, feed, floor = interleaved(
+        loop(manager.record_data_received), loop(manager.add_feed("one").record), loop(bare)
+    )
+    return ours, feed, floor
+
+
+FEEDS = 10_000
+
+
+def lively_feeds(schedule: ExchangeSchedule) -> tuple[float, float]:
+    """Return the seconds for a million messages, one a second from each of 10,000 feeds, and for as many bare stores.
+
+    With everything that the manager does meanwhile, in simulated time.
+    """
+
+    async def run(watched: int) -> float:
+        clock = SimulatedClock(datetime(2024, 6, 3, 14, 0, tzinfo=UTC))
+        manager = SessionBoundaryManager(schedule, no_roll, clock=clock)
+        records = [manager.add_feed(f"{n}", timeout=timedelta(seconds=30)).record for n in range(watched)]
+        records += [Bare().record for _ in range(FEEDS - watched)]
+        async with manager:
+            began = time.perf_counter()
+            for _ in range(1_000_000 // FEEDS):
+                await clock.advance(timedelta(seconds=1))
+                for record in records:
+                    record()
+            return time.perf_counter() - began
+
+    ours, floor = interleaved(lambda: anyio.run(run, FEEDS), lambda: anyio.run(run, 0))
+    return ours, floor
+
+
+def quiet_feeds(schedule: ExchangeSchedule) -> tuple[float, float]:
+    """Return the seconds that a minute costs in which 10,000 feeds say nothing, and one in which there are none."""
+
+    async def run(watched: int) -> float:
+        clock = SimulatedClock(datetime(2024, 6, 3, 14, 0, tzinfo=UTC))
+        manager = SessionBoundaryManager(schedule, no_roll, clock=clock)
+        feeds = [manager.add_feed(f"{n}", timeout=timedelta(seconds=90)) for n in range(watched)]
+        async with manager:
+            await clock.advance(timedelta(minutes=1))
+            for feed in feeds:
+                feed.record()
+            began = time.perf_counter()
+            await clock.advance(timedelta(minutes=1))  # at 90 seconds, their deadlines are looked at
+            return time.perf_counter() - began
+
+    ours, floor = interleaved(lambda: anyio.run(run, FEEDS), lambda: anyio.run(run, 0))
     return ours, floor
 
 
@@ -204,7 +251,12 @@ def main() -> None:
             f"lateness of a boundary, median, {backend}",
             *_between(lateness(backend), "anyio.sleep to the same instants"),
         )
-    row("record_data_received()", *_between(hot_path(schedule), "a bare method storing monotonic()"))
+    ours, feed, floor = hot_paths(schedule)
+    row("record_data_received()", ours, "a bare method storing monotonic()", floor)
+    row("feed.record()", feed, "a bare method storing monotonic()", floor)
+    row("feed.record()", feed, "record_data_received()", ours)
+    row("1,000,000 messages over 10,000 feeds", *_between(lively_feeds(schedule), "1,000,000 bare stores"))
+    row("a quiet minute with 10,000 feeds", *_between(quiet_feeds(schedule), "a quiet minute with none"))
     row("an append to a FileJournal", *_between(journal(), "write and fsync of the same bytes"))
     edges = list(replay(schedule, datetime(2005, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)))
 

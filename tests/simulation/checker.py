@@ -24,6 +24,7 @@ from session_lifecycle import (
     RollSucceeded,
     SessionState,
     StateChanged,
+    UnexpectedData,
     replay,
 )
 from tests.simulation.hours import Hours
@@ -112,6 +113,10 @@ class Checker:
         self.since: timedelta | None = None
         self.newest: timedelta | None = None
         self.heard_before: timedelta | None = None
+        self.warned: date | None = None  # for that session it was last told that data came before it
+        self.watchful = False  # by the last look the venue is closed, and no data was told of yet
+        self.unexpected: date | None = None  # such data has come just now, before that session
+        self.must_warn = False
         self.calm = None
 
     def started(self) -> None:
@@ -147,6 +152,10 @@ class Checker:
         arrival = mono if stamp is None or stamp >= wall else mono - (wall - stamp)
         if self.newest is None or arrival > self.newest:
             self.newest = arrival
+        before = self._closed_before(wall)
+        late = before is not None and stamp is not None and stamp < self.hours.since(wall)
+        self.unexpected = before if before != self.warned and not late else None
+        self.must_warn = self.unexpected is not None and self.watchful
 
     def asked(self, what: str, *details: Any) -> None:
         """Somebody calls: fail, end, recover (with the record's entry and target), roll, stop."""
@@ -225,6 +234,11 @@ class Checker:
         else:
             self.kept_error = entry is Entry.FAILED
 
+    def _closed_before(self, wall: datetime) -> date | None:
+        """Return the session that comes next, where the venue is closed by the clock alone."""
+        owner = self.hours.owner(wall)
+        return self.hours.sessions[owner].date if self.hours.stage(owner, wall) is NOT_STARTED else None
+
     # ---- where a roll has to go ----
 
     def _target(self) -> int:
@@ -286,6 +300,8 @@ class Checker:
             if event.delta != self.stepped:
                 self.wrong("steps", f"{event}, but the clock stepped by {self.stepped}")
             self.stepped = None
+        elif isinstance(event, UnexpectedData):
+            self._warned(event)
         elif not isinstance(event, HorizonNear):
             self.wrong("legal", f"no such event: {event}")
 
@@ -371,6 +387,11 @@ class Checker:
         if self.on_break is not isinstance(event, BreakStarted):
             self.wrong("breaks", f"out of turn: {event}")
         self.since = None if self.on_break else self.mono
+
+    def _warned(self, event: UnexpectedData) -> None:
+        if event.session != self.unexpected or event.feed is not None:
+            self.wrong("unexpected data", f"{self.unexpected} comes next, {self.warned} was told: {event}")
+        self.warned, self.unexpected, self.must_warn = event.session, None, False
 
     def _broke(self, event: StateChanged) -> None:
         if self.began is not None:
@@ -500,6 +521,10 @@ class Checker:
             )
         if self.stepped is not None:
             self.wrong("steps", f"{self.stepped} was not told")
+        if self.must_warn:
+            self.wrong("unexpected data", f"it came before {self.unexpected}, and was not told")
+        before, self.unexpected = self._closed_before(wall), None
+        self.watchful = before is not None and before != self.warned
         if self.must_fail:
             self.wrong("ERROR", f"{state}, although a record was refused or the last attempt has failed")
         if owed is not (self.ended or wall >= hours.ends[i]):

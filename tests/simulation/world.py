@@ -10,7 +10,7 @@ from typing import Any
 from session_lifecycle import Session, SessionState
 from session_lifecycle.config import Resolution
 from tests.simulation.checker import Violation
-from tests.simulation.faults import DAY, DURING, FAULTS, HOOKS, HOUR, MINUTE, ROLLS, SECOND, ZERO
+from tests.simulation.faults import DAY, DURING, FAULTS, HOOKS, HOUR, MICROSECOND, MINUTE, ROLLS, SECOND, ZERO
 from tests.simulation.life import Life
 from tests.simulation.torn import Crash
 
@@ -199,7 +199,8 @@ class World(Life):
             case "ended by hand":
                 return self.end_session()
             case "old data":
-                self.hear_data(self.wall - rng.random() * 2 * HOUR)
+                since = self.hours.since(self.wall) + rng.choice((-MICROSECOND, ZERO, MICROSECOND))
+                self.hear_data(since if rng.random() < 0.5 else self.wall - rng.random() * 2 * HOUR)
             case "future data":
                 self.hear_data(self.wall + rng.random() * 2 * DAY)
             case "data out of order":

@@ -1,12 +1,17 @@
 """The public API as type checkers see it: checked by them in strict mode, and never run."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, date, datetime, timedelta
 from typing import assert_never, assert_type
 
 import anyio
 
 from session_lifecycle import (
+    AdaptiveTimeout,
+    Alarm,
+    AlarmFired,
+    AlarmSkipped,
     Boundaries,
     BreakEnded,
     BreakStarted,
@@ -14,12 +19,23 @@ from session_lifecycle import (
     ClockStepped,
     Event,
     ExchangeSchedule,
+    Feed,
+    FeedNameTaken,
+    FeedRemoved,
+    FeedResumed,
+    FeedStale,
     FixedSchedule,
+    Halted,
+    HaltRefused,
+    HandlerFailed,
+    HandlerTimeoutError,
     HorizonNear,
     IllegalTransition,
     LifecycleConfig,
+    Misfire,
     MissedSessions,
     NotASession,
+    Resumed,
     RetryPolicy,
     RollFailed,
     RollStarted,
@@ -29,10 +45,12 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionMachine,
     SessionState,
+    StaleWhen,
     StateChanged,
     Status,
     Subscription,
     SystemClock,
+    UnexpectedData,
     boundaries,
     replay,
 )
@@ -92,6 +110,16 @@ def check_config() -> LifecycleConfig:
     assert_type(LifecycleConfig().data_timeout, timedelta | None)
     assert_type(LifecycleConfig().pre_market, timedelta)
     assert_type(RetryPolicy().delay_after(1), timedelta)
+    assert_type(LifecycleConfig().stale_when, StaleWhen | int)
+    LifecycleConfig(stale_when=StaleWhen.ANY)
+    LifecycleConfig(stale_when=2)
+    LifecycleConfig(stale_when="any")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not its name
+    learnt = AdaptiveTimeout(timedelta(seconds=1), timedelta(minutes=5), factor=2.5, half_life=timedelta(hours=1))
+    assert_type(learnt.floor, timedelta)
+    assert_type(learnt.factor, float)
+    AdaptiveTimeout(floor=1, ceiling=learnt.ceiling)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AdaptiveTimeout(learnt.floor)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] -- no ceiling
+    LifecycleConfig(data_timeout=learnt)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- a feed's
     LifecycleConfig(data_timeout=300)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
     return LifecycleConfig(
         data_timeout=None,
@@ -108,6 +136,21 @@ def check_replay(schedule: Schedule) -> None:
     for edge in edges:
         assert_type(edge.lateness, timedelta)
         assert_type(edge.reason, str | None)
+    soon = Alarm("close", timedelta(minutes=-15), misfire=Misfire.RUN_ONCE, grace=timedelta(0))
+    with_alarms = replay(schedule, NOW, NOW, config=LifecycleConfig(), session=NOW.date(), alarms=[soon])
+    assert_type(with_alarms, Iterator[StateChanged | AlarmFired])
+    assert_type(replay(schedule, NOW, NOW, alarms=(soon, soon)), Iterator[StateChanged | AlarmFired])
+    for event in with_alarms:
+        assert_type(event.lateness, timedelta)
+        if isinstance(event, AlarmFired):
+            assert_type(event.alarm, Alarm)
+            assert_type(event.state, SessionState)
+        else:
+            assert_type(event, StateChanged)
+    Alarm("noon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no anchor
+    Alarm("close", -15)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
+    Alarm("open", misfire="skip")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not its name
+    replay(schedule, NOW, NOW, alarms=["close"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 async def check_manager(schedule: Schedule, clock: Clock) -> None:
@@ -126,7 +169,7 @@ async def check_manager(schedule: Schedule, clock: Clock) -> None:
         assert_type(manager.next_boundary, datetime | None)
         assert_type(manager.clock, Clock)
         assert_type(manager.status(), Status)
-        assert_type(manager.status().as_dict(), dict[str, str | int | bool | None])
+        assert_type(manager.status().as_dict(), dict[str, str | int | bool | list[str] | None])
         assert_type(await manager.wait_for(SessionState.ACTIVE, SessionState.TIMEOUT), SessionState)
         assert_type(await manager.roll(), RollSucceeded)
         manager.record_data_received()
@@ -142,6 +185,130 @@ async def check_manager(schedule: Schedule, clock: Clock) -> None:
         await tasks.start(manager.run)
 
 
+async def check_handlers(manager: SessionBoundaryManager) -> None:
+    """Handlers are async functions of the one event that they ask for, and stay what they are."""
+
+    @manager.on(SessionState.ACTIVE)
+    async def opened(event: StateChanged) -> None:
+        """Take the event of the state."""
+
+    @manager.on(SessionState.ENDED, missed=True, timeout=timedelta(seconds=30))
+    async def ended(event: StateChanged) -> int:
+        """Return something, which nobody minds."""
+        return event.session.year
+
+    @manager.on(RollFailed, timeout=None)
+    async def failed(event: RollFailed) -> None:
+        """Take the event of that very kind."""
+
+    @manager.on(UnexpectedData, missed=True)
+    async def of_anything(event: Event) -> None:
+        """Take any event."""
+
+    @manager.at("close", timedelta(minutes=-15))
+    async def flatten(event: AlarmFired) -> bool:
+        """Take the going-off of an alarm."""
+        return event.catch_up
+
+    @manager.at("break_start", misfire=Misfire.RUN_ONCE, grace=timedelta(minutes=1), timeout=timedelta(seconds=5))
+    async def pause(event: AlarmFired) -> None:
+        """Take an alarm with everything said about it."""
+
+    changed = StateChanged(SessionState.ACTIVE, SessionState.POST_MARKET, "close_market", NOW.date(), NOW, NOW)
+    assert_type(await opened(changed), None)
+    assert_type(await ended(changed), int)
+    fired = AlarmFired(Alarm("open"), NOW.date(), NOW, NOW, SessionState.ACTIVE)
+    assert_type(await flatten(fired), bool)
+    assert_type(await pause(fired), None)
+    await failed(RollFailed(NOW.date(), NOW.date(), 1))
+    await of_anything(UnexpectedData(NOW.date()))
+
+    def sync(event: StateChanged) -> None:
+        """Be no coroutine function."""
+
+    manager.on(SessionState.ACTIVE)(sync)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType] -- not async
+    manager.on(RollFailed)(opened)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- another event's
+    manager.on(SessionState.ACTIVE)(flatten)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType] -- likewise
+    manager.at("close")(opened)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType] -- no alarm's
+    manager.on("active")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue] -- not its name
+    manager.at("noon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no anchor
+    manager.at("close", -15)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
+
+
+async def check_alarms_and_scopes(manager: SessionBoundaryManager) -> None:
+    """Alarms and sessions come as iterators, and the body of `during` gets its session."""
+    alarms = manager.alarms("open", timedelta(hours=1), misfire=Misfire.SKIP, grace=timedelta(seconds=1))
+    assert_type(alarms, AsyncIterator[AlarmFired])
+    async for fired in manager.alarms("end"):
+        assert_type(fired, AlarmFired)
+    assert_type(manager.sessions(), AsyncIterator[Session])
+    async for session in manager.sessions():
+        assert_type(session, Session)
+    scope = manager.during(SessionState.ACTIVE, SessionState.TIMEOUT)
+    assert_type(scope, AbstractAsyncContextManager[Session])
+    async with manager.during(SessionState.ACTIVE, grace=timedelta(minutes=1)) as session:
+        assert_type(session, Session)
+    manager.during("active")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not its name
+    manager.during(SessionState.ACTIVE, grace=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
+    manager.alarms("noon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no anchor
+
+
+async def check_feeds_and_halts(manager: SessionBoundaryManager) -> None:
+    """A feed is made by its manager; what is read of it is typed, and a bare number is no timeout."""
+
+    async def is_alive(feed: Feed) -> bool:
+        """Say that it is."""
+        return not feed.removed
+
+    def cannot_wait(feed: Feed) -> bool:
+        """Be no coroutine function."""
+        return not feed.removed
+
+    feed = manager.add_feed("trades")
+    assert_type(feed, Feed)
+    learnt = AdaptiveTimeout(timedelta(seconds=1), timedelta(minutes=5))
+    assert_type(manager.add_feed("quotes", timeout=learnt, probe=is_alive), Feed)
+    manager.add_feed("news", timeout=timedelta(hours=1), probe=is_alive, probe_timeout=timedelta(seconds=1))
+    manager.add_feed("depth", timeout=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
+    manager.add_feed("index", probe=cannot_wait)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not async
+    assert_type(feed.name, str)
+    assert_type(feed.stale, bool)
+    assert_type(feed.removed, bool)
+    assert_type(feed.halted, str | None)
+    assert_type(feed.timeout, timedelta)
+    feed.record()
+    feed.record(NOW)
+    feed.halt("a gap")
+    feed.resume()
+    feed.remove()
+    manager.halt("news pending")
+    manager.resume()
+    manager.halt()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] -- no reason
+    assert_type(manager.halted, str | None)
+    assert_type(manager.feeds, tuple[Feed, ...])
+    assert_type(manager.stale_feeds, tuple[str, ...])
+    manager.halted = "by hand"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] -- read-only
+    assert_type(manager.status().halted, str | None)
+    assert_type(manager.status().feeds, int)
+    assert_type(manager.status().stale_feeds, tuple[str, ...])
+
+
+def check_errors(error: Exception) -> None:
+    """What an error is about can be read off it, and is typed."""
+    match error:
+        case HandlerTimeoutError():
+            assert_type(error.handler, str)
+            assert_type(error.seconds, float)
+        case FeedNameTaken():
+            assert_type(error.name, str)
+        case FeedRemoved():
+            assert_type(error.call, str)
+        case HaltRefused():
+            assert_type(error.state, SessionState)
+        case _:
+            pass
+
+
 def check_outcomes(succeeded: RollSucceeded, failed: RollFailed) -> None:
     """The outcomes of a roll carry what was skipped and what went wrong."""
     assert_type(succeeded.skipped, tuple[date, ...])
@@ -149,7 +316,7 @@ def check_outcomes(succeeded: RollSucceeded, failed: RollFailed) -> None:
     assert_type(failed.retry_at, datetime | None)
 
 
-def tell(event: Event) -> str:
+def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
     """Every kind of event can be told from the others, and there are no more."""
     match event:
         case StateChanged():
@@ -164,6 +331,26 @@ def tell(event: Event) -> str:
             return f"{event.delta}"
         case HorizonNear():
             return f"{event.known_until}"
+        case AlarmFired():
+            return f"{event.alarm} {event.state} {event.lateness}"
+        case AlarmSkipped():
+            return f"{event.alarm} {event.scheduled_at} {event.reason}"
+        case HandlerFailed():
+            assert_type(event.cause, Event | None)
+            return f"{event.handler} {event.error}"
+        case FeedStale():
+            assert_type(event.last_data_at, datetime | None)
+            return f"{event.feed} {event.never} {event.lateness} {event.reason}"
+        case FeedResumed():
+            assert_type(event.silent_for, timedelta)
+            return event.feed
+        case Halted():
+            return event.reason
+        case Resumed():
+            return f"{event.lapsed}"
+        case UnexpectedData():
+            assert_type(event.feed, str | None)
+            return f"{event.session}"
         case _:
             assert_never(event)
 

@@ -1,0 +1,779 @@
+"""Break the package on purpose, and see that the tests notice: `python -m tests.mutants`.
+
+Each mutant is one small change that breaks one promise. It is made in a copy of the project, where the few tests that
+hold the promise are run: the first that fails has killed the mutant. One that survives is a gap in the tests.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "session_lifecycle"
+COPIED = (PACKAGE, "tests", "examples", "pyproject.toml", "README.md")
+LONGEST = 60
+"""How many seconds a mutant's tests may take; the promise is broken too where they hang."""
+SETTINGS_OF_OTHERS = ("PYTEST_", "COV_", "COVERAGE_")
+"""Variables of a test run around this one: they would change the runs inside it."""
+
+
+class Unusable(Exception):
+    """The copy cannot tell anything about a mutant: it fails by itself, or is not what Python imports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change to one file of the package: `old`, which occurs there once, becomes `new`.
+
+    `breaks` says which promise is broken by that; `targets` are the tests, the fastest first, one of which must fail.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    breaks: str
+    targets: tuple[str, ...]
+
+    def applied(self, source: str) -> str:
+        """Return the file's source with the change."""
+        if source.count(self.old) != 1:
+            msg = f"{self.name}: the text to replace occurs {source.count(self.old)} times in {self.file}"
+            raise Unusable(msg)
+        return source.replace(self.old, self.new)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a mutant: `killer` is the first test that failed, `trouble` why nothing can be said about it."""
+
+    mutant: Mutant
+    seconds: float
+    killer: str | None = None
+    trouble: str | None = None
+
+    @property
+    def killed(self) -> bool:
+        return self.killer is not None
+
+    def __str__(self) -> str:
+        verdict = (
+            f"killed by {self.killer}" if self.killed else f"BROKEN: {self.trouble}" if self.trouble else "SURVIVED"
+        )
+        return f"{self.mutant.name:<36}{self.seconds:>5.1f} s  {verdict}"
+
+
+MUTANTS = (
+    # ---- the journal in a file ----
+    Mutant(
+        "append-without-fsync",
+        "file_journal.py",
+        "self._files.sync(self._fd)",
+        "pass",
+        "A record is on the disk when append() returns.",
+        ("tests/test_journal_faults.py::test_fault_41_power_cut_at_every_call",),
+    ),
+    Mutant(
+        "new-file-without-fsync",
+        "file_journal.py",
+        "self._files.sync(fd)",
+        "pass",
+        "A file is on the disk before it is put in the place of the old one.",
+        ("tests/test_journal_faults.py::test_fault_41_power_cut_at_every_call",),
+    ),
+    Mutant(
+        "folder-without-fsync",
+        "file_journal.py",
+        "self._files.sync_folder(self.path.parent)",
+        "pass",
+        "The renaming is on the disk before anything counts that stands in the new file.",
+        ("tests/test_journal_faults.py::test_fault_41_power_cut_at_every_call",),
+    ),
+    Mutant(
+        "checksum-not-verified",
+        "file_journal.py",
+        "if sealed != line:",
+        "if False:",
+        "A damaged line is refused.",
+        ("tests/test_file_journal.py::test_fault_43_any_bit_flipped",),
+    ),
+    Mutant(
+        "checksums-not-chained",
+        "file_journal.py",
+        "zlib.crc32(text, previous)",
+        "zlib.crc32(text)",
+        "A line that is missing or out of its place is refused.",
+        ("tests/test_file_journal.py::test_fault_43_lines_out_of_order",),
+    ),
+    Mutant(
+        "torn-end-refused",
+        "file_journal.py",
+        "if _sealed(tail[:-_SEAL], checksum)[0][:-1] == tail[:-1]:",
+        "if tail:",
+        "The torn rest of a last write is left out, and the journal goes on.",
+        ("tests/test_file_journal.py::test_fault_42_truncated_at_every_byte",),
+    ),
+    Mutant(
+        "damaged-newline-accepted",
+        "file_journal.py",
+        "self._refuse_damaged_end(content, end)\n",
+        "pass\n",
+        "A whole last line whose newline is damaged is no torn write: it is refused, not forgotten.",
+        ("tests/test_file_journal.py::test_fault_43_any_bit_flipped",),
+    ),
+    Mutant(
+        "lock-not-taken",
+        "file_journal.py",
+        "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "One manager holds a journal at a time.",
+        ("tests/test_file_journal.py::test_fault_46_a_second_journal_of_this_process_is_refused",),
+    ),
+    Mutant(
+        "doubt-forgotten",
+        "file_journal.py",
+        "if self._in_doubt or self._fd is None or ",
+        "if self._fd is None or ",
+        "After an append that failed, the file is written anew.",
+        ("tests/test_journal_faults.py::test_faults_44_45_an_error_at_every_call",),
+    ),
+    Mutant(
+        "compaction-forgets",
+        "file_journal.py",
+        "return [*standing.records(past[-1].at), *recent]",
+        "return [*standing.records(past[-1].at)[:1], *recent]",
+        "Compaction sums up all that the distant past still means, not its session alone.",
+        ("tests/test_file_journal.py::test_a_journal_stays_small_whatever_happens",),
+    ),
+    Mutant(
+        "calendar-not-compared",
+        "file_journal.py",
+        'if value["calendar"] != self._calendar:',
+        "if False:",
+        "Another calendar's journal is a JournalMismatch.",
+        ("tests/test_file_journal.py::test_fault_47_another_calendar_is_refused",),
+    ),
+    # ---- what the journal means ----
+    Mutant(
+        "session-not-compared",
+        "journal.py",
+        "if standing.intent is None or session != standing.intent.target:",
+        "if False:",
+        "A session= that contradicts the journal is a JournalMismatch.",
+        ("tests/test_journal.py::test_an_application_elsewhere_is_refused",),
+    ),
+    Mutant(
+        "done-of-another-roll",
+        "journal.py",
+        "if record.target is None or (intent is not None and intent.target != record.target):",
+        "if record.target is None:",
+        "A completion that does not match its intent is refused.",
+        ("tests/test_journal.py::test_done_must_match_the_intent",),
+    ),
+    Mutant(
+        "error-forgotten",
+        "journal.py",
+        "return replace(self, error=record.note)",
+        "return self",
+        "A restart in ERROR is in ERROR.",
+        ("tests/test_manager_journal.py::test_a_restart_in_error_stays_in_error",),
+    ),
+    Mutant(
+        "skip-keeps-the-intent",
+        "journal.py",
+        "ended=True, intent=None, beyond=record.target",
+        "ended=True, beyond=record.target",
+        "A roll that a person has given up is not finished by the next start.",
+        (
+            "tests/test_journal.py::test_what_records_add_up_to",
+            "tests/test_manager_journal.py::test_recover_skip_that_a_restart_comes_in_between",
+        ),
+    ),
+    # ---- the order of writing, rolling and telling ----
+    Mutant(
+        "adoption-not-written",
+        "member.py",
+        "self.journal.append(adoption(self.lifecycle.session, now.wall))",
+        "pass",
+        "The session is in the journal before the application runs.",
+        ("tests/test_manager_journal.py::test_the_session_is_journalled_before_the_body_runs",),
+    ),
+    Mutant(
+        "intent-not-written",
+        "member.py",
+        "self.journal.append(intent(turn.ended, target, turn.skipped, now.wall))",
+        "pass",
+        "The intent is in the journal before the roll is awaited.",
+        ("tests/test_manager_journal.py::test_intent_then_roll_then_done_then_entered_then_told",),
+    ),
+    Mutant(
+        "intent-for-each-attempt",
+        "member.py",
+        "turn.intended = True",
+        "pass",
+        "A round has one intent, however many attempts it takes.",
+        ("tests/test_manager_journal.py::test_one_intent_for_all_attempts_of_a_round",),
+    ),
+    Mutant(
+        "done-before-the-roll",
+        "member.py",
+        "        self.lifecycle.begin_roll(turn, now)\n",
+        "        self.write(Record(Entry.DONE, turn.ended.date, now.wall, turn.target.date))\n"
+        "        self.lifecycle.begin_roll(turn, now)\n",
+        "A roll is not done before it has returned.",
+        ("tests/test_manager_journal.py::test_intent_then_roll_then_done_then_entered_then_told",),
+    ),
+    Mutant(
+        "done-not-written",
+        "member.py",
+        "self.write(Record(Entry.DONE, turn.ended.date, now.wall, turn.target.date))",
+        "pass",
+        "A roll that is done is not done again by the next start.",
+        ("tests/test_manager_journal.py::test_intent_then_roll_then_done_then_entered_then_told",),
+    ),
+    Mutant(
+        "told-before-done",
+        "member.py",
+        "            self.write(Record(Entry.DONE, turn.ended.date, now.wall, turn.target.date))\n",
+        "            self.lifecycle.roll_succeeded(turn, now)\n"
+        "            self.tell()\n"
+        "            self.write(Record(Entry.DONE, turn.ended.date, now.wall, turn.target.date))\n"
+        "            return\n",
+        "Nobody hears of a session before the roll to it is durable.",
+        ("tests/test_manager_journal.py::test_intent_then_roll_then_done_then_entered_then_told",),
+    ),
+    Mutant(
+        "uncertain-done-entered",
+        "member.py",
+        "self.lifecycle.roll_unrecorded(turn, failure, now)",
+        "self.lifecycle.roll_succeeded(turn, now)",
+        "A roll that could not be written down as done is an ERROR for a person to decide.",
+        ("tests/test_manager_journal.py::test_fault_45_a_done_that_cannot_be_written",),
+    ),
+    Mutant(
+        "error-not-written",
+        "member.py",
+        "if isinstance(event, StateChanged) and event.dest is SessionState.ERROR:",
+        "if False:",
+        "An ERROR is in the journal before it is told.",
+        ("tests/test_manager_journal.py::test_a_failure_is_written_before_it_is_told",),
+    ),
+    Mutant(
+        "ending-not-written",
+        "manager.py",
+        "record = self._lifecycle.plan_end(_reason(reason), now)\n        self._member.write(record)\n",
+        "self._lifecycle.plan_end(_reason(reason), now)\n",
+        "A session that was ended by hand is still so after a restart.",
+        ("tests/test_manager_journal.py::test_end_session_by_hand_survives_a_restart",),
+    ),
+    Mutant(
+        "decision-not-written",
+        "manager.py",
+        "record = self._lifecycle.plan_recovery(resolution, now)\n        self._member.write(record)\n",
+        "record = self._lifecycle.plan_recovery(resolution, now)\n",
+        "A person's decision is journalled before it acts.",
+        ("tests/test_manager_journal.py::test_recover_retry_then_restart",),
+    ),
+    # ---- which session to roll to, and how often ----
+    Mutant(
+        "cap-off-by-one",
+        "roll.py",
+        "for _ in range(limit - 1):",
+        "for _ in range(limit):",
+        "At most `max_catch_up_sessions` sessions are rolled or skipped without a person's decision.",
+        ("tests/test_roll.py::test_the_limit_is_inclusive",),
+    ),
+    Mutant(
+        "target-among-the-skipped",
+        "roll.py",
+        " if session.date != target)",
+        ")",
+        "The sessions that are skipped lie strictly between the one that ended and the target.",
+        ("tests/test_roll.py::test_the_target_is_what_counting_gives",),
+    ),
+    Mutant(
+        "skipped-roll-offered-again",
+        "roll.py",
+        "following = first if beyond is None else schedule.next_session(beyond)",
+        "following = first",
+        "After SKIP the next roll goes to a later session.",
+        ("tests/test_roll.py::test_the_target_lies_beyond_what_was_skipped",),
+    ),
+    Mutant(
+        "skip-enters-the-target",
+        "lifecycle.py",
+        "if record.entry is Entry.DONE:",
+        "if record.entry is Entry.DONE or record.entry is Entry.SKIPPED:",
+        "SKIP gives a roll up: it does not enter the session that it would have led to.",
+        ("tests/test_manager_journal.py::test_recover_with_an_open_intent",),
+    ),
+    Mutant(
+        "unfinished-roll-forgotten",
+        "roll.py",
+        "        if self.unfinished is not None:\n            return self.unfinished\n",
+        "",
+        "A roll that was begun and may have completed is finished first, for its own date.",
+        ("tests/test_roll.py::test_a_round_that_was_intended_comes_first",),
+    ),
+    Mutant(
+        "error-forgets-the-intent",
+        "roll.py",
+        "self.unfinished = self.round\n",
+        "pass\n",
+        "After an ERROR the roll that was begun is finished first, for its own date.",
+        ("tests/test_manager_journal.py::test_a_resumed_roll_that_fails_is_retried_and_then_an_error",),
+    ),
+    Mutant(
+        "resumed-dropped",
+        "roll.py",
+        "skipped, resumed=True, intended=True)",
+        "skipped, intended=True)",
+        "The events of a roll that an earlier run has begun say so.",
+        ("tests/test_manager_journal.py::test_an_open_intent_is_finished_first_for_its_own_date",),
+    ),
+    Mutant(
+        "attempts-off-by-one",
+        "roll.py",
+        "retry and turn.attempt < policy.attempts and",
+        "retry and turn.attempt <= policy.attempts and",
+        "No attempt is announced after the last.",
+        ("tests/test_roll.py::test_fault_30_failures_are_followed_by_waits",),
+    ),
+    Mutant(
+        "one-attempt-too-few",
+        "roll.py",
+        "return turn.attempt >= self._config.roll_retry.attempts",
+        "return turn.attempt >= self._config.roll_retry.attempts - 1",
+        "A roll is tried as often as `roll_retry` says before the state is ERROR.",
+        ("tests/test_manager_roll.py::test_attempts_exhausted_is_an_error_with_the_roll_still_owed",),
+    ),
+    Mutant(
+        "back-off-does-not-grow",
+        "roll.py",
+        "policy.delay_after(turn.attempt)",
+        "policy.delay_after(1)",
+        "The waits between attempts grow.",
+        ("tests/test_manager_roll.py::test_a_failed_roll_is_tried_again_at_growing_intervals",),
+    ),
+    Mutant(
+        "timeout-ignored",
+        "roll.py",
+        "turn.expires_at = None if timeout is None else now.monotonic + timeout",
+        "turn.expires_at = None",
+        "An attempt that takes longer than `roll_timeout` has failed.",
+        ("tests/test_roll.py::test_an_attempt_may_take_less_than_its_timeout",),
+    ),
+    Mutant(
+        "timeout-after-its-instant",
+        "roll.py",
+        "turn.expired = now.monotonic >= turn.expires_at",
+        "turn.expired = now.monotonic > turn.expires_at",
+        "An attempt is cut short at the very instant at which its timeout has passed.",
+        ("tests/test_roll.py::test_an_attempt_may_take_less_than_its_timeout",),
+    ),
+    Mutant(
+        "overrun-not-told",
+        "roll.py",
+        "turn.expires_at is not None and now.monotonic >= turn.expires_at,",
+        "False,",
+        "A roll that swallows the end of its time and returns has succeeded with overrun=True.",
+        (
+            "tests/test_manager_roll.py::test_fault_35_a_roll_that_swallows_its_cancellation_has_succeeded_with_an_overrun",
+        ),
+    ),
+    # ---- the core ----
+    Mutant(
+        "recover-forgets-the-roll",
+        "lifecycle.py",
+        'self._walk.fire("recover", now.wall, roll_owed=self.roll_owed)',
+        'self._walk.fire("recover", now.wall, roll_owed=False)',
+        "recover() leads back to the roll where one is owed.",
+        ("tests/test_manager.py::test_recover_with_a_roll_owed_goes_to_the_roll",),
+    ),
+    Mutant(
+        "fail-overwrites-the-reason",
+        "lifecycle.py",
+        "        if self.state is ERROR:\n            return False\n",
+        "        if self.state is ERROR:\n            self._walk.reason = reason\n            return False\n",
+        "fail() in ERROR changes nothing: the first reason stands.",
+        ("tests/test_manager.py::test_fail_in_error_changes_nothing_and_logs_a_line",),
+    ),
+    Mutant(
+        "fail-lost-in-the-roll",
+        "lifecycle.py",
+        "        if self._failing is not None:\n            self._fail(self._failing)\n        self._tell_horizon()\n",
+        "        self._tell_horizon()\n",
+        "fail() during a roll takes effect once that has ended.",
+        ("tests/test_manager_roll.py::test_fail_during_a_roll_that_succeeds",),
+    ),
+    Mutant(
+        "ended-at-its-instant-not-owed",
+        "lifecycle.py",
+        "return self._walk.ended or self._walk.seen.wall >= self._walk.bounds.end",
+        "return self._walk.ended or self._walk.seen.wall > self._walk.bounds.end",
+        "A roll is owed from the very instant at which the session ends, in ERROR too.",
+        ("tests/test_manager.py::test_in_error_too_a_roll_is_owed_from_the_very_end_of_the_session",),
+    ),
+    Mutant(
+        "late-entry-not-caught-up",
+        "lifecycle.py",
+        "self._walk.catching_up = True  # the roll has outlasted the beginning of the session",
+        "pass",
+        "Edges that a roll has held up are told as catching up.",
+        ("tests/test_manager_roll.py::test_fault_39_a_roll_that_overruns_the_next_open",),
+    ),
+    Mutant(
+        "data-from-the-future",
+        "lifecycle.py",
+        'max(now.wall - as_utc("timestamp", timestamp), ',
+        'max(abs(now.wall - as_utc("timestamp", timestamp)), ',
+        "Data from the future counts as of now.",
+        ("tests/test_manager_data.py::test_fault_07_data_from_the_future_counts_as_now",),
+    ),
+    Mutant(
+        "trading-on-a-break",
+        "lifecycle.py",
+        "return self._walk.state is ACTIVE and not self._walk.on_break",
+        "return self._walk.state is ACTIVE",
+        "can_trade is False on a break.",
+        ("tests/test_manager.py::test_a_break_in_progress_is_known_from_the_start",),
+    ),
+    # ---- the walk along a session ----
+    Mutant(
+        "edge-after-its-instant",
+        "walk.py",
+        "if self.seen.wall < due:",
+        "if self.seen.wall <= due:",
+        "At exactly a boundary the next state holds.",
+        ("tests/test_departures.py::test_at_exactly_the_close_the_market_is_closed",),
+    ),
+    Mutant(
+        "position-after-its-instant",
+        "timeline.py",
+        "if t < boundary:",
+        "if t <= boundary:",
+        "Intervals are half-open: a boundary belongs to what it begins.",
+        ("tests/test_timeline.py::test_fault_12_the_position_at_any_instant",),
+    ),
+    Mutant(
+        "step-not-noticed",
+        "walk.py",
+        "delta = now.step_since(self.seen)",
+        "delta = None",
+        "A step of the wall clock is told.",
+        ("tests/test_manager_time.py::test_a_step_over_a_break_walks_it",),
+    ),
+    Mutant(
+        "step-of-a-second-is-none",
+        "clock.py",
+        "return delta if abs(delta) >= STEP else None",
+        "return delta if abs(delta) > STEP else None",
+        "A step of exactly a second is one.",
+        ("tests/test_clock.py::test_a_step_is_a_second_or_more",),
+    ),
+    Mutant(
+        "step-back-undoes",
+        "walk.py",
+        "self.catching_up = self.catching_up or delta > timedelta(0)\n",
+        "self.catching_up = True\n"
+        "            if delta < timedelta(0):\n"
+        "                self._machine = SessionMachine()\n",
+        "A step back undoes nothing and rolls nothing twice.",
+        (
+            "tests/test_manager_data.py::test_a_step_of_the_wall_clock_alone_never_causes_a_timeout",
+            "tests/test_manager_time.py::test_fault_21_the_wall_clock_steps_back",
+        ),
+    ),
+    Mutant(
+        "catch-up-dropped",
+        "walk.py",
+        "catch_up = self._is_catch_up(due)",
+        "catch_up = False",
+        "An edge that is walked late says catch_up=True.",
+        ("tests/test_manager.py::test_recover_walks_the_session_again_marked_as_catch_up",),
+    ),
+    Mutant(
+        "watch-not-begun-at-the-open",
+        "walk.py",
+        "if source is PRE_MARKET:",
+        "if False:",
+        "A feed that never starts is noticed.",
+        ("tests/test_manager_data.py::test_the_watch_begins_at_the_open",),
+    ),
+    Mutant(
+        "timeout-during-a-break",
+        "silence.py",
+        "            self._lasted += now - self._since\n        self._since = None\n",
+        "            self._lasted += now - self._since\n",
+        "No data is expected on a break.",
+        ("tests/test_manager_data.py::test_fault_15_no_timeout_at_lunch",),
+    ),
+    Mutant(
+        "silence-before-the-close",
+        "walk.py",
+        'self._cross_break() or self._cross("close_market", bounds.close) or self._listen()',
+        'self._listen() or self._cross_break() or self._cross("close_market", bounds.close)',
+        "Where silence and close fall together, the close wins.",
+        ("tests/test_manager_data.py::test_fault_27_where_silence_and_close_fall_together_the_close_wins",),
+    ),
+    Mutant(
+        "breaks-of-the-first-day-only",
+        "walk.py",
+        "            if dest is NOT_STARTED:\n                self._breaks_passed = 0\n",
+        "",
+        "Every session has its breaks.",
+        ("tests/test_manager_data.py::test_fault_15_the_breaks_of_every_day",),
+    ),
+    # ---- the driver and the manager ----
+    Mutant(
+        "failure-counts-as-done",
+        "driver.py",
+        "member.end_roll(turn, error, self.look_or_last())",
+        "member.end_roll(turn, None, self.look_or_last())",
+        "A roll that raises has failed.",
+        ("tests/test_manager_roll.py::test_a_failed_roll_is_tried_again_at_growing_intervals",),
+    ),
+    Mutant(
+        "cancellation-swallowed",
+        "driver.py",
+        "            if not _takes_back_cancellation():\n                raise\n            error = cancelled\n",
+        "            _takes_back_cancellation()\n            error = cancelled\n",
+        "A roll that the manager's own cancellation cuts off has not failed: its intent stays as it is.",
+        ("tests/test_manager_roll.py::test_fault_37_cancelled_by_a_scope_during_the_roll",),
+    ),
+    Mutant(
+        "foreign-cancellation-ends-all",
+        "driver.py",
+        "        task.uncancel()\n    return True\n",
+        "        task.uncancel()\n    return False\n",
+        "A cancellation of the roll's task that is not the manager's ends the attempt alone.",
+        (
+            "tests/test_manager_roll.py::test_fault_31_a_roll_whose_own_task_is_cancelled_natively_is_not_lost_in_silence",
+        ),
+    ),
+    Mutant(
+        "late-cancellation-ends-all",
+        "driver.py",
+        "        except anyio.get_cancelled_exc_class():\n"
+        "            if not _takes_back_cancellation():\n"
+        "                raise\n",
+        "        except anyio.get_cancelled_exc_class():\n            raise\n",
+        "A cancellation of the roll's task after its last await ends nothing.",
+        ("tests/test_journal_faults.py::test_fault_38_cancelled_just_after_the_roll_returned",),
+    ),
+    Mutant(
+        "own-cancellation-taken-back",
+        "driver.py",
+        "if task is None or anyio.current_effective_deadline() == -inf:",
+        "if task is None:",
+        "A cancellation that is meant for the manager is none of the roll's failures.",
+        ("tests/test_manager_roll.py::test_fault_37_cancelled_by_a_scope_during_the_roll",),
+    ),
+    Mutant(
+        "expired-not-cancelled",
+        "driver.py",
+        "elif member.attempt is not None and member.lifecycle.roll_expired:",
+        "elif False:",
+        "An attempt that has expired is cancelled.",
+        ("tests/test_manager_roll.py::test_fault_33_a_roll_that_takes_too_long_is_cancelled",),
+    ),
+    Mutant(
+        "was-rolled-not-asked",
+        "driver.py",
+        "if not turn.resumed or member.was_rolled is None:",
+        "if True:",
+        "was_rolled is asked before a resumed roll is awaited.",
+        ("tests/test_manager_journal.py::test_was_rolled_true_is_not_run_again",),
+    ),
+    Mutant(
+        "was-rolled-always-asked",
+        "driver.py",
+        "if not turn.resumed or member.was_rolled is None:",
+        "if member.was_rolled is None:",
+        "was_rolled is asked of a roll that an earlier run has begun, and of no other.",
+        ("tests/test_manager_journal.py::test_was_rolled_is_not_asked_about_a_roll_that_this_run_begins",),
+    ),
+    Mutant(
+        "leaving-retries",
+        "driver.py",
+        "member.lifecycle.stop()",
+        "pass",
+        "Leaving lets an attempt under way finish, and starts no other.",
+        ("tests/test_manager_roll.py::test_leaving_starts_no_retry",),
+    ),
+    Mutant(
+        "waiting-inside-the-roll",
+        "manager.py",
+        "if inside(self._member):",
+        "if False:",
+        "What would wait for the roll itself raises ReentrancyError at once.",
+        ("tests/test_manager.py::test_fault_50_waiting_calls_inside_the_roll_are_refused",),
+    ),
+    Mutant(
+        "started-twice",
+        "manager.py",
+        "raise AlreadyStartedError",
+        "pass",
+        "A manager runs once only.",
+        ("tests/test_manager.py::test_fault_51_started_twice",),
+    ),
+    Mutant(
+        "error-of-the-body-waits",
+        "manager.py",
+        "self._tasks.cancel_scope.cancel()",
+        "self.stop()",
+        "Leaving by an exception does not wait for the roll.",
+        ("tests/test_manager.py::test_an_error_of_the_body_does_not_wait_for_the_roll",),
+    ),
+    # ---- the events ----
+    Mutant(
+        "overrun-dropped-silently",
+        "stream.py",
+        "self._overrun = self._ended = True",
+        "self._ended = True",
+        "A reader that misses events is told so by SubscriberOverrun.",
+        ("tests/test_stream.py::test_fault_49_a_reader_that_falls_behind_is_overrun",),
+    ),
+    Mutant(
+        "limit-off-by-one",
+        "stream.py",
+        "if len(self._events) < LIMIT:",
+        "if len(self._events) <= LIMIT:",
+        "A reader gets `LIMIT` unread events and not one more.",
+        ("tests/test_stream.py::test_fault_49_a_reader_that_falls_behind_is_overrun",),
+    ),
+    Mutant(
+        "newest-event-first",
+        "stream.py",
+        "return self._events.popleft()",
+        "return self._events.pop()",
+        "Events come in the order in which they happened.",
+        ("tests/test_stream.py::test_events_come_in_order_and_end",),
+    ),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only the mutants of these names")
+    parser.add_argument("--list", action="store_true", help="tell only which there are, and what they break")
+    parser.add_argument("--jobs", type=int, default=1, help="how many to try at once (default: 1)")
+    options = parser.parse_args()
+    unknown = set(options.only or ()) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
+    mutants = [mutant for mutant in MUTANTS if options.only is None or mutant.name in options.only]
+    if options.list:
+        for mutant in mutants:
+            print(f"{mutant.name:<36}{mutant.file:<18}{mutant.breaks}")
+        return 0
+    begun = time.perf_counter()
+    outcomes = []
+    try:
+        for outcome in trials(mutants, options.jobs):
+            print(outcome, flush=True)
+            outcomes.append(outcome)
+    except Unusable as error:
+        print(error)
+        return 1
+    killed = sum(outcome.killed for outcome in outcomes)
+    print(f"{killed} of {len(mutants)} mutants killed in {time.perf_counter() - begun:.0f} s")
+    return 0 if killed == len(mutants) else 1
+
+
+def trials(mutants: Iterable[Mutant], jobs: int = 1) -> Iterator[Outcome]:
+    """Try mutants, and yield what became of each, once the same tests have passed without any.
+
+    Raises:
+        Unusable: they have not.
+    """
+    mutants = list(mutants)
+    check_baseline(mutants)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield from pool.map(trial, mutants)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def check_baseline(mutants: Iterable[Mutant]) -> None:
+    """See that the targets of all mutants pass in a copy that is not changed, and that they test the copy."""
+    targets = dict.fromkeys(target for mutant in mutants for target in mutant.targets)
+    with TemporaryDirectory() as folder:
+        root = copied(Path(folder))
+        where = ["-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
+        imported = Path(python(root, *where, timeout=LONGEST).stdout.strip())
+        if not imported.is_relative_to(root):
+            msg = f"the copy in {root} is not what is imported, but {imported}"
+            raise Unusable(msg)
+        run = pytest_run(root, targets, timeout=None)
+    if run.returncode != 0:
+        msg = f"without any mutant the tests end with status {run.returncode}:\n{run.stdout[-4000:]}"
+        raise Unusable(msg)
+
+
+def trial(mutant: Mutant) -> Outcome:
+    """Run a mutant's tests against it."""
+    begun = time.perf_counter()
+    killer = trouble = None
+    with TemporaryDirectory() as folder:
+        root = copied(Path(folder))
+        file = root / PACKAGE / mutant.file
+        try:
+            file.write_text(mutant.applied(file.read_text(encoding="utf-8")), encoding="utf-8")
+            run = pytest_run(root, mutant.targets, timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            killer = f"a hang: timed out after {LONGEST} s"
+        except Unusable as error:
+            trouble = str(error)
+        else:
+            failed = re.search(r"^FAILED (?:tests/)?(.+?)(?: - |$)", run.stdout, re.MULTILINE)
+            if run.returncode == 1 and failed is not None:
+                killer = failed[1]
+            elif run.returncode != 0:
+                trouble = f"pytest ended with status {run.returncode}:\n{run.stdout[-2000:]}"
+    return Outcome(mutant, time.perf_counter() - begun, killer, trouble)
+
+
+def copied(folder: Path) -> Path:
+    """Copy what the tests need into a folder, and return it."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder.resolve()
+
+
+def pytest_run(root: Path, targets: Iterable[str], *, timeout: float | None) -> subprocess.CompletedProcess[str]:
+    """Run tests of a copy up to the first that fails."""
+    return python(root, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *targets, timeout=timeout)
+
+
+def python(root: Path, *arguments: str, timeout: float | None) -> subprocess.CompletedProcess[str]:
+    """Run Python in a copy, whose package is the one that it imports."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS_OF_OTHERS)}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env=environment | {"PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=timeout,
+        check=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
