@@ -1,6 +1,6 @@
 """Application code that lasts as long as a state does: the body is cancelled the moment that state is over."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from datetime import timedelta
 
@@ -63,7 +63,7 @@ async def during(
     broadcast: Broadcast,
     clock: Clock,
     wait_for: Callable[..., Awaitable[SessionState]],
-) -> AsyncIterator[Session]:
+) -> AsyncGenerator[Session]:
     """Be the context manager behind `manager.during`."""
     await _wait(states, lifecycle, wait_for)
     over = anyio.Event()
@@ -100,7 +100,7 @@ async def _wait(
 
 
 @asynccontextmanager
-async def _timer(over: anyio.Event, clock: Clock, grace: timedelta, body: anyio.CancelScope) -> AsyncIterator[None]:
+async def _timer(over: anyio.Event, clock: Clock, grace: timedelta, body: anyio.CancelScope) -> AsyncGenerator[None]:
     """Time the grace beside the body. What the body raises stays as it is, not wrapped in a group of our own."""
     failure: BaseException | None = None
     try:

@@ -296,11 +296,7 @@ class Walk:
             reason, mute = f"{len(stale)} of {len(self.feeds)} feeds stale: {names}", self.feeds.all_mute
         else:
             reason, mute = f"no data for {self._config.data_timeout} (data_timeout)", self.silence.is_mute
-        return (
-            f"{reason}; none at all since the open: check the connection, and the calendar"
-            if mute
-            else reason
-        )
+        return f"{reason}; none at all since the open: check the connection, and the calendar" if mute else reason
 
     def _tell_stale(self, watch: Watch, due: timedelta) -> None:
         now, never = self.seen, self.feeds.is_mute(watch)

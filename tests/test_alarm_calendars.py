@@ -201,7 +201,7 @@ async def test_replay_is_what_a_manager_tells(name, start, end):
         async for event in events
         if isinstance(event, StateChanged) or (isinstance(event, AlarmFired) and event.scheduled_at >= start)
     ]
-    assert told == [each for each in replay(schedule, start, end + MICROSECOND, config=DEAF, alarms=MANY)]
+    assert told == list(replay(schedule, start, end + MICROSECOND, config=DEAF, alarms=MANY))
     assert {each.alarm for each in told if isinstance(each, AlarmFired)} >= {
         alarm for alarm in MANY if not alarm.anchor.startswith("break") or name == "XHKG"
     }
@@ -339,7 +339,7 @@ def test_replay_where_knowledge_begins_a_few_days_ago() -> None:
 
 
 def test_fault_18_replay_tells_the_last_alarms_before_knowledge_ends() -> None:
-    """Where the knowledge ends every alarm up to the last edge is told, that of the same instant too; then it is said."""
+    """Where the knowledge ends, every alarm up to the last edge is told, that of the same instant too."""
     alarms = [Alarm("close", MINUTE), Alarm("end"), Alarm("end", MICROSECOND)]
     told: list[Told] = []
     with pytest.raises(ScheduleExhausted):
