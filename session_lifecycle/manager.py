@@ -482,9 +482,13 @@ class SessionBoundaryManager:
         if self.state in states:
             await anyio.lowlevel.checkpoint()
             return self.state
-        entered = self._member.broadcast.subscribe(lambda e: isinstance(e, StateChanged) and e.dest in states)
-        async for event in entered:
-            return cast("StateChanged", event).dest
+        broadcast = self._member.broadcast
+        entered = broadcast.subscribe(lambda e: isinstance(e, StateChanged) and e.dest in states)
+        try:
+            async for event in entered:
+                return cast("StateChanged", event).dest
+        finally:
+            broadcast.remove(entered)
         raise ManagerStopped("wait_for()", self.state)
 
     # ---- acting on time ----

@@ -79,7 +79,7 @@ async def during(
                 async with _timer(over, clock, grace, body):
                     yield lifecycle.session
         finally:
-            del ending  # whoever keeps the body's error keeps this frame, but not a reader of the broadcast
+            broadcast.remove(ending)  # whoever keeps the body's error keeps this frame, and with it the reader
 
 
 async def _wait(

@@ -28,6 +28,8 @@ class Subscription:
         self._news: anyio.Event | None = None
         self._overrun = False
         self._ended = False
+        self.number = 0
+        """What its broadcast knows it by."""
 
     def __aiter__(self) -> Self:
         return self
@@ -90,9 +92,13 @@ class Broadcast:
         if self._closed:
             subscription.end()
         else:
-            number = self._count = self._count + 1
+            number = subscription.number = self._count = self._count + 1
             readers = self._readers
             readers[number] = ref(subscription, lambda _: readers.pop(number, None))
+
+    def remove(self, subscription: Subscription) -> None:
+        """Forget a reader now, whoever still holds it."""
+        self._readers.pop(subscription.number, None)
 
     def publish(self, event: Event) -> None:
         """Hand an event to every reader."""
