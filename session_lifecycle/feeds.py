@@ -345,6 +345,8 @@ class Feeds:
 
     def pace(self, watch: Watch, arrival: float) -> None:
         """Let a feed with an adaptive timeout learn from the gap before an arrival, where data was expected in it."""
+        if watch.arrival is not None and arrival <= watch.arrival:
+            return  # as in `heard`: only what is newer is a gap's end
         if watch.pace is not None and self._expected is not None and watch.halted is None:
             gap = arrival - self._silent_from(watch).total_seconds()
             if gap >= 0:
