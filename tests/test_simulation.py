@@ -100,7 +100,8 @@ def test_every_calendar_of_22_years_with_faults():
         figures.update(outcome.figures)
         faults.update(outcome.faults)
     assert figures["skipped silently"] == figures["repeated"] == 0
-    assert figures["rolls"] > 300_000
+    assert figures["sessions"] > 380_000  # lived through; what was not rolled was given up by policy, and told
+    assert figures["rolls"] > 250_000
     assert faults.total() > 50_000
     if version("exchange-calendars") == "4.13.2":
         assert figures["sessions known"] == 387_170

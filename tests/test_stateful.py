@@ -558,21 +558,22 @@ class Model:
         age = max(age or ZERO, ZERO)
         heard = self.mono - age
         self.newest = heard if self.newest is None else max(self.newest, heard)
-        if self.wary_of is not None:
+        wary = self.wary_of is not None
+        if wary or self.state is TIMEOUT:
             self.look()
-            if self.wary_of is not None and self.wall - age >= self.last_edge:
-                self.said.append(("unexpected", self.wary_of, None, self.wall))
-                self.warned = self.wary_of
-                self._be_wary()
-        if self.state is TIMEOUT:
-            self.look()
-            timeout = self.config.data_timeout
-            assert timeout is not None
-            if self.state is TIMEOUT and self.mono - heard < timeout:
-                self.quiet = False
-                if not self.on_break:
-                    self.expected_from = self.mono
-                self.say(TIMEOUT, "data_resumed", self.wall)
+            self._resume(heard)
+        if wary and self.wary_of is not None and self.wall - age >= self.last_edge:
+            self.said.append(("unexpected", self.wary_of, None, self.wall))
+            self.warned = self.wary_of
+            self._be_wary()
+
+    def _resume(self, heard: timedelta) -> None:
+        timeout = self.config.data_timeout
+        if self.state is TIMEOUT and timeout is not None and self.mono - heard < timeout:
+            self.quiet = False
+            if not self.on_break:
+                self.expected_from = self.mono
+            self.say(TIMEOUT, "data_resumed", self.wall)
 
     def call(self, name: str) -> str | None:
         if name == "naive":
