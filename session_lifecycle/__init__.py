@@ -13,6 +13,7 @@ from session_lifecycle.config import (
     RetryPolicy,
     StaleWhen,
 )
+from session_lifecycle.corrections import Correction
 from session_lifecycle.errors import (
     AlreadyStartedError,
     CalendarUnavailable,
@@ -37,6 +38,7 @@ from session_lifecycle.errors import (
     NeverSettledError,
     NotASession,
     NotRunningError,
+    OverrideRefused,
     ReentrancyError,
     RollFailedError,
     RollNotOwedError,
@@ -61,17 +63,27 @@ from session_lifecycle.events import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    ScheduleChanged,
     StateChanged,
     UnexpectedData,
 )
 from session_lifecycle.exchange import ExchangeSchedule
 from session_lifecycle.feed import Feed
 from session_lifecycle.file_journal import FileJournal
+from session_lifecycle.hours import Difference, compare, overlap
 from session_lifecycle.journal import Entry, Journal, MemoryJournal, Record
 from session_lifecycle.lifecycle import SessionLifecycle
 from session_lifecycle.machine import SessionMachine
 from session_lifecycle.manager import SessionBoundaryManager
-from session_lifecycle.schedule import Boundaries, FixedSchedule, Schedule, Session, boundaries
+from session_lifecycle.overrides import Closure, Override, SpecialHours
+from session_lifecycle.schedule import (
+    AdjustableSchedule,
+    Boundaries,
+    FixedSchedule,
+    Schedule,
+    Session,
+    boundaries,
+)
 from session_lifecycle.states import SessionState
 from session_lifecycle.status import Status
 from session_lifecycle.stream import Subscription
@@ -79,6 +91,7 @@ from session_lifecycle.timeline import replay
 
 __all__ = [
     "AdaptiveTimeout",
+    "AdjustableSchedule",
     "Alarm",
     "AlarmFired",
     "AlarmSkipped",
@@ -90,8 +103,11 @@ __all__ = [
     "Clock",
     "ClockFailed",
     "ClockStepped",
+    "Closure",
     "ConcurrentAdvanceError",
     "ConfigurationError",
+    "Correction",
+    "Difference",
     "Entry",
     "Event",
     "ExchangeSchedule",
@@ -126,6 +142,8 @@ __all__ = [
     "NeverSettledError",
     "NotASession",
     "NotRunningError",
+    "Override",
+    "OverrideRefused",
     "Record",
     "ReentrancyError",
     "Resolution",
@@ -138,12 +156,14 @@ __all__ = [
     "RollSucceeded",
     "RollTimeoutError",
     "Schedule",
+    "ScheduleChanged",
     "ScheduleExhausted",
     "Session",
     "SessionBoundaryManager",
     "SessionLifecycle",
     "SessionMachine",
     "SessionState",
+    "SpecialHours",
     "StaleWhen",
     "StateChanged",
     "Status",
@@ -153,5 +173,7 @@ __all__ = [
     "TooManySessionsMissed",
     "UnexpectedData",
     "boundaries",
+    "compare",
+    "overlap",
     "replay",
 ]

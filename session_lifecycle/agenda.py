@@ -6,18 +6,21 @@ raises, nothing is lost.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from datetime import date, datetime
+from operator import itemgetter
 from typing import Final
 
 from session_lifecycle.alarm import FURTHEST, Alarm, Misfire
 from session_lifecycle.clock import Reading
 from session_lifecycle.config import MissedSessions
-from session_lifecycle.errors import ScheduleExhausted
+from session_lifecycle.errors import NotASession, ScheduleExhausted
 from session_lifecycle.events import AlarmFired, AlarmSkipped
 from session_lifecycle.schedule import Boundaries, Session
 from session_lifecycle.states import SessionState
 from session_lifecycle.timeline import Position, Timeline
 
+_BY_DUE: Final = itemgetter(0)
 _REACH: Final = FURTHEST + FURTHEST / 7
 """No session that opens further than this behind the end of the machine's own has an alarm before that end."""
 
@@ -70,7 +73,7 @@ class Agenda:
         self._session: Session | None = None  # the machine's
         self._bounds: Boundaries
         self._owner: Position  # the present's, by the last look
-        self._cut_at: tuple[date, datetime | None, datetime] | None = None
+        self._cut_at: tuple[date, datetime | None, datetime, str] | None = None
 
     def begin(self, session: Session, bounds: Boundaries, position: Position, now: datetime) -> None:
         """Take up the machine's session: its alarms from the first on, and those of others that are still to come."""
@@ -98,12 +101,37 @@ class Agenda:
             if cursor.session.date < session.date:
                 cursor.place(session, bounds)
 
-    def cut(self, session: Session, bounds: Boundaries, at: datetime | None) -> None:
-        """Take note that a session has been ended by hand: what alarms it still has before its end are void.
+    def cut(self, session: Session, bounds: Boundaries, at: datetime | None, why: str = "ended by hand") -> None:
+        """Take note that a session has been ended early: what alarms it still has before its end are void.
 
         With `at` None an earlier run has ended it, and no alarm of it before its end is left.
         """
-        self._cut_at = (session.date, at, bounds.end)
+        self._cut_at = (session.date, at, bounds.end, why)
+
+    def reschedule(self, old: Timeline, touched: Iterable[date]) -> None:
+        """Take up changed hours of some dates, from the timeline as it was to the one as it is.
+
+        What has gone off stays as it is. Of the machine's own session, and of later ones that have been taken up, the
+        remaining alarms move along; one that moves into the past is late.
+        """
+        for cursor in self._cursors:
+            for day in touched:
+                if day <= cursor.session.date:
+                    self._replace(cursor, old, day)
+            cursor.queue = deque(sorted(cursor.queue, key=_BY_DUE))
+            cursor.owner, cursor.dry = None, False
+
+    def _replace(self, cursor: _Cursor, old: Timeline, day: date) -> None:
+        before, after = _session_on(old, day), _session_on(self._timeline, day)
+        queued = [entry for entry in cursor.queue if entry[1].date == day]
+        if queued or before is None:
+            gone_off = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
+            cursor.queue = deque(entry for entry in cursor.queue if entry[1].date != day)
+            if after is not None:
+                instants = cursor.alarm.instants(after, self._timeline.boundaries(after))
+                cursor.queue.extend((due, after) for due in instants[gone_off:])
+        if after is not None and cursor.session.date == day:
+            cursor.session = after
 
     def next_instant(self, after: datetime) -> datetime | None:
         """Return the first wall instant of an alarm that lies after the last look; by that, the others are waiting."""
@@ -143,11 +171,11 @@ class Agenda:
     def _why_void(self, session: date, due: datetime) -> str | None:
         if self._cut_at is None:
             return None
-        day, at, end = self._cut_at
+        day, at, end, why = self._cut_at
         if session != day or due > end or (at is not None and due <= at):
             return None
         when = "in an earlier run" if at is None else f"at {at.isoformat()}"
-        return f"its session was ended by hand {when}"
+        return f"its session was {why} {when}"
 
     def _first(self) -> _Cursor | None:
         first: _Cursor | None = None
@@ -190,3 +218,10 @@ class Agenda:
 
 def _holds(owner: Position | None, wall: datetime) -> bool:
     return owner is not None and (owner.until is None or wall < owner.until)
+
+
+def _session_on(timeline: Timeline, day: date) -> Session | None:
+    try:
+        return timeline.schedule.session_on(day)
+    except NotASession:
+        return None

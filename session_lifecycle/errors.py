@@ -119,6 +119,22 @@ class NotASession(LifecycleError, ValueError):
         return f"{self.date} ({self.date:%A}) is not a session of {self.schedule}{hint}"
 
 
+class OverrideRefused(LifecycleError, ValueError):
+    """Hours were given that contradict the calendar, each other or the past, or that cannot be. Nothing has changed.
+
+    `date` is the date that they are for, None where a file could not be understood.
+    """
+
+    def __init__(self, day: date | None, why: str) -> None:
+        super().__init__(day, why)
+        self.date = day
+        self.why = why
+
+    def __str__(self) -> str:
+        where = "" if self.date is None else f" for {self.date}"
+        return f"the override{where} is refused: {self.why}. Nothing was changed"
+
+
 class ReentrancyError(LifecycleError):
     """A call was made from inside the roll that would have to wait for that very roll."""
 

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from session_lifecycle.alarm import Alarm
+from session_lifecycle.schedule import Session
 from session_lifecycle.states import SessionState
 
 UNSET: Final = datetime.min.replace(tzinfo=UTC)
@@ -253,6 +254,22 @@ class UnexpectedData:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduleChanged:
+    """The hours of `day` were changed by `apply()`. None stands for "no session".
+
+    `session` is the one that the application was in. What `before` says of the past, `after` says too.
+    """
+
+    day: date
+    before: Session | None
+    after: Session | None
+    session: date
+    reason: str = ""
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+
 Event = (
     StateChanged
     | BreakStarted
@@ -270,5 +287,6 @@ Event = (
     | Halted
     | Resumed
     | UnexpectedData
+    | ScheduleChanged
 )
 """Anything that `events()` may yield."""

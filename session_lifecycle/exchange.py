@@ -1,4 +1,4 @@
-"""Exchange hours from exchange_calendars, as plain sessions.
+"""Exchange hours from exchange_calendars, as plain sessions: put right where it is known to be wrong, and overridden.
 
 The only module that imports exchange_calendars (and, through it, pandas and numpy), and it does so when a schedule is
 made, not when it is imported itself. Building a calendar costs 0.1 to 4 seconds, whether for a month or for four years,
@@ -8,14 +8,27 @@ so years are loaded when somebody asks about them, a few at a time, and kept as 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from difflib import get_close_matches
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
 from session_lifecycle.clock import as_utc
-from session_lifecycle.errors import CalendarUnavailable, InvalidSession, NotASession, ScheduleExhausted
+from session_lifecycle.corrections import Correction, corrected, reach
+from session_lifecycle.errors import (
+    CalendarUnavailable,
+    ConfigurationError,
+    InvalidSession,
+    NotASession,
+    OverrideRefused,
+    ScheduleExhausted,
+)
+from session_lifecycle.extended_hours import TABLE as EXTENDED_HOURS
+from session_lifecycle.extended_hours import extended
+from session_lifecycle.overrides import Override, applied, by_date, read_overrides
 from session_lifecycle.schedule import Session, require_date
 
 # Where a calendar's class names no bounds, the holiday rules do: pandas.tseries.holiday.AbstractHolidayCalendar has
@@ -45,30 +58,74 @@ class ExchangeSchedule:
 
     Args:
         name: a name or alias known to exchange_calendars, in its exact case; registered calendars count.
+        overrides: what differs from the calendar, at most one for each date. Their years are loaded at once, so that
+            what cannot be is refused here.
+        corrections: put right what exchange_calendars is known to have wrong; see `corrections`.
+        extended_hours: give sessions the pre-market and post-market hours that the venue publishes, where its regular
+            hours are the usual ones. Overrides come after that: what they do not mention stays.
         near: an instant around which questions will come; its year is loaded at once. By default the present. Only
             a hint: every answer is the same without it.
 
     Raises:
         CalendarUnavailable: there is no such calendar, or building it failed (chained to the cause).
+        OverrideRefused: an override contradicts the calendar or another one, or its hours cannot be.
+        ConfigurationError: no extended hours are on record for this venue.
         NaiveDatetimeError: `near` has no time zone.
     """
 
-    def __init__(self, name: str, *, near: datetime | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        overrides: Iterable[Override] = (),
+        corrections: bool = True,
+        extended_hours: bool = False,
+        near: datetime | None = None,
+    ) -> None:
+        self._overrides = by_date(overrides)
         day = (datetime.now(UTC) if near is None else as_utc("near", near)).date()
         self._name = _canonical(name)
+        if extended_hours and self._name not in EXTENDED_HOURS:
+            known = ", ".join(sorted(EXTENDED_HOURS))
+            raise ConfigurationError(
+                "extended_hours", extended_hours, f"none are on record for {self._name}, only for {known}"
+            )
+        self._extended = EXTENDED_HOURS[self._name] if extended_hours else None
+        self._corrects = corrections
+        self._corrections: list[Correction] = []
         self._years: dict[int, tuple[Session, ...]] = {}
         with _told_as_unavailable(name):
             bounds = _bounds(self._name)
             if bounds is None:
                 calendar = _library().get_calendar(self._name)
-                sessions, zone = _converted(calendar), calendar.tz
+                sessions, zone = _converted(calendar), _zone(calendar)
                 self._first_day, self._last_day = sessions[0].date, sessions[-1].date
-                self._keep(self._first_day.year, self._last_day.year, sessions)
+                self._keep(self._first_day.year, self._last_day.year, sessions, zone)
             else:
                 self._first_day, self._last_day = bounds
                 # Where there is no session around that day, the time zone comes from the default window.
-                zone = self._load_around(self._clipped(day)) or _library().get_calendar(self._name).tz
-            self._timezone: tzinfo = zone
+                zone = self._load_around(self._clipped(day)) or _zone(_library().get_calendar(self._name))
+        self._timezone: tzinfo = zone
+        for override in self._overrides.values():
+            self._put(override.date, applied(override, self._on(override.date), zone))
+        for override in self._overrides.values():
+            self._hold_apart(override.date)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, near: datetime | None = None) -> Self:
+        """Return the schedule that a TOML file describes.
+
+        `calendar = "XNYS"`, and where wanted `corrections = false` or `extended_hours = true`; then tables
+        `[[closure]]` and `[[special_hours]]` with the fields of `Closure` and `SpecialHours`: a date, times of the
+        exchange's own day (`13:00:00`), or datetimes with an offset; `breaks` is an array of pairs of them.
+
+        Raises:
+            OverrideRefused: something in the file is not understood, or it is refused as by the constructor.
+            OSError, tomllib.TOMLDecodeError: the file cannot be read, or is no TOML.
+            CalendarUnavailable, ConfigurationError: as by the constructor.
+        """
+        content = read_overrides(path)
+        return cls(content.calendar, overrides=content.overrides, near=near, **content.options)
 
     def __repr__(self) -> str:
         return f"<ExchangeSchedule {self._name!r}, knows {self._first_day} to {self._last_day}>"
@@ -82,6 +139,42 @@ class ExchangeSchedule:
     def timezone(self) -> tzinfo:
         """The exchange's time zone, for showing local times."""
         return self._timezone
+
+    @property
+    def known_until(self) -> date:
+        """The last day that the schedule can know about, a session or not; beyond it lies `ScheduleExhausted`."""
+        return self._last_day
+
+    @property
+    def overrides(self) -> tuple[Override, ...]:
+        """The overrides that it was made with, by date."""
+        return tuple(self._overrides[day] for day in sorted(self._overrides))
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """What was put right, by date: all that is known of the past, and of what has been loaded of the future.
+
+        The years that corrections are known for are loaded first, which may build the calendar.
+        """
+        span = reach(self._name) if self._corrects else None
+        if span is not None:
+            first, last = self._clipped(span[0]), self._clipped(min(span[1], date(max(self._years), 12, 31)))
+            self.sessions(first, max(first, last))
+        return tuple(sorted(self._corrections, key=_BY_DATE))
+
+    def with_session(self, day: date, session: Session | None) -> Self:
+        """Return a schedule that is like this one, but for one date: that has this session, or none.
+
+        Raises:
+            ScheduleExhausted: `day` lies outside the known days.
+            OverrideRefused: the session would run into a neighbour.
+        """
+        self._on(day)
+        other = copy(self)
+        other._years, other._corrections = self._years.copy(), self._corrections.copy()  # noqa: SLF001 -- a copy of self
+        other._put(day, session)  # noqa: SLF001
+        other._hold_apart(day)  # noqa: SLF001
+        return other
 
     def session_at(self, t: datetime) -> Session:
         """Return the first session whose `close` is after `t`.
@@ -154,6 +247,28 @@ class ExchangeSchedule:
                 self._load(number, end)
         years = (self._years[number] for number in range(first.year, last.year + 1))
         return tuple(session for year in years for session in year if first <= session.date <= last)
+
+    def _on(self, day: date) -> Session | None:
+        """Return the session labelled `day`, None where there is none, and see to it that its year is loaded."""
+        try:
+            return self.session_on(day)
+        except NotASession:
+            return None
+
+    def _put(self, day: date, session: Session | None) -> None:
+        """Replace what there is on a day of a year that is loaded."""
+        others = [each for each in self._years[day.year] if each.date != day]
+        added = [] if session is None else [session]
+        self._years[day.year] = tuple(sorted(others + added, key=_BY_DATE))
+
+    def _hold_apart(self, day: date) -> None:
+        """Raise `OverrideRefused` where the session labelled `day` runs into a neighbour."""
+        session = self._on(day)
+        if session is None:
+            return
+        for earlier, later in ((self._before(day), session), (session, self._after(day))):
+            if earlier is not None and later is not None and earlier.close > later.open:
+                raise OverrideRefused(day, f"{earlier} would run into {later}")
 
     def _clipped(self, day: date) -> date:
         return min(max(day, self._first_day), self._last_day)
@@ -230,12 +345,20 @@ class ExchangeSchedule:
             try:
                 calendar = library.get_calendar(self._name, start=start.isoformat(), end=end.isoformat())
             except library.errors.NoSessionsError:
-                self._keep(first_year, last_year, ())
+                self._keep(first_year, last_year, (), None)
                 return None
-            self._keep(first_year, last_year, _converted(calendar))
-            return _zone(calendar)
+            zone = _zone(calendar)
+            self._keep(first_year, last_year, _converted(calendar), zone)
+            return zone
 
-    def _keep(self, first_year: int, last_year: int, sessions: Iterable[Session]) -> None:
+    def _keep(self, first_year: int, last_year: int, sessions: Iterable[Session], zone: tzinfo | None) -> None:
+        """Keep those years, unless they are there already, with what is known to be wrong put right."""
+        if self._corrects and zone is not None:
+            first, last = date(first_year, 1, 1), date(last_year, 12, 31)
+            sessions, made = corrected(self._name, sessions, zone, first, last)
+            self._corrections += [each for each in made if each.date.year not in self._years]
+        if self._extended is not None and zone is not None:
+            sessions = extended(self._extended, sessions, zone)
         by_year = {number: tuple(group) for number, group in groupby(sessions, key=lambda session: session.date.year)}
         for number in range(first_year, last_year + 1):
             self._years.setdefault(number, by_year.get(number, ()))
@@ -308,7 +431,7 @@ def _told_as_unavailable(name: str) -> Generator[None, None, None]:
     """Turn whatever building a calendar raises into `CalendarUnavailable`."""
     try:
         yield
-    except CalendarUnavailable:
+    except (CalendarUnavailable, OverrideRefused, ScheduleExhausted):
         raise
     except Exception as error:  # a calendar's constructor is somebody else's code
         raise CalendarUnavailable(name, reason=_described(error)) from error

@@ -6,8 +6,10 @@ read off afterwards: events from `take_events`, the roll that is due from `take_
 is needed from `deadlines`.
 """
 
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from session_lifecycle.agenda import Agenda
 from session_lifecycle.alarm import Alarm
@@ -17,13 +19,15 @@ from session_lifecycle.errors import (
     FeedNameTaken,
     HaltRefused,
     IllegalTransition,
+    InvalidSession,
     LifecycleError,
     NotASession,
+    OverrideRefused,
     RollNotOwedError,
     ScheduleExhausted,
     in_words,
 )
-from session_lifecycle.events import Event, HorizonNear, UnexpectedData
+from session_lifecycle.events import Event, HorizonNear, ScheduleChanged, UnexpectedData
 from session_lifecycle.feeds import Feeds, Watch
 from session_lifecycle.journal import Entry, Record, Standing
 from session_lifecycle.machine import (
@@ -35,16 +39,33 @@ from session_lifecycle.machine import (
     PRE_MARKET,
     TIMEOUT,
 )
+from session_lifecycle.overrides import Closure, Override, SpecialHours, applied, cut_short, hold_past, in_short
 from session_lifecycle.roll import Rolls, Round
-from session_lifecycle.schedule import Schedule, Session
+from session_lifecycle.schedule import AdjustableSchedule, Schedule, Session
 from session_lifecycle.silence import Silence
 from session_lifecycle.states import SessionState
 from session_lifecycle.status import Status
-from session_lifecycle.timeline import Timeline
+from session_lifecycle.timeline import Position, Timeline
 from session_lifecycle.walk import Walk
+
+_LOST: Final = "the schedule has no such session any more"
 
 HORIZON: Final = timedelta(days=30)
 """How far ahead of the end of the schedule's knowledge its end is told."""
+
+
+class Change(NamedTuple):
+    """An override as it is to be applied: what it makes of a date, and the schedule that says so.
+
+    `ends` tells that the machine's session is over with it.
+    """
+
+    override: Override
+    before: Session | None
+    after: Session | None
+    schedule: Schedule
+    position: Position
+    ends: bool
 
 
 class SessionLifecycle:
@@ -201,41 +222,52 @@ class SessionLifecycle:
         position = self._timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
-        first = position.session if self._first is None else self._first
+        first, lost = position.session if self._first is None else self._first, False
         if standing is not None:
-            first = self._take_up(standing)
+            first, lost = self._take_up(standing)
         self._walk.begin(first, now, position)
         self._agenda.begin(self._walk.session, self._walk.bounds, position, now.wall)
         if standing is not None and standing.ended:
             by_clock = standing.intent is not None or standing.beyond is not None
             if not by_clock or now.wall < self._walk.bounds.end:
                 self._agenda.cut(self._walk.session, self._walk.bounds, None)
+        elif lost:
+            self._call_off(_LOST)
         self.begun = True
         self._tell_horizon()
         self.poll(now)
 
-    def _take_up(self, standing: Standing) -> Session:
-        session = self._remembered(standing.session, standing.open, standing.close)
+    def _take_up(self, standing: Standing) -> tuple[Session, bool]:
+        """Take up what a journal tells. Return the session, and whether the schedule has lost it since."""
+        session, lost = self._remembered(standing.session, standing.open, standing.close)
         self._walk.ended = standing.ended
         self._rolls.beyond = standing.beyond
         intent = standing.intent
         if intent is not None and intent.target is not None:
-            target = self._remembered(intent.target, intent.open, intent.close)
+            target, gone = self._remembered(intent.target, intent.open, intent.close)
             self._rolls.unfinished = Round.resumed_from(session, target, self._timeline)
+            self._rolls.unfinished.called_off = _LOST if gone else None
         if standing.error is not None:
             self._walk.stand_in(ERROR, standing.error)
         elif standing.ended:
             self._walk.stand_in(ENDED, None)
-        return session
+        return session, lost
 
-    def _remembered(self, day: date, opened: datetime | None, closed: datetime | None) -> Session:
+    def _remembered(self, day: date, opened: datetime | None, closed: datetime | None) -> tuple[Session, bool]:
         """Return a session of the journal, by the hours noted there where the schedule has lost it since."""
         try:
-            return self.schedule.session_on(day)
+            return self.schedule.session_on(day), False
         except NotASession:
             if opened is None or closed is None:
                 raise
-            return Session(day, opened, closed)
+            return Session(day, opened, closed), True
+
+    def _call_off(self, why: str) -> None:
+        """Have the machine's session over by now: the venue does not hold it, or no longer."""
+        now = self._walk.seen.wall
+        if now < self._walk.bounds.end:
+            self._agenda.cut(self._walk.session, self._walk.bounds, now, f"called off ({why})")
+            self._walk.call_off(why)
 
     def poll(self, now: Reading) -> None:
         """Bring the machine up to `now`."""
@@ -386,6 +418,78 @@ class SessionLifecycle:
         if self.begun:
             self.poll(now)
 
+    def plan_override(self, override: Override, now: Reading) -> Change | None:
+        """Return what an override comes to; None where the hours are those already.
+
+        Raises:
+            OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be. Nothing has
+                changed.
+            ScheduleExhausted: its date lies outside of what the schedule knows.
+        """
+        self.poll(now)
+        if not isinstance(override, Closure | SpecialHours):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+            msg = f"apply() takes a Closure or SpecialHours, not {override!r}"
+            raise TypeError(msg)
+        day, schedule, mine = override.date, self.schedule, self._walk.session
+        try:
+            before = schedule.session_on(day)
+        except NotASession:
+            before = None
+        over = self._walk.ended or self._walk.called_off is not None
+        if day < mine.date or (day == mine.date and over):
+            raise OverrideRefused(day, f"the application is past it: its session is {mine.date}, {self.state.name}")
+        after = applied(override, before, schedule.timezone)
+        if after == before:
+            return None
+        if before is None and any(turn.target.date > day for turn in self._rolls.rounds):
+            raise OverrideRefused(day, f"the roll from {mine.date} past it is under way; apply it once that is done")
+        passed = self._walk.passed if day == mine.date else now.wall
+        if after is not None:
+            hold_past(before, after, passed)
+            if isinstance(override, SpecialHours) and override.pre_market_start is None:
+                after = self._pinned(before, after, passed)
+        elif before is not None and before.open <= passed:
+            after = cut_short(before, passed)
+        changed = _with_session(schedule, day, after)
+        position = Timeline(changed, self.config).at(now.wall)
+        return Change(override, before, after, changed, position, isinstance(override, Closure) and day == mine.date)
+
+    def _pinned(self, before: Session | None, after: Session, passed: datetime) -> Session:
+        """Return new hours whose pre-market begins when it has begun, or not before the present."""
+        start = Timeline(_with_session(self.schedule, after.date, after), self.config).boundaries(after)[0]
+        begun = None if before is None else self._timeline.boundaries(before).pre_market_start
+        pinned = begun if begun is not None and begun <= passed else max(start, passed)
+        return after if pinned == start else replace(after, pre_market_start=pinned)
+
+    def ending(self, change: Change, now: Reading) -> Record | None:
+        """Return the record to be written before a change that ends the machine's session; None for any other."""
+        if not change.ends:
+            return None
+        return Record(Entry.ENDED, self._walk.session.date, now.wall, note=in_short(change.override))
+
+    def change_schedule(self, change: Change, now: Reading) -> None:
+        """Go by other hours from now on, as planned."""
+        walk, day, before, after = self._walk, change.override.date, change.before, change.after
+        old = Timeline(self.schedule, self.config)
+        walk.events.append(
+            ScheduleChanged(day, before, after, walk.session.date, in_short(change.override), now.wall, name=self.name)
+        )
+        self.schedule = self._timeline.schedule = change.schedule
+        if change.ends:
+            self._call_off(in_short(change.override))
+        elif not walk.ended and walk.called_off is None:
+            walk.session = after if day == walk.session.date and after is not None else walk.session
+            walk.bounds = self._timeline.boundaries(walk.session)
+        walk.position = change.position
+        for turn in self._rolls.rounds:
+            if turn.target.date == day:
+                turn.called_off = in_short(change.override) if after is None else None
+                turn.target = after or turn.target
+            turn.bounds = self._timeline.boundaries(turn.target)
+        touched = _around(day, old.schedule, change.schedule)
+        self._agenda.reschedule(old, [each for each in touched if each != day or not change.ends])
+        self.poll(now)
+
     def plan_end(self, reason: str, now: Reading) -> Record:
         """Return the record to be written before `end_session`.
 
@@ -507,6 +611,8 @@ class SessionLifecycle:
         self._walk.events.append(self._rolls.succeeded(turn, now))
         self._walk.enter(turn.target, turn.bounds)
         self._agenda.enter(turn.target, turn.bounds, turn.skipped)
+        if turn.called_off is not None:
+            self._call_off(turn.called_off)
         if self._walk.position.state is not NOT_STARTED:
             self._walk.catching_up = True  # the roll has outlasted the beginning of the session
         if self._failing is not None:
@@ -566,3 +672,23 @@ class SessionLifecycle:
 def _age(timestamp: datetime | None, now: Reading) -> timedelta:
     """Return how old data is on arrival; data from the future counts as of now."""
     return timedelta(0) if timestamp is None else max(now.wall - as_utc("timestamp", timestamp), timedelta(0))
+
+
+def _with_session(schedule: Schedule, day: date, session: Session | None) -> Schedule:
+    """Return the schedule with another session, or none, on that day."""
+    if not isinstance(schedule, AdjustableSchedule):
+        raise OverrideRefused(day, f"{schedule.name} has no with_session(day, session), which would return a copy")
+    try:
+        return schedule.with_session(day, session)
+    except InvalidSession as error:
+        raise OverrideRefused(day, str(error)) from error
+
+
+def _around(day: date, *schedules: Schedule) -> list[date]:
+    """Return that day and the sessions next to it, whose boundaries may depend on it."""
+    found = {day}
+    for schedule in schedules:
+        for find in (schedule.previous_session, schedule.next_session):
+            with suppress(ScheduleExhausted):
+                found.add(find(day).date)
+    return sorted(found)

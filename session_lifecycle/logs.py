@@ -24,9 +24,11 @@ from session_lifecycle.events import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    ScheduleChanged,
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle.schedule import Session
 from session_lifecycle.states import SessionState
 
 LOGGER: Final = logging.getLogger("session_lifecycle")
@@ -98,8 +100,16 @@ def _describe(event: Event) -> tuple[int, str]:  # noqa: C901, PLR0911, PLR0912 
                 f"data{source} while the calendar says that the venue is closed, before session {event.session}: "
                 "check its hours, and pre_market and post_market_roll_delay"
             )
+        case ScheduleChanged():
+            return logging.WARNING, (
+                f"{event.day} changed ({event.reason}): was {_hours(event.before)}, is {_hours(event.after)}"
+            )
         case _:
             assert_never(event)
+
+
+def _hours(session: Session | None) -> str:
+    return "no session" if session is None else f"{session.open.isoformat()} to {session.close.isoformat()}"
 
 
 def _halted(feed: str | None) -> str:

@@ -31,6 +31,7 @@ from session_lifecycle.journal import Journal
 from session_lifecycle.lifecycle import SessionLifecycle
 from session_lifecycle.logs import LOGGER
 from session_lifecycle.member import Member, RollSession, WasRolled
+from session_lifecycle.overrides import Override
 from session_lifecycle.reentrancy import inside
 from session_lifecycle.schedule import Schedule, Session
 from session_lifecycle.states import SessionState
@@ -239,7 +240,7 @@ class SessionBoundaryManager:
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule that it runs by."""
+        """The schedule that it runs by, with what `apply()` has changed."""
         return self._lifecycle.schedule
 
     def status(self) -> Status:
@@ -400,6 +401,30 @@ class SessionBoundaryManager:
         driver = self._running("fail()")
         if not self._lifecycle.fail(_reason(reason), driver.look_or_last()):
             LOGGER.warning("%r: fail(%r) changes nothing in ERROR (%s)", self, reason, self._lifecycle.reason)
+        self._told()
+
+    def apply(self, override: Override) -> None:
+        """Change the hours of a date from now on: an early close announced at 11:00 takes effect today.
+
+        What has passed is never rewritten. A `Closure` of the session that the application is in ends it now, in any
+        state: what is left of it is walked with `catch_up=True` and the reason, and the next session is rolled to. One
+        that is announced before the open leaves no session on that date. Told as `ScheduleChanged`; where the hours are
+        those already, nothing happens. An override is not journalled: give it to the schedule on a restart.
+
+        Raises:
+            OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be; or the schedule has
+                no `with_session`. Nothing has changed.
+            ScheduleExhausted: its date lies outside of what the schedule knows.
+            JournalWriteFailed: the end of the session could not be written down. Nothing has changed.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        now = self._running("apply()").look()
+        change = self._lifecycle.plan_override(override, now)
+        if change is not None:
+            record = self._lifecycle.ending(change, now)
+            if record is not None:
+                self._member.write(record)
+            self._lifecycle.change_schedule(change, now)
         self._told()
 
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:

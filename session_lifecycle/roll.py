@@ -35,6 +35,8 @@ class Round:
     """Whether it has: the driver is to cancel it."""
     due_at: timedelta | None = None
     """When the next attempt may begin, or None while one is under way."""
+    called_off: str | None = None
+    """Why the venue does not hold the target's session, None where it does: the day is rolled into, and straight on."""
     intended: bool = False
     """Whether a journal holds the intent: from then on the target is fixed until the roll is done or given up."""
 
@@ -67,6 +69,11 @@ class Rolls:
         """The last session that a person gave up rolling to; the next roll goes past it."""
         self.stopping = False
         """Whether no further attempt may begin."""
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """The round that is pursued, or else the one that is not but must be finished; none, mostly."""
+        return tuple(turn for turn in (self.round, self.unfinished) if turn is not None)
 
     @property
     def running(self) -> bool:

@@ -154,6 +154,19 @@ class Schedule(Protocol):
         ...
 
 
+@runtime_checkable
+class AdjustableSchedule(Schedule, Protocol):
+    """A schedule that can be had with other hours on a date: what `manager.apply()` needs."""
+
+    def with_session(self, day: date, session: Session | None) -> Schedule:
+        """Return a schedule that is like this one, but for one date: that has this session, or none.
+
+        Raises:
+            InvalidSession, OverrideRefused: the session would run into a neighbour.
+        """
+        ...
+
+
 def require_date(what: str, value: date) -> None:
     """Raise TypeError unless `value` is a plain date; a datetime is none, though Python calls it one."""
     if not isinstance(value, date) or isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
@@ -231,6 +244,17 @@ class FixedSchedule:
         require_date("first", first)
         require_date("last", last)
         return self._sessions[bisect_left(self._dates, first) : bisect_right(self._dates, last)]
+
+    def with_session(self, day: date, session: Session | None) -> "FixedSchedule":
+        """Return a schedule that is like this one, but for one date: that has this session, or none.
+
+        Raises:
+            InvalidSession: the session would run into a neighbour, or none would be left.
+        """
+        require_date("day", day)
+        kept = [each for each in self._sessions if each.date != day]
+        added = [] if session is None else [session]
+        return FixedSchedule(sorted(kept + added, key=lambda each: each.date), name=self._name, timezone=self._timezone)
 
     def _get(self, at: int, wanted: object) -> Session:
         if 0 <= at < len(self._sessions):

@@ -1,14 +1,14 @@
 """Application code that lasts as long as a state does: the body is cancelled the moment that state is over."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
 import anyio
 import anyio.lowlevel
 
 from session_lifecycle.clock import Clock
-from session_lifecycle.errors import ManagerStopped, NotRunningError, ReentrancyError
+from session_lifecycle.errors import ManagerStopped, NotASession, NotRunningError, ReentrancyError
 from session_lifecycle.events import Event, StateChanged
 from session_lifecycle.lifecycle import SessionLifecycle
 from session_lifecycle.logs import LOGGER
@@ -145,10 +145,14 @@ class _Sessions(AsyncIterator[Session]):
         first, self._first = self._first, None
         if first is not None:
             return first
-        roll = await anext(self._rolls)
-        assert isinstance(roll, StateChanged)
-        now = self._lifecycle.session
-        return now if now.date == roll.session else self._lifecycle.schedule.session_on(roll.session)
+        while True:
+            roll = await anext(self._rolls)
+            assert isinstance(roll, StateChanged)
+            now = self._lifecycle.session
+            if now.date == roll.session:
+                return now
+            with suppress(NotASession):  # it was called off meanwhile
+                return self._lifecycle.schedule.session_on(roll.session)
 
 
 def sessions(*, lifecycle: SessionLifecycle, broadcast: Broadcast) -> AsyncIterator[Session]:

@@ -31,8 +31,9 @@ class Walk:
 
     `seen` is the last look at the clocks, `position` where schedule and clock alone put it then. `session` and `bounds`
     are the machine's. `catching_up` marks a walk to where the clock says that the session is. `ended` tells that the
-    session has been ENDED, so that its roll is owed. `halted` is why trading is halted, None where it is not. `events`
-    is what has happened and not been taken yet.
+    session has been ENDED, so that its roll is owed. `halted` is why trading is halted, None where it is not.
+    `called_off` is why there is no session any more, None where there is. `events` is what has happened and not been
+    taken yet.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Walk:
         "_name",
         "_timeline",
         "bounds",
+        "called_off",
         "catching_up",
         "ended",
         "events",
@@ -65,6 +67,7 @@ class Walk:
         self.feeds = Feeds(config.stale_when)
         self.events: list[Event] = []
         self.halted: str | None = None
+        self.called_off: str | None = None
         self.on_break = False
         self.reason: str | None = None
         self.ended = False
@@ -111,7 +114,15 @@ class Walk:
         due = min(self.bounds.end, self.seen.wall)
         self.session, self.bounds = session, bounds
         self.ended = False
+        self.called_off = None
         self.fire("roll", due)
+
+    def call_off(self, why: str) -> None:
+        """Have what is left of the session walked at once: the venue does not hold it."""
+        now = self.seen.wall
+        self.called_off = why
+        self.catching_up = True
+        self.bounds = Boundaries(*(min(boundary, now) for boundary in self.bounds))
 
     def look(self, now: Reading) -> None:
         """Take note of the time: tell a step of the wall clock, and find the position on the timeline."""
@@ -233,7 +244,7 @@ class Walk:
     def _cross(self, trigger: str, due: datetime) -> bool:
         if self.seen.wall < due:
             return False
-        self.fire(trigger, due)
+        self.fire(trigger, due, self.called_off)
         return True
 
     def _next_break(self) -> datetime | None:
@@ -329,6 +340,17 @@ class Walk:
             silent_for = self.feeds.revive(watch, now.monotonic)
             self.events.append(FeedResumed(watch.name, self.session.date, silent_for, now.wall, name=self._name))
 
+    @property
+    def passed(self) -> datetime:
+        """The wall instant up to which the session has been walked, or the last look, where that is later."""
+        state, bounds, now = self.state, self.bounds, self.seen.wall
+        if state is PRE_MARKET:
+            return max(now, bounds.pre_market_start)
+        if state is ACTIVE or state is TIMEOUT:
+            number, second = divmod(self._breaks_passed - 1, 2)
+            return max(now, bounds.open if self._breaks_passed == 0 else self.session.breaks[number][second])
+        return max(now, bounds.close) if state is POST_MARKET else now
+
     def _is_catch_up(self, due: datetime) -> bool:
         """Tell whether an edge due then is walked only on the way to where the clock says that the session is."""
-        return due < self.position.since or (self.catching_up and due < self.seen.wall)
+        return self.called_off is not None or due < self.position.since or (self.catching_up and due < self.seen.wall)

@@ -235,15 +235,17 @@ def test_fault_20_a_session_is_inserted_before_the_current_one(folder: Path, pol
 
 @pytest.mark.parametrize("policy", MissedSessions)
 def test_fault_20_the_current_session_is_gone_from_the_calendar(folder: Path, policy: MissedSessions) -> None:
-    """Its remembered hours serve: it ends when it would have, and the next session of the new calendar follows."""
+    """What is left of it is called off: the next session of the new calendar is rolled to at once."""
     plan = Plan(days(6), policy)
     day = labels(plan)
     story = killed_at("tell.after", 2, plan, folder)
+    restart = story.last_instant()
+    assert restart < plan.sessions[2].close
     change_calendar(story, replace(plan, sessions=plan.sessions[:2] + plan.sessions[3:]))
     assert committed(story) == day[1:]
     assert started(story, run=1)[0] == (day[2], day[3], False)
     first = next(line for line in read_book(folder / "effects") if line["run"] == 1)
-    assert first["at"] == (plan.sessions[2].close + HOUR / 2).isoformat()
+    assert first["at"] == restart.isoformat()
 
 
 @pytest.mark.parametrize("policy", MissedSessions)

@@ -133,6 +133,16 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
         ["feed 'trades' has been removed", "halt() does nothing", "add_feed() registers it anew"],
     ),
     (
+        "OverrideRefused",
+        {"day": MONDAY, "why": "it closed at noon"},
+        ["the override for 2024-03-04 is refused: it closed at noon", "Nothing was changed"],
+    ),
+    (
+        "OverrideRefused",
+        {"day": None, "why": "hours.toml: 'opening' is not understood"},
+        ["the override is refused: hours.toml: 'opening' is not understood"],
+    ),
+    (
         "HaltRefused",
         {"state": ENDED},
         ["halt() in ENDED", "no trading to be halted", "from PRE_MARKET to the close", "in ERROR"],
@@ -202,6 +212,7 @@ ALSO = {
     "ConfigurationError": ValueError,
     "InvalidSession": ValueError,
     "NotASession": ValueError,
+    "OverrideRefused": ValueError,
     "FeedNameTaken": ValueError,
     "NegativeAdvanceError": ValueError,
     "CalendarUnavailable": LookupError,

@@ -28,6 +28,8 @@ from session_lifecycle import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    ScheduleChanged,
+    Session,
     SessionState,
     StateChanged,
     Status,
@@ -89,6 +91,7 @@ REQUIRED: dict[type[Any], dict[str, object]] = {
     Halted: {"reason": "news pending", "session": MONDAY},
     Resumed: {"session": MONDAY},
     UnexpectedData: {"session": MONDAY},
+    ScheduleChanged: {"day": MONDAY, "before": Session(MONDAY, NOON, LATER), "after": None, "session": MONDAY},
 }
 UNSET = datetime.min.replace(tzinfo=NOON.tzinfo)
 DEFAULTS: dict[type[Any], dict[str, object]] = {
@@ -108,6 +111,7 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     Halted: {"feed": None, "observed_at": UNSET},
     Resumed: {"feed": None, "lapsed": False, "observed_at": UNSET},
     UnexpectedData: {"feed": None, "observed_at": UNSET},
+    ScheduleChanged: {"reason": "", "observed_at": UNSET},
 }
 EVENTS = [kind(**required) for kind, required in REQUIRED.items()]
 FULL = [

@@ -192,6 +192,32 @@ def test_watch_feeds_tells_three_deaths_apart_and_blames_nobody_in_a_halt() -> N
     ]
 
 
+def test_broker_hours_reads_three_contracts_and_walks_the_half_day() -> None:
+    """Sessions in their own time, the edges of the Friday after Thanksgiving, and a calendar that agrees."""
+    result = run("broker_hours.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "---- a stock, US/Eastern",
+        "2024-11-27  Wed 09:30 to Wed 16:00",
+        "2024-11-29  Fri 09:30 to Fri 13:00",
+        "2024-12-02  Mon 09:30 to Mon 16:00",
+        "---- with a lunch, Hongkong",
+        "2024-12-02  Mon 09:30 to Mon 16:00, break 12:00 to 13:00",
+        "2024-12-03  Tue 09:30 to Tue 16:00, break 12:00 to 13:00",
+        "---- a future, US/Central",
+        "2024-12-02  Sun 17:00 to Mon 16:00",
+        "2024-12-03  Mon 17:00 to Tue 16:00",
+        "2024-12-04  Tue 17:00 to Wed 16:00",
+        "---- Friday by the broker's hours",
+        "04:00  NOT_STARTED → PRE_MARKET, 2024-11-29",
+        "09:30  PRE_MARKET → ACTIVE, 2024-11-29",
+        "13:00  ACTIVE → POST_MARKET, 2024-11-29",
+        "13:30  POST_MARKET → ENDED, 2024-11-29",
+        "13:30  ENDED → NOT_STARTED, 2024-12-02",
+        "---- differences from the calendar XNYS: 0",
+    ]
+
+
 def test_live_market_shows_the_present_and_ends_by_itself() -> None:
     """A market that never sleeps is ACTIVE whenever this test runs (but for the instant of midnight)."""
     result = run("live_market.py", "24/7", "--seconds", "1.5")

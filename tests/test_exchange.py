@@ -267,8 +267,8 @@ def test_the_hong_kong_lunch_is_a_break_of_the_session() -> None:
 
 
 def test_cmes_opens_on_the_evening_before_and_never_sleeps_midweek() -> None:
-    """A CMES session is labelled by the day on which it closes, and opens at the instant the last one closes."""
-    cmes = ExchangeSchedule("CMES", near=utc(2024, 7, 1))
+    """A session of the raw CMES is labelled by the day on which it closes, and opens at the instant the last closes."""
+    cmes = ExchangeSchedule("CMES", near=utc(2024, 7, 1), corrections=False)
     monday, tuesday = cmes.session_on(date(2024, 7, 8)), cmes.session_on(date(2024, 7, 9))
     assert hours(monday) == ("2024-07-07 22:00", "2024-07-08 22:00")
     assert monday.close == tuesday.open

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, get_args
 from unittest.mock import AsyncMock
 
@@ -38,10 +38,12 @@ from session_lifecycle import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    ScheduleChanged,
     ScheduleExhausted,
     Session,
     SessionBoundaryManager,
     SessionState,
+    SpecialHours,
     StateChanged,
     SubscriberOverrun,
     SystemClock,
@@ -165,6 +167,7 @@ async def test_every_class_of_event_calls_its_handlers():
         manager.resume()
         await clock.advance(SECOND)
         clock.step(2 * SECOND)
+        manager.apply(SpecialHours(TUESDAY, close=time(20)))
         await clock.advance_to(at(TUESDAY, (2, 0)))
         feed.record()
         await clock.advance(NOW)
@@ -189,6 +192,7 @@ KINDS = {
     FeedResumed,
     Halted,
     Resumed,
+    ScheduleChanged,
     UnexpectedData,
 }
 

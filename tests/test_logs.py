@@ -25,6 +25,8 @@ from session_lifecycle import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    ScheduleChanged,
+    Session,
     SessionState,
     StateChanged,
     UnexpectedData,
@@ -136,6 +138,11 @@ CASES: list[tuple[Event, int, str]] = [
         UnexpectedData(MONDAY, "trades"),
         logging.WARNING,
         f"data from feed trades {CLOSED}",
+    ),
+    (
+        ScheduleChanged(TUESDAY, Session(TUESDAY, DUE + DAY, SEEN + DAY), None, MONDAY, "closed: typhoon"),
+        logging.WARNING,
+        f"2024-03-05 changed (closed: typhoon): was {DUE + DAY:%FT%T}+00:00 to {SEEN + DAY:%FT%T}+00:00, is no session",
     ),
 ]
 EVENTS = [event for event, *_ in CASES]

@@ -500,19 +500,25 @@ async def test_stopped_between_two_attempts_the_next_start_resumes():
     assert rolls.dates == [TUESDAY]
 
 
+LOST = "the schedule has no such session any more"
 WITHOUT_TUESDAY = FixedSchedule(map(session, (MONDAY, WEDNESDAY, THURSDAY, FRIDAY)))
 
 
 async def test_fault_20_the_calendar_has_lost_the_session_that_was_entered():
-    """Completed labels stay completed: the session is walked by the hours in the journal, and rolled from as usual."""
+    """Completed labels stay completed: what is left of the session is walked at once, and rolled from as usual."""
     journal = MemoryJournal()
     manager, clock, rolls = begin(EVENING, journal)
     async with running(manager):
         await clock.advance(HOUR)
     manager, clock, rolls = begin(at(MONDAY, (23, 0)), journal, schedule=WITHOUT_TUESDAY)
-    async with running(manager):
-        assert (manager.state, manager.session.date) == (NOT_STARTED, TUESDAY)
-        assert (manager.session.open, manager.session.close) == (at(TUESDAY, (14, 30)), at(TUESDAY, (21, 0)))
+    async with running(manager) as log:
+        await clock.advance(NOW)
+        walked = changes(log)[:4]
+        assert [event.dest for event in walked] == [PRE_MARKET, ACTIVE, POST_MARKET, ENDED]
+        assert all(event.catch_up and event.reason == LOST for event in walked)
+        assert (manager.state, manager.session.date) == (NOT_STARTED, WEDNESDAY)
+        await clock.advance_to(at(TUESDAY, (15, 0)))
+        assert (manager.state, manager.can_trade) == (NOT_STARTED, False)
         await clock.advance_to(at(WEDNESDAY, (15, 0)))
         assert (manager.state, manager.session.date) == (ACTIVE, WEDNESDAY)
     assert rolls.dates == [WEDNESDAY]
@@ -533,11 +539,13 @@ async def test_fault_20_the_calendar_has_gained_a_session_before_the_one_that_wa
 
 
 async def test_fault_20_the_calendar_has_lost_the_target_of_the_open_intent():
-    """The roll is finished for its own date, by the hours in the journal."""
+    """The roll is finished for its own date; there is nothing to wait for in that session, so it goes on from there."""
     journal = holding(adopted(), intent())
     manager, clock, rolls = begin(END, journal, schedule=WITHOUT_TUESDAY)
-    async with running(manager):
-        assert (manager.session.date, manager.session.open) == (TUESDAY, at(TUESDAY, (14, 30)))
+    async with running(manager) as log:
+        await clock.advance(NOW)
+        assert (manager.state, manager.session.date) == (NOT_STARTED, WEDNESDAY)
+        assert {event.reason for event in changes(log) if event.session == TUESDAY} == {None, LOST}
         await clock.advance_to(at(WEDNESDAY, (15, 0)))
         assert (manager.state, manager.session.date) == (ACTIVE, WEDNESDAY)
     assert rolls.dates == [TUESDAY, WEDNESDAY]

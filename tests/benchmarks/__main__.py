@@ -1,7 +1,7 @@
 """Measure the paths that matter, each beside its floor in the same run, and print the ratios.
 
-Run it as `python -m tests.benchmarks`. Medians of interleaved repeats; compare the ratios, not the figures, between
-machines. Nothing here passes or fails.
+Run it as `python -m tests.benchmarks`; with `--calendars` it prints what each calendar costs instead. Medians of
+interleaved repeats; compare the ratios, not the figures, between machines. Nothing here passes or fails.
 """
 
 import logging
@@ -30,6 +30,7 @@ from session_lifecycle import (
     replay,
 )
 from session_lifecycle.testing import SimulatedClock
+from tests.simulation.hours import NAMES
 
 REPEATS = 5
 BOUNDARIES = 40
@@ -202,6 +203,34 @@ def imported(*statements: str) -> list[float]:
     return interleaved(*map(arm, statements))
 
 
+_STATE = """
+from datetime import UTC, datetime, timedelta
+from session_lifecycle import ExchangeSchedule, SessionLifecycle
+from session_lifecycle.clock import Reading
+core = SessionLifecycle(ExchangeSchedule({name!r}))
+core.begin(Reading(datetime.now(UTC), timedelta(0)))
+core.state
+"""
+_CALENDAR = "import exchange_calendars; exchange_calendars.get_calendar({name!r})"
+
+
+def started(name: str) -> tuple[float, float]:
+    """Return the seconds from a fresh interpreter to the first state of a calendar, and to the bare calendar."""
+    ours, floor = imported(*(f"exec({text.format(name=name)!r})" for text in (_STATE, _CALENDAR)))
+    return ours, floor
+
+
+def extensions() -> None:
+    """Print what it costs to make a schedule for this year, and to extend it by the next, for each calendar."""
+    now = datetime.now(UTC)
+    for name in NAMES:
+        made = timed(lambda name=name: ExchangeSchedule(name, near=now))
+        schedule = ExchangeSchedule(name, near=now)
+        ahead = min(date(now.year + 2, 1, 1), schedule.known_until)
+        extended = timed(lambda schedule=schedule, ahead=ahead: schedule.sessions(ahead, ahead))
+        print(f"{name:<8} made {_scaled(made):>12}   extended by a year {_scaled(extended):>12}")
+
+
 def journal() -> tuple[float, float]:
     """Return the seconds for one append to a journal, and for writing and syncing the same bytes."""
     at = datetime(2024, 11, 29, 21, 30, tzinfo=UTC)
@@ -272,6 +301,8 @@ def main() -> None:
     row(f"replay of 20 years of XNYS, {len(edges)} edges", ours, "building the same event objects", floor)
     ours, floor = imported("from session_lifecycle import SessionBoundaryManager", "import anyio, transitions")
     row("import of the package", ours, "import anyio, transitions", floor)
+    for name in ("XNYS", "CMES", "XHKG", "XKRX"):
+        row(f"cold start to the first state, {name}", *_between(started(name), "exchange_calendars.get_calendar()"))
     transitions = year(schedule)
     (ours,) = interleaved(lambda: timed(lambda: year(schedule)))
     print(f"{'a year of XNYS, manager and simulated clock':<42} {_scaled(ours):>12}   ({transitions} transitions)")
@@ -282,4 +313,4 @@ def _between(pair: tuple[float, float], against: str) -> tuple[float, str, float
 
 
 if __name__ == "__main__":
-    main()
+    extensions() if "--calendars" in sys.argv else main()

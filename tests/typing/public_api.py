@@ -41,6 +41,7 @@ from session_lifecycle import (
     RollStarted,
     RollSucceeded,
     Schedule,
+    ScheduleChanged,
     Session,
     SessionBoundaryManager,
     SessionMachine,
@@ -351,6 +352,9 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
         case UnexpectedData():
             assert_type(event.feed, str | None)
             return f"{event.session}"
+        case ScheduleChanged():
+            assert_type(event.after, Session | None)
+            return f"{event.day} {event.reason}"
         case _:
             assert_never(event)
 
