@@ -7,8 +7,9 @@ they are known: `first_wrong` is the first release with the error, `first_fixed`
 
 Not in the table, because no source was found: CMES before 2012-11-19, when the Globex day ended at 15:15 and began at
 15:30 or 17:00 depending on the day; most of its Good Fridays (in 2018 and 2024 it was closed, so there is no rule); its
-shortened 3 July in other years than those below; the hour at which Hong Kong resumed on the mornings that it lost
-to the weather up to 2014, and at which it stopped on 2022-11-02; Korea's exam day of 2026.
+shortened 3 July in other years than those below, 2025 among them; until when after 2015 it halted at 15:15; the hour at
+which Hong Kong resumed on the mornings that it lost to the weather up to 2014, and at which it stopped on 2022-11-02;
+Korea's exam day of 2026.
 """
 
 from collections.abc import Iterable, Iterator

@@ -197,6 +197,18 @@ async def test_an_alarm_that_has_gone_off_does_not_go_off_again():
     assert [alarm.session async for alarm in alarms] == [MONDAY, TUESDAY]
 
 
+async def test_an_alarm_of_a_break_that_is_over_does_not_go_off_again_with_one_that_moves():
+    breaks = (((15, 0), (15, 30)), ((18, 0), (18, 30)))
+    schedule = FixedSchedule(session(day, breaks=breaks) for day in (MONDAY, TUESDAY, WEDNESDAY))
+    manager, clock = make(at(MONDAY, (14, 50)), schedule=schedule)
+    alarms = manager.alarms("break_start")
+    async with running(manager):
+        await clock.advance_to(NOON)
+        manager.apply(SpecialHours(MONDAY, breaks=((time(15), time(15, 30)), (time(19), time(20)))))
+        await clock.advance_to(at(MONDAY, (22, 0)))
+    assert [alarm.scheduled_at async for alarm in alarms] == [at(MONDAY, (15, 0)), at(MONDAY, (19, 0))]
+
+
 async def test_alarms_of_days_far_ahead_move_too():
     """Those that have been taken up already, because they go off long before their session."""
     manager, clock = make(at(MONDAY, (14, 0)))
