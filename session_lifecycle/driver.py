@@ -5,8 +5,8 @@ one. Rolls run in child tasks, so that the driver stays responsive meanwhile. Wh
 (always on the loop's own thread) calls `wake`, which ends the driver's sleep.
 """
 
-import asyncio
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import date, datetime, timedelta
@@ -380,8 +380,9 @@ def _takes_back_cancellation() -> bool:
     somebody who found it. On asyncio that CancelledError would end the task group, and the manager, without a word. The
     manager is meant only where a scope around this task is cancelled: the driver's group is, once its host task is.
     """
+    asyncio = sys.modules.get("asyncio")  # not imported here: who runs on trio need not load it
     try:
-        task = asyncio.current_task()
+        task = None if asyncio is None else asyncio.current_task()
     except RuntimeError:  # trio, where nobody else's cancellation can arrive here
         return False
     if task is None or anyio.current_effective_deadline() == -inf:

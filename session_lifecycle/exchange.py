@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from difflib import get_close_matches
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -376,6 +375,8 @@ def _canonical(name: object) -> str:
     library = _library()
     names: list[str] = library.get_calendar_names()
     if not isinstance(name, str) or name not in names:
+        from difflib import get_close_matches  # needed for nothing else
+
         folded = {known.casefold(): known for known in names}
         near = get_close_matches(name.casefold(), folded) if isinstance(name, str) else []
         raise CalendarUnavailable(name, near=[folded[each] for each in near])

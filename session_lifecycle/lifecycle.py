@@ -99,6 +99,7 @@ class SessionLifecycle:
         self._agenda = Agenda(self._timeline, config.missed_sessions, name)
         self._alert: date | None = None  # every record is looked at, because the venue is closed before that session
         self._alerted: date | None = None  # ... and for that one it has been told
+        self.model = self._walk.model
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun = False
 
@@ -107,7 +108,7 @@ class SessionLifecycle:
     @property
     def state(self) -> SessionState:
         """The machine's state."""
-        return self._walk.state
+        return self.model.state
 
     @property
     def session(self) -> Session:

@@ -6,14 +6,15 @@ ACTIVE to TIMEOUT and data leads back; the close takes the session from either, 
 state but ERROR can fail. ERROR is left by one trigger alone, which goes to ENDED where a roll is owed (the failed roll
 is done first, and the next session waits for it) and to NOT_STARTED otherwise, from where the session is walked again.
 
-The table is run by a synchronous `transitions.Machine` with no automatic transitions, so there is no back door. No user
-code runs in its callbacks and nothing is awaited in them: whoever drives the machine awaits first and fires after.
+The table is declared to a synchronous `transitions.Machine` with no automatic transitions, so there is no back door.
+That machine is the authority: at import it is asked about every trigger in every state, and what it says is kept in
+`_EDGES`, which `fire` looks up. So there is one declaration, and an edge costs what a dict costs.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from transitions import EventData, Machine, MachineError
+from transitions import EventData, Machine
 
 from session_lifecycle.errors import IllegalTransition
 from session_lifecycle.states import SessionState
@@ -54,17 +55,49 @@ _SETTINGS: Final[Mapping[str, Any]] = {
 }
 
 
-class _Model:
-    """What `transitions` moves. Kept private: setting its `state` would bypass every check."""
+_MACHINE: Final = Machine(model=None, transitions=[dict(edge) for edge in TRANSITIONS], **_SETTINGS)
+
+
+def _dest(state: SessionState, trigger: str, *, roll_owed: bool) -> SessionState | None:
+    """Return where the machine of `transitions` goes from a state by a trigger, None where it refuses."""
+    event = EventData(None, _MACHINE.events[trigger], _MACHINE, None, args=(), kwargs={"roll_owed": roll_owed})
+    for edge in _MACHINE.get_transitions(trigger, source=state):
+        if all(condition.check(event) for condition in edge.conditions):
+            return SessionState[edge.dest or state.name]  # without one, an edge would lead nowhere else
+    return None
+
+
+_EDGES: Final = {
+    state: {
+        trigger: (_dest(state, trigger, roll_owed=False), _dest(state, trigger, roll_owed=True))
+        for trigger in _MACHINE.get_triggers(state)
+    }
+    for state in SessionState
+}
+"""For each state and trigger, where it leads, and where it leads with a roll owed. Derived, never written."""
+
+
+class Model:
+    """What is moved: a present state. Setting that bypasses every check, so nobody outside gets hold of one."""
 
     __slots__ = ("state",)
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The triggers that the present state has an edge for."""
+        return tuple(_EDGES[self.state])
 
-_MACHINE: Final = Machine(model=None, transitions=[dict(edge) for edge in TRANSITIONS], **_SETTINGS)
-"""One machine for every session: binding methods on thousands of models would be quadratic, and is not needed."""
+    def fire(self, trigger: str, *, roll_owed: bool = False) -> SessionState:
+        """Do what `SessionMachine.fire` does."""
+        edge = _EDGES[self.state].get(trigger)
+        dest = None if edge is None else edge[roll_owed]
+        if dest is None:
+            raise IllegalTransition(self.state, trigger, self.allowed)
+        self.state = dest
+        return dest
 
 
 class SessionMachine:
@@ -76,7 +109,7 @@ class SessionMachine:
         if not isinstance(initial, SessionState):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             msg = f"initial must be a SessionState, not {initial!r}"
             raise TypeError(msg)
-        self._model = _Model(initial)
+        self._model = Model(initial)
 
     def __repr__(self) -> str:
         return f"<SessionMachine {self.state.name}>"
@@ -89,7 +122,7 @@ class SessionMachine:
     @property
     def allowed(self) -> tuple[str, ...]:
         """The triggers that the present state has an edge for."""
-        return tuple(_MACHINE.get_triggers(self.state))
+        return self._model.allowed
 
     def fire(self, trigger: str, *, roll_owed: bool = False) -> SessionState:
         """Take the edge of this trigger and return the new state.
@@ -99,14 +132,7 @@ class SessionMachine:
         Raises:
             IllegalTransition: the table has no such edge from here, or no such trigger at all. Nothing has changed.
         """
-        event = _MACHINE.events.get(trigger)
-        try:
-            fired = event is not None and event.trigger(self._model, roll_owed=roll_owed)
-        except MachineError:
-            fired = False
-        if not fired:
-            raise IllegalTransition(self.state, trigger, self.allowed)
-        return self.state
+        return self._model.fire(trigger, roll_owed=bool(roll_owed))
 
     @staticmethod
     def mermaid() -> str:

@@ -105,6 +105,7 @@ class SessionBoundaryManager:
         self._stopped = False
         self._tasks: TaskGroup | None = None
         self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
+        self._model = self._lifecycle.model
         self._silence = self._lifecycle.silence
         self._monotonic = self._clock.monotonic
 
@@ -191,7 +192,7 @@ class SessionBoundaryManager:
     @property
     def state(self) -> SessionState:
         """The state of the machine. NOT_STARTED before the manager has run."""
-        return self._lifecycle.state
+        return self._model.state
 
     @property
     def scheduled_state(self) -> SessionState:

@@ -3,7 +3,6 @@
 An override is a value. Applying it to a date's session is a pure function, which refuses what cannot be.
 """
 
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, tzinfo
@@ -200,6 +199,8 @@ def read_overrides(path: str | Path) -> OverridesFile:
         OverrideRefused: something in the file is not understood; names it.
         OSError, tomllib.TOMLDecodeError: the file cannot be read, or is no TOML.
     """
+    import tomllib  # needed for nothing else
+
     with Path(path).open("rb") as file:
         content = tomllib.load(file)
     calendar = content.pop("calendar", None)

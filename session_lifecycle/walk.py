@@ -19,7 +19,15 @@ from session_lifecycle.events import (
     StateChanged,
 )
 from session_lifecycle.feeds import Feeds, Watch
-from session_lifecycle.machine import ACTIVE, ENDED, NOT_STARTED, POST_MARKET, PRE_MARKET, TIMEOUT, SessionMachine
+from session_lifecycle.machine import (
+    ACTIVE,
+    ENDED,
+    NOT_STARTED,
+    POST_MARKET,
+    PRE_MARKET,
+    TIMEOUT,
+    Model,
+)
 from session_lifecycle.schedule import Boundaries, Session
 from session_lifecycle.silence import Silence
 from session_lifecycle.states import SessionState
@@ -29,17 +37,16 @@ from session_lifecycle.timeline import Position, Timeline
 class Walk:
     """The machine of one lifecycle, and where it stands in time.
 
-    `seen` is the last look at the clocks, `position` where schedule and clock alone put it then. `session` and `bounds`
-    are the machine's. `catching_up` marks a walk to where the clock says that the session is. `ended` tells that the
-    session has been ENDED, so that its roll is owed. `halted` is why trading is halted, None where it is not.
-    `called_off` is why there is no session any more, None where there is. `events` is what has happened and not been
-    taken yet.
+    `model` holds the machine's state. `seen` is the last look at the clocks, `position` where schedule and clock alone
+    put it then. `session` and `bounds` are the machine's. `catching_up` marks a walk to where the clock says that the
+    session is. `ended` tells that the session has been ENDED, so that its roll is owed. `halted` is why trading is
+    halted, None where it is not. `called_off` is why there is no session any more, None where there is. `events` is
+    what has happened and not been taken yet.
     """
 
     __slots__ = (
         "_breaks_passed",
         "_config",
-        "_machine",
         "_name",
         "_timeline",
         "bounds",
@@ -49,6 +56,7 @@ class Walk:
         "events",
         "feeds",
         "halted",
+        "model",
         "on_break",
         "position",
         "reason",
@@ -61,7 +69,7 @@ class Walk:
         self._timeline = timeline
         self._config = config
         self._name = name
-        self._machine = SessionMachine()
+        self.model = Model(NOT_STARTED)
         self._breaks_passed = 0  # starts and ends of breaks that were delivered in this session
         self.silence = Silence(config.data_timeout, config.error_after_timeout)
         self.feeds = Feeds(config.stale_when)
@@ -80,12 +88,12 @@ class Walk:
     @property
     def state(self) -> SessionState:
         """The machine's state."""
-        return self._machine.state
+        return self.model.state
 
     @property
     def allowed(self) -> tuple[str, ...]:
         """The triggers that the state has an edge for."""
-        return self._machine.allowed
+        return self.model.allowed
 
     @property
     def next_edge(self) -> datetime | None:
@@ -101,7 +109,7 @@ class Walk:
 
     def stand_in(self, state: SessionState, reason: str | None) -> None:
         """Take up a state that an earlier run of the process was in."""
-        self._machine = SessionMachine(state)
+        self.model.state = state
         self.reason = reason
 
     def begin(self, session: Session, now: Reading, position: Position) -> None:
@@ -172,7 +180,7 @@ class Walk:
             IllegalTransition: there is no such edge. Nothing has changed.
         """
         source, now = self.state, self.seen
-        dest = self._machine.fire(trigger, roll_owed=roll_owed)
+        dest = self.model.fire(trigger, roll_owed=roll_owed)
         if dest is ACTIVE:
             if source is PRE_MARKET:
                 self.silence.open(now.monotonic)

@@ -1,6 +1,7 @@
 """Every state × trigger, against a table written out by hand and independent of the one that runs."""
 
 import pytest
+from transitions import Machine, MachineError
 
 from session_lifecycle import IllegalTransition, SessionMachine, SessionState
 from session_lifecycle.machine import TRANSITIONS
@@ -70,6 +71,31 @@ def assert_refused(machine: SessionMachine, trigger: str, allowed: set[str], **k
 
 def allowed_in(state: str) -> set[str]:
     return {*TABLE[state], *(["recover"] if state == "ERROR" else [])}
+
+
+@pytest.mark.parametrize("owed", [False, True])
+@pytest.mark.parametrize("trigger", TRIGGERS)
+@pytest.mark.parametrize("state", TABLE)
+def test_it_does_what_a_machine_of_transitions_does(state: str, trigger: str, owed: bool) -> None:
+    """Cell by cell, the machine and one that `transitions` builds from the same declaration go to the same state."""
+
+    class Model:
+        state: SessionState
+
+    model = Model()
+    declared = [dict(edge) for edge in TRANSITIONS]
+    Machine(model, SessionState, named(state), declared, auto_transitions=False, send_event=True)
+    machine = SessionMachine(named(state))
+    try:
+        model.trigger(trigger, roll_owed=owed)  # type: ignore[attr-defined]
+    except MachineError:
+        with pytest.raises(IllegalTransition):
+            machine.fire(trigger, roll_owed=owed)
+    else:
+        assert machine.fire(trigger, roll_owed=owed) is model.state
+    assert machine.state is model.state
+    theirs = {name for name in TRIGGERS if getattr(model, f"may_{name}")(roll_owed=owed)}
+    assert set(machine.allowed) == theirs
 
 
 def test_the_table_covers_all_seven_states() -> None:

@@ -40,7 +40,7 @@ BETWEEN_MODULES = {
     "journal": {"Standing", "adoption", "completion", "intent", "standing_after"},
     "lifecycle": {"Change"},
     "logs": {"log_event"},
-    "machine": {"roll_owed"},
+    "machine": {"Model", "roll_owed"},
     "member": {"Member"},
     "overrides": {"OverridesFile", "applied", "by_date", "cut_short", "hold_past", "in_short", "read_overrides"},
     "reentrancy": {"Section", "inside"},
