@@ -59,7 +59,7 @@ class Feed(Watch):
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
         if timestamp is self.plain:
-            monotonic = self._monotonic  # a local, because calling an attribute that is no method is slower
+            monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
             self.arrival = monotonic()
         else:
             self._calls.heard(self, timestamp)
