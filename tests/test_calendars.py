@@ -48,7 +48,7 @@ def sample_of(name: str, first_year: int, last_year: int) -> Sample:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exchange_calendars, "get_calendar", kept)
-        schedule = ExchangeSchedule(name, near=datetime(last_year, 7, 1, tzinfo=UTC))
+        schedule = ExchangeSchedule(name, corrections=False, near=datetime(last_year, 7, 1, tzinfo=UTC))
         if first_year < last_year:
             schedule.sessions(date(first_year, 1, 1), date(last_year - 1, 12, 31))
         sessions = schedule.sessions(date(first_year, 1, 1), date(last_year, 12, 31))

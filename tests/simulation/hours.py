@@ -14,7 +14,7 @@ ENDED = SessionState.ENDED
 
 def load(name: str, first_year: int, last_year: int) -> tuple[Session, ...]:
     """Return a calendar's sessions of those years, or of as many of them as it knows."""
-    schedule = ExchangeSchedule(name, near=datetime(last_year, 7, 1, tzinfo=UTC))
+    schedule = ExchangeSchedule(name, corrections=False, near=datetime(last_year, 7, 1, tzinfo=UTC))
     first, last = date(first_year, 1, 1), date(last_year, 12, 31)
     try:
         return schedule.sessions(first, last)
