@@ -6,6 +6,7 @@ for either. How it sleeps is its own affair; what it must not do is to sleep thr
 
 import time
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import anyio
@@ -15,6 +16,8 @@ from session_lifecycle.errors import ClockFailed, ConfigurationError, NaiveDatet
 
 STEP: Final = timedelta(seconds=1)
 """A change of wall − monotonic of at least this much between two looks is a step of the wall clock."""
+
+_LONGEST_SPIN: Final = timedelta(milliseconds=10)
 
 
 @runtime_checkable
@@ -91,14 +94,24 @@ class SystemClock:
     A monotonic sleep sees neither a suspend nor a step of the wall clock, so this clock sleeps in slices of at most
     `check_interval` and looks at the wall clock after each. A boundary is met exactly; a step within one interval.
 
+    A timer of the event loop fires about a millisecond late, so the last of a sleep to a wall instant, `spin`, is spent
+    looking at the clock again and again, with a turn for every other task between two looks. That is the most it may
+    take of any one sleep, whatever the wall clock does meanwhile; zero is never. Deadlines by the monotonic clock alone
+    are not worth it, and get none.
+
     Raises:
-        ConfigurationError: `check_interval` is not a positive timedelta.
+        ConfigurationError: `check_interval` is not a positive timedelta, or `spin` none from zero to 10 ms.
     """
 
-    def __init__(self, check_interval: timedelta = timedelta(seconds=1)) -> None:
+    def __init__(
+        self, check_interval: timedelta = timedelta(seconds=1), *, spin: timedelta = timedelta(milliseconds=2)
+    ) -> None:
         if not isinstance(check_interval, timedelta) or check_interval <= timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             raise ConfigurationError("check_interval", check_interval, "must be a timedelta above zero")
+        if not isinstance(spin, timedelta) or not timedelta(0) <= spin <= _LONGEST_SPIN:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+            raise ConfigurationError("spin", spin, "must be a timedelta of zero to 10 ms")
         self._slice_seconds = check_interval.total_seconds()
+        self._spin_seconds = spin.total_seconds()
         self.monotonic = time.monotonic
 
     def now(self) -> datetime:
@@ -115,20 +128,25 @@ class SystemClock:
             wall = as_utc("wall", wall)
         before = read(self)
         await anyio.lowlevel.checkpoint()
+        spin, spin_end = self._spin_seconds, inf
         while True:
             now = read(self)
             if now.step_since(before) is not None:
                 return
             before = now
-            left = self._slice_seconds
-            if wall is not None:
-                left = min(left, (wall - now.wall).total_seconds())
-            if monotonic is not None:
-                left = min(left, monotonic - self.monotonic())
-            if left <= 0:
+            at = self.monotonic()
+            left = self._slice_seconds if monotonic is None else min(self._slice_seconds, monotonic - at)
+            to_wall = inf if wall is None else (wall - now.wall).total_seconds()
+            if left <= 0 or to_wall <= 0:
                 return
+            if to_wall <= spin:
+                spin_end = min(spin_end, at + spin)
+                if at < spin_end:
+                    await anyio.lowlevel.checkpoint()
+                    continue
+                spin = 0.0  # spent: the wall clock has stood still, or gone back by too little for a step
             # A timer may fire a hair early, so look again rather than trust it.
-            await anyio.sleep(left)
+            await anyio.sleep(min(left, to_wall - spin))
 
     async def sleep(self, delta: timedelta) -> None:
         """Wait for `delta`, by the monotonic clock."""

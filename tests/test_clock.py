@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
+import anyio.lowlevel
 import pytest
 import time_machine
 
@@ -167,6 +168,94 @@ async def test_a_wall_deadline_is_met_exactly_and_never_early() -> None:
         wall = clock.now() + timedelta(microseconds=rng.randrange(1, 3000))
         await clock.sleep_until(wall, None)
         assert clock.now() >= wall
+
+
+# ---- the last of the way to a wall instant ----
+
+
+@pytest.mark.parametrize("bad", [None, 0.002, -TICK, 11 * TICK, "2"])
+def test_a_bad_spin_is_refused(bad: Any) -> None:
+    """It is a timedelta, from zero to ten milliseconds."""
+    with pytest.raises(ConfigurationError, match=r"spin = .* must be a timedelta of zero to 10 ms"):
+        SystemClock(spin=bad)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("spin", [2 * TICK, TICK * 0])
+async def test_the_last_of_a_sleep_to_a_wall_instant_is_spent_looking(spin: timedelta) -> None:
+    """Again and again, so that it is met to the microsecond; with a spin of zero only where a timer fires early."""
+    clock = CountingClock(HOUR, spin=spin)
+    looks: list[int] = []
+    for _ in range(5):
+        clock.looks = 0
+        await clock.sleep_until(clock.now() + 8 * TICK, None)
+        looks.append(clock.looks)
+    if spin:
+        assert max(looks) > 20
+    else:
+        assert min(looks) < 8
+
+
+@pytest.mark.anyio
+async def test_others_have_their_turns_meanwhile() -> None:
+    """Between two looks every other task gets a turn."""
+    clock = CountingClock(HOUR, spin=10 * TICK)
+    turns = [0]
+    done = anyio.Event()
+
+    async def other() -> None:
+        while not done.is_set():
+            turns[0] += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        await clock.sleep_until(clock.now() + 5 * TICK, None)
+        done.set()
+    assert turns[0] > clock.looks / 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wall", [None, HOUR])
+async def test_a_monotonic_deadline_is_not_worth_it(wall: timedelta | None) -> None:
+    """Neither alone nor beside a wall instant that is far away."""
+    clock = CountingClock(HOUR)
+    looks: list[int] = []
+    for _ in range(5):
+        clock.looks = 0
+        await clock.sleep_until(None if wall is None else clock.now() + wall, clock.monotonic() + 0.006)
+        looks.append(clock.looks)
+    assert min(looks) < 8  # a timer may fire early
+
+
+@pytest.mark.anyio
+@wall_clock_alone
+async def test_a_wall_clock_that_stands_still_is_not_looked_at_for_ever() -> None:
+    """After `spin`, by the monotonic clock, the sleep goes on in slices."""
+    with time_machine.travel(T0, tick=False):
+        clock = CountingClock(SLICE)
+        looks: list[int] = []
+        with anyio.move_on_after(0.1):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(clock.sleep_until, T0 + TICK, None)
+                for _ in range(8):
+                    await anyio.sleep(0.011)
+                    looks.append(clock.looks)
+                tasks.cancel_scope.cancel()
+    assert looks[-1] - looks[1] < 200  # a sleep of a millisecond each; without a bound there would be thousands
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_ends_the_looking_at_once() -> None:
+    """Whoever wakes the driver does not wait for the boundary."""
+    clock = SystemClock(HOUR, spin=10 * TICK)
+    began = clock.monotonic()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(clock.sleep_until, clock.now() + 9 * TICK, None)
+            await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    assert clock.monotonic() - began < 0.008
 
 
 @pytest.mark.anyio

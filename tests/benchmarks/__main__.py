@@ -89,7 +89,10 @@ async def no_roll(_: date) -> None:
 
 
 def lateness(backend: str, options: dict[str, Any] | None = None) -> tuple[float, float]:
-    """Return the median lateness, in seconds, of a manager's boundaries and of bare sleeps to the same instants."""
+    """Return the median lateness, in seconds, of a manager's boundaries and of bare sleeps.
+
+    The sleeps end midway between the boundaries: a loop that is kept awake is punctual for everybody.
+    """
 
     async def by_manager(schedule: FixedSchedule) -> list[float]:
         late: list[float] = []
@@ -108,7 +111,7 @@ def lateness(backend: str, options: dict[str, Any] | None = None) -> tuple[float
         late: list[float] = []
         for instant in instants:
             await anyio.sleep((instant - datetime.now(UTC)).total_seconds())
-            late.append((datetime.now(UTC) - instant).total_seconds())
+            late.append(abs((datetime.now(UTC) - instant).total_seconds()))  # uvloop is early as often
         return late
 
     async def both() -> tuple[float, float]:
@@ -125,7 +128,7 @@ def lateness(backend: str, options: dict[str, Any] | None = None) -> tuple[float
             managed.extend(await by_manager(FixedSchedule(sessions)))
 
         async def second() -> None:
-            slept.extend(await by_sleep(instants[:BOUNDARIES]))
+            slept.extend(await by_sleep([instant + SPACING / 2 for instant in instants[:BOUNDARIES]]))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(first)
@@ -345,7 +348,7 @@ def rows() -> Iterator[Row]:
     schedule.sessions(date(2004, 12, 1), date(2025, 2, 1))
     for name, backend, options in BACKENDS:
         ours, floor = lateness(backend, options)
-        yield Row(f"lateness of a boundary, median, {name}", ours, "anyio.sleep to the same instants", floor, 0.1)
+        yield Row(f"lateness of a boundary, median, {name}", ours, "anyio.sleep to instants in between", floor, 0.1)
     yield from hot_paths(schedule)
     ours, floor = lively_feeds(schedule)
     yield Row("1,000,000 messages over 10,000 feeds", ours, "1,000,000 bare stores", floor)
