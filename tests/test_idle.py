@@ -1,7 +1,9 @@
 """A manager that has nothing to do holds on to nothing more: no tasks, no descriptors, no memory.
 
 The bounds on memory are those of the interpreter's own free lists, some kilobytes, and far below what would come of one
-object kept for each wake, call or wait.
+object kept for each wake, call or wait. What is counted is the whole process, and another thread of the test runner may
+fill a cache of its own meanwhile: so a span that has grown too much is run again, twice at most. What is kept for each
+wake is kept in every span.
 """
 
 import asyncio
@@ -10,7 +12,9 @@ import logging
 import os
 import sys
 import tracemalloc
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -46,20 +50,27 @@ class Held:
     """What the process holds, from the construction on, and how much more of it there is by now."""
 
     def __init__(self) -> None:
-        gc.collect()
         self.tasks, self.descriptors = tasks_now(), descriptors_now()
-        tracemalloc.start()
 
     @property
     def growth(self) -> tuple[int, int]:
         """Tasks and descriptors."""
         return tasks_now() - self.tasks, descriptors_now() - self.descriptors
 
-    @property
-    def growth_in_bytes(self) -> int:
-        """Memory that Python has allocated since and not freed."""
+
+async def growth_in_bytes(span: Callable[[], Awaitable[object]], bound: int) -> int:
+    """Return how much memory Python has allocated in a span and not freed: of the first of three that is in bounds."""
+    grown = bound
+    for _ in range(3):
         gc.collect()
-        return tracemalloc.get_traced_memory()[0]
+        tracemalloc.start()
+        await span()
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        if grown < bound:
+            break
+    return grown
 
 
 @pytest.fixture(autouse=True)
@@ -86,14 +97,16 @@ async def test_an_idle_hour_in_simulated_time(tmp_path):
                 clock.step(NUDGE if number % 2 else -NUDGE)
                 await clock.advance(5 * SECOND)
 
+        async def idle_hour() -> None:
+            for _ in range(60):
+                await idle_minute()
+                assert held.growth == (0, 0)
+
         await idle_minute()  # caches fill, once
         held = Held()
-        for _ in range(60):
-            await idle_minute()
-            assert held.growth == (0, 0)
+        assert await growth_in_bytes(idle_hour, 16 * KIB) < 16 * KIB
         assert manager.state is ACTIVE
         assert manager.status().observed_at > at(MONDAY, (16, 0))
-        assert held.growth_in_bytes < 16 * KIB
 
 
 async def test_an_hour_of_reading_and_recording():
@@ -108,13 +121,14 @@ async def test_an_hour_of_reading_and_recording():
                 assert manager.can_trade
             await clock.advance(MINUTE)
 
-        for _ in range(10):
-            await busy_minute()
+        async def busy_minutes(count: int = 60) -> None:
+            for _ in range(count):
+                await busy_minute()
+
+        await busy_minutes(10)
         held = Held()
-        for _ in range(60):
-            await busy_minute()
+        assert await growth_in_bytes(busy_minutes, 32 * KIB) < 32 * KIB
         assert held.growth == (0, 0)
-        assert held.growth_in_bytes < 32 * KIB
 
 
 async def test_waits_that_are_given_up_leave_nothing_behind():
@@ -130,13 +144,15 @@ async def test_waits_that_are_given_up_leave_nothing_behind():
                     scope.cancel()
             manager.events()
 
-        for _ in range(200):  # as many as fill every free list
-            await give_up()
+        async def give_up_often(times: int = 1000) -> None:
+            for _ in range(times):
+                await give_up()
+
+        await give_up_often(200)  # as many as fill every free list
         held = Held()
-        for _ in range(1000):
-            await give_up()
+        # 65 bytes for each: less than the smallest object that could be kept
+        assert await growth_in_bytes(give_up_often, 64 * KIB) < 64 * KIB
         assert held.growth == (0, 0)
-        assert held.growth_in_bytes < 64 * KIB  # 65 bytes for each: less than the smallest object that could be kept
 
 
 async def test_weeks_of_sessions_grow_no_heap():
@@ -145,9 +161,8 @@ async def test_weeks_of_sessions_grow_no_heap():
     async with manager:
         await clock.advance(timedelta(weeks=3))
         held = Held()
-        await clock.advance(timedelta(weeks=6))
+        assert await growth_in_bytes(partial(clock.advance, timedelta(weeks=6)), 16 * KIB) < 16 * KIB
         assert held.growth == (0, 0)
-        assert held.growth_in_bytes < 16 * KIB
 
 
 async def test_a_manager_that_has_ended_leaves_nothing_open(tmp_path):
@@ -167,10 +182,13 @@ async def test_a_manager_that_has_ended_leaves_nothing_open(tmp_path):
 async def test_ten_idle_seconds_on_the_real_clock(tmp_path):
     """A thousand looks at the clock, at its shortest sensible interval, cost no task, descriptor or memory."""
     async with make_idle(SystemClock(timedelta(milliseconds=10)), FileJournal(tmp_path / "journal")) as manager:
+
+        async def ten_seconds() -> None:
+            for _ in range(10):
+                await anyio.sleep(1)
+                assert held.growth == (0, 0)
+
         await anyio.sleep(1)
         held = Held()
-        for _ in range(10):
-            await anyio.sleep(1)
-            assert held.growth == (0, 0)
+        assert await growth_in_bytes(ten_seconds, 16 * KIB) < 16 * KIB
         assert manager.state is ACTIVE
-        assert held.growth_in_bytes < 16 * KIB
