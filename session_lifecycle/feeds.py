@@ -348,7 +348,8 @@ class Feeds:
         if watch.arrival is not None and arrival <= watch.arrival:
             return  # as in `heard`: only what is newer is a gap's end
         if watch.pace is not None and self._expected is not None and watch.halted is None:
-            gap = arrival - self._silent_from(watch).total_seconds()
+            # In whole microseconds, as every instant is: the difference of two floats would depend on the uptime.
+            gap = (timedelta(seconds=arrival) - self._silent_from(watch)).total_seconds()
             if gap >= 0:
                 watch.pace.heard(gap, arrival)
 

@@ -696,6 +696,27 @@ def test_feeds_do_what_the_model_says() -> None:
     run_state_machine_as_test(Venue, settings=short)
 
 
+def test_what_a_feed_learns_does_not_depend_on_the_uptime() -> None:
+    """A gap is of whole microseconds: the difference of two floats once put a deadline one microsecond off."""
+    venue = Venue()
+    config = LifecycleConfig(
+        data_timeout=None, pre_market=PRE, post_market_roll_delay=POST, missed_sessions=MissedSessions.EACH
+    )
+    venue.begin(config=config, start=-17, feeds=[])
+    for policy in (3 * MINUTE, 3 * MINUTE):
+        venue.a_feed_is_added(policy=policy)
+    venue.the_market_opens(then=MICROSECOND)
+    venue.a_feed_goes_on_speaking(gap=15 * SECOND, n=1, number=0)
+    for policy in (PACED, 3 * MINUTE, 3 * MINUTE):
+        venue.a_feed_is_added(policy=policy)
+    venue.time_passes_to_a_deadline(number=0, off=0, peeks=[])
+    venue.a_feed_goes_on_speaking(gap=MINUTE, n=3, number=2)
+    venue.a_feed_is_added(policy=3 * MINUTE)
+    venue.time_passes_to_a_deadline(number=1, off=0, peeks=[])
+    assert any(told[:2] == ("stale", "feed 2") for told in venue.runs[0].said)
+    venue.all_say_the_same()
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_feeds_do_what_the_model_says_at_length() -> None:
