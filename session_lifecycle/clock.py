@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from session_lifecycle.errors import ClockFailed, ConfigurationError, NaiveDatetimeError, in_words
+from session_lifecycle.timerfd import StepWatch
 
 STEP: Final = timedelta(seconds=1)
 """A change of wall − monotonic of at least this much between two looks is a step of the wall clock."""
@@ -92,7 +93,8 @@ class SystemClock:
     """The machine's own clocks: `datetime.now(UTC)` and `time.monotonic`.
 
     A monotonic sleep sees neither a suspend nor a step of the wall clock, so this clock sleeps in slices of at most
-    `check_interval` and looks at the wall clock after each. A boundary is met exactly; a step within one interval.
+    `check_interval` and looks at the wall clock after each. A boundary is met exactly; a step within one interval, or
+    at once where the kernel reports it: on Linux, with Python 3.13.
 
     A timer of the event loop fires about a millisecond late, so the last of a sleep to a wall instant, `spin`, is spent
     looking at the clock again and again, with a turn for every other task between two looks. That is the most it may
@@ -128,6 +130,10 @@ class SystemClock:
             wall = as_utc("wall", wall)
         before = read(self)
         await anyio.lowlevel.checkpoint()
+        with StepWatch() as watch:
+            await self._sleep(before, wall, monotonic, watch)
+
+    async def _sleep(self, before: Reading, wall: datetime | None, monotonic: float | None, watch: StepWatch) -> None:
         spin, spin_end = self._spin_seconds, inf
         while True:
             now = read(self)
@@ -146,7 +152,7 @@ class SystemClock:
                     continue
                 spin = 0.0  # spent: the wall clock has stood still, or gone back by too little for a step
             # A timer may fire a hair early, so look again rather than trust it.
-            await anyio.sleep(min(left, to_wall - spin))
+            await watch.sleep(min(left, to_wall - spin))
 
     async def sleep(self, delta: timedelta) -> None:
         """Wait for `delta`, by the monotonic clock."""

@@ -1,11 +1,14 @@
 """What all tests share: every kind of event loop that the package promises to run on."""
 
 import asyncio
+import os
 import sys
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+
+from session_lifecycle import timerfd
 
 Backend = tuple[str, dict[str, Any]]
 
@@ -28,3 +31,26 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     """Run the async tests of a module on each of the event loops."""
     backend: Backend = request.param
     return backend
+
+
+def has_timerfd() -> bool:
+    """Tell whether the kernel, and this Python, can report that the wall clock was set."""
+    try:
+        os.close(timerfd.armed_timer())
+    except (NotImplementedError, OSError):
+        return False
+    return True
+
+
+def no_timer() -> int:
+    """Stand in for the kernel's timer where there is none."""
+    raise NotImplementedError
+
+
+@pytest.fixture(params=["slices", "timerfd"] if has_timerfd() else ["slices"])
+def way_of_sleeping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have the real clock sleep in each of the ways that there are here."""
+    if request.param == "slices":
+        monkeypatch.setattr(timerfd, "armed_timer", no_timer)
+    way: str = request.param
+    return way

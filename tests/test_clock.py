@@ -16,6 +16,8 @@ import time_machine
 from session_lifecycle.clock import STEP, Clock, Reading, SystemClock, as_utc, read
 from session_lifecycle.errors import ClockFailed, ConfigurationError, NaiveDatetimeError, in_words
 
+pytestmark = pytest.mark.usefixtures("way_of_sleeping")
+
 T0 = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 NAIVE = datetime(2026, 1, 5, 14, 30)  # noqa: DTZ001 -- what is refused
 HOUR = timedelta(hours=1)

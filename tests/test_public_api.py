@@ -51,6 +51,7 @@ BETWEEN_MODULES = {
     "stream": {"Broadcast"},
     "testing": {"SimulatedClock"},  # public, but at home in its own module
     "timeline": {"Position", "Timeline"},
+    "timerfd": {"StepWatch"},
     "walk": {"Walk"},
 }
 
