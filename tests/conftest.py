@@ -1,8 +1,10 @@
 """What all tests share: every kind of event loop that the package promises to run on."""
 
 import asyncio
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,6 +33,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     """Run the async tests of a module on each of the event loops."""
     backend: Backend = request.param
     return backend
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.split(".")[0] == "session_lifecycle"
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Capture the library's own lines alone: asyncio may complain of an earlier test's task at any moment."""
+    caplog.handler.addFilter(_is_ours)
+    yield caplog
+    caplog.handler.removeFilter(_is_ours)
 
 
 def has_timerfd() -> bool:
