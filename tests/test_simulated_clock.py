@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from session_lifecycle import testing
 from session_lifecycle.clock import Clock, read
 from session_lifecycle.errors import (
     ConcurrentAdvanceError,
@@ -22,6 +21,7 @@ from session_lifecycle.errors import (
 )
 from session_lifecycle.reentrancy import Section
 from session_lifecycle.testing import SimulatedClock
+from session_lifecycle.testing import clock as clock_module
 
 pytestmark = pytest.mark.anyio
 
@@ -472,7 +472,7 @@ async def test_asyncios_own_ways_of_waiting_settle(clock: SimulatedClock, log: L
 @pytest.mark.usefixtures("asyncio_only")
 async def test_a_task_that_never_blocks_is_reported(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the task; time has not moved, and the clock can be used again."""
-    monkeypatch.setattr(testing, "_MAX_PASSES", 500)
+    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
 
     async def spin() -> None:
         while True:  # noqa: ASYNC110 -- the bad manners are the subject
@@ -493,7 +493,7 @@ async def test_a_task_that_blocks_for_single_passes_only_is_reported(
     clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looking blocked now and then is not enough: the count is of all passes, not of those in a row."""
-    monkeypatch.setattr(testing, "_MAX_PASSES", 500)
+    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
 
     async def flicker() -> None:
         loop = asyncio.get_running_loop()
@@ -852,7 +852,7 @@ async def test_with_autojump_a_step_wakes_the_jumper(log: Log) -> None:
 @pytest.mark.usefixtures("asyncio_only")
 async def test_with_autojump_a_task_that_never_blocks_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the sleep that raises, since nobody else passes the time."""
-    monkeypatch.setattr(testing, "_MAX_PASSES", 500)
+    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
     clock = SimulatedClock(T0, autojump=True)
 
     async def spin() -> None:
