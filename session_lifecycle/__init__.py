@@ -3,6 +3,9 @@
 Start with `SessionBoundaryManager`; the README shows how. `session_lifecycle.testing` holds simulated time.
 """
 
+import importlib
+import typing
+
 from session_lifecycle.alarm import Alarm, Misfire
 from session_lifecycle.clock import Clock, SystemClock
 from session_lifecycle.config import (
@@ -13,7 +16,6 @@ from session_lifecycle.config import (
     RetryPolicy,
     StaleWhen,
 )
-from session_lifecycle.corrections import Correction
 from session_lifecycle.errors import (
     AlreadyStartedError,
     CalendarUnavailable,
@@ -67,10 +69,7 @@ from session_lifecycle.events import (
     StateChanged,
     UnexpectedData,
 )
-from session_lifecycle.exchange import ExchangeSchedule
 from session_lifecycle.feed import Feed
-from session_lifecycle.file_journal import FileJournal
-from session_lifecycle.hours import Difference, compare, overlap
 from session_lifecycle.journal import Entry, Journal, MemoryJournal, Record
 from session_lifecycle.lifecycle import SessionLifecycle
 from session_lifecycle.machine import SessionMachine
@@ -88,6 +87,35 @@ from session_lifecycle.states import SessionState
 from session_lifecycle.status import Status
 from session_lifecycle.stream import Subscription
 from session_lifecycle.timeline import replay
+
+if typing.TYPE_CHECKING:
+    from session_lifecycle.corrections import Correction
+    from session_lifecycle.exchange import ExchangeSchedule
+    from session_lifecycle.file_journal import FileJournal
+    from session_lifecycle.hours import Difference, compare, overlap
+else:
+    # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
+    # imports above, and no `__getattr__`, which would make every name right.
+    _PUT_OFF = {
+        "Correction": "corrections",
+        "Difference": "hours",
+        "ExchangeSchedule": "exchange",
+        "FileJournal": "file_journal",
+        "compare": "hours",
+        "overlap": "hours",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _PUT_OFF:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = getattr(importlib.import_module(f"{__name__}.{_PUT_OFF[name]}"), name)
+        globals()[name] = value  # the next look-up finds it there
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AdaptiveTimeout",

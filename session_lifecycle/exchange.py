@@ -5,6 +5,7 @@ made, not when it is imported itself. Building a calendar costs 0.1 to 4 seconds
 so years are loaded when somebody asks about them, a few at a time, and kept as `Session`s; the calendar is dropped.
 """
 
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from copy import copy
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Final, Self
 
 from session_lifecycle.clock import as_utc
@@ -111,7 +111,7 @@ class ExchangeSchedule:
             self._hold_apart(override.date)
 
     @classmethod
-    def from_file(cls, path: str | Path, *, near: datetime | None = None) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, near: datetime | None = None) -> Self:
         """Return the schedule that a TOML file describes.
 
         `calendar = "XNYS"`, and where wanted `corrections = false` or `extended_hours = true`; then tables

@@ -24,7 +24,6 @@ from session_lifecycle.errors import (
     RollFailedError,
 )
 from session_lifecycle.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
-from session_lifecycle.exchange import ExchangeSchedule
 from session_lifecycle.feed import AdaptiveFeed, Feed, FeedCalls, Probe
 from session_lifecycle.handlers import Handler, Wanted, on_alarm, on_kind, on_state, require_async
 from session_lifecycle.journal import Journal
@@ -96,6 +95,8 @@ class SessionBoundaryManager:
             raise TypeError(msg)
         self._clock: Clock = SystemClock(config.check_interval) if clock is None else clock
         if not isinstance(schedule, Schedule):
+            from session_lifecycle.exchange import ExchangeSchedule  # not needed for hours of one's own
+
             schedule = ExchangeSchedule(schedule, near=read(self._clock).wall)
         self._lifecycle = SessionLifecycle(schedule, config=config, session=session, name=name)
         self._first = session

@@ -3,11 +3,11 @@
 An override is a value. Applying it to a date's session is a pure function, which refuses what cannot be.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, tzinfo
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from session_lifecycle.clock import as_utc
@@ -192,7 +192,7 @@ _KINDS: Final[dict[str, type[Closure | SpecialHours]]] = {"closure": Closure, "s
 _OPTIONS: Final = ("corrections", "extended_hours")
 
 
-def read_overrides(path: str | Path) -> OverridesFile:
+def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
     """Return what a TOML file says: see `ExchangeSchedule.from_file`.
 
     Raises:
@@ -200,6 +200,7 @@ def read_overrides(path: str | Path) -> OverridesFile:
         OSError, tomllib.TOMLDecodeError: the file cannot be read, or is no TOML.
     """
     import tomllib  # needed for nothing else
+    from pathlib import Path
 
     with Path(path).open("rb") as file:
         content = tomllib.load(file)
@@ -219,7 +220,7 @@ def read_overrides(path: str | Path) -> OverridesFile:
     return OverridesFile(calendar, tuple(found), options)
 
 
-def _from_table(path: str | Path, kind: str, table: object) -> Override:
+def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
     known = [field.name for field in fields(factory)]
     if not isinstance(table, dict) or "date" not in table or not set(cast("dict[str, object]", table)) <= set(known):

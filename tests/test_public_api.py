@@ -103,8 +103,17 @@ def test_every_public_name_is_exported(module: ModuleType) -> None:
 
 def test_nothing_else_is_at_the_top() -> None:
     """Beside its modules, the package shows the names of `__all__` and no others."""
-    shown = {name for name, value in vars(session_lifecycle).items() if not isinstance(value, ModuleType)}
+    shown = {name for name in dir(session_lifecycle) if not isinstance(getattr(session_lifecycle, name), ModuleType)}
     assert {name for name in shown if not name.startswith("_")} == set(session_lifecycle.__all__)
+
+
+def test_what_is_put_off_is_what_type_checkers_see() -> None:
+    """The names that are imported on demand come from the very modules that type checkers are shown."""
+    (block,) = (node for node in ast.parse(inspect.getsource(session_lifecycle)).body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert len(imports) == len(block.body) > 0
+    shown = {alias.name: node.module for node in imports for alias in node.names}
+    assert shown == {name: f"session_lifecycle.{module}" for name, module in session_lifecycle._PUT_OFF.items()}
 
 
 def test_everything_public_is_documented() -> None:
@@ -171,3 +180,38 @@ def test_importing_costs_little() -> None:
     assert not heavy & set(told["modules"])
     assert {"session_lifecycle", "anyio", "transitions"} <= set(told["modules"])
     assert (told["records"], told["configured"], told["threads"], done.stderr) == ([], [], 1, "")
+
+
+ON_DEMAND = """
+import sys
+from session_lifecycle import SessionBoundaryManager
+print(*sys.modules)
+import session_lifecycle
+before = dir(session_lifecycle)
+try:
+    session_lifecycle.Nonsense
+except AttributeError as error:
+    print(error)
+from session_lifecycle import *
+print({*session_lifecycle.__all__} <= {*globals()}, {*session_lifecycle.__all__} <= {*before})
+print(ExchangeSchedule is session_lifecycle.exchange.ExchangeSchedule, "pandas" in sys.modules)
+"""
+
+
+def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
+    """Importing the manager loads no calendar, file journal or table of hours; every name can be had all the same."""
+    where = str(Path(session_lifecycle.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ON_DEMAND],
+        env={**os.environ, "PYTHONPATH": where},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded, refused, complete, ours = done.stdout.splitlines()
+    put_off = {"corrections", "exchange", "extended_hours", "file_journal", "hours"}
+    assert {*session_lifecycle._PUT_OFF.values()} <= put_off
+    unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
+    assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in put_off})
+    assert refused == "module 'session_lifecycle' has no attribute 'Nonsense'"
+    assert (complete, ours) == ("True True", "True False")
