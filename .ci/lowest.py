@@ -5,7 +5,10 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-for requirement in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+extras = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
+for requirement in [*project["dependencies"], *extras]:
+    if requirement.startswith(f"{project['name']}["):  # an extra that is part of another
+        continue
     found = re.match(r"([\w.-]+)>=([\w.]+)", requirement)
     if found is None:
         raise SystemExit(f"{requirement!r} has no lowest version: write it as name>=version")

@@ -24,6 +24,8 @@ MODULES = [
     if not module.name.endswith(".__main__")
 ]
 
+COMMANDS = [module for module in MODULES if module.__name__.startswith("session_lifecycle.commands")]
+
 # Classes and functions that one module offers another, and that are no promise to anybody else.
 BETWEEN_MODULES = {
     "agenda": {"Agenda"},
@@ -92,13 +94,19 @@ def test_names_are_sorted() -> None:
     assert all(hasattr(session_lifecycle, name) for name in session_lifecycle.__all__)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=short)
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in COMMANDS], ids=short)
 def test_every_public_name_is_exported(module: ModuleType) -> None:
     """What a module defines publicly is exported at the top, or known to be for other modules only; never both."""
     inner = BETWEEN_MODULES.get(short(module), set())
     assert inner <= defined(module)
     assert defined(module) - inner <= set(session_lifecycle.__all__)
     assert not inner & set(session_lifecycle.__all__)
+
+
+def test_the_commands_are_for_the_command_line_only() -> None:
+    """Nothing that a module of the commands defines is exported."""
+    assert len(COMMANDS) > 2
+    assert not set[str]().union(*map(defined, COMMANDS)) & set(session_lifecycle.__all__)
 
 
 def test_nothing_else_is_at_the_top() -> None:

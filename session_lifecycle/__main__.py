@@ -1,0 +1,43 @@
+"""The command line: `python -m session_lifecycle COMMAND`. This module puts it together from `commands`."""
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+_INSTALL: Final = "pip install 'session_lifecycle[cli]'"
+_MISUSED: Final = 2
+_INTERRUPTED: Final = 130  # what a shell expects of a process that Ctrl-C has ended: 128 + SIGINT
+
+
+def assemble() -> "Typer":
+    """Return the application with all of its commands.
+
+    Raises:
+        ModuleNotFoundError: the extra `cli` is not installed.
+    """
+    from session_lifecycle.commands import diagram
+    from session_lifecycle.commands.common import new_app
+
+    app = new_app()
+    for command in (diagram.diagram,):
+        app.command()(command)
+    return app
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status: 0, 2 for bad input or a missing extra, 130 for Ctrl-C."""
+    try:
+        assemble()()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == __package__:
+            raise
+        sys.stderr.write(f"the command line needs {error.name}, which is not installed: {_INSTALL}\n")
+        sys.exit(_MISUSED)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
