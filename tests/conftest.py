@@ -1,10 +1,12 @@
 """What all tests share: every kind of event loop that the package promises to run on."""
 
 import asyncio
+import gc
 import logging
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,6 +35,35 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     """Run the async tests of a module on each of the event loops."""
     backend: Backend = request.param
     return backend
+
+
+def pytest_collection_finish() -> None:
+    """Take what has been loaded by now out of every later garbage collection, some of which tests ask for."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calendars_are_built_once() -> Iterator[None]:
+    """Build a calendar of exchange_calendars once for each window. It is a value, and takes up to two seconds."""
+    library: Any = sys.modules.get("exchange_calendars")  # where no test needs it, half a second is saved
+    if library is None:
+        yield
+        return
+    get_calendar, built_in = library.get_calendar, set(library.get_calendar_names())
+
+    @cache
+    def built(name: str, start: str, end: str) -> Any:
+        return get_calendar(name, start=start, end=end)
+
+    def get(name: str, start: str | None = None, end: str | None = None) -> Any:
+        if name in built_in and start is not None and end is not None:
+            return built(name, start, end)
+        return get_calendar(name, start=start, end=end)  # what a test has registered lives as long as that test
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "get_calendar", get)
+        yield
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

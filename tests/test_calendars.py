@@ -13,7 +13,16 @@ from zlib import crc32
 import exchange_calendars
 import pytest
 
-from session_lifecycle import LifecycleConfig, SessionBoundaryManager, SessionMachine, StateChanged, replay
+from session_lifecycle import (
+    Alarm,
+    AlarmFired,
+    LifecycleConfig,
+    SessionBoundaryManager,
+    SessionMachine,
+    SessionState,
+    StateChanged,
+    replay,
+)
 from session_lifecycle.exchange import ExchangeSchedule
 from session_lifecycle.schedule import Boundaries, FixedSchedule, Session, boundaries
 from session_lifecycle.testing import SimulatedClock
@@ -24,6 +33,7 @@ KNOWN_YEARS = {"AIXK": (2017, 2026), "XSAU": (2021, 2026)}
 NEVER_SLEEP = {"24/5", "24/7", "CMES", "us_futures"}
 WITH_BREAKS = {"XHKG", "XSHG", "XTKS"}
 MICROSECOND = timedelta(microseconds=1)
+QUARTER = timedelta(minutes=15)
 PRE_MARKET = timedelta(hours=5, minutes=30)
 ROLL_DELAY = timedelta(minutes=30)
 
@@ -231,6 +241,18 @@ def test_a_year_of_every_calendar_replays_legally(sample: Sample) -> None:
     closed = [edge for edge in walked if edge.trigger == "close_market"]
     assert [edge.session for edge in closed] == [session.date for session in sessions]
     assert [edge.scheduled_at for edge in closed] == [session.close for session in sessions]
+
+
+def test_a_year_of_every_calendar_has_one_alarm_before_each_close(sample: Sample) -> None:
+    """A quarter of an hour before the close comes once for each session, in ACTIVE and on time, and never else."""
+    sessions = sample.sessions[1:-1]
+    known = FixedSchedule(sample.sessions, name=sample.name)
+    told = replay(known, sessions[0].open - MICROSECOND, sessions[-1].close, alarms=[Alarm("close", -QUARTER)])
+    rings = [each for each in told if isinstance(each, AlarmFired)]
+    assert [(each.session, each.scheduled_at) for each in rings] == [
+        (each.date, each.close - QUARTER) for each in sessions
+    ]
+    assert all(each.state is SessionState.ACTIVE and not each.catch_up and not each.lateness for each in rings)
 
 
 @pytest.mark.anyio

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -17,15 +17,21 @@ def rows() -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def functions() -> Iterator[tuple[str, str]]:
-    """Yield file and name of every test function that pytest would find, methods of test classes included."""
-    for file in sorted(TESTS.rglob("test_*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
-        for body in bodies:
-            for node in body:
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
-                    yield file.name, node.name
+def bodies(tree: ast.Module) -> list[list[ast.stmt]]:
+    """Return the body of a module, and those of the classes in it."""
+    return [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
+
+
+@cache
+def functions() -> list[tuple[str, str]]:
+    """Return file and name of every test function that pytest would find, methods of test classes included."""
+    return [
+        (file.name, node.name)
+        for file in sorted(TESTS.rglob("test_*.py"))
+        for body in bodies(ast.parse(file.read_text(encoding="utf-8")))
+        for node in body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
+    ]
 
 
 def named() -> dict[int, list[str]]:
