@@ -46,6 +46,7 @@ from session_lifecycle.errors import (
     RollNotOwedError,
     RollTimeoutError,
     ScheduleExhausted,
+    SnapshotRefused,
     SubscriberOverrun,
     TooManySessionsMissed,
 )
@@ -93,6 +94,7 @@ if typing.TYPE_CHECKING:
     from session_lifecycle.exchange import ExchangeSchedule
     from session_lifecycle.file_journal import FileJournal
     from session_lifecycle.hours import Difference, compare, overlap
+    from session_lifecycle.snapshot import SnapshotSchedule, write_snapshot
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
     # imports above, and no `__getattr__`, which would make every name right.
@@ -101,8 +103,10 @@ else:
         "Difference": "hours",
         "ExchangeSchedule": "exchange",
         "FileJournal": "file_journal",
+        "SnapshotSchedule": "snapshot",
         "compare": "hours",
         "overlap": "hours",
+        "write_snapshot": "snapshot",
     }
 
     def __getattr__(name: str) -> object:
@@ -191,6 +195,8 @@ __all__ = [
     "SessionLifecycle",
     "SessionMachine",
     "SessionState",
+    "SnapshotRefused",
+    "SnapshotSchedule",
     "SpecialHours",
     "StaleWhen",
     "StateChanged",
@@ -204,4 +210,5 @@ __all__ = [
     "compare",
     "overlap",
     "replay",
+    "write_snapshot",
 ]

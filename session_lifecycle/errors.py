@@ -135,6 +135,24 @@ class OverrideRefused(LifecycleError, ValueError):
         return f"the override{where} is refused: {self.why}. Nothing was changed"
 
 
+class SnapshotRefused(LifecycleError, ValueError):
+    """A file of hours could not be read, understood or written. Nothing has changed.
+
+    `place` says where in the file, None where it is not about one place.
+    """
+
+    def __init__(self, path: str, place: str | None, why: str, remedy: str) -> None:
+        super().__init__(path, place, why, remedy)
+        self.path = path
+        self.place = place
+        self.why = why
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        where = self.path if self.place is None else f"{self.path}, {self.place}"
+        return f"{where}: {self.why}. Nothing was changed; {self.remedy}"
+
+
 class ReentrancyError(LifecycleError):
     """A call was made from inside the roll that would have to wait for that very roll."""
 

@@ -145,6 +145,16 @@ class ExchangeSchedule:
         return self._last_day
 
     @property
+    def corrects(self) -> bool:
+        """Whether it puts right what exchange_calendars is known to have wrong."""
+        return self._corrects
+
+    @property
+    def extends(self) -> bool:
+        """Whether it gives sessions the pre-market and post-market hours that the venue publishes."""
+        return self._extended is not None
+
+    @property
     def overrides(self) -> tuple[Override, ...]:
         """The overrides that it was made with, by date."""
         return tuple(self._overrides[day] for day in sorted(self._overrides))

@@ -143,6 +143,16 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
         ["the override is refused: hours.toml: 'opening' is not understood"],
     ),
     (
+        "SnapshotRefused",
+        {"path": "hours.toml", "place": "line 7", "why": "the close is missing", "remedy": "mend that line"},
+        ["hours.toml, line 7: the close is missing. Nothing was changed; mend that line"],
+    ),
+    (
+        "SnapshotRefused",
+        {"path": "hours.toml", "place": None, "why": "it has no session", "remedy": "make it anew"},
+        ["hours.toml: it has no session. Nothing was changed; make it anew"],
+    ),
+    (
         "HaltRefused",
         {"state": ENDED},
         ["halt() in ENDED", "no trading to be halted", "from PRE_MARKET to the close", "in ERROR"],
@@ -213,6 +223,7 @@ ALSO = {
     "InvalidSession": ValueError,
     "NotASession": ValueError,
     "OverrideRefused": ValueError,
+    "SnapshotRefused": ValueError,
     "FeedNameTaken": ValueError,
     "NegativeAdvanceError": ValueError,
     "CalendarUnavailable": LookupError,

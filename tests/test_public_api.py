@@ -41,6 +41,7 @@ BETWEEN_MODULES = {
     "handlers": {"Handler", "on_alarm", "on_kind", "on_state", "require_async"},
     "journal": {"Standing", "adoption", "completion", "intent", "standing_after"},
     "lifecycle": {"Change"},
+    "local_hours": {"Hour", "Hours", "differing", "hours_of", "in_words", "refuse", "words_in"},
     "logs": {"log_event"},
     "machine": {"Model", "roll_owed"},
     "member": {"Member"},
@@ -50,6 +51,7 @@ BETWEEN_MODULES = {
     "scopes": {"during", "sessions"},
     "schedule": {"end_of", "require_date"},
     "silence": {"Silence"},
+    "snapshot_file": {"Content", "SnapshotHead", "put", "read_snapshot", "written"},
     "stream": {"Broadcast"},
     "testing.clock": {"SimulatedClock"},  # public, but at home in the package that holds what tests need
     "timeline": {"Position", "Timeline"},
@@ -217,7 +219,7 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
         check=True,
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
-    put_off = {"corrections", "exchange", "extended_hours", "file_journal", "hours"}
+    put_off = {"corrections", "exchange", "extended_hours", "file_journal", "hours", "snapshot"}
     assert {*session_lifecycle._PUT_OFF.values()} <= put_off
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in put_off})

@@ -9,6 +9,7 @@ import anyio
 
 from session_lifecycle import (
     AdaptiveTimeout,
+    AdjustableSchedule,
     Alarm,
     AlarmFired,
     AlarmSkipped,
@@ -17,6 +18,7 @@ from session_lifecycle import (
     BreakStarted,
     Clock,
     ClockStepped,
+    Difference,
     Event,
     ExchangeSchedule,
     Feed,
@@ -46,6 +48,8 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionMachine,
     SessionState,
+    SnapshotRefused,
+    SnapshotSchedule,
     StaleWhen,
     StateChanged,
     Status,
@@ -54,6 +58,7 @@ from session_lifecycle import (
     UnexpectedData,
     boundaries,
     replay,
+    write_snapshot,
 )
 from session_lifecycle.testing import SimulatedClock
 
@@ -370,3 +375,15 @@ async def check_clocks() -> None:
     await simulated.advance(timedelta(days=1))
     await simulated.advance_to(NOW)
     simulated.step(-timedelta(hours=1))
+
+
+def check_snapshot() -> None:
+    """A snapshot is a schedule that can be adjusted, and is made from any."""
+    loaded: AdjustableSchedule = SnapshotSchedule.load("hours.toml")
+    snapshot = SnapshotSchedule.load("hours.toml")
+    assert_type(snapshot.with_session(NOW.date(), None), SnapshotSchedule)
+    assert_type(snapshot.check(), tuple[Difference, ...])
+    assert_type(snapshot.head.first, date)
+    write_snapshot(loaded, "again.json", snapshot.head.first, snapshot.head.last)
+    SnapshotSchedule.load(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not a path
+    assert_type(SnapshotRefused("hours.toml", None, "it is empty", "make it anew").place, str | None)
