@@ -7,18 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from session_lifecycle import SessionMachine
-from session_lifecycle.__main__ import assemble
+from tests.builders import utc
+from tests.command_line import printed, refused, run
 
-APP = assemble()
 ROOT = Path(__file__).parents[1]
-
-
-def run(*args: str) -> Result:
-    """Run a command in this process, to its exit status."""
-    return CliRunner().invoke(APP, args, prog_name="python -m session_lifecycle")
+NOW = utc(2026, 11, 25, 15, 56)
+CALENDAR_COMMANDS = ("status", "plan", "timeline")
 
 
 def python(code: str) -> "subprocess.CompletedProcess[str]":
@@ -42,8 +38,81 @@ def test_without_a_command_it_says_what_there_is() -> None:
 )
 def test_misuse_is_one_line_on_stderr(args: list[str], told: str) -> None:
     """It says where to read on, and the exit status is 2."""
-    result = run(*args)
-    assert (result.exit_code, result.stdout, result.stderr) == (2, "", told)
+    assert refused(*args) == told
+
+
+@pytest.mark.parametrize("command", CALENDAR_COMMANDS)
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([], "name at least one CALENDAR"),
+        (["XNYC"], "no calendar is called 'XNYC': did you mean"),
+        (["XNYS", "--hours", "nowhere.toml"], "cannot read nowhere.toml: No such file or directory"),
+        (["XNYS", "--hours", str(ROOT)], f"cannot read {ROOT}: Is a directory"),
+        (["XNYS", "--hours", "README.md"], "cannot read README.md: "),
+        (["XNYS", "--hours", "pyproject.toml"], "must say which calendar it is for"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr(command: str, args: list[str], told: str) -> None:
+    """Every command that asks a calendar says what is wrong with the calendars and the files that it is given."""
+    assert told in refused(command, *args, now=NOW)
+
+
+@pytest.mark.parametrize("command", ["plan", "timeline"])
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--from", "20.11.2026"], "'20.11.2026' is no date: write it as 2026-11-20"),
+        (["--from", "1066-10-14"], "1066-10-14 is out of reach"),
+        (["--from", "2026-11-20", "--to", "2026-11-19"], "--to 2026-11-19 lies before the first day, 2026-11-20"),
+        (["--to", "2026-11-30", "--days", "3"], "--to and --days both say where to stop"),
+        (["--days", "0"], "'--days'"),
+        (["--zone", "Mars/Base"], "'Mars/Base' is no time zone"),
+        (["--zone", "../etc/passwd"], "is no time zone"),
+        (["--from", "1950-01-02"], "knows sessions from 1970-01-02"),
+    ],
+)
+def test_a_range_that_cannot_be_is_one_line_on_stderr(command: str, args: list[str], told: str) -> None:
+    """Where days or zone make no sense, or nothing is known about them, it says so."""
+    assert told in refused(command, "XNYS", *args, now=NOW)
+
+
+def test_a_file_without_permission_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It names the file and what the system said."""
+
+    def refuse(self: Path, *args: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert refused("status", "--hours", str(tmp_path / "h.toml"), now=NOW).endswith("h.toml: Permission denied\n")
+
+
+def test_two_files_for_one_calendar_are_refused(tmp_path: Path) -> None:
+    """Which of them should win is a guess, so none is made."""
+    for name, calendar in (("a.toml", "XNYS"), ("b.toml", "XNAS")):
+        (tmp_path / name).write_text(f'calendar = "{calendar}"\n[[closure]]\ndate = 2026-11-24\n')
+    args = [f"--hours={tmp_path / name}" for name in ("a.toml", "b.toml")]
+    assert "two files of --hours are for XNYS" in refused("status", *args, now=NOW)
+
+
+def test_overrides_hold_for_every_name_of_their_calendar(tmp_path: Path) -> None:
+    """XNAS is XNYS; a calendar that was not named is added, and its options count."""
+    file = tmp_path / "hours.toml"
+    file.write_text(
+        'calendar = "XNYS"\nextended_hours = true\n[[special_hours]]\ndate = 2026-11-25\nclose = 14:00:00\n'
+    )
+    assert "close 14:00" in printed("status", "XNAS", f"--hours={file}", now=NOW)
+    told = printed("status", "XLON", f"--hours={file}", now=NOW)
+    assert [line.split()[0] for line in told.splitlines()[:3]] == ["calendar", "XLON", "XNYS"]
+    assert "post-market" in printed("status", f"--hours={file}", now=utc(2026, 11, 26, 0, 30))
+
+
+def test_where_no_extended_hours_are_on_record_it_says_so() -> None:
+    """The other venues have theirs; the note is no result, so it is on stderr."""
+    result = run("status", "XNYS", "XLON", "--extended-hours", now=utc(2026, 11, 26, 0, 30))
+    assert result.exit_code == 0
+    assert "note: extended hours: none are on record for XLON" in result.stderr
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["XNYS", "post-market"], ["XLON", "not"]]
 
 
 def test_the_diagram_is_the_machine_s_and_nothing_else() -> None:

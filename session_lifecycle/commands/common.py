@@ -140,9 +140,9 @@ def show(result: "RenderableType") -> None:
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def show_json(result: object) -> None:
-    """Print a result as JSON to stdout."""
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+def show_json(result: object, *, indent: int | None = 2) -> None:
+    """Print a result as JSON to stdout; without indent, on one line, at once."""
+    typer.echo(json.dumps(result, indent=indent, ensure_ascii=False))
 
 
 def iso(instant: datetime) -> str:
@@ -151,10 +151,11 @@ def iso(instant: datetime) -> str:
 
 
 class Venue(NamedTuple):
-    """A calendar as it was asked for, its schedule, and where the clock says that it is."""
+    """A calendar as it was asked for, its schedule, the schedule seen through the default configuration."""
 
     asked: str
     schedule: ExchangeSchedule
+    without_overrides: ExchangeSchedule
     timeline: Timeline
 
 
@@ -204,21 +205,23 @@ def _open_file(path: Path, near: datetime, *, extended_hours: bool, corrections:
 
 
 def _open(
-    name: str, near: datetime, overrides: Iterable[Override], *, extended_hours: bool, corrections: bool
+    name: str, near: datetime, overrides: Sequence[Override], *, extended_hours: bool, corrections: bool
 ) -> Venue:
-    def schedule(*, extended_hours: bool) -> ExchangeSchedule:
+    def schedule(overrides: Sequence[Override], *, extended_hours: bool) -> ExchangeSchedule:
         return ExchangeSchedule(
             name, overrides=overrides, corrections=corrections, extended_hours=extended_hours, near=near
         )
 
     try:
-        opened = schedule(extended_hours=extended_hours)
+        opened = schedule(overrides, extended_hours=extended_hours)
     except ConfigurationError as error:
         if error.field != "extended_hours":
             raise
-        opened = schedule(extended_hours=False)
-        tell(f"note: {error.rule}; the default durations apply")
-    return Venue(name, opened, Timeline(opened, LifecycleConfig()))
+        extended_hours = False
+        opened = schedule(overrides, extended_hours=False)
+        tell(f"note: extended hours: {error.rule}; for it, the default durations apply")
+    plain = schedule((), extended_hours=extended_hours) if overrides else opened
+    return Venue(name, opened, plain, Timeline(opened, LifecycleConfig()))
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""What `--json` prints: the one declaration that the commands build, the README shows and the tests hold.
+
+Instants are ISO 8601 in UTC, dates are ISO 8601, states are the values of `SessionState`.
+"""
+
+from typing import Literal, TypedDict
+
+State = Literal["not_started", "pre_market", "active", "post_market", "ended"]
+"""A state that schedule and clock alone imply."""
+
+BoundaryName = Literal["pre_market_start", "open", "break_start", "break_end", "close", "end"]
+"""What happens at an instant of a session. The roll to the next session is due at `end`."""
+
+Oddity = Literal["half_day", "late_open", "extra_session"]
+"""How a session differs from what is usual for the venue on that day of the week."""
+
+
+class MomentJson(TypedDict):
+    """Something that a session does."""
+
+    boundary: BoundaryName
+    at: str
+
+
+class StatusJson(TypedDict):
+    """One venue of `status`, which prints a list of them."""
+
+    calendar: str
+    schedule: str
+    timezone: str
+    state: State
+    session: str
+    open: str
+    close: str
+    on_break: bool
+    oddities: list[Oddity]
+    next: MomentJson | None
+    observed_at: str
+
+
+class SessionJson(TypedDict):
+    """A session of `plan`. `next_session` is the date that its roll leads to, None where none is known."""
+
+    session: str
+    moments: list[MomentJson]
+    next_session: str | None
+    oddities: list[Oddity]
+
+
+class ChangeJson(TypedDict):
+    """A session whose hours are not those of exchange_calendars. `why` is a source, or the reason of an override."""
+
+    kind: Literal["corrected", "override"]
+    session: str
+    change: str
+    why: str
+
+
+class ClockChangeJson(TypedDict):
+    """An instant at which the clocks of a zone go forward, or back where `shift_minutes` is below zero."""
+
+    timezone: str
+    at: str
+    shift_minutes: int
+
+
+class PlanJson(TypedDict):
+    """One venue of `plan`, which prints a list of them. `first` and `last` are inclusive."""
+
+    calendar: str
+    schedule: str
+    timezone: str
+    first: str
+    last: str
+    sessions: list[SessionJson]
+    holidays: list[str]
+    changes: list[ChangeJson]
+    clock_changes: list[ClockChangeJson]
+
+
+class BandJson(TypedDict):
+    """A stretch of time, `start` inclusive and `end` exclusive, in which neither state nor break changes."""
+
+    session: str
+    state: State
+    on_break: bool
+    start: str
+    end: str
+
+
+class TimelineJson(TypedDict):
+    """One venue of `timeline`, which prints a list of them."""
+
+    calendar: str
+    schedule: str
+    timezone: str
+    bands: list[BandJson]

@@ -1,0 +1,44 @@
+"""How the tests run a command: in this process, at an instant of their choice, on a terminal of a given width."""
+
+import json
+from contextlib import ExitStack
+from datetime import datetime
+from typing import Any
+
+import time_machine
+from typer.testing import CliRunner, Result
+
+from session_lifecycle.__main__ import assemble
+
+APP = assemble()
+PROGRAM = "python -m session_lifecycle"
+
+
+def run(*args: str, now: datetime | None = None, width: int | None = None) -> Result:
+    """Run a command to its exit status."""
+    env = {"COLUMNS": None if width is None else str(width)}
+    with ExitStack() as stack:
+        if now is not None:
+            stack.enter_context(time_machine.travel(now, tick=False))
+        return CliRunner(env=env).invoke(APP, args, prog_name=PROGRAM)
+
+
+def printed(*args: str, now: datetime | None = None, width: int | None = None) -> str:
+    """Return what a command prints, when all is well."""
+    result = run(*args, now=now, width=width)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def as_json(*args: str, now: datetime | None = None) -> Any:
+    """Return the JSON that a command prints, as values."""
+    return json.loads(printed(*args, "--json", now=now))
+
+
+def refused(*args: str, now: datetime | None = None) -> str:
+    """Return the one line that a command says to bad input."""
+    result = run(*args, now=now)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert len(result.stderr) > 20
+    return result.stderr
