@@ -37,10 +37,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     return backend
 
 
-def pytest_collection_finish() -> None:
-    """Take what has been loaded by now out of every later garbage collection, some of which tests ask for."""
+@pytest.fixture(scope="session", autouse=True)
+def collections_are_short() -> Iterator[None]:
+    """Leave out what has been loaded by now when tests have garbage collected, hundreds of times."""
     gc.collect()
     gc.freeze()
+    yield
+    gc.unfreeze()  # plugins that look at the end for who refers to what would not see it
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -191,6 +191,31 @@ def test_the_manager_s_tables_leave_nothing_out() -> None:
     assert {name for name in public if not re.search(rf"`[^`]*\b{name}\b", section)} == set()
 
 
+def anchor(heading: str) -> str:
+    """Return what a heading is linked by."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def prose() -> str:
+    """Return the README without its blocks of code, where a line may begin with a # too."""
+    return re.sub(r"(?ms)^```.*?^```$", "", TEXT)
+
+
+def test_the_contents_list_every_section_in_order() -> None:
+    """Whoever adds a section adds it there, by its own name."""
+    contents, rest = prose().split("\n## Contents\n", 1)[1].split("\n## ", 1)
+    told = re.findall(r"\[([^\]]+)\]\(#([^)]+)\)", contents)
+    headings = re.findall(r"^## (.*)$", f"## {rest}", re.MULTILINE)
+    assert told == [(heading, anchor(heading)) for heading in headings]
+
+
+def test_links_within_the_readme_lead_to_a_heading() -> None:
+    """No two headings have the same name, and no link leads nowhere."""
+    anchors = [anchor(heading) for heading in re.findall(r"^#+ (.*)$", prose(), re.MULTILINE)]
+    assert len(set(anchors)) == len(anchors)
+    assert {target for target in re.findall(r"\]\(#([^)]+)\)", TEXT) if target not in anchors} == set()
+
+
 def test_what_the_readme_links_to_is_there() -> None:
     """Relative links lead to files of this project."""
     for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", TEXT):
