@@ -1,12 +1,12 @@
 """What an alarm is: an anchor of each session, and a distance from it. When it goes off is a pure function of those."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, unique
 from typing import Final, Literal, get_args
 
 from session_lifecycle.errors import ConfigurationError
 from session_lifecycle.schedule import Boundaries, Session
+from session_lifecycle.values import value
 
 Anchor = Literal["pre_market_start", "open", "break_start", "break_end", "close", "end"]
 """An instant of a session that alarms are counted from. A session with several breaks has several of those."""
@@ -30,7 +30,7 @@ class Misfire(Enum):
     """Let it go off late, once for each session, even where that state has gone."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Alarm:
     """An instant of each session, told by its distance from an anchor; negative is before it.
 

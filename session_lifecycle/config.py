@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, unique
 from math import inf
 from typing import Any, Final
 
 from session_lifecycle.errors import ConfigurationError
+from session_lifecycle.values import value
 
 _ZERO: Final = timedelta(0)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -78,7 +78,7 @@ def _kind(field: str, value: object, kind: type) -> None:
         raise ConfigurationError(field, value, f"must be a {kind.__name__}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryPolicy:
     """How often a failed roll is tried, and how long to wait between the attempts (exponential back-off).
 
@@ -113,7 +113,7 @@ class RetryPolicy:
         return max(self.initial, round(grown) * _MICROSECOND)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AdaptiveTimeout:
     """A feed's timeout, learnt from its own recent gaps: `factor` × the longest of them, within `floor` and `ceiling`.
 
@@ -139,7 +139,7 @@ class AdaptiveTimeout:
             raise ConfigurationError("AdaptiveTimeout.ceiling", self.ceiling, f"must be at least floor ({self.floor})")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LifecycleConfig:
     """The settings of one manager. Defaults suit a US equities desk.
 

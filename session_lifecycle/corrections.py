@@ -13,16 +13,16 @@ Korea's exam day of 2026.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from session_lifecycle.schedule import Session
+from session_lifecycle.values import value
 
 _DAY: Final = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Correction:
     """One session that was put right. None stands for "no session".
 

@@ -16,7 +16,6 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup, TaskStatus
 
 from session_lifecycle.clock import Clock, Reading, read
 from session_lifecycle.errors import (
@@ -55,9 +54,9 @@ class Driver:
         self._stopping = False
         self._broken = False
         self._seen: Reading
-        self._tasks: TaskGroup
+        self._tasks: anyio.abc.TaskGroup
 
-    async def run(self, member: Member, session: date | None, task_status: TaskStatus[None]) -> None:
+    async def run(self, member: Member, session: date | None, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Drive a member from its beginning until the driver is stopped."""
         try:
             self._seen = read(self._clock)
@@ -206,7 +205,7 @@ class Driver:
             if self._stopping and member.attempt is not None:
                 member.attempt.cancel()  # nobody could tell when its timeout has passed
 
-    async def _attempt(self, member: Member, turn: Round, scope: anyio.CancelScope) -> None:
+    async def _attempt(self, member: Member, turn: Round, scope: "anyio.CancelScope") -> None:
         """Await the application's roll once and report what came of it."""
         error: BaseException | None = None
         try:
@@ -256,7 +255,7 @@ class Driver:
         finally:
             member.dispatching = False
 
-    async def _handle(self, member: Member, handler: Handler, *, task_status: TaskStatus[None]) -> None:
+    async def _handle(self, member: Member, handler: Handler, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Call a handler for all the events that wait for it."""
         task_status.started()
         while (event := handler.take()) is not None:

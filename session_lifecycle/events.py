@@ -4,13 +4,13 @@ Instants are aware datetimes in UTC. `session` is a session's date (its label, t
 name where it has one. `observed_at` is when the manager saw the fact, `scheduled_at` when it was due.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from session_lifecycle.alarm import Alarm
 from session_lifecycle.schedule import Session
 from session_lifecycle.states import SessionState
+from session_lifecycle.values import value
 
 UNSET: Final = datetime.min.replace(tzinfo=UTC)
 """Stands for "no instant given" in events made by hand; the library itself always gives one."""
@@ -29,7 +29,7 @@ class _Scheduled:
         return max(self.observed_at - self.scheduled_at, timedelta(0))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StateChanged(_Scheduled):
     """One edge of the state machine was taken.
 
@@ -48,7 +48,7 @@ class StateChanged(_Scheduled):
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BreakStarted(_Scheduled):
     """A break of the session (a lunch) began; data is not expected until it ends.
 
@@ -62,7 +62,7 @@ class BreakStarted(_Scheduled):
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BreakEnded(_Scheduled):
     """A break of the session ended; data is expected again, and its silence is timed from here."""
 
@@ -73,7 +73,7 @@ class BreakEnded(_Scheduled):
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RollStarted:
     """An attempt at the roll began: `roll_session(next_session)` is being awaited.
 
@@ -89,7 +89,7 @@ class RollStarted:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RollSucceeded:
     """The roll completed. It is never repeated.
 
@@ -108,7 +108,7 @@ class RollSucceeded:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RollFailed:
     """An attempt at the roll failed with `error`. `retry_at` is when the next one is due, None after the last."""
 
@@ -123,7 +123,7 @@ class RollFailed:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClockStepped:
     """The wall clock moved against the monotonic one by `delta`: forward (also a suspend) positive, back negative."""
 
@@ -133,7 +133,7 @@ class ClockStepped:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HorizonNear:
     """The schedule's knowledge ends within thirty days: `known_until` is its last session. Told once for a session."""
 
@@ -143,7 +143,7 @@ class HorizonNear:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AlarmFired(_Scheduled):
     """An alarm of a session went off; once for each session, and for each of its breaks where those are the anchor.
 
@@ -160,7 +160,7 @@ class AlarmFired(_Scheduled):
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AlarmSkipped:
     """An alarm of a session was missed, and will not go off for that session any more; `reason` says why."""
 
@@ -172,7 +172,7 @@ class AlarmSkipped:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HandlerFailed:
     """A handler of the application's raised `error`, timed out, or could not keep up. Nothing else is affected.
 
@@ -187,7 +187,7 @@ class HandlerFailed:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FeedStale(_Scheduled):
     """A feed has been silent for too long, while data was expected; `scheduled_at` is when that was so.
 
@@ -205,7 +205,7 @@ class FeedStale(_Scheduled):
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FeedResumed:
     """Fresh data came from a feed that was stale.
 
@@ -219,7 +219,7 @@ class FeedResumed:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Halted:
     """Trading was halted, by `halt(reason)`: of the venue, or, where `feed` is given, of that feed alone."""
 
@@ -230,7 +230,7 @@ class Halted:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resumed:
     """A halt ended: by `resume()`, or, where `lapsed` is set, because the session has closed."""
 
@@ -241,7 +241,7 @@ class Resumed:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UnexpectedData:
     """Data came while the calendar says that the venue is closed: is the calendar wrong? Told once until it opens.
 
@@ -254,7 +254,7 @@ class UnexpectedData:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScheduleChanged:
     """The hours of `day` were changed by `apply()`. None stands for "no session".
 

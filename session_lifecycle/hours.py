@@ -5,18 +5,18 @@ the weeks in which the clocks of two venues have not changed together.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 
 from session_lifecycle.clock import as_utc
 from session_lifecycle.errors import ConfigurationError
 from session_lifecycle.schedule import Schedule, Session, require_date
+from session_lifecycle.values import value
 
 Interval = tuple[datetime, datetime]
 """A stretch of time, half-open: from the first instant on, up to but without the second."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Difference:
     """A session date about which two schedules disagree; None stands for "no session"."""
 

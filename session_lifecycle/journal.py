@@ -8,13 +8,14 @@ entered for the case that the calendar no longer has it.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from enum import Enum, unique
 from typing import Protocol, runtime_checkable
 
 from session_lifecycle.errors import JournalLocked, JournalMismatch, JournalWriteFailed
 from session_lifecycle.schedule import Session
+from session_lifecycle.values import value
 
 
 @unique
@@ -43,7 +44,7 @@ class Entry(Enum):
     """ERROR was left by a person's decision to go on."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """One line of the journal. `at` is when it was written, by the wall clock, for people to read.
 
@@ -60,7 +61,7 @@ class Record:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """What the records add up to: where the application is, and what is owed.
 

@@ -39,7 +39,8 @@ def log_event(event: Event, calendar: str) -> None:
     level, message = _describe(event)
     if not LOGGER.isEnabledFor(level):
         return
-    fields = {field: getattr(event, field) for field in event.__slots__ if field != "name"}
+    names: tuple[str, ...] = event.__match_args__
+    fields = {field: getattr(event, field) for field in names if field != "name"}
     extra = {"event": type(event).__name__, "calendar": calendar, "manager": event.name, **fields}
     # A failure that is tried again is a line; the last one shows where it comes from.
     cause = None

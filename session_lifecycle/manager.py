@@ -8,7 +8,6 @@ from typing import Any, Self, TypeVar, cast, get_args, overload
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup, TaskStatus
 
 from session_lifecycle import scopes
 from session_lifecycle.alarm import Alarm, Anchor, Misfire
@@ -104,7 +103,7 @@ class SessionBoundaryManager:
         self._driver: Driver | None = None
         self._started = False
         self._stopped = False
-        self._tasks: TaskGroup | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
         self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
         self._model = self._lifecycle.model
         self._silence = self._lifecycle.silence
@@ -151,7 +150,7 @@ class SessionBoundaryManager:
             if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
                 raise
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: "anyio.abc.TaskStatus[None] | None" = None) -> None:
         """Run until `stop()`: for `await task_group.start(manager.run)`, which returns once it has caught up.
 
         Raises:
@@ -160,7 +159,7 @@ class SessionBoundaryManager:
             JournalLocked, JournalCorrupt, JournalMismatch, JournalUnavailable, JournalWriteFailed: nothing was started.
         """
         self._claim("run()")
-        await self._run(task_status=task_status)
+        await self._run(task_status=anyio.TASK_STATUS_IGNORED if task_status is None else task_status)
 
     def _claim(self, call: str) -> None:
         self._refuse_inside(call)
@@ -168,7 +167,7 @@ class SessionBoundaryManager:
             raise AlreadyStartedError
         self._started = True
 
-    async def _run(self, *, task_status: TaskStatus[None]) -> None:
+    async def _run(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         self._driver = Driver(self._clock)
         try:
             await self._driver.run(self._member, self._first, task_status)

@@ -5,7 +5,7 @@ An override is a value. Applying it to a date's session is a pure function, whic
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, time, tzinfo
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, cast
@@ -13,12 +13,13 @@ from typing import Any, Final, NamedTuple, cast
 from session_lifecycle.clock import as_utc
 from session_lifecycle.errors import InvalidSession, OverrideRefused
 from session_lifecycle.schedule import Session, require_date
+from session_lifecycle.values import value
 
 Hour = time | datetime
 """A time of the exchange's own day on the override's date, or, for an evening before, an aware instant."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Closure:
     """The venue is closed on a date on which the calendar has a session. `reason` is for people."""
 
@@ -30,7 +31,7 @@ class Closure:
         require_date("Closure.date", self.date)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SpecialHours:
     """Other hours on a date: each hour that is given replaces the calendar's. `reason` is for people.
 
@@ -208,9 +209,9 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
     if not isinstance(calendar, str):
         raise OverrideRefused(None, f'{path} must say which calendar it is for, such as calendar = "XNYS"')
     options: dict[str, bool] = {name: content.pop(name) for name in _OPTIONS if name in content}
-    for name, value in options.items():
-        if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
-            raise OverrideRefused(None, f"{path}: {name} must be true or false, not {value!r}")
+    for name, switch in options.items():
+        if not isinstance(switch, bool):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
+            raise OverrideRefused(None, f"{path}: {name} must be true or false, not {switch!r}")
     found: list[Override] = []
     for kind, tables in content.items():
         if kind not in _KINDS or not isinstance(tables, list):

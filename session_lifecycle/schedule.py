@@ -6,15 +6,15 @@ A session is a snapshot of UTC instants. Intervals are half-open: at exactly `op
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from session_lifecycle.clock import as_utc
 from session_lifecycle.errors import InvalidSession, NotASession, ScheduleExhausted
+from session_lifecycle.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Session:
     """One trading session: its label and the instants of its regular hours, in UTC.
 

@@ -100,7 +100,9 @@ async def _wait(
 
 
 @asynccontextmanager
-async def _timer(over: anyio.Event, clock: Clock, grace: timedelta, body: anyio.CancelScope) -> AsyncGenerator[None]:
+async def _timer(
+    over: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope"
+) -> AsyncGenerator[None]:
     """Time the grace beside the body. What the body raises stays as it is, not wrapped in a group of our own."""
     failure: BaseException | None = None
     try:
@@ -123,7 +125,7 @@ async def _timer(over: anyio.Event, clock: Clock, grace: timedelta, body: anyio.
         del failure  # it refers to this frame
 
 
-async def _cancel_after(over: anyio.Event, clock: Clock, grace: timedelta, body: anyio.CancelScope) -> None:
+async def _cancel_after(over: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope") -> None:
     await over.wait()
     try:
         await clock.sleep(grace)

@@ -1,13 +1,13 @@
 """A snapshot of one lifecycle, for health checks, dashboards and logs."""
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import cast
 
 from session_lifecycle.states import SessionState
+from session_lifecycle.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Status:
     """What a lifecycle knew when it last looked, at `observed_at`. Instants are aware, in UTC.
 
@@ -38,7 +38,7 @@ class Status:
 
     def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
         """Return the snapshot as plain JSON values: states by value, dates and UTC instants as ISO 8601."""
-        return {field: _plain(getattr(self, field)) for field in self.__slots__}
+        return {field: _plain(getattr(self, field)) for field in self.__match_args__}
 
 
 def _plain(value: object) -> str | int | bool | list[str] | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -56,6 +56,7 @@ BETWEEN_MODULES = {
     "testing.clock": {"SimulatedClock"},  # public, but at home in the package that holds what tests need
     "timeline": {"Position", "Timeline"},
     "timerfd": {"StepWatch"},
+    "values": {"value"},
     "walk": {"Walk"},
 }
 
@@ -148,6 +149,18 @@ def test_everything_public_is_annotated() -> None:
     for name, signature in functions.items():
         taken = [p for p in signature.parameters.values() if p.name not in {"self", "cls"}]
         assert inspect.Signature.empty not in {signature.return_annotation, *(p.annotation for p in taken)}, name
+
+
+def test_annotations_can_be_read() -> None:
+    """The annotations of every public function and method can be resolved, those that are given as text too."""
+    functions = {
+        name: value
+        for name, value in EVERYTHING.items()
+        if inspect.isfunction(value) and sys.modules[value.__module__] not in COMMANDS  # rich may be missing there
+    }
+    assert sum(isinstance(hint, str) for value in functions.values() for hint in value.__annotations__.values()) > 5
+    for name, function in functions.items():
+        assert set(get_type_hints(function)) == set(function.__annotations__), name
 
 
 def test_types_are_shipped() -> None:
