@@ -1,23 +1,15 @@
 """A journal in a file that a person can read with `less`, and that no crash can leave half told.
 
-One record a line: JSON, a space, a checksum. The checksum is the CRC-32 of the JSON, begun with the checksum of the
-line before, so that a line which is damaged, missing or out of its place is noticed. The first line names the format,
-its version and the calendar.
-
-Each append is written, then synced, before it counts. What can be torn by a crash is the last line alone: an end of
-file without a newline is the rest of a write that never counted, and is left out. Anything else that does not add up is
-refused. When a journal is opened, when it has become long, and after an append that failed, it is written anew: to a
-new file, which is synced and put in the place of the old one by renaming, so that at every instant one of the two
-stands there whole. Then the folder is synced too.
+Each append is written, then synced, before it counts. What can be torn by a crash is the last line alone, and is left
+out; anything else that does not add up is refused. When a journal is opened, when it has become long, and after an
+append that failed, it is written anew: to a new file, which is synced and put in the place of the old one by renaming,
+so that at every instant one of the two stands there whole. Then the folder is synced too.
 """
 
-import json
 import os
-import zlib
 from dataclasses import replace
-from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from session_lifecycle.errors import (
     JournalCorrupt,
@@ -26,21 +18,15 @@ from session_lifecycle.errors import (
     JournalUnavailable,
     JournalWriteFailed,
 )
-from session_lifecycle.journal import Entry, Record, standing_after
+from session_lifecycle.journal import Record, standing_after
+from session_lifecycle.journal_lines import header_text, read_lines, record_text, sealed_line, shortened
 
-VERSION: Final = 1
 MOST_RECORDS: Final = 400
 """A file with more records than this is compacted."""
 KEPT_RECORDS: Final = 200
 """How many of the newest records compaction keeps word for word; the rest is summed up in at most four."""
-LONGEST_NOTE: Final = 1_000
-"""How many bytes of a reason are kept, as it stands in the file."""
 MOST_SKIPPED: Final = 50
 """How many dates of skipped sessions are kept. With these four, a journal stays below 1 MiB, whatever happens."""
-
-
-_SEAL: Final = 10
-"""How many bytes end a line: a space, eight hexadecimal digits and a newline."""
 
 
 class Files:
@@ -134,12 +120,12 @@ class FileJournal:
         """
         if self._lock is None:
             raise JournalWriteFailed(str(self.path), record.entry.value, "the journal is not open")
-        record = replace(record, note=_shortened(record.note), skipped=record.skipped[:MOST_SKIPPED])
+        record = replace(record, note=shortened(record.note), skipped=record.skipped[:MOST_SKIPPED])
         try:
             if self._in_doubt or self._fd is None or len(self._records) >= MOST_RECORDS:
                 self._rewrite([*self._compacted(), record])
                 return
-            line, checksum = _sealed(_text(record), self._checksum)
+            line, checksum = sealed_line(record_text(record), self._checksum)
             self._in_doubt = True
             self._write(self._fd, line)
             self._files.sync(self._fd)
@@ -183,7 +169,6 @@ class FileJournal:
         What was read may be no more than a cache's, which a power cut can take back, even after a sync that succeeds
         where an earlier one failed. Only what has been written and synced by this process is gone by.
         """
-        self._records, self._checksum = [], 0
         self._beside(".new").unlink(missing_ok=True)
         try:
             fd = self._files.open(self.path, os.O_RDONLY)
@@ -194,55 +179,14 @@ class FileJournal:
                 content = self._files.read(fd)
             finally:
                 self._files.close(fd)
-        end = content.rfind(b"\n") + 1
-        if end > 0:
-            self._refuse_damaged_end(content, end)
-            self._parse(content[:end])
-        elif not _sealed(self._header(), 0)[0].startswith(content):
+        lines = read_lines(content)
+        if lines.calendar not in (None, self._calendar):
+            raise JournalMismatch("the calendar", lines.calendar, self._calendar)
+        if lines.damage is not None:
+            raise JournalCorrupt(str(self.path), lines.damage.offset, lines.damage.why)
+        if lines.calendar is None and not sealed_line(header_text(self._calendar), 0)[0].startswith(content):
             raise JournalCorrupt(str(self.path), 0, "it is not the beginning of a journal of this calendar")
-        self._rewrite(self._records)
-
-    def _parse(self, content: bytes) -> None:
-        offset = 0
-        for number, line in enumerate(_lines(content)):
-            text = line[:-_SEAL]
-            sealed, checksum = _sealed(text, self._checksum)
-            if sealed != line:
-                raise JournalCorrupt(str(self.path), offset, "its checksum does not match")
-            try:
-                value = _object(text)
-                if number == 0:
-                    self._check_header(value)
-                else:
-                    self._records.append(_parsed(value))
-            except (ValueError, KeyError, TypeError) as error:
-                raise JournalCorrupt(str(self.path), offset, f"it makes no sense: {error}") from error
-            self._checksum = checksum
-            offset += len(line)
-        try:
-            standing_after(self._records)
-        except ValueError as error:
-            raise JournalCorrupt(str(self.path), offset, f"its records contradict each other: {error}") from error
-
-    def _refuse_damaged_end(self, content: bytes, end: int) -> None:
-        """Refuse an end of file which is no torn write but a whole line whose newline has been damaged."""
-        tail = content[end:]
-        checksum = 0
-        for line in _lines(content[:end]):
-            checksum = _sealed(line[:-_SEAL], checksum)[1]
-        if _sealed(tail[:-_SEAL], checksum)[0][:-1] == tail[:-1]:
-            raise JournalCorrupt(str(self.path), len(content) - 1, "its newline is damaged")
-
-    def _header(self) -> bytes:
-        return json.dumps({"journal": "session_lifecycle", "version": VERSION, "calendar": self._calendar}).encode()
-
-    def _check_header(self, value: dict[str, Any]) -> None:
-        if value["journal"] != "session_lifecycle":
-            raise ValueError("it is no journal of session_lifecycle")
-        if value["version"] != VERSION:
-            raise JournalMismatch("the version", value["version"], VERSION)
-        if value["calendar"] != self._calendar:
-            raise JournalMismatch("the calendar", value["calendar"], self._calendar)
+        self._rewrite(lines.records)
 
     def _compacted(self) -> list[Record]:
         """Return the records, the distant past summed up, where they have become too many."""
@@ -255,10 +199,10 @@ class FileJournal:
 
     def _rewrite(self, records: list[Record]) -> None:
         """Write a whole new file, and put it in the place of the old one."""
-        line, checksum = _sealed(self._header(), 0)
+        line, checksum = sealed_line(header_text(self._calendar), 0)
         lines = [line]
         for record in records:
-            line, checksum = _sealed(_text(record), checksum)
+            line, checksum = sealed_line(record_text(record), checksum)
             lines.append(line)
         new = self._beside(".new")
         self._in_doubt = True
@@ -284,62 +228,3 @@ class FileJournal:
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
-
-
-def _sealed(text: bytes, previous: int) -> tuple[bytes, int]:
-    """Return the whole line for a text, and its checksum, which continues that of the line before."""
-    checksum = zlib.crc32(text, previous)
-    return b"%s %08x\n" % (text, checksum), checksum
-
-
-def _shortened(note: str) -> str:
-    """Return as much of a note as may stand in the file, where a character can take twelve bytes."""
-    kept = note
-    while (size := len(json.dumps(kept)) - 2) > LONGEST_NOTE:
-        kept = kept[: len(kept) * (LONGEST_NOTE - 12) // size]
-        note = kept + "…"
-    return note
-
-
-def _lines(content: bytes) -> list[bytes]:
-    return [line + b"\n" for line in content.split(b"\n")[:-1]]
-
-
-def _text(record: Record) -> bytes:
-    value: dict[str, object] = {
-        "at": record.at.isoformat(),
-        "entry": record.entry.value,
-        "session": f"{record.session}",
-    }
-    if record.target is not None:
-        value["target"] = f"{record.target}"
-    if record.skipped:
-        value["skipped"] = [f"{day}" for day in record.skipped]
-    if record.open is not None and record.close is not None:
-        value["hours"] = [record.open.isoformat(), record.close.isoformat()]
-    if record.note:
-        value["note"] = record.note
-    return json.dumps(value).encode()
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        msg = "a line holds no object"
-        raise TypeError(msg)
-    return cast("dict[str, Any]", value)
-
-
-def _parsed(value: dict[str, Any]) -> Record:
-    opened, closed = value.get("hours", (None, None))
-    target = value.get("target")
-    return Record(
-        Entry(value["entry"]),
-        date.fromisoformat(value["session"]),
-        datetime.fromisoformat(value["at"]),
-        None if target is None else date.fromisoformat(target),
-        tuple(date.fromisoformat(day) for day in value.get("skipped", ())),
-        None if opened is None else datetime.fromisoformat(opened),
-        None if closed is None else datetime.fromisoformat(closed),
-        value.get("note", ""),
-    )

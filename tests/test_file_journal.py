@@ -27,8 +27,9 @@ from session_lifecycle import (
     JournalWriteFailed,
     Record,
 )
-from session_lifecycle.file_journal import KEPT_RECORDS, LONGEST_NOTE, MOST_RECORDS, MOST_SKIPPED, Files
+from session_lifecycle.file_journal import KEPT_RECORDS, MOST_RECORDS, MOST_SKIPPED, Files
 from session_lifecycle.journal import standing_after
+from session_lifecycle.journal_lines import LONGEST_NOTE
 from tests.builders import DAY, MONDAY
 from tests.disk import Memory
 from tests.harness import TUESDAY

@@ -40,6 +40,7 @@ BETWEEN_MODULES = {
     "file_journal": {"Files"},
     "handlers": {"Handler", "on_alarm", "on_kind", "on_state", "require_async"},
     "journal": {"Standing", "adoption", "completion", "intent", "standing_after"},
+    "journal_lines": {"Damage", "Lines", "header_text", "read_lines", "record_text", "sealed_line", "shortened"},
     "lifecycle": {"Change"},
     "local_hours": {"Hour", "Hours", "differing", "hours_of", "in_words", "refuse", "words_in"},
     "logs": {"log_event"},
