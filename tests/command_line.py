@@ -35,9 +35,9 @@ def as_json(*args: str, now: datetime | None = None) -> Any:
     return json.loads(printed(*args, "--json", now=now))
 
 
-def refused(*args: str, now: datetime | None = None) -> str:
+def refused(*args: str, now: datetime | None = None, width: int | None = None) -> str:
     """Return the one line that a command says to bad input."""
-    result = run(*args, now=now)
+    result = run(*args, now=now, width=width)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1, result.stderr
     assert len(result.stderr) > 20

@@ -103,7 +103,7 @@ def test_overrides_hold_for_every_name_of_their_calendar(tmp_path: Path) -> None
     )
     assert "close 14:00" in printed("status", "XNAS", f"--hours={file}", now=NOW)
     told = printed("status", "XLON", f"--hours={file}", now=NOW)
-    assert [line.split()[0] for line in told.splitlines()[:3]] == ["calendar", "XLON", "XNYS"]
+    assert [line.split()[0] for line in told.splitlines()[:3]] == ["market", "XLON", "XNYS"]
     assert "post-market" in printed("status", f"--hours={file}", now=utc(2026, 11, 26, 0, 30))
 
 

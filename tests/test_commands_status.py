@@ -17,11 +17,11 @@ HALF_DAY = utc(2026, 11, 27, 17, 30)
 def test_the_board_says_state_session_local_time_and_what_comes_next() -> None:
     """A half day is marked, and said in words below."""
     assert printed("status", "XNYS", "XLON", "XHKG", "CMES", now=HALF_DAY) == (
-        "calendar  state        session      local time     next                            in\n"
-        "XNYS      active       2026-11-27*  Fri 12:30 EST  close 13:00                0:30:00\n"
-        "XLON      not started  2026-11-30   Fri 17:30 GMT  pre-market Mon 02:30  2 d  9:00:00\n"
-        "XHKG      not started  2026-11-30   Sat 01:30 HKT  pre-market Mon 04:00  2 d  2:30:00\n"
-        "CMES      active       2026-11-27*  Fri 11:30 CST  close 12:15                0:45:00\n"
+        "market  state        session      local time     next                        in\n"
+        "XNYS    active       2026-11-27*  Fri 12:30 EST  close 13:00            0:30:00\n"
+        "XLON    not started  2026-11-30   Fri 17:30 GMT  pre-market Mon 02:30  2 d  9 h\n"
+        "XHKG    not started  2026-11-30   Sat 01:30 HKT  pre-market Mon 04:00  2 d  2 h\n"
+        "CMES    active       2026-11-27*  Fri 11:30 CST  close 12:15            0:45:00\n"
         "* XNYS 2026-11-27 half day: 09:30 to 13:00, usually 09:30 to 16:00\n"
         "* CMES 2026-11-27 half day: 17:00 to 12:15, usually 17:00 to 16:00\n"
     )
@@ -106,11 +106,20 @@ def test_a_pipe_gets_neither_colours_nor_cut_tables() -> None:
         (59, "0:00:59"),
         (3661, "1:01:01"),
         (86_399, "23:59:59"),
-        (86_400, "1 d  0:00:00"),
-        (9 * 86_400 + 7_325, "9 d  2:02:05"),
+        (86_400, "1 d  0 h"),
+        (12 * 86_400 + 82_925, "12 d 23 h"),
         (-1, "0:00:00"),
     ],
 )
 def test_a_countdown_reaches_nothing_only_when_it_is_due(seconds: float, told: str) -> None:
     """It rounds up, and never goes below zero."""
     assert countdown(timedelta(seconds=seconds)) == told
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XASX", "XTAE", "us_futures"])
+def test_the_board_is_a_table_within_80_columns_at_any_time(calendar: str) -> None:
+    """Also over a weekend, when the countdown is long, and where the zone's name is."""
+    for hours in range(0, 24 * 7, 5):
+        lines = printed("status", calendar, now=HALF_DAY + timedelta(hours=hours), width=80).splitlines()
+        assert lines[0].startswith("market")
+        assert max(map(len, lines[:2])) <= 80

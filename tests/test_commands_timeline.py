@@ -25,17 +25,16 @@ def test_the_text_shows_a_row_for_each_venue_and_marks_the_present() -> None:
     assert printed(*WEEK, now=NOW, width=80) == (
         "Wed 2026-11-25 to Sun 2026-11-29, UTC\n"
         "      |Wed 25       |Thu 26        |Fri 27        |Sat 28        |Sun 29\n"
-        "XNYS  ······░░░████······················░░░░██·································\n"
-        "XLON  ··░░░█████······░░░░█████······░░░░█████··································\n"
-        "XTKS  ████·······░░░░█─██·······░░░░█─██·····································░░░\n"
-        "XHKG  ░█─██·······░░░░█─██·······░░░░█─██·····································░░\n"
+        "XNYS  ······░░░████▒·····················░░░░█▒·································\n"
+        "XLON  ··░░░█████▒·····░░░░█████▒·····░░░░████▒··································\n"
+        "XTKS  █─██▒······░░░░█─█▒·······░░░░█─█▒·····································░░░\n"
+        "XHKG  ░█─██▒······░░░░█─█▒·······░░░░█─█▒·····································░░\n"
         "               ▲ now, Wed 15:56\n"
         "░ pre-market   █ active   ─ break   ▒ post-market   · not started\n"
     )
 
 
-@pytest.mark.parametrize("width", [40, 80, 120, 233])
-@pytest.mark.parametrize("days", [1, 5, 60])
+@pytest.mark.parametrize(("width", "days"), [(40, 1), (40, 34), (80, 5), (80, 74), (120, 5), (233, 60)])
 def test_the_text_fits_the_screen(width: int, days: int) -> None:
     """Rows end at the right edge, and nothing is longer than the title and the legend need."""
     lines = printed(*WEEK, f"--days={days}", now=NOW, width=width).splitlines()
@@ -44,12 +43,26 @@ def test_the_text_fits_the_screen(width: int, days: int) -> None:
     assert len(lines[6]) <= width
 
 
+def test_a_day_that_is_narrower_than_a_character_is_not_drawn() -> None:
+    """It says what to ask for instead."""
+    assert "75 days do not fit into 74 characters" in refused(*WEEK, "--days=75", now=NOW, width=80)
+
+
+@pytest.mark.parametrize("days", [1, 5, 20, 74])
+def test_no_session_is_lost_to_the_width(days: int) -> None:
+    """However narrow a day is, its session has a block."""
+    args = ("timeline", "XNYS", "--from=2026-11-02", f"--days={days}")
+    row = printed(*args, now=NOW, width=80).splitlines()[2]
+    [told] = as_json(*args, now=NOW)
+    assert sum(band["state"] == "active" for band in told["bands"]) <= row.count("█")
+
+
 def test_where_blocks_cannot_be_shown_there_are_plain_characters() -> None:
     """An old terminal, or a pipe into something that reads ASCII."""
     result = CliRunner(charset="ascii", env={"COLUMNS": "80"}).invoke(APP, [*WEEK, "--from=2026-11-25"])
     assert result.exit_code == 0
     assert result.stdout.splitlines()[4] == (
-        "XTKS  ####.......----#=##.......----#=##.....................................---"
+        "XTKS  #=##+......----#=#+.......----#=#+.....................................---"
     )
 
 

@@ -4,10 +4,11 @@ import ast
 import dataclasses
 import inspect
 import re
+import shlex
 from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints, is_typeddict
 
 import pytest
 from sybil import Example, Sybil
@@ -25,8 +26,11 @@ from session_lifecycle import (
     SessionMachine,
     StaleWhen,
 )
+from session_lifecycle.commands import shapes
 from session_lifecycle.logs import LOGGER
 from session_lifecycle.testing import SimulatedClock
+from tests.builders import utc
+from tests.command_line import APP, PROGRAM, printed
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -50,13 +54,22 @@ PROGRAMS = [
 
 def table(heading: str) -> list[list[str]]:
     """Return the rows of the first table after a heading, each a list of cells."""
+    return rows_after(rf"\n##+ {heading}\n")
+
+
+def rows_after(pattern: str) -> list[list[str]]:
+    """Return the rows of the first table after a text, each a list of cells."""
     rows: list[list[str]] = []
-    for line in re.split(rf"\n##+ {heading}\n", TEXT, maxsplit=1)[1].splitlines():
+    for line in re.split(pattern, TEXT, maxsplit=1)[1].splitlines():
         if line.startswith("|"):
             rows.append([cell.strip() for cell in line.strip("|").split("|")])
         elif rows:
             break
     return rows[2:]
+
+
+JSON_OBJECTS = rows_after(r"(?=\n\| object \|)")
+JSON_VALUES = rows_after(r"(?=\n\| field \| one of \|)")
 
 
 def ticked(cell: str) -> list[str]:
@@ -97,6 +110,42 @@ def test_there_are_programs_with_output() -> None:
 def test_the_first_screen_holds_the_two_commands_literally(command: str) -> None:
     """They are what a newcomer pastes."""
     assert command in TEXT.splitlines()[:24]
+
+
+CONSOLE = re.findall(r"```console\n\$ ([^\n]*)\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize(("command", "output"), CONSOLE, ids=[command for command, _ in CONSOLE])
+def test_each_command_prints_what_the_readme_shows(command: str, output: str) -> None:
+    """On a terminal of 80 columns, at the instant that the README names."""
+    assert "The samples are of Friday 2026-11-27 at 04:30 UTC" in TEXT
+    assert command.startswith(f"{PROGRAM} ")
+    args = shlex.split(command.removeprefix(PROGRAM))
+    assert printed(*args, now=utc(2026, 11, 27, 4, 30), width=80) == output
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """By its name, and three of them with a sample of what they print."""
+    section = TEXT.split("\n## Command line\n", 1)[1].split("\n## ", 1)[0]
+    names = [command.callback.__name__ for command in APP.registered_commands if command.callback]
+    assert len(names) >= 5
+    assert [name for name in names if f"`{name}`" not in section] == []
+    assert len(CONSOLE) == TEXT.count("```console") >= 3
+
+
+def test_the_json_tables_have_every_field_of_every_object() -> None:
+    """In the order of their declarations, with the values that a field may have."""
+    told = [(ticked(name)[0], ticked(fields)) for name, _, fields in JSON_OBJECTS]
+    kinds = {name: kind for name, kind in vars(shapes).items() if is_typeddict(kind)}
+    assert sorted(told) == sorted((name, list(get_type_hints(kind))) for name, kind in kinds.items())
+    values = {ticked(field)[0]: tuple(ticked(cell)) for field, cell in JSON_VALUES}
+    assert values == {
+        "state": get_args(shapes.State),
+        "boundary": get_args(shapes.BoundaryName),
+        "oddities": get_args(shapes.Oddity),
+        "kind": get_args(shapes.ChangeKind),
+    }
 
 
 def test_the_diagram_is_the_machine_s_own() -> None:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 from session_lifecycle.commands.bands import Band, Kind, Stretch
-from session_lifecycle.commands.common import Venue
+from session_lifecycle.commands.common import Refused, Venue
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -33,16 +33,25 @@ _STYLES: Final[dict[Kind, str]] = {
     "post-market": "magenta",
     "not started": "dim",
 }
+_IMPORTANCE: Final[tuple[Kind, ...]] = ("active", "break", "post-market", "pre-market", "not started")
 _GAP: Final = 2
 
 
 def in_text(rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now: datetime) -> "Text":
-    """Return the timeline as lines that fit the terminal."""
+    """Return the timeline as lines that fit the terminal.
+
+    Raises:
+        Refused: there are more days than characters, and nothing could be told from a day within one.
+    """
     from rich.text import Text
 
     blocks = _BLOCKS if _can_show("".join(_BLOCKS.values()) + "▼") else _PLAIN
     margin = max(len(venue.asked) for venue in rows) + _GAP
     width = max(shutil.get_terminal_size().columns - margin, 24)
+    days = (stretch.last - stretch.first).days + 1
+    if days > width:
+        msg = f"{days} days do not fit into {width} characters: ask for fewer days, or for a picture with --output"
+        raise Refused(msg)
     lines = [Text(str(stretch), "bold"), Text(" " * margin + _days(stretch, width))]
     for venue, drawn in rows.items():
         line = Text(venue.asked.ljust(margin))
@@ -86,14 +95,21 @@ def _label(day: date) -> str:
 
 
 def _cells(drawn: Sequence[Band], stretch: Stretch, width: int) -> list[Kind]:
-    """Return what fills most of each cell."""
-    cells: list[Kind] = []
+    """Return what each cell shows: what fills most of it. But a band that is not tiny has one cell at least.
+
+    It takes the one that it fills most of, unless that is the only one of a band that matters as much.
+    """
     size = (stretch.end - stretch.start) / width
-    for n in range(width):
-        since, until = stretch.start + n * size, stretch.start + (n + 1) * size
-        within = {band: band.within(since, until) for band in drawn if band.start < until and since < band.end}
-        cells.append(max(within, key=within.__getitem__).kind)
-    return cells
+    edges = [(stretch.start + n * size, stretch.start + (n + 1) * size) for n in range(width)]
+    owners = [max(drawn, key=lambda band: band.within(*edge)) for edge in edges]
+    for band in sorted(drawn, key=lambda band: _IMPORTANCE.index(band.kind)):
+        is_tiny = 4 * (band.end - band.start) < size and band.kind != "active"
+        if band not in owners and not is_tiny:
+            n = max(range(width), key=lambda n: band.within(*edges[n]))
+            rank = _IMPORTANCE.index(owners[n].kind)
+            if owners.count(owners[n]) > 1 or rank > _IMPORTANCE.index(band.kind):
+                owners[n] = band
+    return [owner.kind for owner in owners]
 
 
 def _now(stretch: Stretch, now: datetime, margin: int, width: int, mark: str) -> "Text":

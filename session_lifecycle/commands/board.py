@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _STYLES: Final = {"active": "bold green", "break": "bold yellow", "pre-market": "cyan", "post-market": "cyan"}
 
 _ENDS: Final = "{} ends with {}, which does not mean that the market is closed: update exchange_calendars"
-HEADER: Final = ("calendar", "state", "session", "local time", "next", "in")
+HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Board:
 
 
 def drawn(standings: Sequence[Standing], width: int) -> "RenderableType":
-    """Return the board as a table or, where that is wider than `width`, as a list."""
+    """Return the board as a table or, where even a tight one is wider than `width`, as a list."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -115,8 +115,9 @@ def drawn(standings: Sequence[Standing], width: int) -> "RenderableType":
     widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
     notes = [Text(f"* {each.venue.asked} {note}") for each in standings for note in each.notes]
     notes += [Text(_ENDS.format(each.venue.asked, each.position.session.date)) for each in standings if not each.next]
-    if sum(widths) + 2 * (len(widths) - 1) <= width:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+    room = (width - sum(widths)) // (len(widths) - 1)
+    if room >= 1:
+        table = Table(box=None, pad_edge=False, padding=(0, min(room, 2), 0, 0), header_style="bold")
         for name in HEADER:
             table.add_column(name, no_wrap=True, justify="right" if name == "in" else "left")
         for row in rows:

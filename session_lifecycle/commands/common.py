@@ -31,7 +31,7 @@ _WIDTH_OF_A_PIPE: Final = 1000  # nothing is cut or wrapped where nobody sees a 
 Calendars = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="CALENDAR...", help="Names or aliases known to exchange_calendars, such as XNYS.", show_default=False
+        metavar="CALENDAR", help="Names or aliases known to exchange_calendars, such as XNYS.", show_default=False
     ),
 ]
 HoursFiles = Annotated[

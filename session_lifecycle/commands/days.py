@@ -96,11 +96,10 @@ def day_and_time(instant: datetime, zone: tzinfo, day: date) -> str:
 
 
 def countdown(left: timedelta) -> str:
-    """Return how long it is until something: hours, minutes and seconds, with the days where there are any."""
-    seconds = max(-(-left // timedelta(seconds=1)), 0)
-    days, seconds = divmod(seconds, 86_400)
-    clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    return f"{days} d {clock:>8}" if days else clock
+    """Return how long it is until something: in seconds that have begun or, from a day on, in hours that are full."""
+    days, seconds = divmod(max(-(-left // timedelta(seconds=1)), 0), 86_400)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{days} d {hours:2} h" if days else f"{hours}:{minutes:02}:{seconds % 60:02}"
 
 
 class Hours(NamedTuple):

@@ -6,5 +6,5 @@ from session_lifecycle.machine import SessionMachine
 
 
 def diagram() -> None:
-    """Print the state machine as Mermaid text, drawn from the machine itself."""
+    """Print the state machine as Mermaid text."""
     sys.stdout.write(SessionMachine.mermaid())

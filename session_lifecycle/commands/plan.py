@@ -43,10 +43,12 @@ def plan(
     json: Json = False,
     ics: Annotated[bool, typer.Option("--ics", help="Print a calendar file, one event for each session.")] = False,
 ) -> None:
-    """List every boundary on a stretch of days.
+    """List every boundary, by default of a week.
 
     With half days, holidays, changes of the clocks, corrections and overrides. Times are those of each exchange, of
     ZONE where one is given, and UTC; a day of the week stands where the time is of another day than the session.
+
+    For example: plan XNYS --from 2026-11-20 --days 10 --zone Europe/Berlin
     """
     if json and ics:
         msg = "--json and --ics are two results: ask for one of them"

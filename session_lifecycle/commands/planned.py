@@ -3,11 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Final, Literal
+from typing import Final
 
 from session_lifecycle.commands.common import Venue, iso
 from session_lifecycle.commands.days import Moment, Usual, moments
-from session_lifecycle.commands.shapes import BoundaryName, ChangeJson, ClockChangeJson, Oddity, PlanJson, SessionJson
+from session_lifecycle.commands.shapes import (
+    BoundaryName,
+    ChangeJson,
+    ChangeKind,
+    ClockChangeJson,
+    Oddity,
+    PlanJson,
+    SessionJson,
+)
 from session_lifecycle.corrections import reach
 from session_lifecycle.errors import NotASession
 from session_lifecycle.hours import Difference
@@ -23,7 +31,7 @@ _BREAK: Final[tuple[BoundaryName, BoundaryName]] = ("break_start", "break_end")
 class Change:
     """A date whose hours are not those of exchange_calendars. `kind` is "corrected" or "override"."""
 
-    kind: Literal["corrected", "override"]
+    kind: ChangeKind
     difference: Difference
     why: str
 

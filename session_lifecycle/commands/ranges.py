@@ -73,9 +73,7 @@ def days_asked_for(first: date | None, last: date | None, n: int | None, default
 
 First = Annotated[
     date | None,
-    typer.Option(
-        "--from", metavar="DATE", parser=a_date, help="The first day; by default the present one at the venue."
-    ),
+    typer.Option("--from", metavar="DATE", parser=a_date, help="The first day; by default today."),
 ]
 Last = Annotated[date | None, typer.Option("--to", metavar="DATE", parser=a_date, help="The last day, inclusive.")]
 DayCount = Annotated[

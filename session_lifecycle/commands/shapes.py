@@ -14,6 +14,9 @@ BoundaryName = Literal["pre_market_start", "open", "break_start", "break_end", "
 Oddity = Literal["half_day", "late_open", "extra_session"]
 """How a session differs from what is usual for the venue on that day of the week."""
 
+ChangeKind = Literal["corrected", "override"]
+"""Why the hours are not those of exchange_calendars: put right by this package, or by whoever gave a file of hours."""
+
 
 class MomentJson(TypedDict):
     """Something that a session does."""
@@ -50,7 +53,7 @@ class SessionJson(TypedDict):
 class ChangeJson(TypedDict):
     """A session whose hours are not those of exchange_calendars. `why` is a source, or the reason of an override."""
 
-    kind: Literal["corrected", "override"]
+    kind: ChangeKind
     session: str
     change: str
     why: str

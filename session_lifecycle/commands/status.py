@@ -26,6 +26,8 @@ def status(
     """Show where sessions stand, and what is next.
 
     By the clock: what the schedule alone implies. Times are local to each exchange.
+
+    For example: status XNYS XLON XHKG CMES
     """
     t = now()
     venues = open_venues(calendars, t, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)

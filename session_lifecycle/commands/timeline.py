@@ -42,9 +42,11 @@ def timeline(
     no_corrections: NoCorrections = False,
     json: Json = False,
 ) -> None:
-    """Draw sessions side by side.
+    """Draw sessions side by side, by default of five days.
 
     A row for each calendar, a band for each state, from midnight to midnight in ZONE, which is UTC by default.
+
+    For example: timeline XNYS XLON XTKS XHKG --days 5 --output week.svg
     """
     if output is not None and json:
         msg = "--json and --output are two results: ask for one of them"

@@ -34,6 +34,8 @@ def watch(
     """Keep the board of `status` up to date.
 
     Until Ctrl-C. With --json it prints a line for each calendar, and another one whenever something has changed.
+
+    For example: watch XNYS XLON XHKG CMES
     """
     if not json and not new_console().is_terminal:
         msg = "watch draws on a terminal, and this is none: use `status`, or `watch --json` for a line at each change"
