@@ -298,6 +298,10 @@ class ExchangeSchedule:
         return ScheduleExhausted(self._name, wanted, first, last)
 
     def _after(self, day: date) -> Session | None:
+        year = self._years.get(day.year, ())
+        at = bisect_right(year, day, key=_BY_DATE)
+        if 0 < at < len(year):  # between two sessions of a year that is loaded, as nearly always
+            return year[at]
         return self._forward(self._clipped(day), lambda year: bisect_right(year, day, key=_BY_DATE))
 
     def _forward(self, start: date, find: Callable[[Sequence[Session]], int]) -> Session | None:

@@ -83,7 +83,7 @@ def end_of(session: Session, following: Session | None, post_market_roll_delay: 
     end = session.post_market_end
     if end is None:
         end = session.close + post_market_roll_delay
-    return end if following is None else min(end, following.open)
+    return end if following is None or end <= following.open else following.open
 
 
 def boundaries(

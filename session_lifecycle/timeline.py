@@ -279,15 +279,15 @@ def _replay(
         for (trigger, source, dest), due in zip(SCHEDULE_EDGES, bounds, strict=True):
             if due >= end:
                 return
-            yield StateChanged(source, dest, trigger, session.date, due, max(due, start), due < start)
-        due = bounds.end
-        if jump is not None and due < start and jump.date > session.date:
+            late = due < start
+            yield StateChanged(source, dest, trigger, session.date, due, start if late else due, late)
+        due, late = bounds.end, bounds.end < start
+        if jump is not None and late and jump.date > session.date:
             previous, session = timeline.previous(jump), jump
         elif following is not None:
             previous, session = session, following
         else:
             timeline.schedule.next_session(session.date)  # raises, and says where the knowledge ends
             return
-        yield StateChanged(
-            SessionState.ENDED, SessionState.NOT_STARTED, "roll", session.date, due, max(due, start), due < start
-        )
+        ended, begun = SessionState.ENDED, SessionState.NOT_STARTED
+        yield StateChanged(ended, begun, "roll", session.date, due, start if late else due, late)

@@ -21,7 +21,7 @@ def value(cls: type[_T]) -> type[_T]:
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
     made._content = attrgetter(*made.__match_args__)  # noqa: SLF001 -- for the methods below
     made.__init__ = _Init(made)
-    made.__repr__ = update_wrapper(recursive_repr()(_repr), _repr)
+    made.__repr__ = _REPR
     for name in _METHODS:
         setattr(made, name, vars(_Value)[name])
     # It has these now, and a frozen dataclass can only be derived from what says so.
@@ -111,4 +111,5 @@ _METHODS = ("__eq__", "__hash__", "__setattr__", "__delattr__", "__getstate__", 
 
 # pprint and pytest take a dataclass apart by its fields if these look like what `dataclass` makes.
 _repr.__qualname__ = "__create_fn__.__repr__"
+_REPR = update_wrapper(recursive_repr()(_repr), _repr)
 _Value.__eq__.__code__ = _Value.__eq__.__code__.replace(co_filename="<string>")
