@@ -5,6 +5,7 @@ for either. How it sleeps is its own affair; what it must not do is to sleep thr
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Final, NamedTuple, Protocol, runtime_checkable
@@ -114,7 +115,7 @@ class SystemClock:
             raise ConfigurationError("spin", spin, "must be a timedelta of zero to 10 ms")
         self._slice_seconds = check_interval.total_seconds()
         self._spin_seconds = spin.total_seconds()
-        self.monotonic = time.monotonic
+        self.monotonic: Callable[[], float] = time.monotonic
 
     def now(self) -> datetime:
         """Return the wall time in UTC."""

@@ -58,7 +58,7 @@ class IllegalTransition(LifecycleError):
         super().__init__(state, trigger, allowed)
         self.state = state
         self.trigger = trigger
-        self.allowed = tuple(allowed)
+        self.allowed: tuple[str, ...] = tuple(allowed)
 
     def __str__(self) -> str:
         hint = f"; from here: {', '.join(self.allowed)}" if self.allowed else ""
@@ -75,7 +75,7 @@ class CalendarUnavailable(LifecycleError, LookupError):
     def __init__(self, name: object, near: Sequence[str] = (), reason: str | None = None) -> None:
         super().__init__(name, near, reason)
         self.name = name
-        self.near = tuple(near)
+        self.near: tuple[str, ...] = tuple(near)
         self.reason = reason
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ class NotASession(LifecycleError, ValueError):
         super().__init__(schedule, day, near)
         self.schedule = schedule
         self.date = day
-        self.near = tuple(near)
+        self.near: tuple[date, ...] = tuple(near)
 
     def __str__(self) -> str:
         hint = f"; the nearest are {' and '.join(map(str, self.near))}" if self.near else ""

@@ -40,7 +40,7 @@ class Feed(Watch):
         calls: FeedCalls,
     ) -> None:
         super().__init__(name, timeout, probe_timeout=None if probe is None else probe_timeout)
-        self.probe = probe
+        self.probe: Probe | None = probe
         self._monotonic = monotonic
         self._calls = calls
 
@@ -60,7 +60,7 @@ class Feed(Watch):
         """
         if timestamp is self.plain:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
-            self.arrival = monotonic()
+            self.arrival: float | None = monotonic()
         else:
             self._calls.heard(self, timestamp)
 
@@ -121,6 +121,6 @@ class AdaptiveFeed(Feed):
         if timestamp is self.plain:
             now = self._monotonic()
             self._learn(self, now)
-            self.arrival = now
+            self.arrival: float | None = now
         else:
             self._calls.heard(self, timestamp)

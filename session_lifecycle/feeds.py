@@ -75,22 +75,22 @@ class Watch:
     def __init__(
         self, name: str, timeout: timedelta | AdaptiveTimeout, *, probe_timeout: timedelta | None = None
     ) -> None:
-        self.name = name
-        self.timeout_policy = timeout
-        self.pace = Pace(timeout) if isinstance(timeout, AdaptiveTimeout) else None
-        self.probe_timeout = probe_timeout
+        self.name: str = name
+        self.timeout_policy: timedelta | AdaptiveTimeout = timeout
+        self.pace: Pace | None = Pace(timeout) if isinstance(timeout, AdaptiveTimeout) else None
+        self.probe_timeout: timedelta | None = probe_timeout
         self.arrival: float | None = None
         self.plain: datetime | None = None
-        self.since = timedelta(0)
-        self.stale = False
+        self.since: timedelta = timedelta(0)
+        self.stale: bool = False
         self.halted: str | None = None
-        self.removed = False
-        self.quiet_since = timedelta(0)  # once stale: what its silence was timed from
+        self.removed: bool = False
+        self.quiet_since: timedelta = timedelta(0)  # once stale: what its silence was timed from
         self.heard_before: float | None = None  # once stale: the arrival that was the newest then
         self.asked: timedelta | None = None  # the deadline for which the probe has been asked
         self.answer_by: timedelta | None = None
         self.denied: str | None = None  # the probe says that the feed is dead, and why
-        self.ticket = 0  # of its entry in the heap; 0: none
+        self.ticket: int = 0  # of its entry in the heap; 0: none
 
     @property
     def timeout(self) -> timedelta:

@@ -76,7 +76,7 @@ class FileJournal:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, files: Files | None = None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._files = Files() if files is None else files
         self._calendar = ""
         self._records: list[Record] = []

@@ -38,7 +38,7 @@ class Handler(Subscription):
         self.function: Final = function
         self.timeout: Final = timeout
         self.label: Final = _label(function)
-        self.overrun = False
+        self.overrun: bool = False
         self._missed = missed
         self._ready = ready
         self._lifecycle = lifecycle

@@ -38,6 +38,7 @@ from session_lifecycle.machine import (
     POST_MARKET,
     PRE_MARKET,
     TIMEOUT,
+    Model,
 )
 from session_lifecycle.overrides import Closure, Override, SpecialHours, applied, cut_short, hold_past, in_short
 from session_lifecycle.roll import Rolls, Round
@@ -89,7 +90,7 @@ class SessionLifecycle:
         session: date | None = None,
         name: str | None = None,
     ) -> None:
-        self.schedule = schedule
+        self.schedule: Schedule = schedule
         self.config = config
         self.name = name
         self._first = None if session is None else schedule.session_on(session)
@@ -99,9 +100,9 @@ class SessionLifecycle:
         self._agenda = Agenda(self._timeline, config.missed_sessions, name)
         self._alert: date | None = None  # every record is looked at, because the venue is closed before that session
         self._alerted: date | None = None  # ... and for that one it has been told
-        self.model = self._walk.model
+        self.model: Model = self._walk.model
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
-        self.begun = False
+        self.begun: bool = False
 
     # ---- what it says ----
 

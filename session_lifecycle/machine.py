@@ -83,7 +83,7 @@ class Model:
     __slots__ = ("state",)
 
     def __init__(self, state: SessionState) -> None:
-        self.state = state
+        self.state: SessionState = state
 
     @property
     def allowed(self) -> tuple[str, ...]:

@@ -42,11 +42,11 @@ class Member:
         self.roll_session: Final = roll_session
         self.was_rolled: Final = was_rolled
         self.journal: Final = journal
-        self.holds_journal = False
+        self.holds_journal: bool = False
         self.broadcast: Final = Broadcast()
         self.handlers: Final[list[Handler]] = []  # held here: the broadcast does not hold its readers
         self.ready: Final[deque[Handler]] = deque()
-        self.dispatching = False
+        self.dispatching: bool = False
         self.attempt: anyio.CancelScope | None = None
         self.wall: datetime | None = None  # the deadlines that the driver's heaps hold for it
         self.monotonic: timedelta | None = None

@@ -67,7 +67,7 @@ class Rolls:
         """A round whose intent a journal holds, while it is not being pursued."""
         self.beyond: date | None = None
         """The last session that a person gave up rolling to; the next roll goes past it."""
-        self.stopping = False
+        self.stopping: bool = False
         """Whether no further attempt may begin."""
 
     @property

@@ -39,7 +39,7 @@ class Silence:
         self._limit = limit
         self.arrival: float | None = None
         """Monotonic seconds of the newest data: an arrival less the age that the data had on arrival."""
-        self.quiet = False
+        self.quiet: bool = False
         """Whether the silence has been found too long."""
         self.plain: datetime | None = None
         """None while nothing but the arrival matters; else an instant that nobody passes."""

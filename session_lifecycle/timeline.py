@@ -49,7 +49,7 @@ class Timeline:
     __slots__ = ("_config", "schedule")
 
     def __init__(self, schedule: Schedule, config: LifecycleConfig) -> None:
-        self.schedule = schedule
+        self.schedule: Schedule = schedule
         self._config = config
 
     def previous(self, session: Session) -> Session | None:

@@ -69,17 +69,17 @@ class Walk:
         self._timeline = timeline
         self._config = config
         self._name = name
-        self.model = Model(NOT_STARTED)
+        self.model: Model = Model(NOT_STARTED)
         self._breaks_passed = 0  # starts and ends of breaks that were delivered in this session
-        self.silence = Silence(config.data_timeout, config.error_after_timeout)
-        self.feeds = Feeds(config.stale_when)
+        self.silence: Silence = Silence(config.data_timeout, config.error_after_timeout)
+        self.feeds: Feeds = Feeds(config.stale_when)
         self.events: list[Event] = []
         self.halted: str | None = None
         self.called_off: str | None = None
-        self.on_break = False
+        self.on_break: bool = False
         self.reason: str | None = None
-        self.ended = False
-        self.catching_up = True
+        self.ended: bool = False
+        self.catching_up: bool = True
         self.seen: Reading
         self.position: Position
         self.session: Session
