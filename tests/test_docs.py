@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
-from typing import get_args, get_type_hints, is_typeddict
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 from sybil import Example, Sybil
@@ -176,6 +177,36 @@ def test_the_events_table_has_every_event_with_its_fields() -> None:
     told = [(ticked(event)[0], ticked(fields)) for event, _, fields in table("Events")]
     events = [(e.__name__, [f.name for f in dataclasses.fields(e) if f.name != "name"]) for e in get_args(Event)]
     assert sorted(told) == sorted(events)
+
+
+def in_short(hint: Any) -> str:
+    """Return a type as the README writes it."""
+    return "None" if hint is type(None) else str(hint) if get_origin(hint) else hint.__name__
+
+
+def types_in_short(hint: Any) -> set[str]:
+    """Return the members of a union, with all events told as one."""
+    kinds = set(get_args(Event))
+    members = set(get_args(hint)) if isinstance(hint, UnionType) else {hint}
+    every = kinds <= members
+    return {in_short(each) for each in (members - kinds if every else members)} | ({"Event"} if every else set())
+
+
+def test_the_table_of_extras_has_every_field_of_a_log_record() -> None:
+    """By name, with its type, and in just the events that have it; beside those, what is said of every event."""
+    events = get_args(Event)
+    types: dict[str, set[str]] = {"event": {"str"}, "calendar": {"str"}}
+    carriers: dict[str, list[str]] = {"event": ["all"], "calendar": ["all"]}
+    for event in events:
+        for name, hint in get_type_hints(event).items():
+            field = "manager" if name == "name" else name
+            types[field] = types.get(field, set()) | {each.replace("datetime.", "") for each in types_in_short(hint)}
+            carriers.setdefault(field, []).append(event.__name__)
+    told = {ticked(name)[0]: (set(ticked(kind)), ticked(cell) or [cell]) for name, kind, cell, _ in table("Logging")}
+    assert told == {
+        field: (kinds, ["all"] if len(carriers[field]) == len(events) else carriers[field])
+        for field, kinds in types.items()
+    }
 
 
 def test_the_errors_table_has_every_public_error() -> None:

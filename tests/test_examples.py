@@ -6,9 +6,11 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import session_lifecycle
 
@@ -232,6 +234,60 @@ def test_live_market_shows_the_present_and_ends_by_itself() -> None:
     assert [line.rsplit("  ", 2)[1] for line in walked] == ["NOT_STARTED → PRE_MARKET", "PRE_MARKET → ACTIVE"]
     assert all(line.endswith("  (catch-up)") for line in walked)
     assert lines[-1] == "stopped in ACTIVE"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent to a child there")
+def test_prometheus_metrics_are_scraped_and_tell_what_happened() -> None:
+    """State, lateness, stale feeds, rolls, failures and steps of two managers, from one scrape; then Ctrl-C ends it."""
+    process = subprocess.Popen(
+        command("prometheus_metrics.py"),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    with process:
+        assert process.stdout is not None
+        told = re.fullmatch(
+            r"metrics of new-york and london: (http://127\.0\.0\.1:\d+/metrics)\n", process.stdout.readline()
+        )
+        assert told
+        with urllib.request.urlopen(told[1], timeout=30) as answer:
+            assert answer.status == 200
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (0, "stopped by Ctrl-C\n", "")
+    samples = {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    assert [key for key, value in samples.items() if key[0] == "session_state" and value] == [
+        ("session_state", "new-york", "ACTIVE"),
+        ("session_state", "london", "ACTIVE"),
+    ]
+    expected = {
+        ("session_can_trade", "new-york"): 1,
+        # Friday's open, close and end, and Monday's first two edges, all on time; London's close was stepped over.
+        ("session_lateness_seconds_count", "new-york"): 5,
+        ("session_lateness_seconds_bucket", "1e-05", "new-york"): 5,
+        ("session_lateness_seconds_count", "london"): 3,
+        ("session_catch_ups_total", "london"): 1,
+        ("session_stale_feeds", "new-york"): 1,
+        ("session_stale_feeds", "london"): 0,
+        ("session_feed_silences_total", "AAPL", "new-york"): 2,
+        ("session_roll_failures_total", "new-york"): 1,
+        ("session_roll_failures_total", "london"): 0,
+        ("session_roll_seconds_count", "new-york"): 1,
+        ("session_roll_seconds_sum", "new-york"): 20,
+        ("session_roll_seconds_sum", "london"): 2,
+        ("session_clock_steps_total", "forward", "new-york"): 1,
+        ("session_clock_steps_total", "forward", "london"): 1,
+    }
+    assert {key: samples.get(key) for key in expected} == expected
+    assert ("session_catch_ups_total", "new-york") not in samples
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent to a child there")
