@@ -17,11 +17,19 @@ def assemble() -> "Typer":
     Raises:
         ModuleNotFoundError: the extra `cli` is not installed.
     """
-    from session_lifecycle.commands import diagram, plan, status, timeline, watch
+    from session_lifecycle.commands import diagram, journal, plan, snapshot, status, timeline, watch
     from session_lifecycle.commands.common import new_app
 
     app = new_app()
-    for command in (status.status, plan.plan, timeline.timeline, watch.watch, diagram.diagram):
+    for command in (
+        status.status,
+        plan.plan,
+        timeline.timeline,
+        watch.watch,
+        snapshot.snapshot,
+        journal.journal,
+        diagram.diagram,
+    ):
         app.command()(command)
     return app
 

@@ -6,11 +6,11 @@ begins on the evening before. The names are those of the fields of `Session`.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, NamedTuple, NoReturn
 
 from session_lifecycle.schedule import Session
+from session_lifecycle.values import value
 
 FIELDS: Final = ("open", "close", "breaks", "pre_market_start", "post_market_end")
 ABSENT: Final = "none"
@@ -48,7 +48,7 @@ class Hour(NamedTuple):
         return local.utcoffset() == local.replace(fold=1).utcoffset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Hours:
     """The hours of a session in local time; `opens`, `closes` and `by_night` are for holding many apart quickly.
 

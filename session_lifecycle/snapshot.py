@@ -22,8 +22,10 @@ from session_lifecycle.schedule import Schedule, Session, require_date
 from session_lifecycle.snapshot_file import PathLike, SnapshotHead, put, read_snapshot, written
 
 _DAY: Final = timedelta(days=1)
-_MADE_FROM: Final = ("exchange_calendars", "pandas", "session_lifecycle")
-_SUFFIXES: Final = (".toml", ".json")
+_OURS: Final = "session_lifecycle"  # whose release the corrections are of
+_MADE_FROM: Final = ("exchange_calendars", "pandas", _OURS)
+SUFFIXES: Final = (".toml", ".json")
+"""What the name of a snapshot ends with."""
 
 
 class SnapshotSchedule:
@@ -193,45 +195,49 @@ class SnapshotSchedule:
         return ScheduleExhausted(self.name, wanted, self._days[0], self._days[-1])
 
 
+def versions() -> dict[str, str]:
+    """Return the installed versions of what a calendar's hours are made from."""
+    from importlib.metadata import version  # slow to import, and not needed to run by a file
+
+    return {name: version(name) for name in _MADE_FROM}
+
+
 def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) -> None:
     """Write the hours of the days from `first` to `last`, both inclusive, to a file for `SnapshotSchedule.load`.
 
     Its name ends with `.toml` or `.json`. It is written as a whole or not at all, and keeps its permissions where it
-    exists. Overrides of an `ExchangeSchedule` are told in its head, what `with_session` has changed is not.
+    exists. Overrides of an `ExchangeSchedule` are told in its head, what `with_session` has changed is not. That of a
+    `SnapshotSchedule` says what the first one was made from.
 
     Raises:
         SnapshotRefused: the name ends otherwise, the file cannot be written, there is no session in that range, the
             schedule's time zone has no name, or an hour comes twice in it on its day.
         ScheduleExhausted: a part of the range lies outside what the schedule knows.
     """
-    from importlib.metadata import version
-
     from session_lifecycle.exchange import ExchangeSchedule
 
     where, suffix = os.fspath(path), Path(path).suffix.lower()
     sessions = schedule.sessions(first, last)
     zone = "UTC" if schedule.timezone is UTC else getattr(schedule.timezone, "key", None)
-    if suffix not in _SUFFIXES:
+    if suffix not in SUFFIXES:
         raise SnapshotRefused(
-            where, None, "a snapshot is TOML or JSON", f"let its name end with {' or '.join(_SUFFIXES)}"
+            where, None, "a snapshot is TOML or JSON", f"let its name end with {' or '.join(SUFFIXES)}"
         )
     if not sessions:
         raise SnapshotRefused(where, None, "there would be no session in it", "choose other days")
     if not isinstance(zone, str):
         why = f"the time zone {schedule.timezone!r} has no name by which it can be found again"
         raise SnapshotRefused(where, None, why, "use a ZoneInfo")
-    exchange = schedule if isinstance(schedule, ExchangeSchedule) else None
-    overrides = () if exchange is None else exchange.overrides
-    head = SnapshotHead(
-        calendar=schedule.name,
-        timezone=zone,
-        first=first,
-        last=last,
-        corrections=exchange is not None and exchange.corrects,
-        extended_hours=exchange is not None and exchange.extends,
-        overrides=tuple(f"{each.date} {in_short(each)}" for each in overrides if first <= each.date <= last),
-        made_from={name: version(name) for name in (_MADE_FROM if exchange is not None else _MADE_FROM[-1:])},
-    )
+    corrections, extended_hours, overrides = False, False, tuple[str, ...]()
+    made_from = {_OURS: versions()[_OURS]}
+    if isinstance(schedule, SnapshotSchedule):
+        was = schedule.head
+        corrections, extended_hours, made_from = was.corrections, was.extended_hours, was.made_from
+        overrides = tuple(each for each in was.overrides if f"{first}" <= each[: len(f"{first}")] <= f"{last}")
+    elif isinstance(schedule, ExchangeSchedule):
+        corrections, extended_hours, made_from = schedule.corrects, schedule.extends, versions()
+        overrides = tuple(f"{each.date} {in_short(each)}" for each in schedule.overrides if first <= each.date <= last)
+    head = SnapshotHead(schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from)
     try:
         put(Path(path), written(head, schedule.timezone, sessions, as_json=suffix == ".json"))
     except OSError as error:

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, cast
@@ -30,6 +30,7 @@ from session_lifecycle.local_hours import (
     words_in,
 )
 from session_lifecycle.schedule import Session
+from session_lifecycle.values import value
 
 FORMAT: Final = 1
 PathLike = str | os.PathLike[str]
@@ -42,7 +43,7 @@ _ABOUT: Final = (
 _AGAIN: Final = "make it anew with `python -m session_lifecycle snapshot`"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotHead:
     """What a snapshot says about itself.
 
@@ -81,13 +82,13 @@ def read_snapshot(path: PathLike) -> Content:
     where = os.fspath(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        value = _decoded(text)
+        content = _decoded(text)
     except OSError as error:
         raise SnapshotRefused(where, None, f"it cannot be read ({error.strerror})", "see to the file") from error
     except (ValueError, RecursionError) as error:
         raise SnapshotRefused(where, None, f"it is neither TOML nor JSON ({error})", _AGAIN) from error
     try:
-        head, regular, lines = _parts(value)
+        head, regular, lines = _parts(content)
         standard = words_in(regular)
     except ValueError as error:
         raise SnapshotRefused(where, None, str(error), _AGAIN) from error
@@ -114,24 +115,24 @@ def _decoded(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _parts(value: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
+def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
     """Return the head, the regular hours, and the sessions' lines.
 
     Raises:
         ValueError: something is missing, of the wrong kind, or not understood.
     """
-    version = _take(value, "format", int, "a whole number")
+    version = _take(content, "format", int, "a whole number")
     if version != FORMAT:
         refuse(f"its format is {version}, and this release of session_lifecycle reads format {FORMAT}")
     head = SnapshotHead(
-        calendar=_take(value, "calendar", str, "a name"),
-        timezone=_take(value, "timezone", str, "a name"),
-        first=_take_day(value, "first"),
-        last=_take_day(value, "last"),
-        corrections=_take(value, "corrections", bool, "true or false"),
-        extended_hours=_take(value, "extended_hours", bool, "true or false"),
-        overrides=tuple(_take(value, "overrides", list, "an array")),
-        made_from=_take(value, "made_from", dict, "a table"),
+        calendar=_take(content, "calendar", str, "a name"),
+        timezone=_take(content, "timezone", str, "a name"),
+        first=_take_day(content, "first"),
+        last=_take_day(content, "last"),
+        corrections=_take(content, "corrections", bool, "true or false"),
+        extended_hours=_take(content, "extended_hours", bool, "true or false"),
+        overrides=tuple(_take(content, "overrides", list, "an array")),
+        made_from=_take(content, "made_from", dict, "a table"),
     )
     if head.first > head.last:
         refuse(f"`first` ({head.first}) lies after `last` ({head.last})")
@@ -140,28 +141,28 @@ def _parts(value: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
     for name, each in head.made_from.items():
         if not isinstance(each, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
             refuse(f"`made_from`: {name} must be a version, not {each!r}")
-    regular = _take(value, "regular", str, "hours, such as open=09:30 close=16:00")
-    lines = _take(value, "sessions", (str, list), "a line for each session")
+    regular = _take(content, "regular", str, "hours, such as open=09:30 close=16:00")
+    lines = _take(content, "sessions", (str, list), "a line for each session")
     lines = lines.splitlines() if isinstance(lines, str) else cast("list[str]", lines)
     if not all(isinstance(line, str) for line in lines):  # pyright: ignore[reportUnnecessaryIsInstance] -- likewise
         refuse("`sessions` must have a text for each session")
-    if value:
-        refuse(f"{', '.join(map(repr, value))} is not understood")
+    if content:
+        refuse(f"{', '.join(map(repr, content))} is not understood")
     return head, regular, lines
 
 
-def _take(value: dict[str, Any], name: str, kind: type | tuple[type, ...], what: str) -> Any:  # noqa: ANN401 -- of that kind
-    if name not in value:
+def _take(content: dict[str, Any], name: str, kind: type | tuple[type, ...], what: str) -> Any:  # noqa: ANN401 -- of that kind
+    if name not in content:
         refuse(f"`{name}` is missing")
-    found = value.pop(name)
+    found = content.pop(name)
     # To Python a truth value is a number, and a datetime a date.
     if not isinstance(found, kind) or (isinstance(found, bool | datetime) and kind is not bool):
         refuse(f"`{name}` must be {what}, not {found!r}")
     return found
 
 
-def _take_day(value: dict[str, Any], name: str) -> date:
-    found: date | str = _take(value, name, (date, str), "a date")
+def _take_day(content: dict[str, Any], name: str) -> date:
+    found: date | str = _take(content, name, (date, str), "a date")
     return found if isinstance(found, date) else _day(found)
 
 
@@ -257,14 +258,14 @@ def _entries(head: SnapshotHead) -> dict[str, Any]:
 
 def _toml(head: SnapshotHead, regular: str, lines: list[str]) -> str:
     parts = [f"# {line}" for line in _ABOUT]
-    for name, value in _entries(head).items():
-        if isinstance(value, dict):
-            parts += [f"{name}.{key} = {_text(told)}" for key, told in cast("dict[str, str]", value).items()]
-        elif isinstance(value, tuple):
-            told = "".join(f"\n  {_text(each)}," for each in cast("tuple[str, ...]", value))
+    for name, entry in _entries(head).items():
+        if isinstance(entry, dict):
+            parts += [f"{name}.{key} = {_text(told)}" for key, told in cast("dict[str, str]", entry).items()]
+        elif isinstance(entry, tuple):
+            told = "".join(f"\n  {_text(each)}," for each in cast("tuple[str, ...]", entry))
             parts.append(f"{name} = [{told}\n]" if told else f"{name} = []")
         else:
-            parts.append(f"{name} = {value if isinstance(value, date) else _text(value)}")
+            parts.append(f"{name} = {entry if isinstance(entry, date) else _text(entry)}")
     return "\n".join((*parts, f"regular = {_text(regular)}", "sessions = '''", *lines, "'''", ""))
 
 
@@ -288,7 +289,7 @@ def put(path: Path, text: str) -> None:
     """
     target = path.resolve()  # a link stays a link
     new = target.with_name(f".{target.name}.{os.getpid()}.new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         with open(fd, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 -- a descriptor has no path
             with suppress(FileNotFoundError):

@@ -1,8 +1,11 @@
 """How the tests run a command: in this process, at an instant of their choice, on a terminal of a given width."""
 
 import json
+import subprocess
+import sys
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import time_machine
@@ -42,3 +45,25 @@ def refused(*args: str, now: datetime | None = None, width: int | None = None) -
     assert result.stderr.count("\n") == 1, result.stderr
     assert len(result.stderr) > 20
     return result.stderr
+
+
+_LIGHT = """
+import sys
+for heavy in ("pandas", "numpy", "exchange_calendars"):
+    sys.modules[heavy] = None  # to import it is an error
+from session_lifecycle.__main__ import main
+main()
+"""
+
+
+def python_without_pandas(*args: str) -> str:
+    """Return what a command prints in a process of its own that cannot import pandas, when all is well."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LIGHT, *args],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout

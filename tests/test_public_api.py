@@ -52,6 +52,7 @@ BETWEEN_MODULES = {
     "scopes": {"during", "sessions"},
     "schedule": {"end_of", "require_date"},
     "silence": {"Silence"},
+    "snapshot": {"versions"},
     "snapshot_file": {"Content", "SnapshotHead", "put", "read_snapshot", "written"},
     "stream": {"Broadcast"},
     "testing.clock": {"SimulatedClock"},  # public, but at home in the package that holds what tests need

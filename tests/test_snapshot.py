@@ -153,6 +153,15 @@ def test_a_venue_in_utc_needs_no_name_of_its_zone(file: Path) -> None:
     assert not loaded.head.corrections
 
 
+def test_a_snapshot_of_a_snapshot_says_what_the_first_was_made_from(tmp_path: Path) -> None:
+    """So that one can be shortened, or turned into JSON."""
+    storms = [Closure(date(2025, 3, 11), "a storm"), Closure(date(2026, 3, 11))]
+    first = again(ExchangeSchedule("XNYS", overrides=storms, near=NEAR), tmp_path / "hours.toml")
+    second = again(first, tmp_path / "hours.json", *YEAR)
+    assert second.sessions(*YEAR) == first.sessions(*YEAR)
+    assert second.head == replace(first.head, first=YEAR[0], last=YEAR[1], overrides=("2025-03-11 closed: a storm",))
+
+
 # ---- the file ----
 
 

@@ -18,6 +18,7 @@ from session_lifecycle.commands.days import (
     is_on_break,
 )
 from session_lifecycle.commands.shapes import Oddity, StatusJson
+from session_lifecycle.snapshot import SnapshotSchedule
 from session_lifecycle.timeline import Position
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _STYLES: Final = {"active": "bold green", "break": "bold yellow", "pre-market": "cyan", "post-market": "cyan"}
 
-_ENDS: Final = "{} ends with {}, which does not mean that the market is closed: update exchange_calendars"
+_ENDS: Final = "{} ends with {}, which does not mean that the market is closed: {}"
 HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
@@ -61,6 +62,12 @@ class Standing:
             "next": None if self.next is None else self.next.as_json(),
             "observed_at": iso(self.t),
         }
+
+    def end_in_words(self) -> str:
+        """Return that the schedule's knowledge has ended, and what to do."""
+        pinned = isinstance(self.venue.schedule, SnapshotSchedule)
+        remedy = "make the snapshot anew" if pinned else "update exchange_calendars"
+        return _ENDS.format(self.venue.asked, self.position.session.date, remedy)
 
     def as_row(self) -> list[str]:
         """Return it as the row of a table."""
@@ -114,7 +121,7 @@ def drawn(standings: Sequence[Standing], width: int) -> "RenderableType":
     rows = [standing.as_row() for standing in standings]
     widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
     notes = [Text(f"* {each.venue.asked} {note}") for each in standings for note in each.notes]
-    notes += [Text(_ENDS.format(each.venue.asked, each.position.session.date)) for each in standings if not each.next]
+    notes += [Text(each.end_in_words()) for each in standings if not each.next]
     room = (width - sum(widths)) // (len(widths) - 1)
     if room >= 1:
         table = Table(box=None, pad_edge=False, padding=(0, min(room, 2), 0, 0), header_style="bold")

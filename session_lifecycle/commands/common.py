@@ -7,7 +7,7 @@ colours, which a pipe does not get, nor anybody who has set NO_COLOR.
 import json
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Container, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from session_lifecycle.config import LifecycleConfig
 from session_lifecycle.errors import ConfigurationError, LifecycleError
 from session_lifecycle.exchange import ExchangeSchedule
 from session_lifecycle.overrides import Override, read_overrides
+from session_lifecycle.snapshot import SUFFIXES, SnapshotSchedule
 from session_lifecycle.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ _WIDTH_OF_A_PIPE: Final = 1000  # nothing is cut or wrapped where nobody sees a 
 Calendars = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="CALENDAR", help="Names or aliases known to exchange_calendars, such as XNYS.", show_default=False
+        metavar="CALENDAR",
+        help="Names or aliases known to exchange_calendars, such as XNYS, or paths of snapshots, such as hours.toml.",
+        show_default=False,
     ),
 ]
 HoursFiles = Annotated[
@@ -154,8 +157,8 @@ class Venue(NamedTuple):
     """A calendar as it was asked for, its schedule, the schedule seen through the default configuration."""
 
     asked: str
-    schedule: ExchangeSchedule
-    without_overrides: ExchangeSchedule
+    schedule: ExchangeSchedule | SnapshotSchedule
+    without_overrides: ExchangeSchedule | SnapshotSchedule
     timeline: Timeline
 
 
@@ -169,11 +172,13 @@ def open_venues(
 ) -> list[Venue]:
     """Return the venues that a command was asked about, in the order in which they were named.
 
-    A file of hours holds for every name of its calendar; that of a calendar that was not named adds it.
+    A file of hours holds for every name of its calendar; that of a calendar that was not named adds it. A snapshot has
+    its own hours.
 
     Raises:
         Refused: there is nothing to open, a file cannot be read, or two files are for the same calendar.
         CalendarUnavailable, ConfigurationError, OverrideRefused: as by `ExchangeSchedule`.
+        SnapshotRefused: as by `SnapshotSchedule.load`.
     """
     by_file = [_open_file(path, near, extended_hours=extended_hours, corrections=corrections) for path in hours or ()]
     overridden = {venue.schedule.name: venue for venue in by_file}
@@ -182,6 +187,9 @@ def open_venues(
         raise Refused(msg)
     venues: list[Venue] = []
     for name in calendars or ():
+        if is_snapshot(name):
+            venues.append(_open_snapshot(name, overridden, has_options=extended_hours or not corrections))
+            continue
         venue = overridden.get(name) or _open(name, near, (), extended_hours=extended_hours, corrections=corrections)
         venues.append(overridden.get(venue.schedule.name, venue)._replace(asked=name))
     seen = {venue.schedule.name for venue in venues}
@@ -190,6 +198,21 @@ def open_venues(
         msg = "name at least one CALENDAR, such as XNYS, or a file with --hours"
         raise Refused(msg)
     return venues
+
+
+def is_snapshot(name: str) -> bool:
+    """Tell whether what stands in a calendar's place is a snapshot's path; no calendar's name ends like a file's."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _open_snapshot(path: str, overridden: Container[str], *, has_options: bool) -> Venue:
+    loaded = SnapshotSchedule.load(path)
+    if loaded.name in overridden:
+        msg = f"both {path} and a file of --hours are for {loaded.name}: make the snapshot with `--hours`"
+        raise Refused(msg)
+    if has_options:
+        tell(f"note: {path} is a snapshot, which --extended-hours and --no-corrections do not change")
+    return Venue(Path(path).name, loaded, loaded, Timeline(loaded, LifecycleConfig()))
 
 
 def _open_file(path: Path, near: datetime, *, extended_hours: bool, corrections: bool) -> Venue:

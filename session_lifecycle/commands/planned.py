@@ -21,6 +21,7 @@ from session_lifecycle.errors import NotASession
 from session_lifecycle.hours import Difference
 from session_lifecycle.overrides import in_short
 from session_lifecycle.schedule import Session
+from session_lifecycle.snapshot import SnapshotSchedule
 
 DAY: Final = timedelta(days=1)
 _MINUTE: Final = timedelta(minutes=1)
@@ -163,6 +164,8 @@ def _planned_session(venue: Venue, session: Session, usual: Usual) -> PlannedSes
 
 def _changes(venue: Venue, first: date, last: date) -> Iterator[Change]:
     schedule = venue.schedule
+    if isinstance(schedule, SnapshotSchedule):
+        return  # it tells what its hours are, not what they were made of
     overridden = {override.date: override for override in schedule.overrides if first <= override.date <= last}
     known = reach(schedule.name)
     if known is not None and known[0] <= last and first <= known[1]:

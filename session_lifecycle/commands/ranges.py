@@ -51,11 +51,12 @@ class Days(NamedTuple):
         """Return the first and the last day, both inclusive, for a venue in that zone."""
         first = t.astimezone(zone).date() if self.first is None else self.first
         last = first + timedelta(days=self.n - 1) if self.last is None else self.last
-        _hold_in_order(first, last)
+        hold_in_order(first, last)
         return first, last
 
 
-def _hold_in_order(first: date, last: date) -> None:
+def hold_in_order(first: date, last: date) -> None:
+    """Refuse a range that ends before it begins."""
     if last < first:
         msg = f"--to {last} lies before the first day, {first}: give a later one, or an earlier --from"
         raise Refused(msg)
@@ -67,7 +68,7 @@ def days_asked_for(first: date | None, last: date | None, n: int | None, default
         msg = "--to and --days both say where to stop: give one of them"
         raise Refused(msg)
     if first is not None and last is not None:
-        _hold_in_order(first, last)
+        hold_in_order(first, last)
     return Days(first, last, default if n is None else n)
 
 

@@ -98,3 +98,79 @@ class TimelineJson(TypedDict):
     schedule: str
     timezone: str
     bands: list[BandJson]
+
+
+class DamageJson(TypedDict):
+    """Where a journal does not add up. `byte` counts from 0, `line` from 1."""
+
+    byte: int
+    line: int
+    why: str
+
+
+class RecordJson(TypedDict):
+    """A record of a journal: what is not in it is None, or empty."""
+
+    at: str
+    entry: str
+    session: str
+    target: str | None
+    skipped: list[str]
+    note: str
+
+
+class StandingJson(TypedDict):
+    """What the records of a journal add up to; see `Standing`. `intent` is the target of the roll that was begun."""
+
+    session: str
+    open: str | None
+    close: str | None
+    ended: bool
+    intent: str | None
+    beyond: str | None
+    error: str | None
+
+
+class JournalJson(TypedDict):
+    """What `journal` prints. `standing` is None where there is no record, or the journal is not sound."""
+
+    journal: str
+    calendar: str | None
+    sound: bool
+    damage: DamageJson | None
+    torn_bytes: int
+    records: list[RecordJson]
+    standing: StandingJson | None
+
+
+class HoursJson(TypedDict):
+    """The hours of a session. `breaks` are pairs of start and end."""
+
+    open: str
+    close: str
+    breaks: list[list[str]]
+    pre_market_start: str | None
+    post_market_end: str | None
+
+
+class DifferenceJson(TypedDict):
+    """A session about which a snapshot and the installed calendar disagree; None stands for "no session"."""
+
+    session: str
+    fields: list[str]
+    snapshot: HoursJson | None
+    installed: HoursJson | None
+
+
+class SnapshotCheckJson(TypedDict):
+    """What `snapshot --check` prints. The dates of `overridden` were not compared."""
+
+    snapshot: str
+    calendar: str
+    first: str
+    last: str
+    agrees: bool
+    made_from: dict[str, str]
+    installed: dict[str, str]
+    overridden: list[str]
+    differences: list[DifferenceJson]
