@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import session_lifecycle
+
 ROOT = Path(__file__).parents[1]
-PACKAGE = "session_lifecycle"
-COPIED = (PACKAGE, "tests", "examples", "pyproject.toml", "README.md")
+PACKAGE = session_lifecycle.__name__
+SOURCE = Path(session_lifecycle.__file__).parent
+"""The package that is under test, be that the source or an installed wheel."""
+COPIED = (SOURCE, *(ROOT / name for name in ("tests", "examples", "pyproject.toml", "README.md")))
 LONGEST = 60
 """How many seconds a mutant's tests may take; the promise is broken too where they hang."""
 SETTINGS_OF_OTHERS = ("PYTEST_", "COV_", "COVERAGE_")
@@ -829,12 +833,11 @@ def trial(mutant: Mutant) -> Outcome:
 
 def copied(folder: Path) -> Path:
     """Copy what the tests need into a folder, and return it."""
-    for name in COPIED:
-        source = ROOT / name
+    for source in COPIED:
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, folder / name)
+            shutil.copy(source, folder / source.name)
     return folder.resolve()
 
 

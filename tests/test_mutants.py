@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import MUTANTS, PACKAGE, ROOT, Mutant, trials
+from tests.mutants import MUTANTS, ROOT, SOURCE, Mutant, trials
 
-SOURCES = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / PACKAGE).glob("*.py")}
+SOURCES = {file.name: file.read_text(encoding="utf-8") for file in SOURCE.glob("*.py")}
 
 
 def test_names_are_unique():
