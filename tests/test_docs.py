@@ -226,6 +226,13 @@ def test_the_errors_table_tells_built_in_kinds_truly() -> None:
         assert told == [kind.__name__ for kind in kinds if issubclass(error, kind)], name
 
 
+def test_every_public_name_is_in_one_table() -> None:
+    """Of the events, the errors, or what each name is for: what is exported is told once, with what it is for."""
+    told = [name for heading in ("Events", "Errors") for cells in table(heading) for name in ticked(cells[0])]
+    told += [name for cells in table("What each name is for") for name in ticked(cells[0])]
+    assert sorted(told) == session_lifecycle.__all__
+
+
 def test_the_manager_s_arguments_are_those_of_its_signature() -> None:
     """Each in its place."""
     told = [ticked(cells[0])[0] for cells in table("The manager")]
