@@ -36,6 +36,9 @@ def assemble() -> "Typer":
 
 def main() -> None:
     """Run the command line and leave with its exit status: 0, 2 for bad input or a missing extra, 130 for Ctrl-C."""
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] -- so it is where a shell has closed it
+        sys.stderr.write("there is no stdout to print to\n")
+        sys.exit(_MISUSED)
     try:
         assemble()()
     except ModuleNotFoundError as error:

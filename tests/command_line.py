@@ -17,13 +17,13 @@ APP = assemble()
 PROGRAM = "python -m session_lifecycle"
 
 
-def run(*args: str, now: datetime | None = None, width: int | None = None) -> Result:
-    """Run a command to its exit status."""
-    env = {"COLUMNS": None if width is None else str(width)}
+def run(*args: str, now: datetime | None = None, width: int | None = None, **env: str) -> Result:
+    """Run a command to its exit status; `env` adds to the environment."""
+    size = {"COLUMNS": None if width is None else str(width)}
     with ExitStack() as stack:
         if now is not None:
             stack.enter_context(time_machine.travel(now, tick=False))
-        return CliRunner(env=env).invoke(APP, args, prog_name=PROGRAM)
+        return CliRunner(env={**size, **env}).invoke(APP, args, prog_name=PROGRAM)
 
 
 def printed(*args: str, now: datetime | None = None, width: int | None = None) -> str:

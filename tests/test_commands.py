@@ -1,6 +1,8 @@
 """The command line as a whole: its errors, its exit status, what it loads, and what it does without its extra."""
 
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -187,3 +189,22 @@ def test_an_interrupt_ends_it_quietly() -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, "", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (">&-", "there is no stdout to print to\n"),
+        pytest.param(
+            "> /dev/full",
+            "cannot write the result: No space left on device\n",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full"),
+        ),
+    ],
+)
+def test_a_result_that_cannot_be_written_is_one_line(target: str, told: str) -> None:
+    """A script that goes on would take silence for an answer."""
+    command = f"{shlex.quote(sys.executable)} -m session_lifecycle diagram {target}"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)

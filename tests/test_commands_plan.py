@@ -188,6 +188,24 @@ def test_overrides_are_called_out_where_they_bite(tmp_path: Path) -> None:
     ]
 
 
+def test_hours_around_the_market_are_called_out_too(tmp_path: Path) -> None:
+    """Breaks, a pre-market and a post-market of one's own, on a venue that has none on record."""
+    file = tmp_path / "hours.toml"
+    file.write_text(
+        'calendar = "XLON"\n[[special_hours]]\ndate = 2026-11-24\npre_market_start = 07:00:00\n'
+        "post_market_end = 18:00:00\nbreaks = [[12:00:00, 12:30:00]]\n"
+    )
+    told = rows(f"--hours={file}", "XNYS", "--from", "2026-11-24", "--days", "1")
+    assert [row for row in told if "override" in row][:4] == [
+        "Tue 2026-11-24 pre-market 07:00 07:00 override",
+        "break 12:00 12:00 override",
+        "resume 12:30 12:30 override",
+        "end 18:00 18:00 override, roll to 2026-11-25",
+    ]
+    assert [row.partition(",")[0] for row in told if ", 2026" in row] == ["XNYS", "XLON"]
+    assert told[told.index("XLON, 2026-11-24 to 2026-11-24, Europe/London") - 1] == ""
+
+
 def test_beyond_what_the_calendar_knows_it_says_until_when() -> None:
     """Never "closed"."""
     assert "knows sessions from 1997-01-01 to 2026-12-31 only" in refused("plan", "XBOM", "--to", "2027-01-02", now=NOW)

@@ -9,7 +9,7 @@ from typeguard import check_type
 from session_lifecycle.commands.days import countdown
 from session_lifecycle.commands.shapes import StatusJson
 from tests.builders import utc
-from tests.command_line import as_json, printed
+from tests.command_line import as_json, printed, run
 
 HALF_DAY = utc(2026, 11, 27, 17, 30)
 
@@ -98,6 +98,21 @@ def test_a_pipe_gets_neither_colours_nor_cut_tables() -> None:
     assert "\x1b" not in told
 
 
+def test_a_terminal_gets_colours_unless_it_is_told_not_to() -> None:
+    """With NO_COLOR the text is the same, and no character has a colour."""
+    coloured, plain = (
+        run("status", "XNYS", "XHKG", now=HALF_DAY, width=80, FORCE_COLOR="1", **env).stdout
+        for env in ({"NO_COLOR": ""}, {"NO_COLOR": "1"})
+    )
+    colour = re.compile(r"\x1b\[(?:\d;)?3\d")
+    assert colour.search(coloured)
+    assert not colour.search(plain)
+    escapes = re.compile(r"\x1b\[[\d;]*m")
+    assert escapes.sub("", coloured) == escapes.sub("", plain)
+    told = [line.rstrip() for line in escapes.sub("", plain).splitlines()]
+    assert told == printed("status", "XNYS", "XHKG", now=HALF_DAY).splitlines()
+
+
 @pytest.mark.parametrize(
     ("seconds", "told"),
     [
@@ -119,7 +134,7 @@ def test_a_countdown_reaches_nothing_only_when_it_is_due(seconds: float, told: s
 @pytest.mark.parametrize("calendar", ["XNYS", "XASX", "XTAE", "us_futures"])
 def test_the_board_is_a_table_within_80_columns_at_any_time(calendar: str) -> None:
     """Also over a weekend, when the countdown is long, and where the zone's name is."""
-    for hours in range(0, 24 * 7, 5):
+    for hours in range(0, 24 * 7, 11):
         lines = printed("status", calendar, now=HALF_DAY + timedelta(hours=hours), width=80).splitlines()
         assert lines[0].startswith("market")
         assert max(map(len, lines[:2])) <= 80

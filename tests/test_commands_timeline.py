@@ -121,6 +121,15 @@ def test_an_svg_is_a_picture_with_every_state(tmp_path: Path) -> None:
     assert text.count("#d55e00") >= 2  # the present, and what it says
 
 
+def test_a_picture_of_another_time_has_no_present(tmp_path: Path) -> None:
+    """There is nothing to mark, neither in the picture nor in the text."""
+    file = tmp_path / "past.svg"
+    args = ("timeline", "XNYS", "--from=2026-06-01", "--days=12")
+    assert printed(*args, f"--output={file}", now=NOW) == ""
+    assert "#d55e00" not in file.read_text()
+    assert "now" not in printed(*args, now=NOW)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -2,8 +2,9 @@
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from session_lifecycle.commands.bands import Band, Kind, Stretch
@@ -100,15 +101,23 @@ def _cells(drawn: Sequence[Band], stretch: Stretch, width: int) -> list[Kind]:
     It takes the one that it fills most of, unless that is the only one of a band that matters as much.
     """
     size = (stretch.end - stretch.start) / width
-    edges = [(stretch.start + n * size, stretch.start + (n + 1) * size) for n in range(width)]
-    owners = [max(drawn, key=lambda band: band.within(*edge)) for edge in edges]
+    shares: list[dict[Band, timedelta]] = [{} for _ in range(width)]
+    cells_of: dict[Band, range] = {}
+    for band in drawn:
+        first, last = (_column(at, stretch, width) for at in (band.start, band.end))
+        cells_of[band] = range(first, min(last + 1, width))
+        for n in cells_of[band]:
+            shares[n][band] = band.within(stretch.start + n * size, stretch.start + (n + 1) * size)
+    owners = [max(share, key=share.__getitem__) for share in shares]
+    cells = Counter(owners)
     for band in sorted(drawn, key=lambda band: _IMPORTANCE.index(band.kind)):
         is_tiny = 4 * (band.end - band.start) < size and band.kind != "active"
-        if band not in owners and not is_tiny:
-            n = max(range(width), key=lambda n: band.within(*edges[n]))
-            rank = _IMPORTANCE.index(owners[n].kind)
-            if owners.count(owners[n]) > 1 or rank > _IMPORTANCE.index(band.kind):
+        if not cells[band] and not is_tiny:
+            n = max(cells_of[band], key=lambda n: shares[n][band])
+            owner = owners[n]
+            if cells[owner] > 1 or _IMPORTANCE.index(owner.kind) > _IMPORTANCE.index(band.kind):
                 owners[n] = band
+                cells.update({owner: -1, band: 1})
     return [owner.kind for owner in owners]
 
 

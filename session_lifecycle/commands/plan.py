@@ -76,6 +76,7 @@ class _Row(NamedTuple):
     what: str
     at: datetime | None
     note: str
+    roll: str = ""
 
 
 def _drawn(plan: Plan, zone: tzinfo | None, *, last: bool) -> "Iterator[RenderableType]":
@@ -91,7 +92,12 @@ def _drawn(plan: Plan, zone: tzinfo | None, *, last: bool) -> "Iterator[Renderab
         table.add_column(name, no_wrap=name != "")
     for row in sorted([*_session_rows(plan), *_other_rows(plan)], key=lambda row: row.day):
         times = ("" if row.at is None else day_and_time(row.at, each, row.day) for each in zones)
-        table.add_row(Text(row.first, "bold"), row.what, *times, Text(row.note, "yellow"))
+        table.add_row(
+            Text(row.first, "bold"),
+            row.what,
+            *times,
+            Text(", ").join(note for note in (Text(row.note, "yellow"), Text(row.roll, "dim")) if note),
+        )
     yield table
     for note in _footnotes(plan):
         yield Text(note)
@@ -109,9 +115,8 @@ def _session_rows(plan: Plan) -> Iterator[_Row]:
         for moment in each.moments:
             notes = [ODDITIES[oddity] for oddity in each.oddities if oddity in _MARKED.get(moment.boundary, ())]
             notes += [change.kind for change in changes[day] if change.touches(moment)]
-            if moment.boundary == "end" and each.following is not None:
-                notes.append(f"roll to {each.following}")
-            yield _Row(day, first, BOUNDARIES[moment.boundary], moment.at, ", ".join(notes))
+            roll = f"roll to {each.following}" if moment.boundary == "end" and each.following is not None else ""
+            yield _Row(day, first, BOUNDARIES[moment.boundary], moment.at, ", ".join(notes), roll)
             first = ""
 
 
