@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 import shlex
+from collections import Counter
 from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
@@ -153,6 +154,22 @@ def test_the_diagram_is_the_machine_s_own() -> None:
     """The mermaid block is what the machine draws, to the letter."""
     [drawn] = re.findall(r"```mermaid\n(.*?)```", TEXT, re.DOTALL)
     assert drawn == SessionMachine.mermaid()
+
+
+def drawn(picture: Path) -> tuple[list[str], Counter[str]]:
+    """Return what is written in a picture, and how many shapes there are of each colour."""
+    svg = picture.read_text(encoding="utf-8")
+    return re.findall(r"<!-- (.*?) -->", svg), Counter(re.findall(r"fill: (#\w+)", svg))
+
+
+def test_the_picture_is_what_the_command_beside_it_draws(tmp_path: Path) -> None:
+    """The same labels, and as many bars of each colour: more would depend on matplotlib's version."""
+    [(options, name)] = re.findall(r"`python -m session_lifecycle (timeline [^`]*) --output ([^`]*)`", TEXT)
+    assert f"]({name})" in TEXT
+    again = tmp_path / "again.svg"
+    assert printed(*options.split(), "--output", str(again)) == ""
+    assert drawn(again) == drawn(README.parent / name)
+    assert "XTKS" in drawn(again)[0]
 
 
 def test_the_configuration_table_has_every_field_with_its_default() -> None:
