@@ -94,7 +94,7 @@ def test_two_files_for_one_calendar_are_refused(tmp_path: Path) -> None:
     for name, calendar in (("a.toml", "XNYS"), ("b.toml", "XNAS")):
         (tmp_path / name).write_text(f'calendar = "{calendar}"\n[[closure]]\ndate = 2026-11-24\n')
     args = [f"--hours={tmp_path / name}" for name in ("a.toml", "b.toml")]
-    assert "two files of --hours are for XNYS" in refused("status", *args, now=NOW)
+    assert "2 files of --hours are for XNYS" in refused("status", *args, now=NOW)
 
 
 def test_overrides_hold_for_every_name_of_their_calendar(tmp_path: Path) -> None:
@@ -111,10 +111,11 @@ def test_overrides_hold_for_every_name_of_their_calendar(tmp_path: Path) -> None
 
 def test_where_no_extended_hours_are_on_record_it_says_so() -> None:
     """The other venues have theirs; the note is no result, so it is on stderr."""
-    result = run("status", "XNYS", "XLON", "--extended-hours", now=utc(2026, 11, 26, 0, 30))
+    result = run("status", "XNYS", "XLON", "XHKG", "--extended-hours", now=utc(2026, 11, 26, 0, 30))
     assert result.exit_code == 0
-    assert "note: extended hours: none are on record for XLON" in result.stderr
-    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["XNYS", "post-market"], ["XLON", "not"]]
+    assert result.stderr == ("note: no extended hours are on record for XLON, XHKG; the default durations apply\n")
+    states = [line.split()[:2] for line in result.stdout.splitlines()[1:]]
+    assert states == [["XNYS", "post-market"], ["XLON", "not"], ["XHKG", "pre-market"]]
 
 
 def test_the_diagram_is_the_machine_s_and_nothing_else() -> None:

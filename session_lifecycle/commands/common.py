@@ -7,6 +7,7 @@ colours, which a pipe does not get, nor anybody who has set NO_COLOR.
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Container, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -154,12 +155,16 @@ def iso(instant: datetime) -> str:
 
 
 class Venue(NamedTuple):
-    """A calendar as it was asked for, its schedule, the schedule seen through the default configuration."""
+    """A calendar as it was asked for, its schedule, the schedule seen through the default configuration.
+
+    `lacks_extended_hours`: they were asked for, and none are on record.
+    """
 
     asked: str
     schedule: ExchangeSchedule | SnapshotSchedule
     without_overrides: ExchangeSchedule | SnapshotSchedule
     timeline: Timeline
+    lacks_extended_hours: bool = False
 
 
 def open_venues(
@@ -182,9 +187,10 @@ def open_venues(
     """
     by_file = [_open_file(path, near, extended_hours=extended_hours, corrections=corrections) for path in hours or ()]
     overridden = {venue.schedule.name: venue for venue in by_file}
-    if len(overridden) < len(by_file):
-        msg = f"two files of --hours are for {by_file[0].schedule.name}: put them into one"
-        raise Refused(msg)
+    for name, count in Counter(venue.schedule.name for venue in by_file).items():
+        if count > 1:
+            msg = f"{count} files of --hours are for {name}: put them into one"
+            raise Refused(msg)
     venues: list[Venue] = []
     for name in calendars or ():
         if is_snapshot(name):
@@ -197,6 +203,9 @@ def open_venues(
     if not venues:
         msg = "name at least one CALENDAR, such as XNYS, or a file with --hours"
         raise Refused(msg)
+    lacking = ", ".join(venue.asked for venue in venues if venue.lacks_extended_hours)
+    if lacking:
+        tell(f"note: no extended hours are on record for {lacking}; the default durations apply")
     return venues
 
 
@@ -235,14 +244,14 @@ def _open(
             name, overrides=overrides, corrections=corrections, extended_hours=extended_hours, near=near
         )
 
+    lacking = False
     try:
         opened = schedule(overrides, extended_hours=extended_hours)
-    except ConfigurationError as error:  # the only setting that is given here is this one
-        extended_hours = False
+    except ConfigurationError:  # the only setting that is given here is this one
+        lacking = True
         opened = schedule(overrides, extended_hours=False)
-        tell(f"note: extended hours: {error.rule}; for it, the default durations apply")
-    plain = schedule((), extended_hours=extended_hours) if overrides else opened
-    return Venue(name, opened, plain, Timeline(opened, LifecycleConfig()))
+    plain = schedule((), extended_hours=extended_hours and not lacking) if overrides else opened
+    return Venue(name, opened, plain, Timeline(opened, LifecycleConfig()), lacking)
 
 
 @contextmanager

@@ -139,7 +139,8 @@ class Usual:
         return Counter(hours).most_common(1)[0][0] if 2 * len(hours) > len(known) else None
 
     def _recurs(self, day: date, hours: Hours) -> bool:
-        around = [each for date, each in self._hours.items() if abs(date - day) <= _AROUND]
+        days = (day + timedelta(days=n) for n in range(-_AROUND.days, _AROUND.days + 1))
+        around = [self._hours[each] for each in days if each in self._hours]
         return 4 * around.count(hours) >= len(around)
 
     def oddities(self, session: Session) -> list[Oddity]:

@@ -33,6 +33,7 @@ _GRID: Final = "#C8C8C8"
 _HOURS: Final = (0, 6, 12, 18)
 _MOST_LABELS: Final = 10
 _MOST_DAYS_WITH_HOURS: Final = 8
+_MOST_DAYS_WITH_EDGES: Final = 20
 _HEIGHTS: Final[dict[Kind, float]] = {
     "pre-market": 0.36,
     "active": 0.72,
@@ -50,10 +51,12 @@ def draw(path: Path, rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now
     """
     figure: Any = Figure(figsize=(12, 1.8 + 0.6 * len(rows)), layout="constrained", dpi=150)  # hardly any types either
     axes = figure.subplots()
+    edge = 0.7 if len(list(stretch.midnights)) <= _MOST_DAYS_WITH_EDGES else 0  # which would cover narrow bands
     for n, drawn in enumerate(rows.values()):
         for kind, height in _HEIGHTS.items():
             spans = [_span(band) for band in drawn if band.kind == kind]
-            axes.broken_barh(spans, (n - height / 2, height), facecolors=_COLOURS[kind], linewidth=0, zorder=2)
+            where = (n - height / 2, height)
+            axes.broken_barh(spans, where, facecolors=_COLOURS[kind], edgecolors="white", linewidth=edge, zorder=2)
     names = [f"{venue.asked}\n{zone_in_words(venue.schedule.timezone)}" for venue in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.2, -0.55)  # room for the present at the bottom
