@@ -81,11 +81,9 @@ def _span(band: Band) -> tuple[float, float]:
 def _mark_days(axes: Any, stretch: Stretch) -> None:  # noqa: ANN401 -- as above
     """Draw a line at every midnight, name the days above and the hours below, as far as there is room."""
     days = list(stretch.midnights)
-    every = -(-len(days) // _MOST_LABELS)
-    for _, at in days:
-        axes.axvline(_DATES.date2num(at), color=_GRID, linewidth=0.8, zorder=1)
-    for day, at in days[::every]:
+    for day, at in days[:: -(-len(days) // _MOST_LABELS)]:
         where = (_DATES.date2num(at), 1.0)
+        axes.axvline(where[0], color=_GRID, linewidth=0.8, zorder=1)
         text = f"{day:%a} {day.day} {day:%b}"
         axes.annotate(text, where, (2, 5), xycoords=("data", "axes fraction"), textcoords="offset points")
     hours = _HOURS if len(days) <= _MOST_DAYS_WITH_HOURS else ()
