@@ -17,7 +17,7 @@ def assemble() -> "Typer":
     Raises:
         ModuleNotFoundError: the extra `cli` is not installed.
     """
-    from session_lifecycle.commands import diagram, journal, plan, snapshot, status, timeline, watch
+    from session_lifecycle.commands import diagram, doctor, journal, plan, snapshot, status, timeline, watch
     from session_lifecycle.commands.common import new_app
 
     app = new_app()
@@ -28,6 +28,7 @@ def assemble() -> "Typer":
         watch.watch,
         snapshot.snapshot,
         journal.journal,
+        doctor.doctor,
         diagram.diagram,
     ):
         app.command()(command)

@@ -147,6 +147,7 @@ def test_the_json_tables_have_every_field_of_every_object() -> None:
         "boundary": get_args(shapes.BoundaryName),
         "oddities": get_args(shapes.Oddity),
         "kind": get_args(shapes.ChangeKind),
+        "level": get_args(shapes.Level),
     }
 
 

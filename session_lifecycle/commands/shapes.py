@@ -174,3 +174,24 @@ class SnapshotCheckJson(TypedDict):
     installed: dict[str, str]
     overridden: list[str]
     differences: list[DifferenceJson]
+
+
+Level = Literal["ok", "note", "problem"]
+"""What a finding of `doctor` is: as it should be, worth knowing, or in need of a person."""
+
+
+class FindingJson(TypedDict):
+    """A finding of `doctor`. `remedy` is what to do, None where there is nothing."""
+
+    level: Level
+    about: str
+    told: str
+    remedy: str | None
+
+
+class DoctorJson(TypedDict):
+    """What `doctor` prints. `well` tells that no finding is a problem."""
+
+    well: bool
+    observed_at: str
+    findings: list[FindingJson]
