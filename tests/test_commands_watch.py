@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import select
 import signal
 import subprocess
@@ -72,6 +71,7 @@ def test_a_board_that_is_looked_at_again_asks_the_calendar_only_when_something_c
 
 def test_it_leaves_the_terminal_clean() -> None:
     """It redraws, and Ctrl-C ends it with 130, the cursor shown and no other screen left behind."""
+    pty = pytest.importorskip("pty", reason="needs a POSIX terminal")
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "session_lifecycle", "watch", "XNYS"],
