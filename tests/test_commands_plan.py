@@ -152,7 +152,7 @@ def test_corrections_are_called_out_where_they_bite() -> None:
     assert [row for row in told if "corrected" in row] == [
         "close 16:00 22:00 corrected",
         "close 16:00 22:00 corrected",
-        "2 sessions from 2026-11-24 to 2026-11-25 corrected: close 16:00 CST, not 17:00 CST",
+        "2 sessions from 2026-11-24 on corrected: close 16:00 CST, not 17:00 CST",
     ]
     [plan] = as_json("plan", "CMES", "--from", "2026-11-24", "--days", "1", now=NOW)
     [change] = plan["changes"]

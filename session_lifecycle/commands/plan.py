@@ -143,5 +143,5 @@ def _footnotes(plan: Plan) -> Iterator[str]:
     for change in plan.changes:
         told[change.kind, change.in_words(plan.venue.schedule.timezone), change.why].append(change.date)
     for (kind, words, why), dates in told.items():
-        when = f"{dates[0]}" if len(dates) == 1 else f"{len(dates)} sessions from {dates[0]} to {dates[-1]}"
+        when = f"{dates[0]}" if len(dates) == 1 else f"{len(dates)} sessions from {dates[0]} on"
         yield f"{when} {kind}: {words}" + (f" ({why})" if kind == "override" else "")
