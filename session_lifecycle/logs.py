@@ -36,7 +36,7 @@ LOGGER: Final = logging.getLogger("session_lifecycle")
 
 def log_event(event: Event, calendar: str) -> None:
     """Log one event: INFO for the ordinary, WARNING for what someone should see, ERROR for what stops the day."""
-    level, message = _describe(event)
+    level, message = describe(event)
     if not LOGGER.isEnabledFor(level):
         return
     names: tuple[str, ...] = event.__match_args__
@@ -49,10 +49,11 @@ def log_event(event: Event, calendar: str) -> None:
     LOGGER.log(level, "%s: %s", event.name or calendar, message, extra=extra, exc_info=cause)
 
 
-def _describe(event: Event) -> tuple[int, str]:  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of event
+def describe(event: Event) -> tuple[int, str]:  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of event
+    """Return the level at which an event is logged, and the event in words."""
     match event:
         case StateChanged():
-            return _level(event.dest), _describe_change(event)
+            return _level(event.dest), _change_in_words(event)
         case RollStarted():
             again = " (resumed)" if event.resumed else ""
             return logging.DEBUG, f"roll {event.session} → {event.next_session}, attempt {event.attempt}{again}"
@@ -123,7 +124,7 @@ def _level(dest: SessionState) -> int:
     return logging.WARNING if dest is SessionState.TIMEOUT else logging.INFO
 
 
-def _describe_change(event: StateChanged) -> str:
+def _change_in_words(event: StateChanged) -> str:
     notes = [event.reason] if event.reason else []
     notes += ["catch-up"] if event.catch_up else []
     tail = f" ({'; '.join(notes)})" if notes else ""

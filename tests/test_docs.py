@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 import shlex
@@ -30,7 +31,7 @@ from session_lifecycle import (
 )
 from session_lifecycle.commands import shapes
 from session_lifecycle.logs import LOGGER
-from session_lifecycle.testing import SimulatedClock
+from session_lifecycle.testing import Script, SimulatedClock
 from tests.builders import utc
 from tests.command_line import APP, PROGRAM, printed
 
@@ -272,10 +273,17 @@ def test_programs_import_public_names_only() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "session_lifecycle":
                 assert {alias.name for alias in node.names} <= set(session_lifecycle.__all__)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("session_lifecycle"):
-                assert (node.module, [alias.name for alias in node.names]) == (
-                    "session_lifecycle.testing",
-                    ["SimulatedClock"],
-                )
+                kit = importlib.import_module(node.module or "")
+                assert kit.__name__ in ("session_lifecycle.testing", "session_lifecycle.testing.strategies")
+                assert {alias.name for alias in node.names} <= set(kit.__all__)
+
+
+def test_everything_on_a_script_is_in_the_readme() -> None:
+    """And everything on what comes of it, but for what its docstring tells."""
+    section = TEXT.split("\n### A scripted day\n", 1)[1].split("\n### ", 1)[0]
+    methods = {name for name in vars(Script) if not name.startswith("_")} - {"schedule", "sessions"}
+    assert len(methods) > 10
+    assert {name for name in methods if not re.search(rf"\b{name}\b", section)} == set()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def test_every_example_opens_with_how_to_run_it_what_to_expect_and_its_shortcomi
     assert examples
     for example in examples:
         docstring = example.read_text(encoding="utf-8").split('"""')[1]
-        assert f"python examples/{example.name}" in docstring, example.name
+        run = "pytest" if example.name.startswith("test_") else "python"
+        assert f"{run} examples/{example.name}" in docstring, example.name
         assert "\n\nExpect " in docstring, example.name
         assert "\n\nShortcomings: " in docstring, example.name
 
@@ -218,6 +219,38 @@ def test_broker_hours_reads_three_contracts_and_walks_the_half_day() -> None:
         "13:30  ENDED → NOT_STARTED, 2024-12-02",
         "---- differences from the calendar XNYS: 0",
     ]
+
+
+def test_my_app_passes_its_tests_and_without_its_alarm_is_shown_the_day_on_which_it_fails(tmp_path: Path) -> None:
+    """As it stands all five pass; the diary of the failure is in New York's time, up to the look that failed."""
+    text = (ROOT / "examples/test_my_app.py").read_text(encoding="utf-8")
+    broken = tmp_path / "test_broken.py"
+    broken.write_text(re.sub(r"\n.*self\.manager\.at\(.*", "", text), encoding="utf-8")
+    arguments = [
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        f"--confcutdir={ROOT}",
+        "examples/test_my_app.py",
+    ]
+    result = subprocess.run(
+        [sys.executable, *arguments, f"{broken}::test_it_is_flat_before_the_close_of_a_half_day"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.splitlines()[-1].startswith("1 failed, 5 passed in ")
+    shown = [line.lstrip("E ") for line in result.stdout.splitlines() if line.startswith("E ")]
+    assert "09:30:00  2024-11-29 PRE_MARKET → ACTIVE by open_market" in shown
+    assert shown[-1] == "12:46:00  script: call(is_flat)"
 
 
 def test_live_market_shows_the_present_and_ends_by_itself() -> None:

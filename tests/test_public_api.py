@@ -43,7 +43,7 @@ BETWEEN_MODULES = {
     "journal_lines": {"Damage", "Lines", "header_text", "read_lines", "record_text", "sealed_line", "shortened"},
     "lifecycle": {"Change"},
     "local_hours": {"Hour", "Hours", "differing", "hours_of", "in_words", "refuse", "words_in"},
-    "logs": {"log_event"},
+    "logs": {"describe", "log_event"},
     "machine": {"Model", "roll_owed"},
     "member": {"Member"},
     "overrides": {"OverridesFile", "applied", "by_date", "cut_short", "hold_past", "in_short", "read_overrides"},
@@ -55,7 +55,20 @@ BETWEEN_MODULES = {
     "snapshot": {"versions"},
     "snapshot_file": {"Content", "SnapshotHead", "put", "read_snapshot", "written"},
     "stream": {"Broadcast"},
-    "testing.clock": {"SimulatedClock"},  # public, but at home in the package that holds what tests need
+    "testing.legal": {"assert_legal"},  # public, as the rest of the kit, but at home in `session_lifecycle.testing`
+    "testing.clock": {"SimulatedClock"},
+    "testing.local": {"Days"},
+    "testing.pytest_plugin": {
+        "ManagerFactory",
+        "pytest_runtest_makereport",
+        "session_manager",
+        "simulated_clock",
+        "simulated_start",
+    },
+    "testing.result": {"Line", "Refused", "Result", "RollAttempt", "diary"},
+    "testing.script": {"Script"},
+    "testing.stage": {"Act", "DataFeed", "Plan", "Restart", "RollFault", "Silence", "Stage"},
+    "testing.strategies": {"Firing", "days", "durations", "fault_scripts", "schedules", "trigger_sequences"},
     "timeline": {"Position", "Timeline"},
     "timerfd": {"StepWatch"},
     "values": {"value"},
@@ -112,6 +125,14 @@ def test_the_commands_are_for_the_command_line_only() -> None:
     """Nothing that a module of the commands defines is exported."""
     assert len(COMMANDS) > 2
     assert not set[str]().union(*map(defined, COMMANDS)) & set(session_lifecycle.__all__)
+
+
+@pytest.mark.parametrize("name", ["testing", "testing.strategies", "testing.pytest_plugin"])
+def test_the_kit_s_names_are_sorted(name: str) -> None:
+    """Each `__all__` of it is sorted, and names what is there."""
+    kit = importlib.import_module(f"session_lifecycle.{name}")
+    assert kit.__all__ == sorted(set(kit.__all__))
+    assert all(hasattr(kit, each) for each in kit.__all__)
 
 
 def test_nothing_else_is_at_the_top() -> None:

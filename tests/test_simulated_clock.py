@@ -949,3 +949,34 @@ async def test_jumping_during_an_advance_leaves_the_lead_to_it(clock: SimulatedC
         await clock.advance(2 * HOUR)
         assert (clock.monotonic(), log) == (7200.0, [])
     assert log == [("leaver", T0 + 6 * HOUR, 6 * 3600.0)]
+
+
+async def test_for_how_long_nobody_will_wake_is_told() -> None:
+    """Until the next deadline, or the end of an advance; None where there is neither."""
+    clock = SimulatedClock(T0)
+    told: list[timedelta | None] = [clock.idle_for()]
+
+    async def sleep_on() -> None:
+        told.append(clock.idle_for())
+        await clock.sleep(timedelta(seconds=1))
+        told.append(clock.idle_for())
+        await clock.sleep(timedelta(seconds=60))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sleep_on)
+        await clock.advance(ZERO)
+        told.append(clock.idle_for())
+        await clock.advance_to(T0 + timedelta(seconds=5))
+        told.append(clock.idle_for())
+        tasks.cancel_scope.cancel()
+    assert told == [None, None, *(timedelta(seconds=n) for n in (1, 4, 56))]
+
+
+async def test_who_sleeps_for_ever_will_not_wake() -> None:
+    """A deadline at infinity is none."""
+    clock = SimulatedClock(T0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(clock.sleep_until, None, math.inf)
+        await clock.advance(ZERO)
+        assert clock.idle_for() is None
+        tasks.cancel_scope.cancel()

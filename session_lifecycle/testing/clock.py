@@ -57,6 +57,7 @@ class SimulatedClock:
         self._origin = _since_epoch(as_utc("start", start))  # the wall time at which `_elapsed` would be 0
         self._jumping = int(autojump)
         self._advancing = False
+        self._goal: int | None = None  # where the advance under way ends, in elapsed microseconds
         self._jumper: _Sleeper | None = None
         # Sorted by deadline, then by registration. None in it is ever overdue.
         self._queue: list[tuple[int, int, _Sleeper]] = []
@@ -136,6 +137,14 @@ class SimulatedClock:
         for _, _, sleeper in stepped:
             sleeper.wake()
 
+    def idle_for(self) -> timedelta | None:
+        """Return how long nobody will wake: until the next deadline, or the end of an advance; None where neither is.
+
+        For who plays a market in simulated time, and need not do what nobody is awake to see.
+        """
+        ahead = [due for due in (self._queue[0][0] if self._queue else _NEVER, self._goal) if due is not None]
+        return None if min(ahead) >= _NEVER else timedelta(microseconds=min(ahead) - self._elapsed)
+
     @contextmanager
     def jumping(self) -> Generator[None]:
         """Have autojump in force inside the block, for the calling task and all others. May be nested.
@@ -165,13 +174,13 @@ class SimulatedClock:
             while True:
                 await self._settle()
                 # A step on the way moves `_origin`, and may move the end of advance_to() into the past.
-                until = max(self._elapsed, end - self._origin if on_wall else end)
+                until = self._goal = max(self._elapsed, end - self._origin if on_wall else end)
                 if not self._pass_to_next(until):
                     if until == self._elapsed:
                         return
                     self._elapsed = until
         finally:
-            self._advancing = False
+            self._advancing, self._goal = False, None
             self._hand_over()
 
     def _pass_to_next(self, until: int) -> bool:

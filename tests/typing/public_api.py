@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import assert_never, assert_type
 
 import anyio
+from hypothesis.strategies import SearchStrategy
 
 from session_lifecycle import (
     AdaptiveTimeout,
@@ -18,6 +19,7 @@ from session_lifecycle import (
     BreakStarted,
     Clock,
     ClockStepped,
+    Closure,
     Difference,
     Event,
     ExchangeSchedule,
@@ -60,7 +62,9 @@ from session_lifecycle import (
     replay,
     write_snapshot,
 )
-from session_lifecycle.testing import SimulatedClock
+from session_lifecycle.testing import LocalTime, Refused, Result, RollAttempt, Script, SimulatedClock, assert_legal
+from session_lifecycle.testing.pytest_plugin import ManagerFactory
+from session_lifecycle.testing.strategies import Firing, days, durations, fault_scripts, schedules, trigger_sequences
 
 NOW = datetime(2024, 3, 4, tzinfo=UTC)
 
@@ -387,3 +391,43 @@ def check_snapshot() -> None:
     write_snapshot(loaded, "again.json", snapshot.head.first, snapshot.head.last)
     SnapshotSchedule.load(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not a path
     assert_type(SnapshotRefused("hours.toml", None, "it is empty", "make it anew").place, str | None)
+
+
+class Desk:
+    """An application whose manager is made of the class that it is given."""
+
+    def __init__(self, manager_class: type[SessionBoundaryManager] = SessionBoundaryManager) -> None:
+        self.manager = manager_class("XNYS", roll_session)
+        self.position = 0
+
+
+async def check_script(at: LocalTime) -> None:
+    """A script is played with any application, which its result has."""
+    script = Script("XNYS", NOW.date(), days=2).data_every(timedelta(seconds=1)).silence("10:15", time(10, 25))
+    script = script.halt(NOW, at).roll_fails(2, after=True).slow_roll(timedelta(minutes=1)).restart(at)
+    script = script.call("12:46", lambda desk: desk.position).apply("11:00", Closure(NOW.date())).on(NOW.date())
+    result = await script.run(Desk)
+    assert_type(result, Result[Desk])
+    assert_type(result.app.position, int)
+    assert_type(result.manager, SessionBoundaryManager)
+    assert_type(result.of(FeedStale), tuple[FeedStale, ...])
+    assert_type(result.state_at("10:20"), SessionState)
+    assert_type(result.rolls, tuple[RollAttempt, ...])
+    assert_type(result.refused, tuple[Refused, ...])
+    assert_legal(result.events)
+    await Script(ExchangeSchedule("XNYS"), NOW.date(), strict=False).run(lambda made: made("XNYS", roll_session))
+    await script.run(Session)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- takes no class
+    script.data_every(60)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
+
+
+async def check_kit(factory: ManagerFactory) -> None:
+    """Strategies say what they draw; the fixture makes managers."""
+    assert_type(schedules(min_sessions=1), SearchStrategy[FixedSchedule])
+    assert_type(days("XNYS"), SearchStrategy[date])
+    assert_type(durations(), SearchStrategy[timedelta])
+    assert_type(fault_scripts(schedules(), day=days(), faults=["silence"]), SearchStrategy[Script])
+    assert_type(trigger_sequences("legal"), SearchStrategy[list[Firing]])
+    trigger_sequences("any")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no such kind
+    async with factory("XNYS", roll_session, config=LifecycleConfig()) as manager:
+        assert_type(manager, SessionBoundaryManager)
+    assert_type(factory.rolled_to, list[date])

@@ -1,0 +1,263 @@
+"""Whether a sequence of events can be: held against the machine's own table, and against what the events promise."""
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+
+from session_lifecycle.errors import IllegalTransition
+from session_lifecycle.events import (
+    AlarmFired,
+    AlarmSkipped,
+    BreakEnded,
+    BreakStarted,
+    ClockStepped,
+    Event,
+    FeedResumed,
+    FeedStale,
+    Halted,
+    HandlerFailed,
+    Resumed,
+    RollFailed,
+    RollStarted,
+    RollSucceeded,
+    StateChanged,
+)
+from session_lifecycle.logs import describe
+from session_lifecycle.machine import SessionMachine
+from session_lifecycle.states import SessionState
+
+_NO_TIME = timedelta(0)
+_SHOWN = 20
+"""How many events the path in a message holds at most: the last ones are what matters."""
+
+# Smaller steps of the wall clock are told to nobody.
+_UNTOLD_STEP = timedelta(seconds=1)
+
+
+def assert_legal(events: Iterable[Event]) -> None:
+    """Assert that these events, in this order, can have come from a manager, or from several of different names.
+
+    The events of each name are held by themselves. They are of one run, from anywhere in it to anywhere, with nothing
+    left out in between.
+
+    * Each change of state takes an edge of the machine, from where the last one has led, in the same session. A session
+      is left by `roll` alone, and only forward.
+    * A roll begins in ENDED. Its attempts are counted from 1, for one target, and each has one outcome; none follows
+      the last, nor a success. The edge `roll` follows its `RollSucceeded` at once, and nothing else does.
+    * Breaks begin and end in turn, while the market is open; a clock alone never closes one on a break. A halt is
+      lifted before the next, and a feed is stale before it is back again.
+    * Nothing is seen before it is due, nor before what was told earlier, unless the wall clock has stepped back; what
+      is marked as a catch-up is late. An alarm goes off in the present state, once for a session (and break).
+
+    Raises:
+        AssertionError: they cannot; it shows the first event that is wrong, its index, and the path up to it.
+    """
+    walks: dict[str | None, _Walk] = {}
+    told: list[Event] = []
+    for index, event in enumerate(events):
+        told.append(event)
+        wrong = walks.setdefault(event.name, _Walk()).take(event)
+        if wrong is not None:
+            raise AssertionError(_message(told, index, wrong))
+
+
+def _message(told: list[Event], index: int, wrong: str) -> str:
+    name = told[index].name
+    path = [
+        f"{number:>5}  {each.observed_at:%Y-%m-%d %H:%M:%S}  {describe(each)[1]}"
+        for number, each in enumerate(told)
+        if each.name == name
+    ]
+    earlier = [f"  ...  {len(path) - _SHOWN} earlier ones"] if len(path) > _SHOWN else []
+    of_whom = "" if name is None else f" of {name}"
+    lines = [f"event {index} is illegal: {wrong}", f"  {told[index]!r}", f"the path{of_whom} up to it, in UTC:"]
+    return "\n".join([*lines, *earlier, *path[-_SHOWN:]])
+
+
+class _Walk:
+    """What the events of one name have led to so far. `take` says what is wrong with the next one, None if nothing."""
+
+    def __init__(self) -> None:
+        self.state: SessionState | None = None  # None: the log has not told yet
+        self.session: date | None = None
+        self.seen: datetime | None = None
+        self.rolling: RollStarted | None = None  # the attempt under way
+        self.failed: RollFailed | None = None  # the attempt before the next one
+        self.succeeded: RollSucceeded | None = None  # whose edge is to follow
+        self.recovered: tuple[int, ...] = ()  # the attempts that a roll can have which a recovery has just settled
+        self.on_break = False
+        self.halted: bool | None = None  # None: the log has not told yet
+        self.live: set[str] = set()  # the feeds that have come back
+        self.alarms: set[tuple[object, ...]] = set()
+
+    def take(self, event: Event) -> str | None:
+        """Take the next event."""
+        if isinstance(event, HandlerFailed):
+            return None  # told by the one who calls the handlers, whenever that is
+        return self._time(event) or self._order(event) or self._fact(event)
+
+    def _time(self, event: Event) -> str | None:
+        seen, self.seen = self.seen, event.observed_at
+        if isinstance(event, StateChanged | BreakStarted | BreakEnded | AlarmFired | FeedStale):
+            if event.scheduled_at > event.observed_at:
+                return f"it was seen {event.scheduled_at - event.observed_at} before it was due"
+            # What the venue does not hold is walked at once: due now, and a catch-up. It has a reason.
+            at_once = isinstance(event, StateChanged) and event.reason is not None
+            if not isinstance(event, FeedStale) and event.catch_up and not event.lateness and not at_once:
+                return "it is marked as a catch-up, and not late"
+        stepped_back = isinstance(event, ClockStepped) and event.delta < _NO_TIME
+        if seen is not None and not stepped_back and event.observed_at <= seen - _UNTOLD_STEP:
+            return f"it was seen {seen - event.observed_at} before what was told earlier, and no clock has stepped back"
+        return None
+
+    def _order(self, event: Event) -> str | None:
+        """Hold what follows a success, a failure and a recovery at once."""
+        recovered, self.recovered = self.recovered, ()
+        if self.succeeded is not None and not (isinstance(event, StateChanged) and event.trigger == "roll"):
+            return "the edge `roll` must follow its RollSucceeded at once"
+        if isinstance(event, RollSucceeded) and self.rolling is None and self.state is not None:
+            # Marked as done: it tells the attempts that it had before, or none, and took no time.
+            marked = event.attempt in recovered and not event.duration
+            return None if marked else "no attempt at the roll was under way"
+        return None
+
+    def _fact(self, event: Event) -> str | None:  # noqa: PLR0911 -- one return for each kind of event
+        match event:
+            case StateChanged():
+                return self._changed(event)
+            case RollStarted():
+                return self._started(event)
+            case RollSucceeded() | RollFailed():
+                return self._ended(event)
+            case BreakStarted() | BreakEnded():
+                return self._break(event)
+            case Halted() | Resumed() if event.feed is None:
+                was, self.halted = self.halted, isinstance(event, Halted)
+                return f"trading was {'' if was else 'not '}halted before" if was is self.halted else None
+            case FeedStale():
+                self.live.discard(event.feed)
+            case FeedResumed():
+                if event.feed in self.live:
+                    return f"feed {event.feed} is back already"
+                self.live.add(event.feed)
+            case AlarmFired() | AlarmSkipped():
+                return self._alarm(event)
+            case _:
+                pass
+        return None
+
+    def _changed(self, event: StateChanged) -> str | None:
+        wrong = self._edge(event) or (self._rolled(event) if event.trigger == "roll" else self._stayed(event))
+        if wrong is None:
+            self.state, self.session = event.dest, event.session
+            if event.dest not in (SessionState.ACTIVE, SessionState.TIMEOUT):
+                self.on_break = False
+            if event.trigger in ("recover", "roll"):
+                attempts = 0 if self.failed is None else self.failed.attempt
+                self.recovered = (0, attempts) if event.trigger == "recover" else ()
+                self.failed = None
+        return wrong
+
+    def _edge(self, event: StateChanged) -> str | None:
+        if self.state not in (None, event.source):
+            return f"it leaves {event.source.name}, and the state was {self.state and self.state.name}"
+        dests: set[SessionState] = set()
+        for owed in (False, True):
+            try:
+                dests.add(SessionMachine(event.source).fire(event.trigger, roll_owed=owed))
+            except IllegalTransition as error:
+                return str(error).removesuffix(". Nothing was changed")
+        if event.dest not in dests:
+            return f"{event.trigger!r} leads from {event.source.name} to {_names(dests)}, not to {event.dest.name}"
+        if self.rolling is not None:
+            return f"attempt {self.rolling.attempt} at the roll is under way, and has had no outcome"
+        return None
+
+    def _stayed(self, event: StateChanged) -> str | None:
+        if self.session not in (None, event.session):
+            return f"it is of session {event.session}, and the session was {self.session}"
+        if self.on_break and event.trigger == "close_market" and event.reason is None:
+            return "the market is on a break, which the clock ends before the close"
+        return None
+
+    def _rolled(self, event: StateChanged) -> str | None:
+        success, self.succeeded = self.succeeded, None
+        if success is None and self.state is not None:
+            return "no RollSucceeded came before it"
+        target = event.session if success is None else success.next_session
+        return None if event.session == target else f"it enters {event.session}, and the roll was to {target}"
+
+    def _started(self, event: RollStarted) -> str | None:
+        wrong = self._of_the_ended(event)
+        if wrong is not None:
+            return wrong
+        if self.rolling is not None:
+            return f"attempt {self.rolling.attempt} is under way, and has had no outcome"
+        before, known = self.failed, self.state is not None
+        if before is None:
+            if known and event.attempt != 1:
+                return f"it is attempt {event.attempt}, and should be the first"
+        elif before.retry_at is None:
+            return f"attempt {before.attempt} was the last one"
+        elif (event.attempt, event.next_session) != (before.attempt + 1, before.next_session):
+            return f"attempt {before.attempt + 1}, to {before.next_session}, was to follow"
+        self.rolling, self.state = event, SessionState.ENDED
+        return None
+
+    def _ended(self, event: RollSucceeded | RollFailed) -> str | None:
+        wrong = self._of_the_ended(event)
+        if wrong is not None:
+            return wrong
+        begun, self.rolling = self.rolling, None
+        if isinstance(event, RollFailed):
+            if begun is None and self.state is not None:
+                return "no attempt at the roll was under way"
+            if event.retry_at is not None and event.retry_at < event.observed_at:
+                return "its retry is due before its failure"
+            self.failed = event
+        else:
+            if list(event.skipped) != sorted(
+                day for day in set(event.skipped) if event.session < day < event.next_session
+            ):
+                return f"what it skipped does not lie between {event.session} and {event.next_session}, in order"
+            self.succeeded = event
+        self.state = SessionState.ENDED
+        if begun is not None and (begun.attempt, begun.next_session) != (event.attempt, event.next_session):
+            return f"attempt {begun.attempt}, to {begun.next_session}, was under way"
+        return None
+
+    def _of_the_ended(self, event: RollStarted | RollSucceeded | RollFailed) -> str | None:
+        if self.state not in (None, SessionState.ENDED):
+            return f"a roll is for ENDED, and the state was {self.state and self.state.name}"
+        if self.session not in (None, event.session):
+            return f"it is of session {event.session}, and the session was {self.session}"
+        self.session = event.session
+        return (
+            None if event.session < event.next_session else f"{event.next_session} does not lie after {event.session}"
+        )
+
+    def _break(self, event: BreakStarted | BreakEnded) -> str | None:
+        starts = isinstance(event, BreakStarted)
+        if self.state is None:
+            self.on_break = not starts
+        elif self.state not in (SessionState.ACTIVE, SessionState.TIMEOUT):
+            return f"breaks are for an open market, and the state was {self.state.name}"
+        if self.session not in (None, event.session):
+            return f"it is of session {event.session}, and the session was {self.session}"
+        if self.on_break is starts:
+            return f"the market was {'' if starts else 'not '}on a break"
+        self.on_break = starts
+        return None
+
+    def _alarm(self, event: AlarmFired | AlarmSkipped) -> str | None:
+        if isinstance(event, AlarmFired) and self.state not in (None, event.state):
+            return f"it says {event.state.name}, and the state was {self.state and self.state.name}"
+        in_breaks = event.alarm.anchor.startswith("break")
+        key = (event.alarm, event.session, event.scheduled_at if in_breaks else None)
+        if key in self.alarms:
+            return f"it has gone off, or been skipped, for session {event.session} before"
+        self.alarms.add(key)
+        return None
+
+
+def _names(states: Iterable[SessionState]) -> str:
+    return " or ".join(sorted(state.name for state in states))

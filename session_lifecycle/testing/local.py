@@ -1,0 +1,92 @@
+"""The days of a script, and the instants that its local times stand for."""
+
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+
+from session_lifecycle.clock import as_utc
+from session_lifecycle.errors import ConfigurationError, ScheduleExhausted
+from session_lifecycle.schedule import Schedule, Session
+
+LocalTime = str | time | datetime
+"""A time of the exchange's day, `"10:15"` or a `time`, or an aware datetime for an instant that it cannot tell."""
+
+_MARGIN = timedelta(hours=6)
+"""How long before the open, and after the close, a scripted day begins and ends."""
+_A_DAY = timedelta(days=1)
+
+
+class Days:
+    """Some sessions of a schedule, one after the other, as the days of a script.
+
+    The script runs from six hours before the first open (not before the previous close) to six hours after the last
+    close.
+    """
+
+    def __init__(self, schedule: Schedule, sessions: tuple[Session, ...]) -> None:
+        self.schedule = schedule
+        self.sessions = sessions
+        self.start: datetime = sessions[0].open - _MARGIN
+        with suppress(ScheduleExhausted):
+            self.start = max(self.start, schedule.previous_session(sessions[0].date).close)
+        self.end: datetime = sessions[-1].close + _MARGIN
+
+    @classmethod
+    def of(cls, schedule: Schedule | str, day: date, days: int) -> "Days":
+        """Return so many sessions of a schedule, from one date on."""
+        if type(days) is not int or days < 1:
+            raise ConfigurationError("days", days, "must be a whole number of at least 1")
+        if not isinstance(schedule, Schedule):
+            schedule = _exchange(schedule, day.year)
+        sessions = [schedule.session_on(day)]
+        while len(sessions) < days:
+            sessions.append(schedule.next_session(sessions[-1].date))
+        return cls(schedule, tuple(sessions))
+
+    def on(self, day: date) -> Session:
+        """Return the session of that date; it must be one of the script's."""
+        for session in self.sessions:
+            if session.date == day:
+                return session
+        raise ConfigurationError("on", day, f"must be one of the script's sessions, {self._span}")
+
+    def instant(self, field: str, value: LocalTime, session: Session) -> datetime:
+        """Return the instant that a local time stands for on a session's day, in UTC."""
+        instant = as_utc(field, value) if isinstance(value, datetime) else self._nearest(field, value, session)
+        if not self.start <= instant <= self.end:
+            raise ConfigurationError(field, value, f"must lie within the script, which is {self._span}")
+        return instant
+
+    def local(self, instant: datetime) -> datetime:
+        """Return an instant in the exchange's time."""
+        return instant.astimezone(self.schedule.timezone)
+
+    def _nearest(self, field: str, value: str | time, session: Session) -> datetime:
+        """Return the instant at which it is that time, in the session where there is one, else the nearest to it."""
+        try:
+            clock = time.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            clock = None
+        if not isinstance(clock, time) or clock.tzinfo is not None:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+            raise ConfigurationError(field, value, "must be a time of the exchange's day, such as '10:15'")
+        zone = self.schedule.timezone
+        days = (self.local(session.open).date() - _A_DAY, self.local(session.close).date() + _A_DAY)
+        found: list[datetime] = []
+        for n in range((days[1] - days[0]).days + 1):
+            local = datetime.combine(days[0] + n * _A_DAY, clock, zone)
+            instant = local.astimezone(UTC)
+            if self.local(instant).replace(tzinfo=None) == local.replace(tzinfo=None):  # the clocks do not leap over it
+                found.append(instant)
+        return min(found, key=lambda t: (max(session.open - t, t - session.close, timedelta(0)), t))
+
+    @property
+    def _span(self) -> str:
+        return f"from {self.local(self.start):%Y-%m-%d %H:%M} to {self.local(self.end):%Y-%m-%d %H:%M} local time"
+
+
+@lru_cache(maxsize=32)
+def _exchange(name: str, year: int) -> Schedule:
+    """Return an exchange's schedule; building one costs more than to run a script on it."""
+    from session_lifecycle.exchange import ExchangeSchedule  # slow to import, and a fixed schedule needs none of it
+
+    return ExchangeSchedule(name, near=datetime(year, 7, 1, tzinfo=UTC))

@@ -1,0 +1,93 @@
+"""Fixtures for pytest, and the diary of a scripted day in the report of a test that fails on it.
+
+It is opt-in: `pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]` in a test module or the topmost conftest,
+or `pytest -p session_lifecycle.testing.pytest_plugin`. The fixtures are plain ones that await nothing, so they serve
+tests under anyio's plugin, pytest-asyncio, pytest-trio, and tests that call `anyio.run`.
+"""
+
+import traceback
+from collections.abc import Generator, Iterator
+from datetime import UTC, date, datetime
+from typing import Any, Final, cast
+
+import pytest
+
+from session_lifecycle.manager import SessionBoundaryManager
+from session_lifecycle.member import RollSession
+from session_lifecycle.schedule import Schedule
+from session_lifecycle.testing.clock import SimulatedClock
+from session_lifecycle.testing.result import Result
+
+__all__ = ["ManagerFactory", "session_manager", "simulated_clock", "simulated_start"]
+
+DIARY: Final = "diary of the scripted day"
+"""The heading under which a report shows it."""
+
+
+class ManagerFactory:
+    """Makes managers in simulated time: call it as you would call `SessionBoundaryManager`, and enter what it returns.
+
+    Without a `schedule` it is New York's, without a `roll_session` one that succeeds at once. `rolled_to` are the dates
+    that rolls have been awaited for, attempt by attempt.
+    """
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self.clock: Final = clock
+        self.rolled_to: Final[list[date]] = []
+
+    def __call__(
+        self,
+        schedule: Schedule | str = "XNYS",
+        roll_session: RollSession | None = None,
+        **options: Any,  # noqa: ANN401 -- the class has the types
+    ) -> SessionBoundaryManager:
+        """Return a manager on the simulated clock; the options are those of `SessionBoundaryManager`."""
+
+        async def recorded(next_date: date) -> None:
+            self.rolled_to.append(next_date)
+            if roll_session is not None:
+                await roll_session(next_date)
+
+        options["clock"] = self.clock
+        return SessionBoundaryManager(schedule, recorded, **options)
+
+
+@pytest.fixture
+def simulated_start() -> datetime:
+    """When `simulated_clock` starts: a Monday, half an hour before the open in New York. Override it to choose.
+
+    A fixture of the same name in a conftest, a module or a class does so for all tests in it, and
+    `@pytest.mark.parametrize("simulated_start", [...])` for one.
+    """
+    return datetime(2024, 3, 4, 14, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def simulated_clock(simulated_start: datetime) -> SimulatedClock:
+    """Return a `SimulatedClock` at `simulated_start`."""
+    return SimulatedClock(simulated_start)
+
+
+@pytest.fixture
+def session_manager(simulated_clock: SimulatedClock) -> ManagerFactory:
+    """Return a factory of managers on `simulated_clock`; enter what it makes with `async with`."""
+    return ManagerFactory(simulated_clock)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failing test the diaries of the results that it holds."""
+    report = yield
+    if report.failed and call.excinfo is not None:
+        results = {id(result): result for result in _held(call.excinfo.value)}
+        report.sections += [(DIARY, repr(result)) for result in results.values()]
+    return report
+
+
+def _held(error: BaseException) -> Iterator[Result[object]]:
+    """Yield the results in the frames that an error has passed; of a group, as Hypothesis raises, those of each."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        yield from (value for value in frame.f_locals.values() if isinstance(value, Result))
+    if isinstance(error, BaseExceptionGroup):
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _held(inner)

@@ -1,0 +1,375 @@
+"""Where a script is played: simulated time, a manager that does not know, and the faults as they fall due."""
+
+import inspect
+import logging
+import traceback
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+from anyio.abc import TaskGroup
+
+from session_lifecycle.config import LifecycleConfig
+from session_lifecycle.errors import ConfigurationError, LifecycleError, ScheduleExhausted, in_words
+from session_lifecycle.events import Event, HandlerFailed, RollFailed
+from session_lifecycle.feed import AdaptiveFeed
+from session_lifecycle.handlers import require_async
+from session_lifecycle.logs import LOGGER, describe
+from session_lifecycle.manager import SessionBoundaryManager
+from session_lifecycle.member import RollSession
+from session_lifecycle.schedule import Schedule, end_of
+from session_lifecycle.states import SessionState
+from session_lifecycle.stream import Subscription
+from session_lifecycle.testing.clock import SimulatedClock
+from session_lifecycle.testing.local import Days
+from session_lifecycle.testing.result import Line, Refused, Result, RollAttempt, diary
+
+App = TypeVar("App")
+
+_NO_TIME: Final = timedelta(0)
+_AFTERWARDS: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something that a script does at an instant; where there is nothing to be done, it is only told."""
+
+    at: datetime
+    words: str
+    do: "Callable[[Stage], object] | None" = None
+
+
+@dataclass(frozen=True)
+class Restart(Act):
+    """The application is killed, and made again after a while."""
+
+    down: timedelta = _NO_TIME
+
+
+@dataclass(frozen=True)
+class DataFeed:
+    """Data that comes so often: into a function, a feed, or all that there is."""
+
+    interval: timedelta
+    feed: str | None = None
+    into: Callable[[Any], object] | None = None
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A time in which no data comes, of one feed or of all."""
+
+    start: datetime
+    end: datetime
+    feed: str | None
+    words: str
+
+
+@dataclass(frozen=True)
+class RollFault:
+    """What is done to one attempt at the roll."""
+
+    delay: timedelta = _NO_TIME
+    error: Exception | None = None
+    after: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a script says."""
+
+    days: Days
+    strict: bool
+    acts: tuple[Act, ...] = ()
+    data: tuple[DataFeed, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    roll_faults: Mapping[date, tuple[RollFault, ...]] = field(default_factory=dict[date, tuple[RollFault, ...]])
+
+
+def _to_nobody(_: logging.LogRecord) -> bool:
+    return False
+
+
+class _Killed(BaseException):
+    """Leaves the application as a power cut would, for so long: no `except Exception` of its own is in the way."""
+
+    def __init__(self, down: timedelta) -> None:
+        super().__init__(down)
+        self.down = down
+
+
+class Stage:
+    """One playing of a script: its clock, the application that is on, and all that has happened."""
+
+    app: Any
+    manager: SessionBoundaryManager
+
+    def __init__(self, plan: Plan, script: str) -> None:
+        self.clock: Final = SimulatedClock(plan.days.start)
+        self._plan = plan
+        self._script = script
+        self._end = plan.days.end
+        self._acts = deque(sorted(plan.acts, key=lambda act: act.at))
+        self._injected = {fault.error for faults in plan.roll_faults.values() for fault in faults}
+        self._faults = {day: deque(faults) for day, faults in plan.roll_faults.items()}
+        self._made: list[SessionBoundaryManager] = []
+        self._runs: list[list[Event]] = []
+        self._rolls: list[RollAttempt] = []
+        self._refused: list[Refused] = []
+        self._lines: list[Line] = []
+        self._failure: Exception | None = None
+        self._playing: anyio.CancelScope  # cancelled when something of the application's has failed
+
+    async def play(self, factory: Callable[[type[SessionBoundaryManager]], App]) -> Result[App]:
+        """Play the script to its end. What the library would log meanwhile stands in the diary."""
+        LOGGER.addFilter(_to_nobody)
+        try:
+            down: timedelta | None = _NO_TIME
+            while down is not None:
+                await self.clock.advance(down)
+                down = await self._run(factory)
+        except Exception as error:
+            error.add_note(diary(self._script, self._plan.days, self._lines))
+            raise
+        finally:
+            LOGGER.removeFilter(_to_nobody)
+        return Result(
+            cast("App", self.app),
+            self.manager,
+            tuple(map(tuple, self._runs)),
+            tuple(self._rolls),
+            tuple(self._refused),
+            self._script,
+            self._plan.days,
+            tuple(self._lines),
+        )
+
+    # ---- the application ----
+
+    async def _run(self, factory: Callable[[type[SessionBoundaryManager]], object]) -> timedelta | None:
+        """Run the application until the script kills it, and return for how long; None at the end."""
+        self._make(factory)
+        down: timedelta | None = None
+        self._playing = anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            told = anyio.Event()
+            tasks.start_soon(self._read, self.manager.events(), told)
+            try:
+                async with self._entered(tasks, told):
+                    await self._perform(tasks)
+            except _Killed as killed:
+                down = killed.down
+            except Exception as error:  # the application's own
+                self._failure = self._failure or error
+            await self.clock.advance(_NO_TIME)  # what is told last is read
+            tasks.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+        return down
+
+    def _make(self, factory: Callable[[type[SessionBoundaryManager]], object]) -> None:
+        """Make the application, and find its manager."""
+        stage = self
+
+        class Scripted(SessionBoundaryManager):
+            """A manager by the script's schedule and clock, whose roll the script may fail."""
+
+            def __init__(
+                self,
+                schedule: Schedule | str,
+                roll_session: RollSession,
+                **options: Any,  # noqa: ANN401 -- the class has the types
+            ) -> None:
+                del schedule  # the script's is what its times are of
+                require_async("roll_session", "a date", roll_session)
+                options["clock"] = stage.clock
+                super().__init__(stage._plan.days.schedule, stage._faulty(roll_session), **options)
+                stage._made.append(self)
+                stage._play_until_the_end_of(options.get("config", LifecycleConfig()))
+
+        self._made.clear()
+        self.app = factory(Scripted)
+        if len(self._made) != 1:
+            rule = f"must make one manager of the class that it is given; it has made {len(self._made)}"
+            raise ConfigurationError("factory", factory, rule)
+        self.manager = self._made[0]
+
+    def _play_until_the_end_of(self, config: LifecycleConfig) -> None:
+        """Play until the last session has ended, by the application's configuration, and been rolled."""
+        schedule, last, following = self._plan.days.schedule, self._plan.days.sessions[-1], None
+        with suppress(ScheduleExhausted):
+            following = schedule.next_session(last.date)
+        self._end = max(self._end, end_of(last, following, config.post_market_roll_delay) + _AFTERWARDS)
+
+    @asynccontextmanager
+    async def _entered(self, tasks: TaskGroup, told: anyio.Event) -> AsyncGenerator[None]:
+        """Have the application run inside the block, in the way that it is made for."""
+        app, manager = self.app, self.manager
+        if hasattr(app, "__aenter__"):
+            async with app:
+                yield
+        elif hasattr(app, "run"):
+            scope = anyio.CancelScope()
+            tasks.start_soon(self._host, app.run, scope)
+            try:
+                await self.clock.advance(_NO_TIME)
+                yield
+                manager.stop()
+                await told.wait()  # a roll under way is waited for
+                await self.clock.advance(_NO_TIME)
+            finally:
+                scope.cancel()
+        else:
+            async with manager:
+                yield
+
+    async def _host(self, run: Callable[[], Any], scope: anyio.CancelScope) -> None:
+        with scope:
+            await self._guarded(run)
+
+    async def _guarded(self, call: Callable[[], Any]) -> None:
+        """Call the application, sync or async; when it fails, the play is over."""
+        try:
+            outcome = call()
+            if inspect.isawaitable(outcome):
+                await outcome
+        except Exception as error:  # the application's own
+            self._failure = self._failure or error
+            self._playing.cancel()
+
+    def _faulty(self, roll_session: RollSession) -> RollSession:
+        """Return the application's roll with the script's faults before it."""
+
+        async def roll(next_date: date) -> None:
+            session, began = self.manager.session.date, self.clock.now()
+            faults = self._faults.get(session)
+            fault = faults.popleft() if faults else RollFault()
+            reached, error = False, None
+            try:
+                if fault.delay:
+                    await self.clock.sleep(fault.delay)
+                if fault.error is None or fault.after:
+                    reached = True
+                    await roll_session(next_date)
+                if fault.error is not None:
+                    raise fault.error.with_traceback(None)  # noqa: TRY301 -- as if the roll had; an earlier trace is not this one's
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                self._rolls.append(RollAttempt(session, next_date, began, self.clock.now(), reached, error))
+
+        return roll
+
+    async def _read(self, events: Subscription, told: anyio.Event) -> None:
+        run: list[Event] = []
+        self._runs.append(run)
+        async for event in events:
+            run.append(event)
+            self._lines.append(Line(event.observed_at, describe(event)[1] + self._trace(event)))
+        told.set()
+
+    def _trace(self, event: Event) -> str:
+        """Return where the error of a handler, or of the application's own roll, comes from."""
+        error = event.error if isinstance(event, HandlerFailed | RollFailed) else None
+        if error is None or isinstance(error, LifecycleError) or error in self._injected:
+            return ""
+        return "\n" + "".join(traceback.format_exception(error)).rstrip()
+
+    # ---- the script ----
+
+    async def _perform(self, tasks: TaskGroup) -> None:
+        """Let time pass, and do what the script says when it says so."""
+        scopes = [anyio.CancelScope() for _ in self._plan.data]
+        for data, scope in zip(self._plan.data, scopes, strict=True):
+            tasks.start_soon(self._feed, data, scope)
+        try:
+            with self._playing:
+                while self._acts:
+                    await self._pass_to(self._acts[0].at)
+                    await self._do(self._acts.popleft())
+                await self._pass_to(self._end)
+        finally:
+            for scope in scopes:
+                scope.cancel()
+
+    async def _pass_to(self, instant: datetime) -> None:
+        if self.clock.now() < instant:
+            await self.clock.advance_to(instant)
+
+    async def _do(self, act: Act) -> None:
+        self._lines.append(Line(self.clock.now(), f"script: {act.words}"))
+        if isinstance(act, Restart):
+            raise _Killed(act.down)
+        if act.do is None:
+            return
+        try:
+            outcome = act.do(self)
+            if inspect.isawaitable(outcome):
+                with self.clock.jumping():  # should it wait for time to pass
+                    await outcome
+        except LifecycleError as error:
+            if self._plan.strict:
+                raise
+            self._refused.append(Refused(self.clock.now(), act.words, error))
+            self._lines.append(Line(self.clock.now(), f"refused: {in_words(error)}"))
+        await self.clock.advance(_NO_TIME)
+
+    async def _feed(self, data: DataFeed, scope: anyio.CancelScope) -> None:
+        """Have data come while the market is open, except where the script says that it is silent."""
+        with scope:
+            while (due := self._data_due(data.feed)) is not None:
+                if due > self.clock.now():
+                    await self.clock.sleep_until(due, None)
+                    continue
+                stored = self._only_stored(data)
+                await self._guarded(lambda: self._deliver(data))
+                await self.clock.sleep(data.interval * (self._unseen(data.interval) if stored else 1))
+
+    def _deliver(self, data: DataFeed) -> object:
+        manager, now = self.manager, self.clock.now()
+        if data.into is not None:
+            return data.into(self.app)
+        if data.feed is None:
+            manager.record_data_received()
+        feeds = [feed for feed in manager.feeds if data.feed in (None, feed.name)]
+        if data.feed is not None and not feeds:
+            raise ConfigurationError("data_every", data.feed, "must be a feed of the manager's by then")
+        for feed in feeds:
+            if self._silent_until(feed.name, now) is None:
+                feed.record()
+        return None
+
+    def _only_stored(self, data: DataFeed) -> bool:
+        """Tell whether data will do no more than store its arrival: it revives nothing, and its gaps are not learnt."""
+        manager = self.manager
+        if data.into is not None or manager.state is SessionState.TIMEOUT or manager.stale_feeds:
+            return False
+        return not any(isinstance(feed, AdaptiveFeed) for feed in manager.feeds)
+
+    def _unseen(self, interval: timedelta) -> int:
+        """Return after how many intervals data is next needed: the last before anybody wakes stands for the others."""
+        idle = self.clock.idle_for()
+        return 1 if idle is None else max(-(-idle // interval) - 1, 1)
+
+    def _data_due(self, feed: str | None) -> datetime | None:
+        """Return the first instant from now on at which data comes by; None where nothing is known of any."""
+        due = self.clock.now()
+        while True:
+            try:
+                session = self.manager.schedule.session_at(due)
+            except ScheduleExhausted:
+                return None
+            pause = next((end for start, end in session.breaks if start <= due < end), None)
+            later = session.open if due < session.open else pause or self._silent_until(feed, due)
+            if later is None:
+                return due
+            due = later
+
+    def _silent_until(self, feed: str | None, t: datetime) -> datetime | None:
+        """Return when the silence ends that a feed, or all, is in at an instant; None where it is in none."""
+        return next((s.end for s in self._plan.silences if s.feed in (None, feed) and s.start <= t < s.end), None)
