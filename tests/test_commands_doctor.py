@@ -176,6 +176,14 @@ def test_which_time_zones_are_in_use_and_how_old(
     assert told.partition(": ")[2] in finding.told
 
 
+def test_the_package_of_time_zones_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is no version to tell."""
+    with_versions(monkeypatch, tzdata=None)
+    assert findings._package_tzdata() is None
+    with_versions(monkeypatch, tzdata="2026.2")
+    assert findings._package_tzdata() == "2026.2"
+
+
 def test_time_zones_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """An offset that everybody knows, and a zone that is missing."""
     for offsets, told in (

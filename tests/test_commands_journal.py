@@ -24,7 +24,7 @@ from session_lifecycle.commands.shapes import JournalJson
 from session_lifecycle.config import LifecycleConfig
 from session_lifecycle.journal_lines import header_text, sealed_line
 from session_lifecycle.testing import SimulatedClock
-from tests.builders import DAY, MONDAY, at, week
+from tests.builders import DAY, MONDAY, at, week, weekdays
 from tests.command_line import as_json, printed, refused, run
 from tests.harness import FRIDAY, TUESDAY, WEDNESDAY
 from tests.journals import ONE_OF_EACH, adopted, done, failed, intent, rolls
@@ -283,6 +283,19 @@ def test_where_there_is_no_error_there_is_nothing_to_resolve(file: Path, hours: 
         file.unlink()
         write(file, *records)
         assert why in refused("journal", str(file), "--resolve", "retry", "--calendar", hours)
+
+
+def test_a_retry_that_the_cap_forbids_is_told(file: Path, hours: str) -> None:
+    """A running manager waives it for its own `recover()`, the next start does not; to mark it as done leads on."""
+    write_snapshot(weekdays(n=20), hours, MONDAY, MONDAY + 30 * DAY)
+    args, late = ("--calendar", hours), at(MONDAY + 21 * DAY, (17, 0))
+    write(file, adopted(), failed(note="too many"))
+    result = run("journal", str(file), "--resolve", "retry", *args, now=late)
+    assert result.exit_code == 0
+    assert "is in ERROR again: more than 10 sessions (max_catch_up_sessions)" in result.stderr
+    write(file, failed(note="too many, again"))
+    said = printed("journal", str(file), "--resolve", "mark-done", *args, now=late)
+    assert said.splitlines()[1] == "a manager that is started now is ACTIVE in session 2024-03-25"
 
 
 def test_a_decision_that_leads_nowhere_is_told(file: Path, hours: str) -> None:

@@ -64,6 +64,8 @@ def test_overrides_and_raw_hours(file: Path, tmp_path: Path) -> None:
         "not compared, because overrides are in force: 2026-03-11; --hours compares them too",
     ]
     assert "not compared" not in printed("snapshot", "--check", str(file), "--hours", str(hours))
+    both = refused("snapshot", "XNYS", "--hours", str(hours), "--out", str(file))
+    assert "a snapshot is of one calendar, and here are XNYS and CMES" in both
     hours.write_text('calendar = "XNYS"\n')
     assert f"{hours} is for XNYS, and the snapshot is of CMES" in refused(
         "snapshot", "--check", str(file), "--hours", str(hours)

@@ -32,6 +32,7 @@ from session_lifecycle import (
     SessionBoundaryManager,
     StateChanged,
     replay,
+    write_snapshot,
 )
 from session_lifecycle.testing import SimulatedClock
 from tests.simulation.hours import NAMES
@@ -283,6 +284,26 @@ def started(name: str) -> tuple[float, float]:
     return ours, floor
 
 
+_PINNED = """
+from datetime import UTC, datetime, timedelta
+from session_lifecycle import SessionLifecycle, SnapshotSchedule
+from session_lifecycle.clock import Reading
+core = SessionLifecycle(SnapshotSchedule.load({path!r}))
+core.begin(Reading(datetime.now(UTC), timedelta(0)))
+core.state
+"""
+
+
+def pinned() -> tuple[float, float]:
+    """Return the seconds from a fresh interpreter to the first state, by twenty years in a file and by the calendar."""
+    this_year = datetime.now(UTC).year
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "hours.toml")
+        write_snapshot(ExchangeSchedule("XNYS"), path, date(this_year - 18, 1, 1), date(this_year + 1, 12, 31))
+        ours, floor = imported(*(f"exec({text!r})" for text in (_PINNED.format(path=path), _STATE.format(name="XNYS"))))
+    return ours, floor
+
+
 def extensions() -> None:
     """Print what it costs to make a schedule for this year, and to extend it by the next, for each calendar."""
     now = datetime.now(UTC)
@@ -362,6 +383,8 @@ def rows() -> Iterator[Row]:
     for name in ("XNYS", "CMES", "XHKG", "XKRX"):
         ours, floor = started(name)
         yield Row(f"cold start to the first state, {name}", ours, "exchange_calendars.get_calendar()", floor)
+    ours, floor = pinned()
+    yield Row("cold start to the first state, a snapshot", ours, "ExchangeSchedule of the same", floor, 0.5)
     (ours,) = interleaved(lambda: timed(lambda: year(schedule)))
     yield Row(f"a year of XNYS, {year(schedule)} transitions", ours, "half a second", 0.5, 1)
 
