@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import time_machine
+from typeguard import CollectionCheckStrategy, check_type
 from typer.testing import CliRunner, Result
 
 from session_lifecycle.__main__ import assemble
@@ -36,6 +37,11 @@ def printed(*args: str, now: datetime | None = None, width: int | None = None) -
 def as_json(*args: str, now: datetime | None = None) -> Any:
     """Return the JSON that a command prints, as values."""
     return json.loads(printed(*args, "--json", now=now))
+
+
+def hold_shape(value: object, shape: object) -> None:
+    """Raise `TypeCheckError` unless values have the declared shape, to the last item of every list."""
+    check_type(value, shape, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
 
 
 def refused(*args: str, now: datetime | None = None, width: int | None = None) -> str:

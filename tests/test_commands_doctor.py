@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typeguard import check_type
 
 from session_lifecycle import (
     CalendarUnavailable,
@@ -22,7 +21,7 @@ from session_lifecycle.commands import common, doctor, findings
 from session_lifecycle.commands.findings import Finding
 from session_lifecycle.commands.shapes import DoctorJson
 from tests.builders import DAY, MONDAY, utc, week
-from tests.command_line import as_json, printed, refused, run
+from tests.command_line import as_json, hold_shape, printed, refused, run
 
 NOW = utc(2026, 11, 25, 17)
 TODAY = NOW.date()
@@ -257,7 +256,7 @@ def test_where_all_is_well_it_says_so() -> None:
     assert lines[-1] == "all is well"
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 8 + ["note", "ok"]
     told = as_json("doctor", "XNYS")
-    check_type(told, DoctorJson)
+    hold_shape(told, DoctorJson)
     assert (told["well"], len(told["findings"])) == (True, 10)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from typeguard import check_type
 
 from session_lifecycle import (
     FileJournal,
@@ -25,7 +24,7 @@ from session_lifecycle.config import LifecycleConfig
 from session_lifecycle.journal_lines import header_text, sealed_line
 from session_lifecycle.testing import SimulatedClock
 from tests.builders import DAY, MONDAY, at, week, weekdays
-from tests.command_line import as_json, printed, refused, run
+from tests.command_line import as_json, hold_shape, printed, refused, run
 from tests.harness import FRIDAY, TUESDAY, WEDNESDAY
 from tests.journals import ONE_OF_EACH, adopted, done, failed, intent, rolls
 
@@ -104,7 +103,7 @@ def test_as_json_it_has_the_documented_shape(file: Path) -> None:
     for content in (ONE_OF_EACH, [adopted(), failed()], []):
         write(file, *content)
         told = as_json("journal", str(file))
-        check_type(told, JournalJson)
+        hold_shape(told, JournalJson)
         file.unlink()
     write(file, *ONE_OF_EACH)
     told = as_json("journal", str(file))

@@ -7,13 +7,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import vobject
-from typeguard import check_type
+from typeguard import TypeCheckError
 
 from session_lifecycle import ExchangeSchedule, replay
 from session_lifecycle.commands.planned import clock_changes
 from session_lifecycle.commands.shapes import PlanJson
 from tests.builders import utc
-from tests.command_line import as_json, printed, refused, run
+from tests.command_line import as_json, hold_shape, printed, refused, run
 
 NOW = utc(2026, 11, 25, 15, 56)
 
@@ -60,7 +60,7 @@ def test_by_default_it_is_a_week_from_the_present_day_of_the_venue() -> None:
 def test_the_instants_are_those_that_the_lifecycle_would_act_at(calendar: str) -> None:
     """The boundaries of a month are the edges of `replay`, session by session, and the breaks those of the session."""
     [told] = as_json("plan", calendar, "--from", "2026-10-20", "--to", "2026-11-20", now=NOW)
-    check_type(told, PlanJson)
+    hold_shape(told, PlanJson)
     schedule = ExchangeSchedule(calendar, near=NOW)
     sessions = schedule.sessions(date(2026, 10, 20), date(2026, 11, 20))
     start, end = sessions[0].open - timedelta(days=2), sessions[-1].close + timedelta(days=2)
@@ -74,6 +74,19 @@ def test_the_instants_are_those_that_the_lifecycle_would_act_at(calendar: str) -
     for session in sessions:
         pauses = [m["at"] for m in planned[session.date.isoformat()] if m["boundary"] in breaks]
         assert pauses == [at.isoformat() for pause in session.breaks for at in pause]
+
+
+def test_the_shape_of_the_json_is_looked_at_to_the_last_item() -> None:
+    """A state that does not exist, or a field that is missing, is found wherever it is."""
+    [told] = as_json("plan", "XNYS", "--days", "8", now=NOW)
+    hold_shape(told, PlanJson)
+    told["sessions"][-1]["moments"][-1]["boundary"] = "closing"
+    with pytest.raises(TypeCheckError, match="boundary"):
+        hold_shape(told, PlanJson)
+    told["sessions"].pop()
+    del told["sessions"][-1]["oddities"]
+    with pytest.raises(TypeCheckError, match="oddities"):
+        hold_shape(told, PlanJson)
 
 
 def test_the_half_days_and_holidays_of_a_year_are_those_of_the_exchange() -> None:
@@ -180,7 +193,7 @@ def test_overrides_are_called_out_where_they_bite(tmp_path: Path) -> None:
         "2026-11-25 override: close 14:00 EST, not 16:00 EST (special hours: our broker)",
     ]
     [plan] = as_json("plan", f"--hours={file}", "--from", "2026-11-23", "--days", "3", now=NOW)
-    check_type(plan, PlanJson)
+    hold_shape(plan, PlanJson)
     assert [each["why"] for each in plan["changes"]] == [
         "special hours",
         "closed: state funeral",

@@ -5,12 +5,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from typeguard import check_type
 
 from session_lifecycle import SnapshotSchedule, write_snapshot
 from session_lifecycle.commands.shapes import SnapshotCheckJson
 from tests.builders import DAY, MONDAY, at, utc, week
-from tests.command_line import as_json, printed, python_without_pandas, refused, run
+from tests.command_line import as_json, hold_shape, printed, python_without_pandas, refused, run
 
 NOW = utc(2026, 11, 25, 17)
 
@@ -89,7 +88,7 @@ def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
     ]
     result = run("snapshot", "--check", str(file), "--json")
     told = json.loads(result.stdout)
-    check_type(told, SnapshotCheckJson)
+    hold_shape(told, SnapshotCheckJson)
     assert (result.exit_code, told["agrees"]) == (1, False)
     assert [(each["session"], each["fields"]) for each in told["differences"]] == [
         ("2026-11-27", ["close"]),

@@ -4,12 +4,11 @@ import re
 from datetime import timedelta
 
 import pytest
-from typeguard import check_type
 
 from session_lifecycle.commands.days import countdown
 from session_lifecycle.commands.shapes import StatusJson
 from tests.builders import utc
-from tests.command_line import as_json, printed, run
+from tests.command_line import as_json, hold_shape, printed, run
 
 HALF_DAY = utc(2026, 11, 27, 17, 30)
 
@@ -61,7 +60,7 @@ def test_as_json_it_has_the_documented_shape() -> None:
             "observed_at": "2026-11-27T17:30:00+00:00",
         }
     ]
-    check_type(told, list[StatusJson])
+    hold_shape(told, list[StatusJson])
 
 
 def test_where_the_calendar_ends_it_does_not_say_closed() -> None:
@@ -71,7 +70,7 @@ def test_where_the_calendar_ends_it_does_not_say_closed() -> None:
     assert "XBOM ends with 2026-12-31, which does not mean that the market is closed" in board
     [told] = as_json("status", "XBOM", now=utc(2027, 1, 4, 12))
     assert (told["state"], told["next"]) == ("ended", None)
-    check_type([told], list[StatusJson])
+    hold_shape([told], list[StatusJson])
 
 
 def test_the_raw_calendar_can_be_had() -> None:
