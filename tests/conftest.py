@@ -40,10 +40,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture(scope="session", autouse=True)
 def collections_are_short() -> Iterator[None]:
     """Leave out what has been loaded by now when tests have garbage collected, hundreds of times."""
-    gc.collect()
-    gc.freeze()
+    if "hypothesis" in sys.modules:  # imported later, it would look in vain for who refers to what is frozen
+        gc.collect()
+        gc.freeze()
     yield
-    gc.unfreeze()  # plugins that look at the end for who refers to what would not see it
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
