@@ -17,8 +17,9 @@ ABSENT: Final = "none"
 TICKS_A_DAY: Final = 86_400_000_000
 
 _DAY: Final = timedelta(days=1)
-_HOUR: Final = re.compile(r"(\d\d:\d\d(?::\d\d(?:\.\d{6})?)?)(?:([+-]\d{1,2})d)?", re.ASCII)
-# Clocks are changed at night: by day, each local time is one instant.
+_HOUR: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{6})?)?)(?:([+-]\d{1,2})d)?", re.ASCII)
+# Clocks are changed at night: by day, each local time is one instant. In the zones of all exchanges since 1970 there is
+# one exception, the morning of a Sunday in Athens, 1979-04-01.
 _DAWN, _LATE = time(5), time(22)
 
 
@@ -163,5 +164,5 @@ def _break(text: str) -> tuple[Hour, Hour]:
 def _hour(text: str) -> Hour:
     found = _HOUR.fullmatch(text)
     if found is None:
-        refuse(f"{text!r} is no time, such as 16:00, or 17:00-1d for the evening before")
+        refuse(f"{text!r} is no time, such as 16:00, or 17:00-1d for the evening before, 00:00+1d for midnight")
     return Hour(int(found[2] or 0), time.fromisoformat(found[1]))

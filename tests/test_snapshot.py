@@ -245,7 +245,7 @@ DAY_BEFORE, A_DAY = "2025-03-10", "2025-03-11"
         ("2025-02-30", "day is out of range for month"),
         ("2025-03-11close=13:00", "must follow the date after a blank"),
         ("2025-03-11 close=1pm", "'1pm' is no time, such as 16:00, or 17:00-1d for the evening before"),
-        ("2025-03-11 close=24:00", "hour must be in 0..23"),
+        ("2025-03-11 close=24:00", "'24:00' is no time"),
         ("2025-03-11 close=٠٩:٠٠", "is no time"),
         ("2025-03-11 close=none", "'none' is no time"),
         ("2025-03-11 closes=13:00", "'closes=13:00' is not understood; there can be open=..., close=..., breaks=..."),
