@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import shlex
+import tomllib
 from collections import Counter
 from collections.abc import Generator
 from datetime import timedelta
@@ -333,3 +334,15 @@ def test_what_the_readme_links_to_is_there() -> None:
     """Relative links lead to files of this project."""
     for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", TEXT):
         assert (README.parent / target).exists(), target
+
+
+def test_the_changelog_opens_with_the_version_that_is_built() -> None:
+    """A release stands there under its number and day; what is being worked on says which release it is to be."""
+    project = tomllib.loads((README.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    changelog = (README.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    heading, first, *_ = re.split(r"\n{2,}", changelog[changelog.index("\n## ") + 1 :])
+    release, _, being_worked_on = project["version"].partition(".dev")
+    if being_worked_on:
+        assert (heading, first.startswith(f"To be {release}")) == ("## [Unreleased]", True)
+    else:
+        assert re.fullmatch(rf"## \[{re.escape(release)}\] - \d{{4}}-\d\d-\d\d", heading)
