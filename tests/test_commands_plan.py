@@ -7,9 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import vobject
+from exchange_calendars import get_calendar
 from typeguard import TypeCheckError
 
 from session_lifecycle import ExchangeSchedule, replay
+from session_lifecycle.commands.days import Usual
 from session_lifecycle.commands.planned import clock_changes
 from session_lifecycle.commands.shapes import PlanJson
 from tests.builders import utc
@@ -107,6 +109,21 @@ def test_the_half_days_and_holidays_of_a_year_are_those_of_the_exchange() -> Non
         "2026-12-25",
     ]
     assert (told["sessions"][-1]["session"], told["sessions"][-1]["next_session"]) == ("2026-12-31", "2027-01-04")
+
+
+@pytest.mark.parametrize("calendar", ["XHKG", "BVMF"])
+def test_what_is_odd_is_what_the_calendar_lists(calendar: str) -> None:
+    """Ten years of half days and late opens are those that exchange_calendars itself counts as such, and no others."""
+    first, last = date(2016, 1, 1), date(2025, 12, 31)
+    raw = get_calendar(calendar, start="2016-01-01", end="2025-12-31")
+    schedule = ExchangeSchedule(calendar, corrections=False, near=utc(2020, 1, 1))
+    usual, odd = Usual(schedule, first, last), dict[str, set[date]](half_day=set(), late_open=set())
+    for session in schedule.sessions(first, last):
+        for oddity in usual.oddities(session):
+            odd[oddity].add(session.date)
+    assert odd["half_day"] == {day.date() for day in raw.early_closes}
+    assert odd["late_open"] == {day.date() for day in raw.late_opens}
+    assert odd["half_day"] or odd["late_open"]
 
 
 def test_a_weekend_is_no_holiday_and_a_session_on_it_is_an_extra_one() -> None:

@@ -1,9 +1,9 @@
 """What a session does and when, what is odd about it, and how people say that.
 
-exchange_calendars does not say what a venue's regular hours are on a date, so they are taken from the six weeks on
-either side: those that most sessions of the same weekday have, and any that a quarter of all sessions have, which tells
-a change of the hours for good from a half day. A half day closes earlier than that, and a holiday is a day of the week
-on which the venue usually trades and this time does not.
+A schedule does not say what a venue's regular hours are on a date, so they are taken from the six weeks on either side:
+those that most sessions of the same weekday have, and any that a quarter of all sessions have, which tells a change of
+the hours for good from a half day. A half day closes earlier than that, and a holiday is a day of the week on which the
+venue usually trades and this time does not.
 """
 
 from collections import Counter
