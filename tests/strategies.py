@@ -1,18 +1,15 @@
-"""Hypothesis strategies for sessions, schedules and durations, drawn so that instants often coincide."""
+"""The kit's hours as our own tests need them: with the durations that they are seen through, and the rules in words."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import hypothesis.strategies as st
 
 from session_lifecycle import FixedSchedule, LifecycleConfig, Session
-from tests.builders import DAY, MICROSECOND, MONDAY, at
+from session_lifecycle.testing import strategies
+from tests.builders import DAY, MICROSECOND
 
-HOUR = timedelta(hours=1)
-durations = st.sampled_from([timedelta(0), MICROSECOND, HOUR, 2 * HOUR, 5 * HOUR, DAY, 4 * DAY]) | st.timedeltas(
-    timedelta(0), 3 * DAY
-)
-lengths = durations.map(lambda length: length or HOUR)
+durations = strategies.durations()
 
 
 class Hours(NamedTuple):
@@ -50,27 +47,9 @@ class Hours(NamedTuple):
 
 @st.composite
 def hours(draw: st.DrawFn, *, most: int = 5) -> Hours:
-    """Draw sessions of any length with gaps of any width, none included; some have facts, some have a break."""
-    sessions: list[Session] = []
-    day, opens = MONDAY, at(MONDAY, (0, 0))
-    for _ in range(draw(st.integers(1, most))):
-        opens += draw(durations)
-        closes = opens + draw(lengths)
-        third = (closes - opens) / 3
-        breaks = ((opens + third, closes - third),) if third > MICROSECOND and draw(st.booleans()) else ()
-        early, late = draw(st.none() | durations), draw(st.none() | durations)
-        sessions.append(
-            Session(
-                day,
-                opens,
-                closes,
-                breaks,
-                None if early is None else opens - early,
-                None if late is None else closes + late,
-            )
-        )
-        day, opens = day + draw(st.integers(1, 4)) * DAY, closes
-    return Hours(tuple(sessions), draw(durations), draw(durations))
+    """Draw a schedule of any kind, and the durations that it is seen through."""
+    drawn = draw(strategies.schedules(min_sessions=1, max_sessions=most))
+    return Hours(drawn.sessions(date.min, date.max), draw(durations), draw(durations))
 
 
 def instants(those: Hours) -> st.SearchStrategy[datetime]:

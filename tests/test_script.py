@@ -307,6 +307,26 @@ def test_what_a_call_raises_ends_the_play_with_the_diary_as_a_note() -> None:
     assert note.splitlines()[-1].startswith("  10:00:00  script: call(test_what_a_call_raises")
 
 
+def test_an_async_call_may_fail_too() -> None:
+    """Its error is raised as it is."""
+
+    async def check(app: App) -> None:
+        await app.manager.clock.sleep(SECOND)
+        raise KeyError(app.manager.session.date)
+
+    with pytest.raises(KeyError, match="2024, 3, 4"):
+        play(QUOTES.call("10:00", check))
+
+
+def test_the_last_session_that_a_schedule_knows_has_no_next_one() -> None:
+    """Its data ends with it, and the roll that leads nowhere is an ERROR."""
+    last = Script(WEEK, MONDAY + 59 * DAY).data_every(HOUR, into=App.quote)
+    result = play(last)
+    assert len(result.app.seen) == 6
+    assert edges(result)[-2:] == ["17:30:00 ENDED", "17:30:00 ERROR"]
+    assert result.rolls == ()
+
+
 def test_what_the_manager_refuses_is_raised_in_a_strict_script() -> None:
     """A halt that is not one is not what the test meant."""
     with pytest.raises(HaltRefused):

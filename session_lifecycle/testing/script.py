@@ -15,8 +15,9 @@ from session_lifecycle.manager import SessionBoundaryManager
 from session_lifecycle.overrides import Override
 from session_lifecycle.schedule import Schedule, Session
 from session_lifecycle.testing.local import Days, LocalTime
+from session_lifecycle.testing.plan import Act, DataFeed, Plan, Restart, RollFault, Silence
 from session_lifecycle.testing.result import Result
-from session_lifecycle.testing.stage import Act, DataFeed, Plan, Restart, RollFault, Silence, Stage
+from session_lifecycle.testing.stage import Stage
 
 App = TypeVar("App")
 

@@ -4,9 +4,8 @@ import inspect
 import logging
 import traceback
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
@@ -25,69 +24,13 @@ from session_lifecycle.schedule import Schedule, end_of
 from session_lifecycle.states import SessionState
 from session_lifecycle.stream import Subscription
 from session_lifecycle.testing.clock import SimulatedClock
-from session_lifecycle.testing.local import Days
+from session_lifecycle.testing.plan import Act, DataFeed, Plan, Restart, RollFault
 from session_lifecycle.testing.result import Line, Refused, Result, RollAttempt, diary
 
 App = TypeVar("App")
 
 _NO_TIME: Final = timedelta(0)
 _AFTERWARDS: Final = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Act:
-    """Something that a script does at an instant; where there is nothing to be done, it is only told."""
-
-    at: datetime
-    words: str
-    do: "Callable[[Stage], object] | None" = None
-
-
-@dataclass(frozen=True)
-class Restart(Act):
-    """The application is killed, and made again after a while."""
-
-    down: timedelta = _NO_TIME
-
-
-@dataclass(frozen=True)
-class DataFeed:
-    """Data that comes so often: into a function, a feed, or all that there is."""
-
-    interval: timedelta
-    feed: str | None = None
-    into: Callable[[Any], object] | None = None
-
-
-@dataclass(frozen=True)
-class Silence:
-    """A time in which no data comes, of one feed or of all."""
-
-    start: datetime
-    end: datetime
-    feed: str | None
-    words: str
-
-
-@dataclass(frozen=True)
-class RollFault:
-    """What is done to one attempt at the roll."""
-
-    delay: timedelta = _NO_TIME
-    error: Exception | None = None
-    after: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that a script says."""
-
-    days: Days
-    strict: bool
-    acts: tuple[Act, ...] = ()
-    data: tuple[DataFeed, ...] = ()
-    silences: tuple[Silence, ...] = ()
-    roll_faults: Mapping[date, tuple[RollFault, ...]] = field(default_factory=dict[date, tuple[RollFault, ...]])
 
 
 def _to_nobody(_: logging.LogRecord) -> bool:
