@@ -41,7 +41,7 @@ from session_lifecycle import (
     StateChanged,
     UnexpectedData,
 )
-from session_lifecycle.testing import SimulatedClock
+from session_lifecycle.testing import SimulatedClock, assert_legal
 from tests.builders import DAY, MICROSECOND, MONDAY, at
 
 ZERO = timedelta(0)
@@ -795,7 +795,7 @@ class Bench:
         self.plan, self.planned = self.model.plan, 0
         self.completed: list[date] = []
         self.log: list[Event] = []
-        self.compared = 0
+        self.compared = self.begun = 0
 
     @property
     def manager(self) -> SessionBoundaryManager:
@@ -858,7 +858,7 @@ class Bench:
         manager = SessionBoundaryManager(
             schedule, self.roll, session=session, config=self.world.config, clock=self.clock
         )
-        run = Run(manager)
+        run, self.begun = Run(manager), len(self.log)
         self.tasks.start_soon(self._listen, manager.events())
         self.tasks.start_soon(self._host, run)
         await run.up.wait()
@@ -1015,6 +1015,8 @@ class Bench:
     def compare(self) -> None:
         """Hold the manager against the model in everything that it says."""
         model, manager = self.model, self.manager
+        if self.compared < len(self.log):
+            assert_legal(self.log[self.begun :])
         for event in self.log[self.compared :]:
             self.ledger.take(event)
             if isinstance(event, RollSucceeded):  # over all restarts, the application's days only ever go up
