@@ -180,7 +180,7 @@ def test_the_times_of_fault_scripts_are_written_as_one_would() -> None:
         fault_scripts(long, day=MONDAY, faults=["fail"]),
         lambda script: any(act.at > utc(2024, 3, 5) for act in script._written.plan.acts),
     )
-    assert found._written.calls[2].startswith("fail(datetime(2024, 3, 5, 0, 1, tzinfo=UTC), ")
+    assert found._written.calls[2].startswith("fail(datetime(2024, 3, ")
 
 
 def test_fault_scripts_refuse_faults_that_are_none() -> None:
