@@ -82,7 +82,7 @@ class SnapshotSchedule:
             NaiveDatetimeError: `t` has no time zone.
         """
         instant = as_utc("t", t)
-        at = bisect_right(range(len(self._days)), instant, key=lambda at: self._get(at).close)
+        at = bisect_right(range(len(self._days)), instant, key=self._close)
         session = self._found(at, t)
         if instant < session.open and instant < datetime.combine(self._head.first, time(), UTC):
             raise self._exhausted(t)
@@ -180,6 +180,10 @@ class SnapshotSchedule:
     def _get(self, at: int) -> Session:
         hours = self._hours[at]
         return hours if isinstance(hours, Session) else hours.on(self._days[at], self._timezone)
+
+    def _close(self, at: int) -> datetime:
+        hours = self._hours[at]
+        return hours.close if isinstance(hours, Session) else hours.close.on(self._days[at], self._timezone)
 
     def _found(self, at: int, wanted: object) -> Session:
         if 0 <= at < len(self._days):

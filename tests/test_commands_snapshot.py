@@ -71,6 +71,15 @@ def test_overrides_and_raw_hours(file: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_snapshot_can_be_shortened_or_turned_into_json(file: Path, year: str) -> None:
+    """Its own days are the default, and the copy says what the first one was made from."""
+    file.write_text(year.replace("exchange_calendars = ", 'exchange_calendars = "1.0" # '))
+    said = printed("snapshot", str(file), "--from", "2026-07-01", "--out", str(file.with_suffix(".json")), now=NOW)
+    assert said.endswith("hours.json: XNYS, 128 sessions from 2026-07-01 to 2026-12-31\n")
+    copy = SnapshotSchedule.load(file.with_suffix(".json"))
+    assert (copy.head.corrections, copy.head.made_from["exchange_calendars"]) == (True, "1.0")
+
+
 def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
     """In words and as JSON; exit status 1. What it was made from is told where that has changed since."""
     file.write_text(year)

@@ -46,7 +46,11 @@ def _last_day(text: str) -> date:
 def snapshot(
     calendar: Annotated[
         str | None,
-        typer.Argument(metavar="CALENDAR", help="A name or alias known to exchange_calendars.", show_default=False),
+        typer.Argument(
+            metavar="CALENDAR",
+            help="A name or alias known to exchange_calendars, or a snapshot to be made shorter or JSON.",
+            show_default=False,
+        ),
     ] = None,
     *,
     first: Annotated[
@@ -99,8 +103,9 @@ def snapshot(
         msg = f"a snapshot is of one calendar, and here are {' and '.join(venue.schedule.name for venue in venues)}"
         raise Refused(msg)
     schedule = venues[0].schedule
-    start = date(t.year - 1, 1, 1) if first is None else first
-    end = date(t.year + 1, 12, 31) if last is None else last
+    pinned = schedule.head if isinstance(schedule, SnapshotSchedule) else None
+    usual = (date(t.year - 1, 1, 1), date(t.year + 1, 12, 31)) if pinned is None else (pinned.first, pinned.last)
+    start, end = first or usual[0], last or usual[1]
     if last is None and schedule.known_until < end:
         end = schedule.known_until
         tell(f"note: {schedule.name} is known until {end}, with which the snapshot ends")
