@@ -115,6 +115,15 @@ def test_as_json_it_has_the_documented_shape(file: Path) -> None:
     assert '"sound": false' in result.stdout
 
 
+def test_a_reason_may_hold_anything(file: Path) -> None:
+    """Escape sequences do nothing to the terminal, and bytes of a name break nothing; JSON has all as it is."""
+    reason = "no file \udcff\x1b[2J\nhere ☃"
+    write(file, adopted(), failed(note=reason))
+    told = printed("journal", str(file))
+    assert told.count("no file \\udcff\\x1b[2J here ☃") == 2
+    assert as_json("journal", str(file))["standing"]["error"] == reason
+
+
 def test_looking_takes_no_lock_and_changes_nothing(file: Path) -> None:
     """A manager may hold it meanwhile, and a torn end stays torn."""
     journal = FileJournal(file)

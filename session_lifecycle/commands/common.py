@@ -146,7 +146,9 @@ def show(result: "RenderableType") -> None:
 
 def show_json(result: object, *, indent: int | None = 2) -> None:
     """Print a result as JSON to stdout; without indent, on one line, at once."""
-    typer.echo(json.dumps(result, indent=indent, ensure_ascii=False))
+    text = json.dumps(result, indent=indent, ensure_ascii=False)
+    # Lone surrogates, by which Python writes bytes of file names, have no UTF-8; escaped like this they are JSON.
+    typer.echo(text.encode(errors="backslashreplace").decode())
 
 
 def iso(instant: datetime) -> str:

@@ -154,7 +154,12 @@ def _drawn(lines: Lines, most: int) -> "RenderableType":
 
 def _note(record: Record) -> str:
     skipped = f"skipping {', '.join(map(str, record.skipped))}" if record.skipped else ""
-    return "; ".join(part for part in (skipped, " ".join(record.note.split())) if part)
+    return "; ".join(part for part in (skipped, _on_one_line(record.note)) if part)
+
+
+def _on_one_line(reason: str) -> str:
+    """Return a reason for a terminal: an exception's message may hold anything, escape sequences among it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(reason.split()))
 
 
 def _in_words(standing: Standing) -> list[tuple[str, str]]:
@@ -169,7 +174,7 @@ def _in_words(standing: Standing) -> list[tuple[str, str]]:
     elif standing.ended:
         told.append(("the session was ended by hand: a roll is owed", "yellow"))
     if standing.error is not None:
-        told.append((f"ERROR: {' '.join(standing.error.split())}", "bold red"))
+        told.append((f"ERROR: {_on_one_line(standing.error)}", "bold red"))
         told.append((f"it holds until recover(), or `journal FILE --resolve {_WAYS}` while nothing runs", ""))
     return told
 
@@ -275,7 +280,8 @@ def _show_restart(lifecycle: SessionLifecycle, now: Reading) -> None:
     """Tell what a manager with the default configuration does if it is started now."""
     turn, session = lifecycle.due_roll(now), lifecycle.session.date
     if lifecycle.state is SessionState.ERROR:
-        tell(f"note: by the default configuration, a manager that is started now is in ERROR again: {lifecycle.reason}")
+        why = _on_one_line(lifecycle.reason or "")
+        tell(f"note: by the default configuration, a manager that is started now is in ERROR again: {why}")
     elif turn is not None:
         resumed = ", which may have happened (resumed=True)" if turn.resumed else ""
         show(f"a manager that is started now rolls from {session} to {turn.target.date}{resumed}")
