@@ -130,7 +130,7 @@ def test_a_countdown_reaches_nothing_only_when_it_is_due(seconds: float, told: s
     assert countdown(timedelta(seconds=seconds)) == told
 
 
-@pytest.mark.parametrize("calendar", ["XNYS", "XASX", "XTAE", "us_futures"])
+@pytest.mark.parametrize("calendar", ["XASX", "us_futures"])
 def test_the_board_is_a_table_within_80_columns_at_any_time(calendar: str) -> None:
     """Also over a weekend, when the countdown is long, and where the zone's name is."""
     for hours in range(0, 24 * 7, 11):

@@ -47,7 +47,7 @@ def test_a_day_that_is_narrower_than_a_character_is_not_drawn() -> None:
     assert "75 days do not fit into 74 characters" in refused(*WEEK, "--days=75", now=NOW, width=80)
 
 
-@pytest.mark.parametrize("days", [1, 5, 20, 74])
+@pytest.mark.parametrize("days", [5, 74])
 def test_no_session_is_lost_to_the_width(days: int) -> None:
     """However narrow a day is, its session has a block."""
     args = ("timeline", "XNYS", "--from=2026-11-02", f"--days={days}")
@@ -65,7 +65,7 @@ def test_where_blocks_cannot_be_shown_there_are_plain_characters() -> None:
     )
 
 
-@pytest.mark.parametrize("calendar", ["XNYS", "XHKG", "CMES", "24/7"])
+@pytest.mark.parametrize("calendar", ["XHKG", "CMES", "24/7"])
 def test_the_bands_fill_the_time_and_say_where_the_clock_would_be(calendar: str) -> None:
     """They touch each other, the ends included, and any instant within one has its state and session."""
     [told] = as_json("timeline", calendar, "--from", "2026-11-20", "--to", "2026-12-01", now=NOW)
