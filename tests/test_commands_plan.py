@@ -218,6 +218,15 @@ def test_overrides_are_called_out_where_they_bite(tmp_path: Path) -> None:
     ]
 
 
+def test_an_extra_session_that_is_called_off_is_a_row_too(tmp_path: Path) -> None:
+    """Though the day is no holiday: on a Sunday the venue usually has none."""
+    file = tmp_path / "hours.toml"
+    file.write_text('calendar = "XBOM"\n[[closure]]\ndate = 2026-02-01\n')
+    assert "Sun 2026-02-01 closed override" in rows(f"--hours={file}", "--from", "2026-02-01", "--days", "1")
+    [plan] = as_json("plan", f"--hours={file}", "--from", "2026-02-01", "--days", "1", now=NOW)
+    assert plan["holidays"] == []
+
+
 def test_hours_around_the_market_are_called_out_too(tmp_path: Path) -> None:
     """Breaks, a pre-market and a post-market of one's own, on a venue that has none on record."""
     file = tmp_path / "hours.toml"

@@ -88,8 +88,9 @@ def _drawn(plan: Plan, zone: tzinfo | None, *, last: bool) -> "Iterator[Renderab
     zones = list({str(each): each for each in (home, zone, UTC) if each is not None}.values())
     yield Text(f"{plan.venue.asked}, {plan.first} to {plan.last}, {home}", "bold")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("session", "", *map(zone_in_words, zones), ""):
-        table.add_column(name, no_wrap=name != "")
+    for name in ("session", "", *map(zone_in_words, zones)):
+        table.add_column(name, no_wrap=True)
+    table.add_column()
     for row in sorted([*_session_rows(plan), *_other_rows(plan)], key=lambda row: row.day):
         times = ("" if row.at is None else day_and_time(row.at, each, row.day) for each in zones)
         table.add_row(
@@ -122,7 +123,7 @@ def _session_rows(plan: Plan) -> Iterator[_Row]:
 
 def _other_rows(plan: Plan) -> Iterator[_Row]:
     closed = {change.date: change.kind for change in plan.changes if change.difference.a is None}
-    for day in plan.holidays:
+    for day in {*plan.holidays, *closed}:
         yield _Row(day, f"{day:%a} {day}", "closed", None, closed.get(day, "holiday"))
     for change in plan.clock_changes:
         day = change.at.astimezone(change.zone).date()
