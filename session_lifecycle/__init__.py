@@ -24,6 +24,7 @@ from session_lifecycle.errors import (
     ConfigurationError,
     FeedNameTaken,
     FeedRemoved,
+    GroupStopped,
     HaltRefused,
     HandlerTimeoutError,
     IllegalTransition,
@@ -38,6 +39,7 @@ from session_lifecycle.errors import (
     NaiveDatetimeError,
     NegativeAdvanceError,
     NeverSettledError,
+    NotAMember,
     NotASession,
     NotRunningError,
     OverrideRefused,
@@ -87,12 +89,13 @@ from session_lifecycle.schedule import (
 from session_lifecycle.states import SessionState
 from session_lifecycle.status import Status
 from session_lifecycle.stream import Subscription
-from session_lifecycle.timeline import replay
+from session_lifecycle.timeline import Position, Timeline, replay
 
 if typing.TYPE_CHECKING:
     from session_lifecycle.corrections import Correction
     from session_lifecycle.exchange import ExchangeSchedule
     from session_lifecycle.file_journal import FileJournal
+    from session_lifecycle.group import SessionGroup
     from session_lifecycle.hours import Difference, compare, overlap
     from session_lifecycle.snapshot import SnapshotSchedule, write_snapshot
 else:
@@ -103,6 +106,7 @@ else:
         "Difference": "hours",
         "ExchangeSchedule": "exchange",
         "FileJournal": "file_journal",
+        "SessionGroup": "group",
         "SnapshotSchedule": "snapshot",
         "compare": "hours",
         "overlap": "hours",
@@ -150,6 +154,7 @@ __all__ = [
     "FeedStale",
     "FileJournal",
     "FixedSchedule",
+    "GroupStopped",
     "HaltRefused",
     "Halted",
     "HandlerFailed",
@@ -172,10 +177,12 @@ __all__ = [
     "NaiveDatetimeError",
     "NegativeAdvanceError",
     "NeverSettledError",
+    "NotAMember",
     "NotASession",
     "NotRunningError",
     "Override",
     "OverrideRefused",
+    "Position",
     "Record",
     "ReentrancyError",
     "Resolution",
@@ -192,6 +199,7 @@ __all__ = [
     "ScheduleExhausted",
     "Session",
     "SessionBoundaryManager",
+    "SessionGroup",
     "SessionLifecycle",
     "SessionMachine",
     "SessionState",
@@ -204,6 +212,7 @@ __all__ = [
     "SubscriberOverrun",
     "Subscription",
     "SystemClock",
+    "Timeline",
     "TooManySessionsMissed",
     "UnexpectedData",
     "boundaries",

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import date, datetime
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from session_lifecycle.alarm import FURTHEST, Alarm, Misfire
 from session_lifecycle.clock import Reading
@@ -59,13 +59,22 @@ class _Cursor:
         )
 
 
+class Cut(NamedTuple):
+    """A session that was ended early, at `at`, before its `end`. With `at` None an earlier run has ended it."""
+
+    session: date
+    at: datetime | None
+    end: datetime
+    why: str
+
+
 class Agenda:
     """All alarms of one lifecycle."""
 
-    __slots__ = ("_bounds", "_cursors", "_cut_at", "_jumps", "_name", "_owner", "_registered", "_session", "_timeline")
+    __slots__ = ("_bounds", "_cursors", "_cut", "_jumps", "_name", "_owner", "_registered", "_session", "timeline")
 
     def __init__(self, timeline: Timeline, missed_sessions: MissedSessions, name: str | None) -> None:
-        self._timeline = timeline
+        self.timeline = timeline
         self._jumps = missed_sessions is MissedSessions.LATEST
         self._name = name
         self._registered: dict[Alarm, None] = {}
@@ -73,7 +82,7 @@ class Agenda:
         self._session: Session | None = None  # the machine's
         self._bounds: Boundaries
         self._owner: Position  # the present's, by the last look
-        self._cut_at: tuple[date, datetime | None, datetime, str] | None = None
+        self._cut: Cut | None = None
 
     def begin(self, session: Session, bounds: Boundaries, position: Position, now: datetime) -> None:
         """Take up the machine's session: its alarms from the first on, and those of others that are still to come."""
@@ -101,12 +110,9 @@ class Agenda:
             if cursor.session.date < session.date:
                 cursor.place(session, bounds)
 
-    def cut(self, session: Session, bounds: Boundaries, at: datetime | None, why: str = "ended by hand") -> None:
-        """Take note that a session has been ended early: what alarms it still has before its end are void.
-
-        With `at` None an earlier run has ended it, and no alarm of it before its end is left.
-        """
-        self._cut_at = (session.date, at, bounds.end, why)
+    def cut(self, cut: Cut) -> None:
+        """Take note that a session has been ended early: what alarms it still has before its end are void."""
+        self._cut = cut
 
     def reschedule(self, old: Timeline, touched: Iterable[date]) -> None:
         """Take up changed hours of some dates, from the timeline as it was to the one as it is.
@@ -122,13 +128,13 @@ class Agenda:
             cursor.owner, cursor.dry = None, False
 
     def _replace(self, cursor: _Cursor, old: Timeline, day: date) -> None:
-        before, after = _session_on(old, day), _session_on(self._timeline, day)
+        before, after = _session_on(old, day), _session_on(self.timeline, day)
         queued = [entry for entry in cursor.queue if entry[1].date == day]
         if queued or before is None:
             gone_off = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
             cursor.queue = deque(entry for entry in cursor.queue if entry[1].date != day)
             if after is not None:
-                instants = cursor.alarm.instants(after, self._timeline.boundaries(after))
+                instants = cursor.alarm.instants(after, self.timeline.boundaries(after))
                 cursor.queue.extend((due, after) for due in instants[gone_off:])
         if after is not None and cursor.session.date == day:
             cursor.session = after
@@ -169,9 +175,9 @@ class Agenda:
     # ---- helpers ----
 
     def _why_void(self, session: date, due: datetime) -> str | None:
-        if self._cut_at is None:
+        if self._cut is None:
             return None
-        day, at, end, why = self._cut_at
+        day, at, end, why = self._cut
         if session != day or due > end or (at is not None and due <= at):
             return None
         when = "in an earlier run" if at is None else f"at {at.isoformat()}"
@@ -197,7 +203,7 @@ class Agenda:
         if cursor.owner is None:
             due = cursor.queue[0][0]
             try:
-                cursor.owner = self._timeline.at(due)
+                cursor.owner = self.timeline.at(due)
             except ScheduleExhausted:  # before all knowledge: a state that nothing is known of, and that has gone
                 cursor.owner = Position(self._session, SessionState.NOT_STARTED, due, due)
         return cursor.owner.session.date > self._session.date
@@ -205,15 +211,15 @@ class Agenda:
     def _fill(self, cursor: _Cursor) -> None:
         """Put the next instants into a cursor's queue, but look no further than could matter before the next roll."""
         if cursor.recall is not None:
-            earlier = self._timeline.still_to_come(cursor.alarm, *cursor.recall)
+            earlier = self.timeline.still_to_come(cursor.alarm, *cursor.recall)
             cursor.queue.extendleft(entry for entry in reversed(earlier) if entry[0] != cursor.since)
             cursor.recall = None
         while not cursor.queue and not cursor.dry and cursor.session.open - self._bounds.end <= _REACH:
-            following = self._timeline.following(cursor.session)
+            following = self.timeline.following(cursor.session)
             if following is None:
                 cursor.dry = True
             else:
-                cursor.place(following, self._timeline.boundaries(following))
+                cursor.place(following, self.timeline.boundaries(following))
 
 
 def _holds(owner: Position | None, wall: datetime) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import anyio
 import anyio.lowlevel
@@ -47,16 +47,26 @@ class Clock(Protocol):
         ...
 
 
-class Reading(NamedTuple):
-    """One look at both clocks. `monotonic` is kept as a timedelta, so that sums of it are exact to the microsecond."""
+class Reading:
+    """One look at both clocks. `monotonic` is kept as a timedelta, so that sums of it are exact to the microsecond.
 
-    wall: datetime
-    monotonic: timedelta
+    `skew` is the wall time at which the monotonic clock would have begun: it changes where the wall clock steps.
+    """
+
+    __slots__ = ("monotonic", "skew", "wall")
+
+    def __init__(self, wall: datetime, monotonic: timedelta) -> None:
+        self.wall = wall
+        self.monotonic = monotonic
+        self.skew = wall - monotonic
+
+    def __repr__(self) -> str:
+        return f"Reading({self.wall!r}, {self.monotonic!r})"
 
     def step_since(self, earlier: "Reading") -> timedelta | None:
         """Return by how much the wall clock has stepped since `earlier`, or None where it has not."""
-        delta = (self.wall - earlier.wall) - (self.monotonic - earlier.monotonic)
-        return delta if abs(delta) >= STEP else None
+        delta = self.skew - earlier.skew
+        return None if -STEP < delta < STEP else delta
 
 
 def as_utc(what: str, instant: datetime) -> datetime:
@@ -113,6 +123,7 @@ class SystemClock:
             raise ConfigurationError("check_interval", check_interval, "must be a timedelta above zero")
         if not isinstance(spin, timedelta) or not timedelta(0) <= spin <= _LONGEST_SPIN:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             raise ConfigurationError("spin", spin, "must be a timedelta of zero to 10 ms")
+        self.check_interval = check_interval
         self._slice_seconds = check_interval.total_seconds()
         self._spin_seconds = spin.total_seconds()
         self.monotonic: Callable[[], float] = time.monotonic

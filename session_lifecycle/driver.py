@@ -6,91 +6,135 @@ one. Rolls run in child tasks, so that the driver stays responsive meanwhile. Wh
 """
 
 import inspect
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from datetime import date, datetime, timedelta
-from heapq import heappop, heappush
-from math import inf
+from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Final
 
 import anyio
 import anyio.lowlevel
 
 from session_lifecycle.clock import Clock, Reading, read
-from session_lifecycle.errors import (
-    ClockFailed,
-    HandlerTimeoutError,
-    LifecycleError,
-    RollTimeoutError,
-    SubscriberOverrun,
-    in_words,
-)
+from session_lifecycle.deadlines import Deadlines
+from session_lifecycle.errors import ClockFailed, HandlerTimeoutError, RollTimeoutError, SubscriberOverrun, in_words
 from session_lifecycle.events import Event
 from session_lifecycle.feed import Feed
 from session_lifecycle.feeds import Watch
+from session_lifecycle.guard import guarded, takes_back_cancellation
 from session_lifecycle.handlers import Handler
+from session_lifecycle.lockstep import keep_step
 from session_lifecycle.logs import LOGGER
 from session_lifecycle.member import Member
 from session_lifecycle.reentrancy import Section
 from session_lifecycle.roll import Round
-from session_lifecycle.stream import LIMIT
+from session_lifecycle.stream import LIMIT, Broadcast, in_time_order
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
 """How long to wait, by the event loop's own time, before a clock that has failed is asked again."""
 
 
 class Driver:
-    """Runs members in one task until `stop`, or until cancelled."""
+    """Runs members in one task until the last has left, or until cancelled.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: what all of them go by.
+        lasting: go on where no member is left, until `stop`: others may come.
+        max_concurrent_rolls: so many rolls are awaited at a time, at most; the others wait their turn. None: all.
+        broadcast: whoever hears of the events of all members.
+        left: called when a member has left, and is over.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        lasting: bool = False,
+        max_concurrent_rolls: int | None = None,
+        broadcast: Broadcast | None = None,
+        left: Callable[[Member], None] | None = None,
+    ) -> None:
         self._clock = clock
+        self._lasting = lasting
+        self._most_rolls = max_concurrent_rolls
+        self._broadcast = broadcast
+        self._left = left
         self._members: dict[Member, None] = {}
+        self._ending: dict[Member, None] = {}  # they have left, and something of theirs still runs
         self._dirty: dict[Member, None] = {}  # a dict, because it keeps its order
-        self._walls: list[tuple[datetime, int, Member]] = []
-        self._monotonics: list[tuple[timedelta, int, Member]] = []
-        self._pushes = 0
+        self._walls: Deadlines[Member, datetime] = Deadlines(attrgetter("wall"))
+        self._monotonics: Deadlines[Member, timedelta] = Deadlines(attrgetter("monotonic"))
+        self._rolls = 0  # so many are awaited
+        self._queue: dict[Member, None] = {}  # whose rolls are due, and wait their turn
+        self._untold: list[Sequence[Event]] | None = None  # what members have told in this turn; None between turns
         self._nap: anyio.CancelScope | None = None
         self._stopping = False
         self._broken = False
         self._seen: Reading
+        self._turned: Reading  # what the last turn has seen: a step since then is news to everybody
         self._tasks: anyio.abc.TaskGroup
 
-    async def run(self, member: Member, session: date | None, task_status: "anyio.abc.TaskStatus[None]") -> None:
-        """Drive a member from its beginning until the driver is stopped."""
+    async def run(self, members: Iterable[Member], task_status: "anyio.abc.TaskStatus[None]") -> None:
+        """Drive members from their beginning until they have left, or, where it is to last, until `stop`.
+
+        Raises:
+            LifecycleError: a member cannot begin. All of them have ended then.
+        """
+        members = tuple(members)
         try:
-            self._seen = read(self._clock)
-            member.begin(self._seen, session)
-            member.tell()
+            self._turned = self.look()
+            for member in members:
+                self._begin(member)
             with ExitStack() as leaving:
                 async with anyio.create_task_group() as self._tasks:
-                    self._members[member] = self._dirty[member] = None
                     self._serve(self._seen)
                     task_status.started()
                     try:
                         while not self._stopping:
                             await self._turn()
                     finally:
-                        leaving.enter_context(self._passing_time())
-                    while any(m.attempt is not None for m in self._members):
+                        leaving.enter_context(self.passing_time())
+                    while self._members:
                         await self._turn()
-                    self._call_handlers(member)
-                    member.broadcast.close()  # handlers may see to what they have been told; nothing more comes
         finally:
+            for member in dict.fromkeys((*members, *self._members, *self._ending)):
+                self._end(member)
+
+    def add(self, member: Member) -> None:
+        """Take in a member while running. On return it has caught up as far as that goes without a roll.
+
+        Raises:
+            LifecycleError: it cannot begin. It has ended then, and nothing else is affected.
+        """
+        try:
+            self.look()
+            self._begin(member)
+        except BaseException:
             member.end()
+            raise
+        self.wake(member)
 
     def stop(self) -> None:
-        """Leave as soon as the attempts under way have ended; begin no other."""
+        """Have all leave, and do not last any longer."""
         self._stopping = True
         for member in self._members:
-            member.lifecycle.stop()
-            self.wake(member)
+            self.leave(member)
+        self._end_nap()
+
+    def leave(self, member: Member) -> None:
+        """Have a member leave as soon as its attempt under way, if any, has ended; begin no other."""
+        if member.over:
+            return
+        if not self._lasting:
+            self._stopping = True
+        member.leaving = True
+        member.lifecycle.stop()
+        self.wake(member)
 
     def wake(self, member: Member) -> None:
         """Look at a member that was changed from outside."""
         self._dirty[member] = None
-        if self._nap is not None:
-            self._nap.cancel()
+        self._end_nap()
 
     def look(self) -> Reading:
         """Read the clock; where it fails, raise `ClockFailed`."""
@@ -104,81 +148,160 @@ class Driver:
         except ClockFailed:
             return self._seen
 
+    def tell(self, member: Member) -> None:
+        """Log and hand out what has happened to a member."""
+        self._hand_on(member.tell())
+
+    def passing_time(self) -> AbstractContextManager[object]:
+        """Let a simulated clock jump by itself while somebody is leaving: nobody may advance it meanwhile."""
+        jumping: Callable[[], AbstractContextManager[object]] | None = getattr(self._clock, "jumping", None)
+        return nullcontext() if jumping is None else jumping()
+
+    # ---- turns ----
+
+    def _begin(self, member: Member) -> None:
+        member.begin(self._seen)
+        member.driven = True
+        self._members[member] = self._dirty[member] = None
+        self.tell(member)
+
     async def _turn(self) -> None:
         """Sleep until something is due, then see to it."""
-        before = self._seen
+        before = self._turned
         try:
             if not self._dirty:
                 await self._sleep()
-            now = self.look()
+            now = self._turned = self.look()
         except ClockFailed as error:
             self._give_up(error)
             return
         self._broken = False
-        woken = bool(self._dirty)
-        self._collect(now)
-        if now.step_since(before) is not None or not (woken or self._dirty):
+        for member in self._monotonics.take(now.monotonic):
+            member.monotonic = None
+            self._dirty[member] = None
+        alike: list[Member] = []
+        for member in self._walls.take(now.wall):
+            member.wall = None
+            if member.cohort is None or member in self._dirty:
+                self._dirty[member] = None
+            else:
+                alike.append(member)
+        if now.step_since(before) is not None or not (self._dirty or alike):
             # The clock stepped, or woke early for a reason of its own: everybody has a look.
             self._dirty.update(self._members)
-        self._serve(now)
+            alike = []
+        self._serve(now, alike)
 
-    def _serve(self, now: Reading) -> None:
-        """Bring every dirty member up to date, begin the rolls that are due, and file the new deadlines."""
+    def _serve(self, now: Reading, alike: Iterable[Member] = ()) -> None:
+        """Bring members up to date, begin the rolls that are due, and file the new deadlines."""
+        self._untold = []
+        self._keep_step(now, alike)
         while self._dirty:
-            member = next(iter(self._dirty))
-            del self._dirty[member]
-            member.lifecycle.poll(now)
-            turn = member.lifecycle.due_roll(now)
-            begun = turn is not None and member.begin_roll(turn, now)
-            member.tell()
+            dirty, self._dirty = self._dirty, {}
+            for member in dirty:
+                if member.driven:
+                    self._bring_up(member, now)
+        untold, self._untold = self._untold, None
+        if untold and self._broadcast is not None:
+            self._broadcast.publish_all(in_time_order(untold))
+
+    def _keep_step(self, now: Reading, alike: Iterable[Member]) -> None:
+        """See to members that may be alike, cohort by cohort; whoever is not is left to be seen to by himself."""
+        for lead in keep_step(alike, now):
+            for told in lead.told:
+                self._hand_on(told)
+            self._dirty.update(dict.fromkeys(lead.apart))
+            if lead.cohort is None:
+                continue
+            for member in lead.followers:
+                member.wall = lead.wall
+                if member.ready:
+                    self._call_handlers(member)
+            if lead.wall is not None:
+                self._walls.file_all(lead.wall, lead.followers)
+            moved = [member for member in lead.followers if member.monotonic != lead.monotonic]
+            for member in moved:
+                member.monotonic = lead.monotonic
+            if lead.monotonic is not None:
+                self._monotonics.file_all(lead.monotonic, moved)
+
+    def _bring_up(self, member: Member, now: Reading) -> None:
+        lifecycle = member.lifecycle
+        lifecycle.poll(now)
+        turn = lifecycle.due_roll(now)
+        if turn is None:
+            self._queue.pop(member, None)
+        elif not (self._may_roll(member) and member.begin_roll(turn, now)):
+            turn = None
+        if lifecycle.has_events:
+            self.tell(member)
+        if member.ready:
             self._call_handlers(member)
-            for feed, asked in member.lifecycle.take_questions():
-                self._tasks.start_soon(self._probe, member, feed, asked, name=f"probe of feed {feed.name}")
-            if begun and turn is not None:
-                member.attempt = anyio.CancelScope()
-                self._tasks.start_soon(self._attempt, member, turn, member.attempt, name=f"roll to {turn.target.date}")
-            elif member.attempt is not None and member.lifecycle.roll_expired:
-                member.attempt.cancel()
+        for feed, asked in lifecycle.take_questions():
+            self._spawn(member, self._probe, feed, asked, name=f"probe of feed {feed.name}")
+        if turn is not None:
+            member.attempt = anyio.CancelScope()
+            self._rolls += 1
+            self._spawn(member, self._attempt, turn, member.attempt, name=f"roll to {turn.target.date}")
+        elif member.attempt is not None and lifecycle.roll_expired:
+            member.attempt.cancel()
+        if self._queue:
+            self._call_up()
+        if member.leaving and member.attempt is None:
+            self._let_go(member)
+        else:
             self._file(member)
 
+    def _may_roll(self, member: Member) -> bool:
+        """Tell whether a roll that is due may begin. Otherwise it waits its turn: first come, first served."""
+        queue = self._queue
+        if self._most_rolls is None:
+            return True
+        if self._rolls < self._most_rolls and next(iter(queue), member) is member:
+            queue.pop(member, None)
+            return True
+        queue[member] = None
+        return False
+
+    def _call_up(self) -> None:
+        """Have a look at the first of those that wait to roll, where there is room for it."""
+        if self._queue and self._most_rolls is not None and self._rolls < self._most_rolls:
+            self._dirty[next(iter(self._queue))] = None
+
     def _file(self, member: Member) -> None:
+        member.cohort = member.lifecycle.cohort
         wall, monotonic = member.lifecycle.deadlines
-        self._pushes += 1
         if wall != member.wall:
             member.wall = wall
             if wall is not None:
-                heappush(self._walls, (wall, self._pushes, member))
+                self._walls.file(wall, member)
+        if member in self._queue:
+            monotonic = None  # its attempt has been due for long
         if monotonic != member.monotonic:
             member.monotonic = monotonic
             if monotonic is not None:
-                heappush(self._monotonics, (monotonic, self._pushes, member))
+                self._monotonics.file(monotonic, member)
 
-    def _collect(self, now: Reading) -> None:
-        """Take every deadline that has come off the heaps."""
-        while (wall := self._next_wall()) is not None and wall <= now.wall:
-            member = heappop(self._walls)[2]
-            member.wall = None
-            self._dirty[member] = None
-        while (monotonic := self._next_monotonic()) is not None and monotonic <= now.monotonic:
-            member = heappop(self._monotonics)[2]
-            member.monotonic = None
-            self._dirty[member] = None
+    def _let_go(self, member: Member) -> None:
+        """Have a member leave; its handlers may see to what they have been told, but nothing more comes."""
+        member.driven = False
+        del self._members[member]
+        self._queue.pop(member, None)
+        member.wall = member.monotonic = None
+        member.close()
+        if member.tasks:
+            self._ending[member] = None
+        else:
+            self._end(member)
 
-    def _next_wall(self) -> datetime | None:
-        """Return the earliest deadline by the wall clock. One that its member has replaced is forgotten."""
-        while self._walls and self._walls[0][2].wall != self._walls[0][0]:
-            heappop(self._walls)
-        return self._walls[0][0] if self._walls else None
-
-    def _next_monotonic(self) -> timedelta | None:
-        """Return the earliest deadline by the monotonic clock, likewise."""
-        while self._monotonics and self._monotonics[0][2].monotonic != self._monotonics[0][0]:
-            heappop(self._monotonics)
-        return self._monotonics[0][0] if self._monotonics else None
+    def _end(self, member: Member) -> None:
+        member.end()
+        if self._left is not None:
+            self._left(member)
 
     async def _sleep(self) -> None:
         """Sleep to the earliest deadline, or until woken. A clock that has failed is given a second to get well."""
-        wall, elapsed = self._next_wall(), self._next_monotonic()
+        wall, elapsed = self._walls.earliest(), self._monotonics.earliest()
         monotonic = None if elapsed is None else elapsed.total_seconds()
         with anyio.CancelScope() as scope:
             self._nap = scope
@@ -194,16 +317,53 @@ class Driver:
             finally:
                 self._nap = None
 
+    def _end_nap(self) -> None:
+        if self._nap is not None:
+            self._nap.cancel()
+
     def _give_up(self, error: ClockFailed) -> None:
         """Put every member in ERROR: without a clock, nothing can be known."""
         self._broken = True
         self._dirty.clear()
-        for member in self._members:
+        for member in tuple(self._members):
             member.lifecycle.fail(str(error), self._seen)
-            member.tell()
+            self.tell(member)
             self._call_handlers(member)  # whoever is to be called in ERROR needs that most of all
-            if self._stopping and member.attempt is not None:
-                member.attempt.cancel()  # nobody could tell when its timeout has passed
+            if member.leaving:
+                if member.attempt is not None:
+                    member.attempt.cancel()  # nobody could tell when its timeout has passed
+                else:
+                    self._let_go(member)
+
+    def _hand_on(self, events: Sequence[Event]) -> None:
+        """Tell those who hear of all members: at the end of the turn, so that they hear in the order of time."""
+        if self._broadcast is None or not events:
+            return
+        if self._untold is not None:
+            self._untold.append(events)
+        else:
+            for event in events:
+                self._broadcast.publish(event)
+
+    # ---- the application's code ----
+
+    def _spawn(self, member: Member, function: Callable[..., Awaitable[None]], *args: object, name: str) -> None:
+        """Run something of a member in a task of its own. The member has not ended before that has."""
+        member.tasks += 1
+        self._tasks.start_soon(self._counted, member, function, args, name=name)
+
+    async def _counted(self, member: Member, function: Callable[..., Awaitable[None]], args: Sequence[object]) -> None:
+        try:
+            await function(member, *args)
+        finally:
+            self._done(member)
+
+    def _done(self, member: Member) -> None:
+        """Count down the tasks of a member; the last one ends a member that has left."""
+        member.tasks -= 1
+        if not member.tasks and member in self._ending:
+            del self._ending[member]
+            self._end(member)
 
     async def _attempt(self, member: Member, turn: Round, scope: "anyio.CancelScope") -> None:
         """Await the application's roll once and report what came of it."""
@@ -219,55 +379,80 @@ class Driver:
         except Exception as failure:  # the application's own code
             error = failure
         except anyio.get_cancelled_exc_class() as cancelled:
-            if not _takes_back_cancellation():
+            if not takes_back_cancellation():
                 raise
             error = cancelled
         finally:
             member.attempt = None
+            self._rolls -= 1
         if error is None and scope.cancelled_caught:
             error = RollTimeoutError(_seconds(turn))
         member.end_roll(turn, error, self.look_or_last())
-        member.tell()
+        self.tell(member)
         self.wake(member)
+        if self._queue:
+            self.wake(next(iter(self._queue)))
         try:
             # Whoever cancelled this very task after its last await, natively, must not end the group by that.
             await anyio.lowlevel.checkpoint()
         except anyio.get_cancelled_exc_class():
-            if not _takes_back_cancellation():
+            if not takes_back_cancellation():
                 raise
+
+    async def _was_rolled(self, member: Member, turn: Round) -> bool:
+        """Ask the application whether a roll that an earlier run may have completed has in fact happened."""
+        if not turn.resumed or member.was_rolled is None:
+            return False
+        answer = member.was_rolled(turn.target.date)
+        return bool(await answer if inspect.isawaitable(answer) else answer)
 
     def _call_handlers(self, member: Member) -> None:
         """Have the handlers called that are ready, if nobody sees to that already."""
         if member.ready and not member.dispatching:
             member.dispatching = True
-            self._tasks.start_soon(self._dispatch, member, name="handlers")
+            self._spawn(member, self._dispatch, name="handlers")
 
     async def _dispatch(self, member: Member) -> None:
         """Start the handlers that are ready, one after the other, each up to its first wait."""
+        ready = member.ready
         try:
-            while member.ready:
-                handler = member.ready.popleft()
+            while ready:
+                handler = ready.popleft()
                 if handler.overrun:
                     handler.overrun = False
-                    member.handler_failed(handler, SubscriberOverrun(LIMIT), None, self.look_or_last())
+                    self._handler_failed(member, handler, SubscriberOverrun(LIMIT), None)
                 if handler.begin():
+                    member.tasks += 1
                     await self._tasks.start(self._handle, member, handler, name=f"handler {handler.label}")
         finally:
             member.dispatching = False
 
     async def _handle(self, member: Member, handler: Handler, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Call a handler for all the events that wait for it."""
-        task_status.started()
-        while (event := handler.take()) is not None:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            await self._call_handler(member, handler, event)
+        try:
+            task_status.started()
+            while (event := handler.take()) is not None:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                await self._call_handler(member, handler, event)
+        finally:
+            self._done(member)
 
     async def _call_handler(self, member: Member, handler: Handler, event: Event) -> None:
         """Call a handler once; its failure is told, and concerns nobody else."""
-        error = await self._guarded(handler, handler.label, handler.timeout, lambda: handler.function(event))
+        error = await guarded(
+            handler,
+            handler.label,
+            handler.timeout,
+            lambda: handler.function(event),
+            clock=self._clock,
+            look=self.look_or_last,
+        )
         if error is not None:
-            member.handler_failed(handler, error, event, self.look_or_last())
+            self._handler_failed(member, handler, error, event)
             self.wake(member)
+
+    def _handler_failed(self, member: Member, handler: Handler, error: BaseException, cause: Event | None) -> None:
+        self._hand_on(member.handler_failed(handler, error, cause, self.look_or_last()))
 
     async def _probe(self, member: Member, watch: Watch, asked: timedelta) -> None:
         """Ask the application whether a feed is alive; whatever goes wrong means that it is not."""
@@ -279,7 +464,14 @@ class Driver:
             nonlocal answer
             answer = bool(await probe(feed))
 
-        error = await self._guarded(feed, f"the probe of feed {feed.name}", feed.probe_timeout, ask)
+        error = await guarded(
+            feed,
+            f"the probe of feed {feed.name}",
+            feed.probe_timeout,
+            ask,
+            clock=self._clock,
+            look=self.look_or_last,
+        )
         denied = None if answer else "its probe says that it is dead"
         if error is not None:
             LOGGER.warning(
@@ -289,103 +481,11 @@ class Driver:
                 in_words(error) if isinstance(error, HandlerTimeoutError) else f"its probe failed: {in_words(error)}"
             )
         member.lifecycle.answer_probe(feed, asked, denied, self.look_or_last())
-        member.tell()
+        self.tell(member)
         self.wake(member)
-
-    async def _guarded(
-        self, owner: object, label: str, limit: timedelta | None, call: Callable[[], Awaitable[object]]
-    ) -> BaseException | None:
-        """Await the application's code, for less than `limit` by the clock; return what it raised, or its timeout."""
-        failure: BaseException | None = None
-        late: LifecycleError | None = None
-        done = False
-        began = self.look_or_last().monotonic if limit is not None else timedelta(0)
-
-        async def expire(limit: timedelta) -> None:
-            nonlocal late
-            try:
-                await self._clock.sleep(limit)
-            except Exception as error:  # the clock may be the application's own code
-                verdict: LifecycleError = ClockFailed(in_words(error))  # nobody can tell when the time has passed
-            else:
-                verdict = HandlerTimeoutError(label, limit.total_seconds())
-            if not done:
-                late = verdict
-                scope.cancel()
-
-        try:
-            with anyio.CancelScope() as scope:
-                async with anyio.create_task_group() as tasks:
-                    if limit is not None:
-                        tasks.start_soon(expire, limit)
-                    failure = await _outcome_of(owner, label, call)
-                    done = True
-                    tasks.cancel_scope.cancel()
-        except anyio.get_cancelled_exc_class() as cancelled:
-            # Whoever cancelled this very task after its last await, natively, must not end the group by that.
-            if not _takes_back_cancellation():
-                raise
-            failure = cancelled if failure is None else failure
-        if failure is None and late is None and limit is not None and self.look_or_last().monotonic - began >= limit:
-            late = HandlerTimeoutError(label, limit.total_seconds())  # it has blocked the event loop, for one
-        return late if failure is None else failure
-
-    async def _was_rolled(self, member: Member, turn: Round) -> bool:
-        """Ask the application whether a roll that an earlier run may have completed has in fact happened."""
-        if not turn.resumed or member.was_rolled is None:
-            return False
-        answer = member.was_rolled(turn.target.date)
-        return bool(await answer if inspect.isawaitable(answer) else answer)
-
-    def _passing_time(self) -> AbstractContextManager[object]:
-        """Let a simulated clock jump by itself while leaving: nobody will advance it any more."""
-        jumping: Callable[[], AbstractContextManager[object]] | None = getattr(self._clock, "jumping", None)
-        return nullcontext() if jumping is None else jumping()
 
 
 def _seconds(turn: Round) -> float:
     assert turn.expires_at is not None
     assert turn.started_at is not None
     return (turn.expires_at - turn.started_at).total_seconds()
-
-
-async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[object]]) -> BaseException | None:
-    """Await the application's code and return what it raised; a cancellation that is the manager's own goes on."""
-    try:
-        with Section(owner):
-            outcome = call()
-            if inspect.isawaitable(outcome):
-                await outcome
-                return None
-            return TypeError(f"{label} returned {outcome!r}, which cannot be awaited: make it async")
-    except Exception as error:  # the application's own code
-        return error
-    except anyio.get_cancelled_exc_class() as cancelled:
-        if not _takes_back_cancellation():
-            raise
-        return cancelled
-    except BaseExceptionGroup as group:
-        # On trio a task group hands on errors and cancellations together. The latter will come again.
-        ours, errors = group.split(anyio.get_cancelled_exc_class())
-        if ours is None or not isinstance(errors, Exception):
-            raise
-        return errors
-
-
-def _takes_back_cancellation() -> bool:
-    """Tell whether a cancellation just caught ends the attempt alone, and if so, take it back.
-
-    The roll may have awaited a task that was cancelled elsewhere, or its own task may have been cancelled natively by
-    somebody who found it. On asyncio that CancelledError would end the task group, and the manager, without a word. The
-    manager is meant only where a scope around this task is cancelled: the driver's group is, once its host task is.
-    """
-    asyncio = sys.modules.get("asyncio")  # not imported here: who runs on trio need not load it
-    try:
-        task = None if asyncio is None else asyncio.current_task()
-    except RuntimeError:  # trio, where nobody else's cancellation can arrive here
-        return False
-    if task is None or anyio.current_effective_deadline() == -inf:
-        return False
-    while task.cancelling():
-        task.uncancel()
-    return True

@@ -176,15 +176,20 @@ class NotRunningError(LifecycleError):
 
     def __str__(self) -> str:
         return (
-            f"{self.call} needs a running manager: enter `async with manager:` or `await tg.start(manager.run)` first"
+            f"{self.call} needs a running manager: enter `async with manager:` or `await tg.start(manager.run)` first, "
+            "or have it run in a SessionGroup"
         )
 
 
 class AlreadyStartedError(LifecycleError):
-    """The manager was started a second time."""
+    """A manager, or a group, was started a second time."""
+
+    def __init__(self, kind: str = "SessionBoundaryManager") -> None:
+        super().__init__(kind)
+        self.kind = kind
 
     def __str__(self) -> str:
-        return "this manager has been started already, and runs once only: create a new SessionBoundaryManager"
+        return f"this {self.kind} has been started already, and runs once only: create a new {self.kind}"
 
 
 class ManagerStopped(LifecycleError):
@@ -199,6 +204,28 @@ class ManagerStopped(LifecycleError):
         return (
             f"the manager has stopped, in {self.state.name}, and {self.call} can do nothing any more: create a new one"
         )
+
+
+class GroupStopped(LifecycleError):
+    """A group was asked for something that it can do only while it runs, or before."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(call)
+        self.call = call
+
+    def __str__(self) -> str:
+        return f"the group has stopped, and {self.call} can do nothing any more: create a new SessionGroup"
+
+
+class NotAMember(LifecycleError, LookupError):
+    """A group was asked about a manager that is not in it."""
+
+    def __init__(self, manager: str) -> None:
+        super().__init__(manager)
+        self.manager = manager
+
+    def __str__(self) -> str:
+        return f"{self.manager} is not in this group, whose `managers` are those that are: remove it from its own"
 
 
 class RollNotOwedError(LifecycleError):

@@ -6,12 +6,13 @@ read off afterwards: events from `take_events`, the roll that is due from `take_
 is needed from `deadlines`.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from session_lifecycle.agenda import Agenda
+from session_lifecycle.agenda import Agenda, Cut
 from session_lifecycle.alarm import Alarm
 from session_lifecycle.clock import Reading, as_utc
 from session_lifecycle.config import LifecycleConfig, Resolution
@@ -38,7 +39,6 @@ from session_lifecycle.machine import (
     POST_MARKET,
     PRE_MARKET,
     TIMEOUT,
-    Model,
 )
 from session_lifecycle.overrides import Closure, Override, SpecialHours, applied, cut_short, hold_past, in_short
 from session_lifecycle.roll import Rolls, Round
@@ -53,6 +53,13 @@ _LOST: Final = "the schedule has no such session any more"
 
 HORIZON: Final = timedelta(days=30)
 """How far ahead of the end of the schedule's knowledge its end is told."""
+
+
+Cohort = tuple[int, int, int, SessionState, int, date | None, date | None]
+"""Equal for lifecycles that stand at the same place: whatever the clock brings next, it is the same for all of them.
+
+Timeline, session and configuration are told apart as objects; each lifecycle holds its own.
+"""
 
 
 class Change(NamedTuple):
@@ -82,6 +89,20 @@ class SessionLifecycle:
         NotASession: `session` is none of the schedule's.
     """
 
+    __slots__ = (
+        "_agenda",
+        "_alert",
+        "_alerted",
+        "_cut",
+        "_failing",
+        "_first",
+        "_rolls",
+        "_walk",
+        "begun",
+        "config",
+        "name",
+    )
+
     def __init__(
         self,
         schedule: Schedule,
@@ -90,26 +111,35 @@ class SessionLifecycle:
         session: date | None = None,
         name: str | None = None,
     ) -> None:
-        self.schedule: Schedule = schedule
         self.config = config
         self.name = name
         self._first = None if session is None else schedule.session_on(session)
-        self._timeline = Timeline(schedule, config)
-        self._walk = Walk(self._timeline, config, name)
-        self._rolls = Rolls(self._timeline, config, name)
-        self._agenda = Agenda(self._timeline, config.missed_sessions, name)
+        timeline = Timeline.of(schedule, config)
+        self._walk = Walk(timeline, config, name)
+        self._rolls = Rolls(timeline, config, name)
+        self._agenda: Agenda | None = None  # until there is an alarm
+        self._cut: Cut | None = None
         self._alert: date | None = None  # every record is looked at, because the venue is closed before that session
         self._alerted: date | None = None  # ... and for that one it has been told
-        self.model: Model = self._walk.model
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun: bool = False
 
     # ---- what it says ----
 
     @property
+    def schedule(self) -> Schedule:
+        """Where sessions come from, with what has been changed."""
+        return self._walk.timeline.schedule
+
+    @property
+    def walk(self) -> Walk:
+        """What moves: for those that read it very often, and change nothing."""
+        return self._walk
+
+    @property
     def state(self) -> SessionState:
         """The machine's state."""
-        return self.model.state
+        return self._walk.state
 
     @property
     def session(self) -> Session:
@@ -139,7 +169,17 @@ class SessionLifecycle:
     @property
     def feeds(self) -> Feeds:
         """The watch over the feeds."""
-        return self._walk.feeds
+        return self._walk.make_feeds()
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """Every feed's watch, in the order in which they were added."""
+        return () if self._walk.feeds is None else tuple(self._walk.feeds.members)
+
+    @property
+    def stale_feeds(self) -> tuple[str, ...]:
+        """The names of the stale feeds, the longest stale first."""
+        return () if self._walk.feeds is None else self._walk.feeds.stale
 
     @property
     def on_break(self) -> bool:
@@ -185,29 +225,33 @@ class SessionLifecycle:
             last_data_at=self._walk.fresh_at(self.silence.arrival),
             reason=self.reason,
             halted=self.halted,
-            feeds=len(self.feeds),
-            stale_feeds=self.feeds.stale,
+            feeds=len(self.watches),
+            stale_feeds=self.stale_feeds,
             observed_at=self._walk.seen.wall,
         )
 
     @property
     def deadlines(self) -> tuple[datetime | None, timedelta | None]:
         """The next wall and the next monotonic instant at which `poll` is needed; None where there is none."""
-        wall, state = self._walk.position.until, self.state
-        for other in (self._walk.next_edge, self._agenda.next_instant(self._walk.seen.wall)):
-            if other is not None and (wall is None or other < wall):
-                wall = other
-        return wall, self._rolls.deadline if state is ENDED else self._walk.verdict_at
+        walk = self._walk
+        wall, edge = walk.position.until, walk.next_edge
+        if edge is not None and (wall is None or edge < wall):
+            wall = edge
+        if self._agenda is not None:
+            alarm = self._agenda.next_instant(walk.seen.wall)
+            if alarm is not None and (wall is None or alarm < wall):
+                wall = alarm
+        return wall, self._rolls.deadline if walk.state is ENDED else walk.verdict_at
 
     @property
     def has_events(self) -> bool:
         """Whether `take_events` would return any."""
-        return bool(self._walk.events)
+        return self._walk.events is not None
 
-    def take_events(self) -> list[Event]:
+    def take_events(self) -> Sequence[Event]:
         """Return what has happened since the last call, oldest first."""
-        events, self._walk.events = self._walk.events, []
-        return events
+        events, self._walk.events = self._walk.events, None
+        return events or ()
 
     # ---- what it is told ----
 
@@ -221,18 +265,20 @@ class SessionLifecycle:
             ScheduleExhausted: the schedule does not know the present.
             NotASession: the schedule has lost the standing's session, whose hours are not known either.
         """
-        position = self._timeline.at(now.wall)
+        position = self._walk.timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
         first, lost = position.session if self._first is None else self._first, False
         if standing is not None:
             first, lost = self._take_up(standing)
         self._walk.begin(first, now, position)
-        self._agenda.begin(self._walk.session, self._walk.bounds, position, now.wall)
+        self._watch_for_any()
+        if self._agenda is not None:
+            self._agenda.begin(self._walk.session, self._walk.bounds, position, now.wall)
         if standing is not None and standing.ended:
             by_clock = standing.intent is not None or standing.beyond is not None
             if not by_clock or now.wall < self._walk.bounds.end:
-                self._agenda.cut(self._walk.session, self._walk.bounds, None)
+                self._cut_short(None)
         elif lost:
             self._call_off(_LOST)
         self.begun = True
@@ -247,7 +293,7 @@ class SessionLifecycle:
         intent = standing.intent
         if intent is not None and intent.target is not None:
             target, gone = self._remembered(intent.target, intent.open, intent.close)
-            self._rolls.unfinished = Round.resumed_from(session, target, self._timeline)
+            self._rolls.unfinished = Round.resumed_from(session, target, self._walk.timeline)
             self._rolls.unfinished.called_off = _LOST if gone else None
         if standing.error is not None:
             self._walk.stand_in(ERROR, standing.error)
@@ -268,30 +314,60 @@ class SessionLifecycle:
         """Have the machine's session over by now: the venue does not hold it, or no longer."""
         now = self._walk.seen.wall
         if now < self._walk.bounds.end:
-            self._agenda.cut(self._walk.session, self._walk.bounds, now, f"called off ({why})")
+            self._cut_short(now, f"called off ({why})")
             self._walk.call_off(why)
+
+    def _cut_short(self, at: datetime | None, why: str = "ended by hand") -> None:
+        """Take note that the machine's session is ended early: what alarms it still has before its end are void."""
+        self._cut = Cut(self._walk.session.date, at, self._walk.bounds.end, why)
+        if self._agenda is not None:
+            self._agenda.cut(self._cut)
 
     def poll(self, now: Reading) -> None:
         """Bring the machine up to `now`."""
+        walk, agenda = self._walk, self._agenda
+        position = walk.position
         try:
-            self._walk.look(now)
-            while self._ring() or self._walk.take_edge():
+            walk.look(now)
+            while (agenda is not None and self._ring(agenda)) or walk.take_edge():
                 pass
-            if self.state is ENDED:
+            if walk.state is ENDED:
                 self._pursue_roll(now)
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))
-        if self.state is not ENDED:
-            self._walk.catching_up = False
-        self._watch_for_any()
+        if walk.state is not ENDED:
+            walk.catching_up = False
+        if walk.position is not position:
+            self._watch_for_any()
 
-    def _ring(self) -> bool:
+    @property
+    def cohort(self) -> Cohort | None:
+        """Who else would do just the same at the next boundary; None where there is anything special about this one."""
+        walk = self._walk
+        if self._agenda is not None or self._failing is not None or not walk.is_plain or self._rolls.stopping:
+            return None
+        alert, alerted = self._alert, self._alerted
+        return (id(walk.timeline), id(walk.session), id(self.config), walk.state, walk.breaks_passed, alert, alerted)
+
+    def follow(self, lead: "SessionLifecycle", before: Reading, now: Reading) -> bool:
+        """Take over what has come of `poll(now)` for another of the same cohort, which it last saw at `before`.
+
+        What it has told is this one's too, under its own name. Return False where that cannot be; then poll this one.
+        """
+        walk = self._walk
+        if walk.seen is not before and now.step_since(walk.seen) is not None:
+            return False
+        walk.follow(lead.walk)
+        self._alert = lead._alert  # noqa: SLF001 -- another of the same kind
+        return True
+
+    def _ring(self, agenda: Agenda) -> bool:
         """Let the one alarm go off that is due before the next edge is; return False where there is none."""
         edge, now = self._walk.next_edge, self._walk.seen
-        due = self._agenda.due(now.wall, self._walk.position)
+        due = agenda.due(now.wall, self._walk.position)
         if due is None or (edge is not None and edge <= due):
             return False
-        self._walk.events.append(self._agenda.ring(self.state, now))
+        self._walk.emit(agenda.ring(self.state, now))
         return True
 
     def _watch_for_any(self) -> None:
@@ -302,14 +378,15 @@ class SessionLifecycle:
         if alert != self._alert:
             self._alert = alert
             self.silence.watch_for_any(alert=alert is not None)
-            self.feeds.watch_for_any(alert=alert is not None)
+            if self._walk.feeds is not None:
+                self._walk.feeds.watch_for_any(alert=alert is not None)
 
     def _tell_unexpected(self, feed: str | None, now: Reading, age: timedelta) -> None:
         """Tell of data while the venue is closed, once until it opens; data of before it closed is only late."""
         self.poll(now)
         if self._alert is not None and now.wall - age >= self._walk.position.since:
             self._alerted = self._alert
-            self._walk.events.append(UnexpectedData(self._alert, feed, now.wall, name=self.name))
+            self._walk.emit(UnexpectedData(self._alert, feed, now.wall, name=self.name))
             self._watch_for_any()
 
     def record_data(self, now: Reading, timestamp: datetime | None = None) -> None:
@@ -348,11 +425,13 @@ class SessionLifecycle:
         Raises:
             FeedNameTaken: there is one of that name.
         """
-        if watch.name in self.feeds:
+        feeds = self.feeds
+        if watch.name in feeds:
             raise FeedNameTaken(watch.name)
         if self.begun:
             self.poll(now)
-        self.feeds.add(watch, now.monotonic)
+        feeds.watch_for_any(alert=self._alert is not None)
+        feeds.add(watch, now.monotonic)
         if self.begun:
             self.poll(now)
 
@@ -363,13 +442,16 @@ class SessionLifecycle:
         self.feeds.remove(watch, now.monotonic)
         if not self.begun:
             return
-        if not len(self.feeds):
+        if not self.feeds:
             self._walk.listen_anew(now.monotonic)
         self.poll(now)
 
-    def take_questions(self) -> list[tuple[Watch, timedelta]]:
+    def take_questions(self) -> Sequence[tuple[Watch, timedelta]]:
         """Return the feeds whose probe is to be asked, each with the deadline that it is asked for."""
-        questions, self.feeds.questions = self.feeds.questions, []
+        feeds = self._walk.feeds
+        if feeds is None or not feeds.questions:
+            return ()
+        questions, feeds.questions = feeds.questions, []
         return questions
 
     def answer_probe(self, watch: Watch, asked: timedelta, denied: str | None, now: Reading) -> None:
@@ -416,9 +498,20 @@ class SessionLifecycle:
         """Register an alarm; instants that are past by now are over for it."""
         if self.begun:
             self.poll(now)
+        if self._agenda is None:
+            self._agenda = self._new_agenda(now)
         self._agenda.add(alarm, now.wall)
         if self.begun:
             self.poll(now)
+
+    def _new_agenda(self, now: Reading) -> Agenda:
+        walk = self._walk
+        agenda = Agenda(walk.timeline, self.config.missed_sessions, self.name)
+        if self.begun:
+            agenda.begin(walk.session, walk.bounds, walk.position, now.wall)
+        if self._cut is not None:
+            agenda.cut(self._cut)
+        return agenda
 
     def plan_override(self, override: Override, now: Reading) -> Change | None:
         """Return what an override comes to; None where the hours are those already.
@@ -459,7 +552,7 @@ class SessionLifecycle:
     def _pinned(self, before: Session | None, after: Session, passed: datetime) -> Session:
         """Return new hours whose pre-market begins when it has begun, or not before the present."""
         start = Timeline(_with_session(self.schedule, after.date, after), self.config).boundaries(after)[0]
-        begun = None if before is None else self._timeline.boundaries(before).pre_market_start
+        begun = None if before is None else self._walk.timeline.boundaries(before).pre_market_start
         pinned = begun if begun is not None and begun <= passed else max(start, passed)
         return after if pinned == start else replace(after, pre_market_start=pinned)
 
@@ -472,24 +565,28 @@ class SessionLifecycle:
     def change_schedule(self, change: Change, now: Reading) -> None:
         """Go by other hours from now on, as planned."""
         walk, day, before, after = self._walk, change.override.date, change.before, change.after
-        old = Timeline(self.schedule, self.config)
-        walk.events.append(
+        old = walk.timeline
+        walk.emit(
             ScheduleChanged(day, before, after, walk.session.date, in_short(change.override), now.wall, name=self.name)
         )
-        self.schedule = self._timeline.schedule = change.schedule
+        new = walk.timeline = self._rolls.timeline = Timeline.of(change.schedule, self.config)
+        if self._agenda is not None:
+            self._agenda.timeline = new
         if change.ends:
             self._call_off(in_short(change.override))
         elif not walk.ended and walk.called_off is None:
-            walk.session = after if day == walk.session.date and after is not None else walk.session
-            walk.bounds = self._timeline.boundaries(walk.session)
+            mine = after if day == walk.session.date and after is not None else walk.session
+            walk.go_by(mine, new.boundaries(mine))
         walk.position = change.position
         for turn in self._rolls.rounds:
             if turn.target.date == day:
                 turn.called_off = in_short(change.override) if after is None else None
                 turn.target = after or turn.target
-            turn.bounds = self._timeline.boundaries(turn.target)
-        touched = _around(day, old.schedule, change.schedule)
-        self._agenda.reschedule(old, [each for each in touched if each != day or not change.ends])
+            turn.bounds = new.boundaries(turn.target)
+        if self._agenda is not None:
+            touched = _around(day, old.schedule, change.schedule)
+            self._agenda.reschedule(old, [each for each in touched if each != day or not change.ends])
+        self._watch_for_any()
         self.poll(now)
 
     def plan_end(self, reason: str, now: Reading) -> Record:
@@ -506,7 +603,7 @@ class SessionLifecycle:
 
     def end_session(self, reason: str, now: Reading) -> None:
         """Walk the remaining edges of an open session now, as planned."""
-        self._agenda.cut(self._walk.session, self._walk.bounds, now.wall)
+        self._cut_short(now.wall)
         if self.state is not POST_MARKET:
             self._walk.fire("close_market", now.wall, reason)
         self._walk.fire("end_session", now.wall, reason)
@@ -591,13 +688,13 @@ class SessionLifecycle:
 
     def begin_roll(self, turn: Round, now: Reading) -> None:
         """Count the attempt that is due as begun. Where there is a journal, the intent is durable by now."""
-        self._walk.events.append(self._rolls.begin(turn, now))
+        self._walk.emit(self._rolls.begin(turn, now))
 
     def roll_unrecorded(self, turn: Round, error: BaseException, now: Reading) -> None:
         """Go to ERROR: the attempt has returned, but that could not be made durable, so it must not be told."""
         self.poll(now)
         turn.resumed = True
-        self._walk.events.append(self._rolls.failed(turn, error, now, retry=False))
+        self._walk.emit(self._rolls.failed(turn, error, now, retry=False))
         self._fail(
             f"uncertain: the roll from {turn.ended.date} to {turn.target.date} returned, but {in_words(error)}. "
             "If its effects are there, `await manager.recover(Resolution.MARK_DONE)`, else `recover(Resolution.RETRY)`"
@@ -610,9 +707,10 @@ class SessionLifecycle:
         self.poll(now)
 
     def _complete(self, turn: Round, now: Reading) -> None:
-        self._walk.events.append(self._rolls.succeeded(turn, now))
+        self._walk.emit(self._rolls.succeeded(turn, now))
         self._walk.enter(turn.target, turn.bounds)
-        self._agenda.enter(turn.target, turn.bounds, turn.skipped)
+        if self._agenda is not None:
+            self._agenda.enter(turn.target, turn.bounds, turn.skipped)
         if turn.called_off is not None:
             self._call_off(turn.called_off)
         if self._walk.position.state is not NOT_STARTED:
@@ -624,7 +722,7 @@ class SessionLifecycle:
     def roll_failed(self, turn: Round, error: BaseException, now: Reading) -> None:
         """Take the failure of the attempt under way: wait for the next one, or go to ERROR after the last."""
         self.poll(now)
-        self._walk.events.append(self._rolls.failed(turn, error, now, retry=self._failing is None))
+        self._walk.emit(self._rolls.failed(turn, error, now, retry=self._failing is None))
         if self._failing is not None:
             self._fail(self._failing)
         elif self._rolls.is_spent(turn):
@@ -664,9 +762,7 @@ class SessionLifecycle:
             self.schedule.session_at(self._walk.seen.wall + HORIZON)
         except ScheduleExhausted as error:
             if error.last >= self._walk.session.date:
-                self._walk.events.append(
-                    HorizonNear(error.last, self._walk.session.date, self._walk.seen.wall, name=self.name)
-                )
+                self._walk.emit(HorizonNear(error.last, self._walk.session.date, self._walk.seen.wall, name=self.name))
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))
 

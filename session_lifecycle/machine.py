@@ -8,7 +8,7 @@ is done first, and the next session waits for it) and to NOT_STARTED otherwise, 
 
 The table is declared to a synchronous `transitions.Machine` with no automatic transitions, so there is no back door.
 That machine is the authority: at import it is asked about every trigger in every state, and what it says is kept in
-`_EDGES`, which `fire` looks up. So there is one declaration, and an edge costs what a dict costs.
+`_EDGES`, which `dest_of` looks up. So there is one declaration, and an edge costs what a dict costs.
 """
 
 from collections.abc import Mapping
@@ -77,39 +77,34 @@ _EDGES: Final = {
 """For each state and trigger, where it leads, and where it leads with a roll owed. Derived, never written."""
 
 
-class Model:
-    """What is moved: a present state. Setting that bypasses every check, so nobody outside gets hold of one."""
+def allowed_in(state: SessionState) -> tuple[str, ...]:
+    """Return the triggers that a state has an edge for."""
+    return tuple(_EDGES[state])
 
-    __slots__ = ("state",)
 
-    def __init__(self, state: SessionState) -> None:
-        self.state: SessionState = state
+def dest_of(state: SessionState, trigger: str, *, roll_owed: bool = False) -> SessionState:
+    """Return where the edge of a trigger leads.
 
-    @property
-    def allowed(self) -> tuple[str, ...]:
-        """The triggers that the present state has an edge for."""
-        return tuple(_EDGES[self.state])
-
-    def fire(self, trigger: str, *, roll_owed: bool = False) -> SessionState:
-        """Do what `SessionMachine.fire` does."""
-        edge = _EDGES[self.state].get(trigger)
-        dest = None if edge is None else edge[roll_owed]
-        if dest is None:
-            raise IllegalTransition(self.state, trigger, self.allowed)
-        self.state = dest
-        return dest
+    Raises:
+        IllegalTransition: the table has no such edge, or no such trigger at all.
+    """
+    edge = _EDGES[state].get(trigger)
+    dest = None if edge is None else edge[roll_owed]
+    if dest is None:
+        raise IllegalTransition(state, trigger, allowed_in(state))
+    return dest
 
 
 class SessionMachine:
     """One session's state, moved by triggers along the table and in no other way."""
 
-    __slots__ = ("_model",)
+    __slots__ = ("_state",)
 
     def __init__(self, initial: SessionState = SessionState.NOT_STARTED) -> None:
         if not isinstance(initial, SessionState):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             msg = f"initial must be a SessionState, not {initial!r}"
             raise TypeError(msg)
-        self._model = Model(initial)
+        self._state = initial
 
     def __repr__(self) -> str:
         return f"<SessionMachine {self.state.name}>"
@@ -117,12 +112,12 @@ class SessionMachine:
     @property
     def state(self) -> SessionState:
         """The present state."""
-        return self._model.state
+        return self._state
 
     @property
     def allowed(self) -> tuple[str, ...]:
         """The triggers that the present state has an edge for."""
-        return self._model.allowed
+        return allowed_in(self._state)
 
     def fire(self, trigger: str, *, roll_owed: bool = False) -> SessionState:
         """Take the edge of this trigger and return the new state.
@@ -132,7 +127,8 @@ class SessionMachine:
         Raises:
             IllegalTransition: the table has no such edge from here, or no such trigger at all. Nothing has changed.
         """
-        return self._model.fire(trigger, roll_owed=bool(roll_owed))
+        self._state = dest_of(self._state, trigger, roll_owed=bool(roll_owed))
+        return self._state
 
     @staticmethod
     def mermaid() -> str:

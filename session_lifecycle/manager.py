@@ -1,12 +1,12 @@
 """The object that an application holds: `SessionBoundaryManager`."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime, timedelta
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast, get_args, overload
+from functools import cache
+from typing import Any, TypeVar, cast, get_args, overload
 
-import anyio
 import anyio.lowlevel
 
 from session_lifecycle import scopes
@@ -15,7 +15,6 @@ from session_lifecycle.clock import Clock, Reading, SystemClock, read
 from session_lifecycle.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
 from session_lifecycle.driver import Driver
 from session_lifecycle.errors import (
-    AlreadyStartedError,
     ConfigurationError,
     ManagerStopped,
     NotRunningError,
@@ -31,6 +30,7 @@ from session_lifecycle.logs import LOGGER
 from session_lifecycle.member import Member, RollSession, WasRolled
 from session_lifecycle.overrides import Override
 from session_lifecycle.reentrancy import inside
+from session_lifecycle.runner import Runner
 from session_lifecycle.schedule import Schedule, Session
 from session_lifecycle.states import SessionState
 from session_lifecycle.status import Status
@@ -40,11 +40,12 @@ E = TypeVar("E", bound=Event)
 StateHandler = TypeVar("StateHandler", bound=Callable[[StateChanged], Awaitable[object]])
 AlarmHandler = TypeVar("AlarmHandler", bound=Callable[[AlarmFired], Awaitable[object]])
 
+_system_clock = cache(SystemClock)  # it knows nothing but its settings, so one of a kind serves thousands
 _PROBE_TIMEOUT = timedelta(seconds=5)
 _ON_TIME = timedelta(seconds=1)
 
 
-class SessionBoundaryManager:
+class SessionBoundaryManager(Runner):
     """Knows which trading session this is and which state it is in, and rolls the day.
 
     Run it with `async with manager:` or with `await task_group.start(manager.run)`; once only. All calls belong on the
@@ -70,6 +71,8 @@ class SessionBoundaryManager:
         TypeError: an argument is of the wrong kind; a `roll_session` that is not async, for one.
     """
 
+    __slots__ = ("_clock", "_driver", "_feed_calls", "_lifecycle", "_member", "_monotonic", "_silence", "_walk")
+
     def __init__(
         self,
         schedule: Schedule | str,
@@ -82,6 +85,7 @@ class SessionBoundaryManager:
         was_rolled: WasRolled | None = None,
         name: str | None = None,
     ) -> None:
+        super().__init__()
         require_async("roll_session", "a date", roll_session)
         if not isinstance(config, LifecycleConfig):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             msg = f"config must be a LifecycleConfig, not {config!r}"
@@ -92,107 +96,57 @@ class SessionBoundaryManager:
         if was_rolled is not None and not callable(was_rolled):
             msg = f"was_rolled must be a callable that takes a date, not {was_rolled!r}"
             raise TypeError(msg)
-        self._clock: Clock = SystemClock(config.check_interval) if clock is None else clock
+        self._clock: Clock = _system_clock(config.check_interval) if clock is None else clock
         if not isinstance(schedule, Schedule):
             from session_lifecycle.exchange import ExchangeSchedule  # not needed for hours of one's own
 
             schedule = ExchangeSchedule(schedule, near=read(self._clock).wall)
         self._lifecycle = SessionLifecycle(schedule, config=config, session=session, name=name)
-        self._first = session
-        self._member = Member(self._lifecycle, roll_session, was_rolled, journal)
+        self._member = Member(self._lifecycle, roll_session, was_rolled, journal, session)
         self._driver: Driver | None = None
-        self._started = False
-        self._stopped = False
-        self._tasks: anyio.abc.TaskGroup | None = None
-        self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
-        self._model = self._lifecycle.model
+        self._feed_calls: FeedCalls | None = None
+        self._walk = self._lifecycle.walk
         self._silence = self._lifecycle.silence
         self._monotonic = self._clock.monotonic
 
     def __repr__(self) -> str:
-        phase = "stopped" if self._stopped else "running" if self._started else "not started"
+        phase = "stopped" if self._member.over else "running" if self._started else "not started"
         return f"<SessionBoundaryManager {self._lifecycle.schedule.name} {self.state.name}, {phase}>"
 
     # ---- running ----
 
-    async def __aenter__(self) -> Self:
-        """Start, and catch up as far as that goes without awaiting a roll."""
-        self._claim("`async with`")
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        try:
-            await self._tasks.start(self._run)
-        except BaseException as error:
-            await self._leave(error)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop: let a roll under way finish, or, on an exception or a cancellation, cancel it."""
-        await self._leave(error)
-
-    async def _leave(self, error: BaseException | None) -> None:
-        """Close the task group. What the body raised stays as it is, not wrapped in a group."""
-        assert self._tasks is not None
-        if error is None:
-            self.stop()
-        else:
-            self._tasks.cancel_scope.cancel()
-        try:
-            await self._tasks.__aexit__(None, None, None)
-        except BaseExceptionGroup as group:
-            sole = _sole(group)
-            raise sole from sole.__cause__
-        except anyio.get_cancelled_exc_class():
-            # A cancellation on the way out must not hide the error that the body is leaving with.
-            if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
-                raise
-
-    async def run(self, *, task_status: "anyio.abc.TaskStatus[None] | None" = None) -> None:
-        """Run until `stop()`: for `await task_group.start(manager.run)`, which returns once it has caught up.
-
-        Raises:
-            AlreadyStartedError: it has run before.
-            ScheduleExhausted: the schedule does not know the present.
-            JournalLocked, JournalCorrupt, JournalMismatch, JournalUnavailable, JournalWriteFailed: nothing was started.
-        """
-        self._claim("run()")
-        await self._run(task_status=anyio.TASK_STATUS_IGNORED if task_status is None else task_status)
-
     def _claim(self, call: str) -> None:
         self._refuse_inside(call)
-        if self._started:
-            raise AlreadyStartedError
-        self._started = True
+        super()._claim(call)
 
-    async def _run(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
-        self._driver = Driver(self._clock)
-        try:
-            await self._driver.run(self._member, self._first, task_status)
-        except BaseExceptionGroup as group:
-            sole = _sole(group)
-            raise sole from sole.__cause__
-        finally:
-            self._stopped = True
+    async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        driver = self._driver = Driver(self._clock)
+        await driver.run([self._member], task_status)
+
+    def _join(self, driver: Driver, call: str) -> Member:
+        """Be seen to from now on by a driver that sees to others too."""
+        self._claim(call)
+        self._driver = driver
+        return self._member
 
     def stop(self) -> None:
         """Stop: a roll under way may finish within its timeout, none is retried. A second call does nothing.
+
+        In a `SessionGroup`, the others go on.
 
         Raises:
             NotRunningError: it was never started.
         """
         if self._driver is None:
             raise NotRunningError("stop()")
-        self._driver.stop()
+        self._driver.leave(self._member)
 
     # ---- reading: attribute reads only, at any time once started ----
 
     @property
     def state(self) -> SessionState:
         """The state of the machine. NOT_STARTED before the manager has run."""
-        return self._model.state
+        return self._walk.state
 
     @property
     def scheduled_state(self) -> SessionState:
@@ -222,12 +176,12 @@ class SessionBoundaryManager:
     @property
     def feeds(self) -> tuple[Feed, ...]:
         """The feeds that are registered, in the order in which they were."""
-        return tuple(cast("Feed", watch) for watch in self._lifecycle.feeds.members)
+        return cast("tuple[Feed, ...]", self._lifecycle.watches)
 
     @property
     def stale_feeds(self) -> tuple[str, ...]:
         """The names of the feeds that are stale, the longest stale first."""
-        return self._lifecycle.feeds.stale
+        return self._lifecycle.stale_feeds
 
     @property
     def next_boundary(self) -> datetime | None:
@@ -304,8 +258,10 @@ class SessionBoundaryManager:
         if probe is not None:
             require_async("probe", "the feed", probe)
         require_duration("probe_timeout", probe_timeout)
-        if self._stopped:
+        if self._member.over:
             raise ManagerStopped("add_feed()", self.state)
+        if self._feed_calls is None:
+            self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
         if isinstance(policy, AdaptiveTimeout):
             learn = self._lifecycle.feeds.pace
             feed: Feed = AdaptiveFeed(
@@ -600,7 +556,7 @@ class SessionBoundaryManager:
             ConfigurationError: a value is out of range.
             ManagerStopped: the manager does not run any more.
         """
-        if self._stopped:
+        if self._member.over:
             raise ManagerStopped("alarms()", self.state)
         alarm = Alarm(anchor, offset, misfire, grace)
         fired = self._member.broadcast.subscribe(on_alarm(alarm))
@@ -654,11 +610,13 @@ class SessionBoundaryManager:
 
         def register(function: Any) -> Any:  # noqa: ANN401 -- the public signatures have the types
             require_async("a handler", "one event", function)
-            if self._stopped:
+            if self._member.over:
                 raise ManagerStopped(call, self.state)
             member = self._member
+            if member.ready is None:
+                member.ready = deque()
             handler = Handler(function, wanted, member.ready, self._lifecycle, missed=missed, timeout=timeout)
-            member.handlers.append(handler)
+            member.handlers += (handler,)
             member.broadcast.add(handler)
             return function
 
@@ -672,8 +630,10 @@ class SessionBoundaryManager:
 
     def _told(self) -> None:
         """Hand out what a call has brought about, and have the driver look at it."""
-        self._member.tell()
-        if self._driver is not None:
+        if self._driver is None:
+            self._member.tell()
+        else:
+            self._driver.tell(self._member)
             self._driver.wake(self._member)
 
     def _look_for(self, timestamp: datetime | None) -> Reading:
@@ -690,7 +650,7 @@ class SessionBoundaryManager:
     def _running(self, call: str) -> Driver:
         if self._driver is None or not self._lifecycle.begun:
             raise NotRunningError(call)
-        if self._stopped:
+        if self._member.over:
             raise ManagerStopped(call, self.state)
         return self._driver
 
@@ -720,13 +680,3 @@ def _require_states(call: str, states: tuple[object, ...]) -> None:
     if not states or not all(isinstance(state, SessionState) for state in states):
         msg = f"{call} takes one or more SessionState members, not {states!r}"
         raise TypeError(msg)
-
-
-def _sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that a task group of ours has wrapped, or the group where there are several."""
-    while len(group.exceptions) == 1:
-        inner = group.exceptions[0]
-        if not isinstance(inner, BaseExceptionGroup):
-            return inner
-        group = cast("BaseExceptionGroup[BaseException]", inner)
-    return group

@@ -4,7 +4,7 @@ Everything here is synchronous. What must be durable before something else happe
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -15,10 +15,11 @@ from session_lifecycle.errors import in_words
 from session_lifecycle.events import Event, HandlerFailed, StateChanged
 from session_lifecycle.handlers import Handler
 from session_lifecycle.journal import Entry, Journal, Record, Standing, adoption, completion, intent, standing_after
-from session_lifecycle.lifecycle import SessionLifecycle
+from session_lifecycle.lifecycle import Cohort, SessionLifecycle
 from session_lifecycle.logs import LOGGER, log_event
+from session_lifecycle.machine import ERROR
+from session_lifecycle.reentrancy import inside
 from session_lifecycle.roll import Round
-from session_lifecycle.states import SessionState
 from session_lifecycle.stream import Broadcast
 
 RollSession = Callable[[date], Awaitable[object]]
@@ -31,27 +32,63 @@ WasRolled = Callable[[date], Awaitable[bool] | bool]
 class Member:
     """One lifecycle under a driver: the core, the application's roll, and the readers of its events."""
 
+    __slots__ = (
+        "_closed",
+        "attempt",
+        "cohort",
+        "dispatching",
+        "driven",
+        "first",
+        "handlers",
+        "hearers",
+        "holds_journal",
+        "journal",
+        "leaving",
+        "lifecycle",
+        "monotonic",
+        "over",
+        "ready",
+        "roll_session",
+        "tasks",
+        "wall",
+        "was_rolled",
+    )
+
     def __init__(
         self,
         lifecycle: SessionLifecycle,
         roll_session: RollSession,
         was_rolled: WasRolled | None = None,
         journal: Journal | None = None,
+        first: date | None = None,
     ) -> None:
         self.lifecycle: Final = lifecycle
         self.roll_session: Final = roll_session
         self.was_rolled: Final = was_rolled
         self.journal: Final = journal
+        self.first: Final = first
+        """The session that the application says that it is in."""
         self.holds_journal: bool = False
-        self.broadcast: Final = Broadcast()
-        self.handlers: Final[list[Handler]] = []  # held here: the broadcast does not hold its readers
-        self.ready: Final[deque[Handler]] = deque()
+        self.hearers: Broadcast | None = None
+        """The broadcast, where there has been a reader."""
+        self._closed = False
+        self.handlers: tuple[Handler, ...] = ()  # held here: the broadcast does not hold its readers
+        self.ready: deque[Handler] | None = None
+        """The handlers that have events to be called for; None until there is a handler at all."""
         self.dispatching: bool = False
+        self.cohort: Cohort | None = None
+        """What it shared with others when it was last seen to; None where it goes its own way."""
+        self.driven: bool = False
+        """Whether a driver sees to it: from its beginning until it has left."""
+        self.leaving: bool = False
+        self.over: bool = False
+        self.tasks: int = 0
+        """How many tasks run something of it."""
         self.attempt: anyio.CancelScope | None = None
         self.wall: datetime | None = None  # the deadlines that the driver's heaps hold for it
         self.monotonic: timedelta | None = None
 
-    def begin(self, now: Reading, session: date | None) -> None:
+    def begin(self, now: Reading) -> None:
         """Take up the session, the journal's where it has one; the journal tells of it before anybody else hears."""
         if self.journal is None:
             self.lifecycle.begin(now)
@@ -60,7 +97,7 @@ class Member:
         self.holds_journal = True
         standing = standing_after(records)
         if standing is not None:
-            record = completion(standing, session, now.wall)
+            record = completion(standing, self.first, now.wall)
             if record is not None:
                 standing = self._complete(standing, record)
         self.lifecycle.begin(now, standing)
@@ -86,35 +123,73 @@ class Member:
         )
         return standing
 
+    @property
+    def broadcast(self) -> Broadcast:
+        """What hands its events to their readers."""
+        if self.hearers is None:
+            self.hearers = Broadcast()
+            if self._closed:
+                self.hearers.close()
+        return self.hearers
+
+    def close(self) -> None:
+        """End every reader's events."""
+        self._closed = True
+        if self.hearers is not None:
+            self.hearers.close()
+
     def end(self) -> None:
-        """End every reader's events, and let go of the journal."""
-        self.broadcast.close()
+        """End every reader's events, let go of the journal, and be over. A second call does nothing."""
+        self.driven = False
+        self.over = True
+        self.close()
         if self.journal is not None and self.holds_journal:
-            self.journal.close()
+            self.holds_journal = False
+            try:
+                self.journal.close()
+            except Exception:  # the journal may be the application's own code
+                LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the calling task is inside its roll, or one of its handlers or probes."""
+        owners = (self, *self.handlers, *self.lifecycle.watches)
+        return any(map(inside, owners))
 
     def write(self, record: Record) -> None:
         """Make a record durable, where there is a journal; what a journal raises is passed on."""
         if self.journal is not None:
             self.journal.append(record)
 
-    def tell(self) -> None:
-        """Log and hand out what has happened. An ERROR is written down first, if it can be."""
-        for event in self.lifecycle.take_events():
-            if isinstance(event, StateChanged) and event.dest is SessionState.ERROR:
+    def tell(self) -> Sequence[Event]:
+        """Log, hand out and return what has happened. An ERROR is written down first, if it can be."""
+        events = self.lifecycle.take_events()
+        self.hand_out(events)
+        return events
+
+    def hand_out(self, events: Sequence[Event]) -> None:
+        """Log events, and hand them to their readers."""
+        for event in events:
+            if isinstance(event, StateChanged) and event.dest is ERROR:
                 try:
                     self.write(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
                 except Exception:  # the journal may be the application's own code
                     LOGGER.exception("%s: ERROR could not be journalled", self.lifecycle.schedule.name)
-            log_event(event, self.lifecycle.schedule.name)
-            self.broadcast.publish(event)
+            log_event(event, self.lifecycle.schedule)
+            if self.hearers is not None:
+                self.hearers.publish(event)
 
-    def handler_failed(self, handler: Handler, error: BaseException, cause: Event | None, now: Reading) -> None:
+    def handler_failed(
+        self, handler: Handler, error: BaseException, cause: Event | None, now: Reading
+    ) -> tuple[Event, ...]:
         """Tell that a handler has failed. One that fails on that very event is logged only, or it would never end."""
         session = self.lifecycle.session.date
         event = HandlerFailed(handler.label, error, cause, session, now.wall, name=self.lifecycle.name)
-        log_event(event, self.lifecycle.schedule.name)
-        if not isinstance(cause, HandlerFailed):
-            self.broadcast.publish(event)
+        log_event(event, self.lifecycle.schedule)
+        if isinstance(cause, HandlerFailed):
+            return ()
+        self.broadcast.publish(event)
+        return (event,)
 
     def begin_roll(self, turn: Round, now: Reading) -> bool:
         """Make the intent durable and begin the attempt; where that cannot be, go to ERROR and return False."""

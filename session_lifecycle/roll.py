@@ -55,10 +55,10 @@ class Round:
 class Rolls:
     """The rolls of one lifecycle: at most one round at a time, and the events that its attempts give rise to."""
 
-    __slots__ = ("_config", "_name", "_timeline", "_waived_to", "beyond", "round", "stopping", "unfinished")
+    __slots__ = ("_config", "_name", "_waived_to", "beyond", "round", "stopping", "timeline", "unfinished")
 
     def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
-        self._timeline = timeline
+        self.timeline = timeline
         self._config = config
         self._name = name
         self._waived_to: date | None = None
@@ -123,10 +123,10 @@ class Rolls:
         waived = self._waived_to is not None and position.session.date <= self._waived_to
         limit = None if waived else config.max_catch_up_sessions
         target, skipped = choose_target(
-            self._timeline, ended, position, config.missed_sessions, limit, beyond=self.beyond
+            self.timeline, ended, position, config.missed_sessions, limit, beyond=self.beyond
         )
         # The boundaries are found now, so that entering the session after the roll cannot fail.
-        return Round(ended, target, self._timeline.boundaries(target), skipped)
+        return Round(ended, target, self.timeline.boundaries(target), skipped)
 
     def drop(self) -> None:
         """Pursue the round no longer; where a journal holds its intent, it comes first when rolls go on."""

@@ -26,12 +26,12 @@ class Silence:
         "_heard_before",
         "_lasted",
         "_limit",
-        "_opened",
-        "_since",
         "_timeout",
         "arrival",
+        "opened",
         "plain",
         "quiet",
+        "since",
     )
 
     def __init__(self, timeout: timedelta | None, limit: timedelta | None) -> None:
@@ -44,21 +44,23 @@ class Silence:
         self.plain: datetime | None = None
         """None while nothing but the arrival matters; else an instant that nobody passes."""
         self._alert = False
-        self._since: timedelta | None = None  # data has been expected since then; None: it is not expected
+        self.since: timedelta | None = None
+        """Data has been expected since then; None: it is not expected."""
         self._lasted = _ZERO  # how long it has been quiet, up to the last break
         self._heard_before: float | None = None  # the arrival that was the newest when it went quiet
-        self._opened: timedelta | None = None  # data is expected since then for the first time in this session
+        self.opened: timedelta | None = None
+        """Data was expected for the first time in this session then; None: it has not been yet."""
 
     def open(self, now: timedelta) -> None:
         """Expect data from now on, as of the open; where the session is walked anew, the first open counts."""
-        if self._opened is None:
-            self._opened = now
+        if self.opened is None:
+            self.opened = now
         self.expect(now)
 
     @property
     def is_mute(self) -> bool:
         """Whether there has been no data since the open."""
-        opened = self._opened
+        opened = self.opened
         return self.arrival is None or (opened is not None and timedelta(seconds=self.arrival) < opened)
 
     def watch_for_any(self, *, alert: bool) -> None:
@@ -69,21 +71,28 @@ class Silence:
     def _mark(self) -> None:
         self.plain = ALL_ARE_LOOKED_AT if self.quiet or self._alert else None
 
+    def follow(self, other: "Silence") -> None:
+        """Expect data since when another does, neither of them being quiet; what each has heard is its own."""
+        self.since = other.since
+        self.opened = other.opened
+        self.plain = other.plain
+        self._alert = other._alert  # noqa: SLF001 -- another of the same kind
+
     def expect(self, now: timedelta) -> None:
         """Expect data from now on: the end of a break, or of a halt."""
-        self._since = now
+        self.since = now
 
     def suspend(self, now: timedelta) -> None:
         """Expect none for a while: a break, or a halt. Being quiet outlasts it, but its time does not count."""
-        if self.quiet and self._since is not None:
-            self._lasted += now - self._since
-        self._since = None
+        if self.quiet and self.since is not None:
+            self._lasted += now - self.since
+        self.since = None
 
     def end(self, *, over: bool = True) -> None:
         """Expect none until further notice, and forget about being quiet; where the session is over, the open too."""
-        self._since = None
+        self.since = None
         if over:
-            self._opened = None
+            self.opened = None
         self.quiet = False
         self._mark()
 
@@ -92,15 +101,15 @@ class Silence:
         self.quiet = True
         self._mark()
         self._lasted = _ZERO
-        self._since = now
+        self.since = now
         self._heard_before = self.arrival
 
     def go_live(self, now: timedelta) -> None:
         """Take note that data is back; the silence is timed from here, where data is expected."""
         self.quiet = False
         self._mark()
-        if self._since is not None:
-            self._since = now
+        if self.since is not None:
+            self.since = now
 
     def heard(self, arrival: float) -> None:
         """Record data as of a monotonic second; the newest counts, whatever the order of arrival."""
@@ -117,13 +126,13 @@ class Silence:
     @property
     def deadline(self) -> timedelta | None:
         """The monotonic instant of the next verdict (quiet; or, once quiet, fatal), None where none is due."""
-        if self._since is None:
+        if self.since is None:
             return None
         if self.quiet:
-            return None if self._limit is None else self._since + self._limit - self._lasted
+            return None if self._limit is None else self.since + self._limit - self._lasted
         if self._timeout is None:
             return None
-        newest = self._since
+        newest = self.since
         if self.arrival is not None:
             newest = max(newest, timedelta(seconds=self.arrival))
         return newest + self._timeout

@@ -1,12 +1,14 @@
 """Where the clock alone says that a venue is: sessions chained end to end, and `replay` along them.
 
-Nothing here remembers anything about a run. A state machine that is late, early or in ERROR is compared with this.
+Nothing here knows anything of a run. A state machine that is late, early or in ERROR is compared with this.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from heapq import merge
 from typing import Final, NamedTuple, overload
+from weakref import WeakValueDictionary
 
 from session_lifecycle.alarm import Alarm
 from session_lifecycle.clock import as_utc
@@ -44,13 +46,39 @@ class Position(NamedTuple):
 
 
 class Timeline:
-    """A schedule seen through a configuration: boundaries, and the position at any instant."""
+    """A schedule seen through a configuration: boundaries, and the position at any instant.
 
-    __slots__ = ("_config", "schedule")
+    What has been found is kept, since a schedule's answers do not change: what is asked again costs a bisection.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_bounds",
+        "_latest",
+        "_positions",
+        "_post_market_roll_delay",
+        "_pre_market",
+        "_since",
+        "schedule",
+    )
 
     def __init__(self, schedule: Schedule, config: LifecycleConfig) -> None:
-        self.schedule: Schedule = schedule
-        self._config = config
+        self.schedule: Final[Schedule] = schedule
+        self._pre_market = config.pre_market
+        self._post_market_roll_delay = config.post_market_roll_delay
+        self._bounds: dict[date, tuple[Session, Boundaries]] = {}
+        self._since: list[datetime] = []  # of every position that is known, ascending
+        self._positions: list[Position] = []
+        self._latest: Position | None = None
+
+    @classmethod
+    def of(cls, schedule: Schedule, config: LifecycleConfig) -> "Timeline":
+        """Return the one timeline of all that go by the same schedule object and the same two durations."""
+        key = (id(schedule), config.pre_market, config.post_market_roll_delay)  # the timeline holds the schedule
+        timeline = _SHARED.get(key)
+        if timeline is None:
+            timeline = _SHARED[key] = cls(schedule, config)
+        return timeline
 
     def previous(self, session: Session) -> Session | None:
         """Return the session before, or None where the schedule knows none."""
@@ -68,7 +96,12 @@ class Timeline:
 
     def boundaries(self, session: Session) -> Boundaries:
         """Return a session's four boundaries."""
-        return self.between(self.previous(session), session, self.following(session))
+        known = self._bounds.get(session.date)
+        if known is not None and known[0] is session:
+            return known[1]
+        bounds = self.between(self.previous(session), session, self.following(session))
+        self._bounds[session.date] = session, bounds
+        return bounds
 
     def at(self, t: datetime) -> Position:
         """Return the position at `t`: by the clock, the current session is the first whose `end` is after `t`.
@@ -76,6 +109,21 @@ class Timeline:
         Raises:
             ScheduleExhausted: `t` lies before all that the schedule knows.
         """
+        latest = self._latest
+        if latest is not None and latest.covers(t):
+            return latest
+        number = bisect_right(self._since, t)
+        if number and self._positions[number - 1].covers(t):
+            self._latest = self._positions[number - 1]
+            return self._latest
+        found = self._find(t)
+        if found.until is not None:
+            self._latest = found
+            self._since.insert(number, found.since)
+            self._positions.insert(number, found)
+        return found
+
+    def _find(self, t: datetime) -> Position:
         try:
             session = self.schedule.session_at(t)
         except ScheduleExhausted as error:
@@ -129,9 +177,12 @@ class Timeline:
             session,
             previous,
             following,
-            pre_market=self._config.pre_market,
-            post_market_roll_delay=self._config.post_market_roll_delay,
+            pre_market=self._pre_market,
+            post_market_roll_delay=self._post_market_roll_delay,
         )
+
+
+_SHARED: Final[WeakValueDictionary[tuple[int, timedelta, timedelta], Timeline]] = WeakValueDictionary()
 
 
 def _position(session: Session, bounds: Boundaries, previous_end: datetime, t: datetime) -> Position:

@@ -26,7 +26,8 @@ from session_lifecycle.machine import (
     POST_MARKET,
     PRE_MARKET,
     TIMEOUT,
-    Model,
+    allowed_in,
+    dest_of,
 )
 from session_lifecycle.schedule import Boundaries, Session
 from session_lifecycle.silence import Silence
@@ -37,85 +38,107 @@ from session_lifecycle.timeline import Position, Timeline
 class Walk:
     """The machine of one lifecycle, and where it stands in time.
 
-    `model` holds the machine's state. `seen` is the last look at the clocks, `position` where schedule and clock alone
-    put it then. `session` and `bounds` are the machine's. `catching_up` marks a walk to where the clock says that the
-    session is. `ended` tells that the session has been ENDED, so that its roll is owed. `halted` is why trading is
-    halted, None where it is not. `called_off` is why there is no session any more, None where there is. `events` is
-    what has happened and not been taken yet.
+    `state` is the machine's, which `fire` alone moves. `seen` is the last look at the clocks, `position` where schedule
+    and clock alone put it then. `session` and `bounds` are the machine's, `next_edge` the wall instant of the next edge
+    or break of the session, None where none is due by the clock. `feeds` is None until there is one. `catching_up`
+    marks a walk to where the clock says that the session is. `ended` tells that the session has been ENDED, so that its
+    roll is owed. `halted` is why trading is halted, None where it is not. `called_off` is why there is no session any
+    more, None where there is. `events` is what has happened and not been taken yet, None where that is nothing.
     """
 
     __slots__ = (
-        "_breaks_passed",
         "_config",
         "_name",
-        "_timeline",
         "bounds",
+        "breaks_passed",
         "called_off",
         "catching_up",
         "ended",
         "events",
         "feeds",
         "halted",
-        "model",
+        "next_edge",
         "on_break",
         "position",
         "reason",
         "seen",
         "session",
         "silence",
+        "state",
+        "timeline",
     )
 
     def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
-        self._timeline = timeline
+        self.timeline: Timeline = timeline
         self._config = config
         self._name = name
-        self.model: Model = Model(NOT_STARTED)
-        self._breaks_passed = 0  # starts and ends of breaks that were delivered in this session
+        self.state: SessionState = NOT_STARTED
+        self.breaks_passed: int = 0
+        """So many starts and ends of breaks were delivered in this session."""
         self.silence: Silence = Silence(config.data_timeout, config.error_after_timeout)
-        self.feeds: Feeds = Feeds(config.stale_when)
-        self.events: list[Event] = []
+        self.feeds: Feeds | None = None
+        self.events: list[Event] | None = None
         self.halted: str | None = None
         self.called_off: str | None = None
         self.on_break: bool = False
         self.reason: str | None = None
         self.ended: bool = False
         self.catching_up: bool = True
+        self.next_edge: datetime | None = None
         self.seen: Reading
         self.position: Position
         self.session: Session
         self.bounds: Boundaries
 
     @property
-    def state(self) -> SessionState:
-        """The machine's state."""
-        return self.model.state
-
-    @property
     def allowed(self) -> tuple[str, ...]:
         """The triggers that the state has an edge for."""
-        return self.model.allowed
+        return allowed_in(self.state)
 
-    @property
-    def next_edge(self) -> datetime | None:
-        """The wall instant of the next edge or break of the session; None where none is due by the clock."""
-        state = self.state
-        if state is NOT_STARTED:
-            return self.bounds.pre_market_start
-        if state is PRE_MARKET:
-            return self.bounds.open
+    def emit(self, event: Event) -> None:
+        """Take note of what has happened."""
+        if self.events is None:
+            self.events = [event]
+        else:
+            self.events.append(event)
+
+    def make_feeds(self) -> Feeds:
+        """Return the watch over the feeds, made when the first of them comes."""
+        if self.feeds is None:
+            silence = self.silence
+            feeds = self.feeds = Feeds(self._config.stale_when)
+            if silence.opened is not None:
+                feeds.open(silence.opened)
+                feeds.suspend() if silence.since is None else feeds.expect(silence.since)
+        return self.feeds
+
+    def _reckon(self) -> None:
+        """Work out when the next edge is due."""
+        state, bounds = self.state, self.bounds
         if state is ACTIVE or state is TIMEOUT:
-            return self._next_break() or self.bounds.close
-        return self.bounds.end if state is POST_MARKET else None
+            pause = self._next_break()  # one that lies after the close is of a session that was called off
+            self.next_edge = bounds.close if pause is None or bounds.close < pause else pause
+        elif state is PRE_MARKET:
+            self.next_edge = bounds.open
+        elif state is NOT_STARTED:
+            self.next_edge = bounds.pre_market_start
+        else:
+            self.next_edge = bounds.end if state is POST_MARKET else None
 
     def stand_in(self, state: SessionState, reason: str | None) -> None:
         """Take up a state that an earlier run of the process was in."""
-        self.model.state = state
+        self.state = state
         self.reason = reason
 
     def begin(self, session: Session, now: Reading, position: Position) -> None:
         """Take up a session, at its start."""
-        self.session, self.bounds = session, self._timeline.boundaries(session)
         self.seen, self.position = now, position
+        self.go_by(session, self.timeline.boundaries(session))
+
+    def go_by(self, session: Session, bounds: Boundaries) -> None:
+        """Go by these hours of the machine's session from now on."""
+        self.session, self.bounds = session, bounds
+        self._reckon()
 
     def enter(self, session: Session, bounds: Boundaries) -> None:
         """Roll into the next session."""
@@ -123,14 +146,14 @@ class Walk:
         self.session, self.bounds = session, bounds
         self.ended = False
         self.called_off = None
-        self.fire("roll", due)
+        self.fire("roll", due)  # which works out the next edge
 
     def call_off(self, why: str) -> None:
         """Have what is left of the session walked at once: the venue does not hold it."""
         now = self.seen.wall
         self.called_off = why
         self.catching_up = True
-        self.bounds = Boundaries(*(min(boundary, now) for boundary in self.bounds))
+        self.go_by(self.session, Boundaries(*(min(boundary, now) for boundary in self.bounds)))
 
     def look(self, now: Reading) -> None:
         """Take note of the time: tell a step of the wall clock, and find the position on the timeline."""
@@ -138,20 +161,47 @@ class Walk:
         self.seen = now
         if delta is not None:
             self.catching_up = self.catching_up or delta > timedelta(0)
-            self.events.append(ClockStepped(delta, self.session.date, now.wall, name=self._name))
-        if not self.position.covers(now.wall):
+            self.emit(ClockStepped(delta, self.session.date, now.wall, name=self._name))
+        position, wall = self.position, now.wall
+        if position.until is None or not position.since <= wall < position.until:
             try:
-                self.position = self._timeline.at(now.wall)
+                self.position = self.timeline.at(wall)
             except Exception:
                 # Nothing is known about the present: better no boundary than a past one, which would never be over.
-                self.position = self.position._replace(since=now.wall, until=None)
+                self.position = position._replace(since=wall, until=None)
                 raise
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is on its way through an ordinary session, and nothing but the clock moves it."""
+        state = self.state
+        return (
+            (state is ACTIVE or state is PRE_MARKET or state is POST_MARKET or state is NOT_STARTED)
+            and self.feeds is None
+            and self.halted is None
+            and self.called_off is None
+            and self.events is None
+            and not self.catching_up
+            and not self.ended
+        )
+
+    def follow(self, lead: "Walk") -> None:
+        """Take over what has come of another that stood at the same place, and is plain still."""
+        self.state = lead.state
+        self.seen = lead.seen
+        self.position = lead.position
+        self.next_edge = lead.next_edge
+        self.breaks_passed = lead.breaks_passed
+        self.on_break = lead.on_break
+        self.silence.follow(lead.silence)
 
     @property
     def verdict_at(self) -> timedelta | None:
         """The monotonic instant at which a silence may be too long; None where there is none."""
-        own = None if len(self.feeds) and not self.silence.quiet else self.silence.deadline
-        theirs = self.feeds.deadline
+        feeds, silence = self.feeds, self.silence
+        if not feeds:
+            return silence.deadline
+        own, theirs = silence.deadline if silence.quiet else None, feeds.deadline
         if own is None or theirs is None:
             return own if theirs is None else theirs
         return min(own, theirs)
@@ -162,16 +212,24 @@ class Walk:
             self.silence.expect(now)
 
     def take_edge(self) -> bool:
-        """Take the one edge that is due next by the last look; return False when none is."""
-        state, bounds = self.state, self.bounds
-        if state is NOT_STARTED:
-            return self._cross("start_pre_market", bounds.pre_market_start)
+        """Take the one edge that is due next by the last look; return False when none is.
+
+        The calendar comes first: where the silence becomes too long at the close itself, the close wins.
+        """
+        due, state = self.next_edge, self.state
+        if due is None or self.seen.wall < due:
+            return (state is ACTIVE or state is TIMEOUT) and self._listen()
         if state is PRE_MARKET:
-            return self._cross("open_market", bounds.open)
-        if state is ACTIVE or state is TIMEOUT:
-            # The calendar comes first: where the silence becomes too long at the close itself, the close wins.
-            return self._cross_break() or self._cross("close_market", bounds.close) or self._listen()
-        return state is POST_MARKET and self._cross("end_session", bounds.end)
+            self.fire("open_market", due, self.called_off)
+        elif state is NOT_STARTED:
+            self.fire("start_pre_market", due, self.called_off)
+        elif state is POST_MARKET:
+            self.fire("end_session", due, self.called_off)
+        elif self._next_break() == due:
+            self._cross_break(due)
+        else:
+            self.fire("close_market", due, self.called_off)
+        return True
 
     def fire(self, trigger: str, due: datetime, reason: str | None = None, *, roll_owed: bool = False) -> None:
         """Take one edge, with all that it entails.
@@ -180,11 +238,12 @@ class Walk:
             IllegalTransition: there is no such edge. Nothing has changed.
         """
         source, now = self.state, self.seen
-        dest = self.model.fire(trigger, roll_owed=roll_owed)
+        dest = self.state = dest_of(source, trigger, roll_owed=roll_owed)
         if dest is ACTIVE:
             if source is PRE_MARKET:
                 self.silence.open(now.monotonic)
-                self.feeds.open(now.monotonic)
+                if self.feeds is not None:
+                    self.feeds.open(now.monotonic)
                 if self.halted is not None:
                     self._suspend()
             else:
@@ -194,17 +253,19 @@ class Walk:
         else:
             over = dest is POST_MARKET or dest is ENDED
             self.silence.end(over=over)
-            self.feeds.end(over=over)
+            if self.feeds is not None:
+                self.feeds.end(over=over)
             self.on_break = False
             self.ended = self.ended or dest is ENDED
             if dest is NOT_STARTED:
-                self._breaks_passed = 0
+                self.breaks_passed = 0
         self.reason = reason if dest is SessionState.ERROR or dest is TIMEOUT else None
+        self._reckon()
         catch_up = self._is_catch_up(due)
-        self.events.append(
+        self.emit(
             StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self._name)
         )
-        if dest is POST_MARKET or dest is ENDED:
+        if (dest is POST_MARKET or dest is ENDED) and (self.halted is not None or self.feeds is not None):
             self._lift_halts()
 
     # ---- halts ----
@@ -213,59 +274,53 @@ class Walk:
         """Halt trading: no data is expected, until `resume` or the close."""
         self.halted = reason
         self._suspend()
-        self.events.append(Halted(reason, self.session.date, None, self.seen.wall, name=self._name))
+        self.emit(Halted(reason, self.session.date, None, self.seen.wall, name=self._name))
 
     def resume(self, *, lapsed: bool = False) -> None:
         """End the halt; data is expected again, and its silence is timed from here."""
         self.halted = None
         if (self.state is ACTIVE or self.state is TIMEOUT) and not self.on_break:
             self._expect()
-        self.events.append(Resumed(self.session.date, None, lapsed, self.seen.wall, name=self._name))
+        self.emit(Resumed(self.session.date, None, lapsed, self.seen.wall, name=self._name))
 
     def halt_feed(self, watch: Watch, reason: str) -> None:
         """Halt one feed: no data is expected of it, and it does not count."""
-        self.feeds.halt(watch, reason, self.seen.monotonic)
-        self.events.append(Halted(reason, self.session.date, watch.name, self.seen.wall, name=self._name))
+        self.make_feeds().halt(watch, reason, self.seen.monotonic)
+        self.emit(Halted(reason, self.session.date, watch.name, self.seen.wall, name=self._name))
 
     def resume_feed(self, watch: Watch, *, lapsed: bool = False) -> None:
         """End the halt of one feed."""
-        self.feeds.resume(watch, self.seen.monotonic)
-        self.events.append(Resumed(self.session.date, watch.name, lapsed, self.seen.wall, name=self._name))
+        self.make_feeds().resume(watch, self.seen.monotonic)
+        self.emit(Resumed(self.session.date, watch.name, lapsed, self.seen.wall, name=self._name))
 
     def _lift_halts(self) -> None:
         """Let no halt survive the close."""
         if self.halted is not None:
             self.resume(lapsed=True)
-        for watch in self.feeds.halted:
+        for watch in () if self.feeds is None else self.feeds.halted:
             self.resume_feed(watch, lapsed=True)
 
     def _expect(self) -> None:
         self.silence.expect(self.seen.monotonic)
-        self.feeds.expect(self.seen.monotonic)
+        if self.feeds is not None:
+            self.feeds.expect(self.seen.monotonic)
 
     def _suspend(self) -> None:
         self.silence.suspend(self.seen.monotonic)
-        self.feeds.suspend()
+        if self.feeds is not None:
+            self.feeds.suspend()
 
     # ---- what is due ----
 
-    def _cross(self, trigger: str, due: datetime) -> bool:
-        if self.seen.wall < due:
-            return False
-        self.fire(trigger, due, self.called_off)
-        return True
-
     def _next_break(self) -> datetime | None:
         """Return the next start or end of a break that is still to be delivered."""
-        number, second = divmod(self._breaks_passed, 2)
+        number, second = divmod(self.breaks_passed, 2)
         breaks = self.session.breaks
         return breaks[number][second] if number < len(breaks) else None
 
-    def _cross_break(self) -> bool:
-        due, now = self._next_break(), self.seen
-        if due is None or now.wall < due:
-            return False
-        self._breaks_passed += 1
+    def _cross_break(self, due: datetime) -> None:
+        now = self.seen
+        self.breaks_passed += 1
         self.on_break = not self.on_break
         kind: type[BreakStarted | BreakEnded]
         if self.on_break:
@@ -275,14 +330,14 @@ class Walk:
             kind = BreakEnded
             if self.halted is None:
                 self._expect()
-        self.events.append(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self._name))
-        return True
+        self._reckon()
+        self.emit(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self._name))
 
     def _listen(self) -> bool:
         """Find a feed stale, go TIMEOUT, come back from it, or give up on it, whichever is due."""
         silence, feeds, now = self.silence, self.feeds, self.seen
         due: timedelta | None
-        if len(feeds):
+        if feeds:
             verdict = feeds.says_timeout
             # What the feeds say by now comes before the next of them, however late the look.
             if (silence.quiet or not verdict) and (found := feeds.due(now.monotonic)) is not None:
@@ -309,7 +364,7 @@ class Walk:
         return True
 
     def _why_timeout(self) -> str:
-        if len(self.feeds):
+        if self.feeds:
             stale = self.feeds.stale
             names = ", ".join(stale[:3]) + (", ..." if len(stale) > 3 else "")  # noqa: PLR2004 -- enough to see which
             reason, mute = f"{len(stale)} of {len(self.feeds)} feeds stale: {names}", self.feeds.all_mute
@@ -318,11 +373,11 @@ class Walk:
         return f"{reason}; none at all since the open: check the connection, and the calendar" if mute else reason
 
     def _tell_stale(self, watch: Watch, due: timedelta) -> None:
-        now, never = self.seen, self.feeds.is_mute(watch)
+        now, never = self.seen, self.make_feeds().is_mute(watch)
         reason = f"no data for {watch.timeout}"
         if watch.asked == due:
             reason += f"; {watch.denied or f'its probe did not answer within {watch.probe_timeout}'}"
-        self.events.append(
+        self.emit(
             FeedStale(
                 watch.name,
                 self.session.date,
@@ -345,8 +400,8 @@ class Walk:
         if watch.stale and watch.is_fresh and watch.arrival is not None:
             if timedelta(seconds=watch.arrival) + watch.timeout <= now.monotonic:
                 return
-            silent_for = self.feeds.revive(watch, now.monotonic)
-            self.events.append(FeedResumed(watch.name, self.session.date, silent_for, now.wall, name=self._name))
+            silent_for = self.make_feeds().revive(watch, now.monotonic)
+            self.emit(FeedResumed(watch.name, self.session.date, silent_for, now.wall, name=self._name))
 
     @property
     def passed(self) -> datetime:
@@ -355,8 +410,8 @@ class Walk:
         if state is PRE_MARKET:
             return max(now, bounds.pre_market_start)
         if state is ACTIVE or state is TIMEOUT:
-            number, second = divmod(self._breaks_passed - 1, 2)
-            return max(now, bounds.open if self._breaks_passed == 0 else self.session.breaks[number][second])
+            number, second = divmod(self.breaks_passed - 1, 2)
+            return max(now, bounds.open if self.breaks_passed == 0 else self.session.breaks[number][second])
         return max(now, bounds.close) if state is POST_MARKET else now
 
     def _is_catch_up(self, due: datetime) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from session_lifecycle import timerfd
+from tests import harness
+from tests.grouped import COMPANION, Grouped
 
 Backend = tuple[str, dict[str, Any]]
 
@@ -70,8 +72,49 @@ def calendars_are_built_once() -> Iterator[None]:
         yield
 
 
+IN_A_GROUP_TOO = {
+    "test_handlers",
+    "test_manager",
+    "test_manager_alarms",
+    "test_manager_data",
+    "test_manager_feeds",
+    "test_manager_hours",
+    "test_manager_journal",
+    "test_manager_roll",
+    "test_manager_time",
+    "test_scopes",
+}
+"""The modules whose tests run with managers that are alone, and once more with members of a group."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the manager's tests in both kinds of company."""
+    if metafunc.module.__name__.rpartition(".")[2] in IN_A_GROUP_TOO and "company" in metafunc.fixturenames:
+        metafunc.parametrize("company", ["alone", "grouped"], indirect=True, scope="function")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put off to the long run what is run in a group on an event loop that makes no difference to a group."""
+    for item in items:
+        values = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
+        if values and values.get("company") == "grouped" and values.get("anyio_backend", ("asyncio", {}))[1]:
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(autouse=True)
+def company(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have the managers of a test run alone, or each as a member of a group."""
+    kind: str = getattr(request, "param", "alone")
+    if kind == "grouped":
+        for module in (request.module, harness):
+            if hasattr(module, "SessionBoundaryManager"):
+                monkeypatch.setattr(module, "SessionBoundaryManager", Grouped)
+    return kind
+
+
 def _is_ours(record: logging.LogRecord) -> bool:
-    return record.name.split(".")[0] == "session_lifecycle"
+    ours = record.name.split(".")[0] == "session_lifecycle"
+    return ours and getattr(record, "manager", None) != COMPANION
 
 
 @pytest.fixture

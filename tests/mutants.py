@@ -266,7 +266,7 @@ MUTANTS = (
     Mutant(
         "error-not-written",
         "member.py",
-        "if isinstance(event, StateChanged) and event.dest is SessionState.ERROR:",
+        "if isinstance(event, StateChanged) and event.dest is ERROR:",
         "if False:",
         "An ERROR is in the journal before it is told.",
         ("tests/test_manager_journal.py::test_a_failure_is_written_before_it_is_told",),
@@ -455,8 +455,8 @@ MUTANTS = (
     Mutant(
         "edge-after-its-instant",
         "walk.py",
-        "if self.seen.wall < due:",
-        "if self.seen.wall <= due:",
+        "if due is None or self.seen.wall < due:",
+        "if due is None or self.seen.wall <= due:",
         "At exactly a boundary the next state holds.",
         ("tests/test_departures.py::test_at_exactly_the_close_the_market_is_closed",),
     ),
@@ -479,8 +479,8 @@ MUTANTS = (
     Mutant(
         "step-of-a-second-is-none",
         "clock.py",
-        "return delta if abs(delta) >= STEP else None",
-        "return delta if abs(delta) > STEP else None",
+        "return None if -STEP < delta < STEP else delta",
+        "return None if -STEP <= delta <= STEP else delta",
         "A step of exactly a second is one.",
         ("tests/test_clock.py::test_a_step_is_a_second_or_more",),
     ),
@@ -516,23 +516,25 @@ MUTANTS = (
     Mutant(
         "timeout-during-a-break",
         "silence.py",
-        "            self._lasted += now - self._since\n        self._since = None\n",
-        "            self._lasted += now - self._since\n",
+        "            self._lasted += now - self.since\n        self.since = None\n",
+        "            self._lasted += now - self.since\n",
         "No data is expected on a break.",
         ("tests/test_manager_data.py::test_fault_15_no_timeout_at_lunch",),
     ),
     Mutant(
         "silence-before-the-close",
         "walk.py",
-        'self._cross_break() or self._cross("close_market", bounds.close) or self._listen()',
-        'self._listen() or self._cross_break() or self._cross("close_market", bounds.close)',
+        "        if due is None or self.seen.wall < due:\n"
+        "            return (state is ACTIVE or state is TIMEOUT) and self._listen()\n",
+        "        if (state is ACTIVE or state is TIMEOUT) and self._listen():\n            return True\n"
+        "        if due is None or self.seen.wall < due:\n            return False\n",
         "Where silence and close fall together, the close wins.",
         ("tests/test_manager_data.py::test_fault_27_where_silence_and_close_fall_together_the_close_wins",),
     ),
     Mutant(
         "breaks-of-the-first-day-only",
         "walk.py",
-        "            if dest is NOT_STARTED:\n                self._breaks_passed = 0\n",
+        "            if dest is NOT_STARTED:\n                self.breaks_passed = 0\n",
         "",
         "Every session has its breaks.",
         ("tests/test_manager_data.py::test_fault_15_the_breaks_of_every_day",),
@@ -549,14 +551,14 @@ MUTANTS = (
     Mutant(
         "cancellation-swallowed",
         "driver.py",
-        "            if not _takes_back_cancellation():\n                raise\n            error = cancelled\n",
-        "            _takes_back_cancellation()\n            error = cancelled\n",
+        "            if not takes_back_cancellation():\n                raise\n            error = cancelled\n",
+        "            takes_back_cancellation()\n            error = cancelled\n",
         "A roll that the manager's own cancellation cuts off has not failed: its intent stays as it is.",
         ("tests/test_manager_roll.py::test_fault_37_cancelled_by_a_scope_during_the_roll",),
     ),
     Mutant(
         "foreign-cancellation-ends-all",
-        "driver.py",
+        "guard.py",
         "        task.uncancel()\n    return True\n",
         "        task.uncancel()\n    return False\n",
         "A cancellation of the roll's task that is not the manager's ends the attempt alone.",
@@ -568,7 +570,7 @@ MUTANTS = (
         "late-cancellation-ends-all",
         "driver.py",
         "        except anyio.get_cancelled_exc_class():\n"
-        "            if not _takes_back_cancellation():\n"
+        "            if not takes_back_cancellation():\n"
         "                raise\n",
         "        except anyio.get_cancelled_exc_class():\n            raise\n",
         "A cancellation of the roll's task after its last await ends nothing.",
@@ -576,7 +578,7 @@ MUTANTS = (
     ),
     Mutant(
         "own-cancellation-taken-back",
-        "driver.py",
+        "guard.py",
         "if task is None or anyio.current_effective_deadline() == -inf:",
         "if task is None:",
         "A cancellation that is meant for the manager is none of the roll's failures.",
@@ -585,7 +587,7 @@ MUTANTS = (
     Mutant(
         "expired-not-cancelled",
         "driver.py",
-        "elif member.attempt is not None and member.lifecycle.roll_expired:",
+        "elif member.attempt is not None and lifecycle.roll_expired:",
         "elif False:",
         "An attempt that has expired is cancelled.",
         ("tests/test_manager_roll.py::test_fault_33_a_roll_that_takes_too_long_is_cancelled",),
@@ -624,15 +626,15 @@ MUTANTS = (
     ),
     Mutant(
         "started-twice",
-        "manager.py",
-        "raise AlreadyStartedError",
+        "runner.py",
+        "raise AlreadyStartedError(type(self).__name__)",
         "pass",
         "A manager runs once only.",
         ("tests/test_manager.py::test_fault_51_started_twice",),
     ),
     Mutant(
         "error-of-the-body-waits",
-        "manager.py",
+        "runner.py",
         "self._tasks.cancel_scope.cancel()",
         "self.stop()",
         "Leaving by an exception does not wait for the roll.",
@@ -781,9 +783,9 @@ MUTANTS = (
     Mutant(
         "limit-off-by-one",
         "stream.py",
-        "if len(self._events) < LIMIT:",
-        "if len(self._events) <= LIMIT:",
-        "A reader gets `LIMIT` unread events and not one more.",
+        "if len(self._events) < self._limit:",
+        "if len(self._events) <= self._limit:",
+        "A reader gets `limit` unread events and not one more.",
         ("tests/test_stream.py::test_fault_49_a_reader_that_falls_behind_is_overrun",),
     ),
     Mutant(

@@ -85,9 +85,14 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "AlreadyStartedError",
-        {},
-        ["started already, and runs once only", "create a new SessionBoundaryManager"],
+        {"kind": "SessionBoundaryManager"},
+        [
+            "this SessionBoundaryManager has been started already, and runs once only",
+            "create a new SessionBoundaryManager",
+        ],
     ),
+    ("GroupStopped", {"call": "add()"}, ["the group has stopped", "add()", "a new SessionGroup"]),
+    ("NotAMember", {"manager": "<the manager>"}, ["<the manager> is not in this group"]),
     (
         "ManagerStopped",
         {"call": "roll()", "state": ENDED},
@@ -218,6 +223,7 @@ EVERY = {
     cls.__name__: cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__
 }
 ALSO = {
+    "NotAMember": LookupError,
     "NaiveDatetimeError": ValueError,
     "ConfigurationError": ValueError,
     "InvalidSession": ValueError,

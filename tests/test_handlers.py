@@ -844,7 +844,7 @@ async def test_what_is_not_async_is_refused(function):
     manager, _ = make(MORNING)
     with pytest.raises(TypeError, match=r"a handler must be.* async"):
         manager.on(ACTIVE)(function)
-    assert manager._member.handlers == []
+    assert manager._member.handlers == ()
 
 
 async def test_what_only_shows_at_the_call_is_a_failure():

@@ -184,7 +184,7 @@ class Life:
         decisions = iter(resolutions)
         try:
             try:
-                member.begin(Reading(self.now, monotonic), None)
+                member.begin(Reading(self.now, monotonic))
                 self.tell_all(member)
             except (JournalUnavailable, JournalWriteFailed) as refused:
                 member.end()

@@ -32,7 +32,7 @@ from session_lifecycle import (
     UnexpectedData,
 )
 from session_lifecycle.logs import LOGGER, log_event
-from tests.builders import DAY, MONDAY, utc
+from tests.builders import DAY, MONDAY, utc, weekdays
 
 DUE, SEEN = utc(2024, 3, 4, 14, 30), utc(2024, 3, 4, 14, 31)
 TUESDAY = MONDAY + DAY
@@ -152,7 +152,7 @@ def log(caplog: pytest.LogCaptureFixture, event: Event, level: int = logging.DEB
     """Log an event and return what has come of it."""
     caplog.clear()
     with caplog.at_level(level, LOGGER.name):
-        log_event(event, "XNYS")
+        log_event(event, weekdays(name="XNYS"))
     return caplog.records
 
 

@@ -28,33 +28,37 @@ COMMANDS = [module for module in MODULES if module.__name__.startswith("session_
 
 # Classes and functions that one module offers another, and that are no promise to anybody else.
 BETWEEN_MODULES = {
-    "agenda": {"Agenda"},
+    "agenda": {"Agenda", "Cut"},
     "clock": {"Reading", "as_utc", "read"},
     "config": {"require_duration"},
     "corrections": {"Hours", "Row", "corrected", "reach"},
+    "deadlines": {"Deadlines"},
     "driver": {"Driver"},
     "errors": {"in_words"},
     "extended_hours": {"Extended", "extended"},
     "feed": {"AdaptiveFeed", "FeedCalls"},
     "feeds": {"Feeds", "Pace", "Watch"},
     "file_journal": {"Files"},
+    "guard": {"guarded", "takes_back_cancellation"},
     "handlers": {"Handler", "on_alarm", "on_kind", "on_state", "require_async"},
     "journal": {"Standing", "adoption", "completion", "intent", "standing_after"},
     "journal_lines": {"Damage", "Lines", "header_text", "read_lines", "record_text", "sealed_line", "shortened"},
     "lifecycle": {"Change"},
     "local_hours": {"Hour", "Hours", "differing", "hours_of", "in_words", "refuse", "words_in"},
-    "logs": {"describe", "log_event"},
-    "machine": {"Model", "roll_owed"},
+    "lockstep": {"Lead", "keep_step"},
+    "logs": {"describe", "is_logged", "log_event"},
+    "machine": {"allowed_in", "dest_of", "roll_owed"},
     "member": {"Member"},
     "overrides": {"OverridesFile", "applied", "by_date", "cut_short", "hold_past", "in_short", "read_overrides"},
     "reentrancy": {"Section", "inside"},
     "roll": {"Rolls", "Round", "choose_target", "skipped_between"},
+    "runner": {"Runner"},
     "scopes": {"during", "sessions"},
     "schedule": {"end_of", "require_date"},
     "silence": {"Silence"},
     "snapshot": {"versions"},
     "snapshot_file": {"Content", "SnapshotHead", "put", "read_snapshot", "written"},
-    "stream": {"Broadcast"},
+    "stream": {"Broadcast", "in_time_order"},
     "testing.legal": {"assert_legal"},  # public, as the rest of the kit, but at home in `session_lifecycle.testing`
     "testing.clock": {"SimulatedClock"},
     "testing.local": {"Days"},
@@ -70,7 +74,6 @@ BETWEEN_MODULES = {
     "testing.plan": {"Act", "DataFeed", "Plan", "Restart", "RollFault", "Silence"},
     "testing.stage": {"Stage"},
     "testing.strategies": {"Firing", "days", "durations", "fault_scripts", "schedules", "trigger_sequences"},
-    "timeline": {"Position", "Timeline"},
     "timerfd": {"StepWatch"},
     "values": {"value"},
     "walk": {"Walk"},
@@ -259,7 +262,7 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
         check=True,
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
-    put_off = {"corrections", "exchange", "extended_hours", "file_journal", "hours", "snapshot"}
+    put_off = {"corrections", "exchange", "extended_hours", "file_journal", "group", "hours", "snapshot"}
     assert {*session_lifecycle._PUT_OFF.values()} <= put_off
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in put_off})

@@ -63,7 +63,7 @@ def assert_legal(events: Iterable[Event]) -> None:
 def _message(told: list[Event], index: int, wrong: str) -> str:
     name = told[index].name
     path = [
-        f"{number:>5}  {each.observed_at:%Y-%m-%d %H:%M:%S}  {describe(each)[1]}"
+        f"{number:>5}  {each.observed_at:%Y-%m-%d %H:%M:%S}  {describe(each)}"
         for number, each in enumerate(told)
         if each.name == name
     ]

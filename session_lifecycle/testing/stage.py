@@ -213,7 +213,7 @@ class Stage:
         self._runs.append(run)
         async for event in events:
             run.append(event)
-            self._lines.append(Line(event.observed_at, describe(event)[1] + self._trace(event)))
+            self._lines.append(Line(event.observed_at, describe(event) + self._trace(event)))
         told.set()
 
     def _trace(self, event: Event) -> str:

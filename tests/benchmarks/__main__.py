@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import timeit
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,11 +31,14 @@ from session_lifecycle import (
     Record,
     Session,
     SessionBoundaryManager,
+    SessionState,
     StateChanged,
+    Timeline,
     replay,
     write_snapshot,
 )
 from session_lifecycle.testing import SimulatedClock
+from tests.benchmarks import many
 from tests.simulation.hours import NAMES
 
 REPEATS = 5
@@ -48,13 +52,14 @@ BACKENDS = (
 
 
 class Row(NamedTuple):
-    """One comparison, in seconds, and the ratio that is the goal."""
+    """One comparison, in seconds, or in another unit, and the ratio that is the goal."""
 
     path: str
     ours: float
     against: str
     floor: float
     goal: float | None = None
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
@@ -68,7 +73,8 @@ class Row(NamedTuple):
 
     def __str__(self) -> str:
         goal = "" if self.goal is None else f"{self.goal:>6.4g} × {'yes' if self.holds else 'NO':<3}"
-        left = f"{self.path:<44} {_scaled(self.ours):>11}   {self.against:<36} {_scaled(self.floor):>11}"
+        ours, floor = _scaled(self.ours, self.unit), _scaled(self.floor, self.unit)
+        left = f"{self.path:<46} {ours:>11}   {self.against:<36} {floor:>11}"
         return f"{left} {self.ratio:>8.2f} ×  {goal}".rstrip()
 
 
@@ -339,28 +345,70 @@ def journal() -> tuple[float, float]:
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
-def _scaled(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if abs(seconds) * scale >= 1:
-            return f"{seconds * scale:.2f} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
+def _scaled(value: float, unit: str = "s") -> str:
+    if unit != "s":
+        return f"{value:,.0f} {unit}"
+    for name, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if abs(value) * scale >= 1:
+            return f"{value * scale:.2f} {name}"
+    return f"{value * 1e9:.0f} ns"
 
 
 def replays(schedule: ExchangeSchedule) -> Row:
     """Measure `replay` over twenty years."""
     start, end = datetime(2005, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
     edges = list(replay(schedule, start, end))
+    walk = [(edge.trigger, edge.session, edge.scheduled_at) for edge in edges]
+    table = {(edge.source, edge.trigger): edge.dest for edge in edges}
 
-    def built() -> None:
-        for e in edges:
-            StateChanged(e.source, e.dest, e.trigger, e.session, e.scheduled_at, e.observed_at)
+    def looped() -> None:
+        state = edges[0].source
+        for trigger, session, due in walk:
+            dest = table[state, trigger]
+            StateChanged(state, dest, trigger, session, due, due)
+            state = dest
 
     def replayed() -> None:
         for _ in replay(schedule, start, end):
             pass
 
-    ours, floor = interleaved(lambda: timed(replayed), lambda: timed(built))
-    return Row(f"replay of 20 years of XNYS, {len(edges)} edges", ours, "building the same event objects", floor, 2)
+    ours, floor = interleaved(lambda: timed(replayed), lambda: timed(looped))
+    return Row(
+        f"replay of 20 years of XNYS, {len(edges)} edges", ours, "a dict table, the same event objects", floor, 2
+    )
+
+
+def phases(schedule: ExchangeSchedule) -> Row:
+    """Measure what phase it is at an instant, and until when, over a year of instants that have been asked before."""
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    timeline = Timeline(schedule, LifecycleConfig())
+    asked = [start + timedelta(hours=7 * number) for number in range(1_250)]
+    positions = sorted({timeline.at(instant) for instant in asked}, key=lambda position: position.since)
+    since, state = [position.since for position in positions], [position.state for position in positions]
+    until = [position.until for position in positions]
+
+    def plain(instant: datetime) -> tuple[SessionState, datetime | None]:
+        number = bisect_right(since, instant) - 1
+        return state[number], until[number]
+
+    def each_of(call: Callable[[datetime], object]) -> float:
+        began = time.perf_counter()
+        for instant in asked:
+            call(instant)
+        return (time.perf_counter() - began) / len(asked)
+
+    ours, floor = interleaved(lambda: each_of(timeline.at), lambda: each_of(plain))
+    return Row("phase and next boundary for an instant", ours, "a bisection over plain instants", floor, 3)
+
+
+def of_many() -> Iterator[Row]:
+    """Measure what ten thousand managers in one group cost."""
+    ours, tasks, heap = interleaved(many.crossing, many.sleeping_tasks, many.heap_of_callbacks)
+    path = f"{many.MANY:,} managers crossing one boundary"
+    yield Row(path, ours, "as many callbacks through a heap", heap, 3)
+    yield Row(path, ours, "as many sleeping anyio tasks", tasks, 0.2)
+    yield Row(f"{many.MANY:,} managers, idle, for a second", many.idle(), "one core", 1.0, 0.001)
+    yield Row("memory for one more member of a group", many.kept(), "1 KiB", 1024, 1, unit="B")
 
 
 def rows() -> Iterator[Row]:
@@ -377,6 +425,8 @@ def rows() -> Iterator[Row]:
     yield Row("a quiet minute with 10,000 feeds", ours, "a quiet minute with none", floor)
     ours, floor = journal()
     yield Row("an append to a FileJournal", ours, "write and fsync of the same bytes", floor)
+    yield from of_many()
+    yield phases(schedule)
     yield replays(schedule)
     ours, floor = imported("from session_lifecycle import SessionBoundaryManager", "import anyio, transitions")
     yield Row("import of the package", ours, "import anyio, transitions", floor, 1.8)

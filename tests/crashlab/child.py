@@ -16,7 +16,7 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ import anyio
 
 from session_lifecycle import (
     Entry,
+    Event,
     FileJournal,
     FixedSchedule,
     LifecycleConfig,
@@ -332,17 +333,18 @@ class Life(logging.Handler):
             os.close(self._announcements)
 
 
-def _mortal_tell(points: Points) -> Callable[[Member], None]:
+def _mortal_tell(points: Points) -> Callable[[Member], Sequence[Event]]:
     """Return `Member.tell` with a point before and after the news of a completed roll."""
     tell = Member.tell
 
-    def mortal(member: Member) -> None:
-        big_news = any(isinstance(event, RollSucceeded) for event in member.lifecycle._walk.events)
+    def mortal(member: Member) -> Sequence[Event]:
+        big_news = any(isinstance(event, RollSucceeded) for event in member.lifecycle._walk.events or ())
         if big_news:
             points.hit("tell.before")
-        tell(member)
+        told = tell(member)
         if big_news:
             points.hit("tell.after")
+        return told
 
     return mortal
 

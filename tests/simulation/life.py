@@ -170,11 +170,11 @@ class Life:
             self.note("starting", self.wall, self.mono, session)
             self.figures["starts"] += 1
             lifecycle = SessionLifecycle(self.hours.schedule, config=self.config, session=session)
-            self.member = Member(lifecycle, _never, None, self.journal)
+            self.member = Member(lifecycle, _never, None, self.journal, session)
             self.ears = self.member.broadcast.subscribe(self._hear)
             self.attempt = None
             try:
-                self.member.begin(Reading(self.wall, self.mono), session)
+                self.member.begin(Reading(self.wall, self.mono))
             except JournalWriteFailed:
                 self.member.end()
             except JournalMismatch:
