@@ -11,10 +11,15 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from session_lifecycle import timerfd
 from tests import harness
 from tests.grouped import COMPANION, Grouped
+
+# How long an example takes says more of what else the machine does than of the package.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 Backend = tuple[str, dict[str, Any]]
 
@@ -42,9 +47,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture(scope="session", autouse=True)
 def collections_are_short() -> Iterator[None]:
     """Leave out what has been loaded by now when tests have garbage collected, hundreds of times."""
-    if "hypothesis" in sys.modules:  # imported later, it would look in vain for who refers to what is frozen
-        gc.collect()
-        gc.freeze()
+    gc.collect()
+    gc.freeze()  # after the import of Hypothesis, which looks for who refers to what
     yield
     gc.unfreeze()
 

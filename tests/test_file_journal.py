@@ -37,7 +37,9 @@ from tests.journals import NOTED, ONE_OF_EACH, adopted, done, failed, histories,
 
 MIB = 1 << 20
 
-some_files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+some_files = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=25
+)
 """The folder is shared by the examples of a test: each begins with a file of its own making."""
 
 

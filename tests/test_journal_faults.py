@@ -428,7 +428,7 @@ def live(folder: Path, data: st.DataObject, runs: int) -> None:
     assert life.last >= life.now.date() - 4 * DAY
 
 
-whole_lives = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+whole_lives = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 
 @settings(whole_lives, max_examples=30)
