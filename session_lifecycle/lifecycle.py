@@ -540,14 +540,22 @@ class SessionLifecycle:
             raise OverrideRefused(day, f"the roll from {mine.date} past it is under way; apply it once that is done")
         passed = self._walk.passed if day == mine.date else now.wall
         if after is not None:
-            hold_past(before, after, passed)
             if isinstance(override, SpecialHours) and override.pre_market_start is None:
+                hold_past(before, after, passed)
                 after = self._pinned(before, after, passed)
+            else:
+                hold_past(self._begun(before), after, passed)
         elif before is not None and before.open <= passed:
             after = cut_short(before, passed)
         changed = _with_session(schedule, day, after)
         position = Timeline(changed, self.config).at(now.wall)
         return Change(override, before, after, changed, position, isinstance(override, Closure) and day == mine.date)
+
+    def _begun(self, before: Session | None) -> Session | None:
+        """Return hours with the beginning of their pre-market, be it a fact or the configuration's."""
+        if before is None:
+            return None
+        return replace(before, pre_market_start=self._walk.timeline.boundaries(before).pre_market_start)
 
     def _pinned(self, before: Session | None, after: Session, passed: datetime) -> Session:
         """Return new hours whose pre-market begins when it has begun, or not before the present."""

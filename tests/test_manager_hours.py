@@ -360,6 +360,25 @@ async def test_other_hours_for_the_target_of_a_roll_under_way():
     assert rolls.done == [TUESDAY]
 
 
+async def test_a_pre_market_start_is_changed_as_long_as_it_lies_ahead():
+    """Before its instant it moves either way; once it has begun, it can be made a fact, and nothing else."""
+    manager, clock, _ = make_rolling(at(MONDAY, (8, 0)))
+    async with running(manager) as log:
+        manager.apply(SpecialHours(MONDAY, pre_market_start=time(9, 15)))
+        await clock.advance_to(at(MONDAY, (9, 15)))
+        assert manager.state is PRE_MARKET
+        await clock.advance_to(at(TUESDAY, (9, 5)))
+        manager.apply(SpecialHours(TUESDAY, pre_market_start=time(9)))
+        assert (manager.state, manager.session.pre_market_start) == (PRE_MARKET, at(TUESDAY, (9, 0)))
+        with pytest.raises(OverrideRefused):
+            manager.apply(SpecialHours(TUESDAY, pre_market_start=time(9, 15)))
+        assert manager.state is manager.scheduled_state is PRE_MARKET
+    assert [event.observed_at for event in changes(log) if event.dest is PRE_MARKET] == [
+        at(MONDAY, (9, 15)),
+        at(TUESDAY, (9, 0)),
+    ]
+
+
 # ---- what is refused ----
 
 
@@ -369,7 +388,9 @@ async def test_other_hours_for_the_target_of_a_roll_under_way():
         (NOON, SpecialHours(MONDAY, open=time(15)), "open was at 2024-03-04T14:30:00+00:00, which has passed"),
         (NOON, SpecialHours(MONDAY, close=time(15)), "close would be at 2024-03-04T15:00:00+00:00, which has passed"),
         (NOON, SpecialHours(MONDAY, close=time(16)), "close would be at 2024-03-04T16:00:00+00:00, which has passed"),
-        (NOON, SpecialHours(MONDAY, pre_market_start=time(8)), "pre_market_start would be at"),
+        (NOON, SpecialHours(MONDAY, pre_market_start=time(8)), "pre_market_start was at 2024-03-04T09:00:00+00:00"),
+        (at(MONDAY, (9, 5)), SpecialHours(MONDAY, pre_market_start=time(9, 15)), "pre_market_start was at"),
+        (at(MONDAY, (8, 5)), SpecialHours(MONDAY, pre_market_start=time(8)), "pre_market_start would be at"),
         (NOON, SpecialHours(MONDAY, breaks=((time(15), time(17)),)), "break start would be at"),
         (NOON, SpecialHours(TUESDAY, open=time(22)), "must come before close"),
         (NOON, SpecialHours(TUESDAY, open=at(MONDAY, (20, 0))), "must lie wholly before session 2024-03-05"),
