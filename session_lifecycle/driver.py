@@ -71,7 +71,6 @@ class Driver:
         self._stopping = False
         self._broken = False
         self._seen: Reading
-        self._turned: Reading  # what the last turn has seen: a step since then is news to everybody
         self._tasks: anyio.abc.TaskGroup
 
     async def run(self, members: Iterable[Member], task_status: "anyio.abc.TaskStatus[None]") -> None:
@@ -82,7 +81,7 @@ class Driver:
         """
         members = tuple(members)
         try:
-            self._turned = self.look()
+            self.look()
             for member in members:
                 self._begin(member)
             with ExitStack() as leaving:
@@ -167,11 +166,11 @@ class Driver:
 
     async def _turn(self) -> None:
         """Sleep until something is due, then see to it."""
-        before = self._turned
+        before = self._seen  # a step since then is news to everybody, whoever looks meanwhile
         try:
             if not self._dirty:
                 await self._sleep()
-            now = self._turned = self.look()
+            now = self.look()
         except ClockFailed as error:
             self._give_up(error)
             return

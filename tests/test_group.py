@@ -142,6 +142,7 @@ async def test_a_step_is_news_to_every_member():
         desk.clock.step(HOUR)
         one.fail("first to look")
         await desk.clock.advance(NOW)
+        assert two.status().observed_at == desk.clock.now()
     steps = [event.name for event in [event async for event in events] if isinstance(event, ClockStepped)]
     assert sorted(steps) == ["one", "two"]
 
@@ -155,8 +156,11 @@ async def test_an_empty_group_waits_for_members():
         group.add(manager)
         assert manager.state is ACTIVE
         await group.remove(manager)
-        await desk.clock.advance(DAY)
+        await desk.clock.advance(HOUR)
         assert group.managers == ()
+        group.add(another := desk.manager("two"))
+        await desk.clock.advance_to(at(TUESDAY, (21, 0)))
+        assert another.state is POST_MARKET
 
 
 async def test_in_a_task_group_of_the_applications():
@@ -439,6 +443,28 @@ async def test_a_failed_attempt_gives_its_place_to_the_next():
     assert waiting.instants == [end]
 
 
+async def test_who_waits_goes_before_who_comes():
+    """A roll that becomes due at the moment at which a place is free waits behind those that have waited."""
+    desk = Desk(EVENING)
+    order: list[str] = []
+
+    def rolling(name: str) -> Any:
+        async def roll(next_date: date) -> None:
+            order.append(name)
+            await desk.clock.sleep(MINUTE)
+            if name == "first":
+                late.end_session("as the first is done")
+
+        return roll
+
+    night = FixedSchedule([session(MONDAY, (20, 0), (23, 30)), session(TUESDAY, (20, 0), (23, 30))], name="night")
+    first, second = (desk.manager(name, roll_session=rolling(name)) for name in ("first", "second"))
+    late = desk.manager("late", schedule=night, roll_session=rolling("late"))
+    async with SessionGroup([first, second, late], max_concurrent_rolls=1):
+        await desk.clock.advance_to(at(MONDAY, (21, 40)))
+    assert order == ["first", "second", "late"]
+
+
 @pytest.mark.parametrize("how", ["fail", "stop", "remove"])
 async def test_who_gives_up_waiting_holds_up_nobody(how):
     """A member that fails, stops or leaves while it waits its turn frees the way for those behind it."""
@@ -673,6 +699,26 @@ def test_in_step_or_alone_a_member_does_the_same(acts, steps):
         assert together[name] == anyio.run(alone, name)
 
 
+async def test_a_drift_that_one_has_not_seen_is_a_step_for_that_one_alone():
+    """Of two that are alike but were seen last at different times, one sees a step where the other sees none."""
+    desk = Desk(at(MONDAY, (14, 0)))
+    one, two = desk.managers("one", "two")
+    group = SessionGroup([one, two])
+    events = group.events()
+
+    def drift() -> None:
+        desk.clock._origin += 600_000  # microseconds; unlike `step`, this wakes nobody
+
+    async with group:
+        drift()
+        one.resume()  # which changes nothing, but looks at the clock
+        await desk.clock.advance(SECOND)
+        drift()
+        await desk.clock.advance(HOUR)
+        assert (one.state, two.state) == (ACTIVE, ACTIVE)
+    assert [event.name for event in [event async for event in events] if isinstance(event, ClockStepped)] == ["two"]
+
+
 async def test_alike_members_cross_together_and_are_told_apart(caplog):
     """Members that are alike each tell, log, and hand to their own readers and handlers, under their own name."""
     desk = Desk(MORNING, config=LifecycleConfig(data_timeout=HOUR))
@@ -693,6 +739,17 @@ async def test_alike_members_cross_together_and_are_told_apart(caplog):
     assert [event.name async for event in own] == ["three", "three"]
     logged = [record.manager for record in caplog.records if getattr(record, "trigger", "") == "open_market"]
     assert logged == ["one", "two", "three"]
+
+
+async def test_alike_members_tell_their_own_readers_where_nothing_is_logged(caplog):
+    """A member's own reader hears of what its member has crossed together with others, logging or not."""
+    caplog.set_level(logging.CRITICAL, logger="session_lifecycle")
+    desk = Desk(MORNING)
+    managers = desk.managers("one", "two", "three")
+    own = managers[2].events()
+    async with SessionGroup(managers):
+        await desk.clock.advance_to(NOON)
+    assert [event.name async for event in own] == ["three", "three"]
 
 
 async def test_silence_is_each_members_own():
