@@ -1,7 +1,8 @@
 """Scripts: what they do and when, what they refuse at once, and what comes of them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -176,7 +177,7 @@ def test_data_from_a_feed_that_is_none_is_refused() -> None:
         play(SCRIPT.data_every(MINUTE, feed="TSLA"), Feeds)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(fault_scripts())
 def test_data_that_nobody_can_see_makes_no_difference(script: Script) -> None:
     """What is left out because nobody is awake is never missed: the events are those with every single message."""
@@ -419,6 +420,39 @@ def test_an_application_that_is_killed_is_not_asked(kind: type[Any], error: str)
     result = play(QUOTES.restart("12:30"), factory)
     assert [app.left for app in apps] == [error, "in peace"]
     assert result.runs[0][-1] == result.of(BreakStarted)[0]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_application_may_have_task_groups_of_its_own(backend: str) -> None:
+    """Neither a kill nor a failure is lost in the group that they leave it in, and its own failure is that group."""
+
+    class Grouped(App):
+        broken = False
+
+        @asynccontextmanager
+        async def entered(self) -> AsyncIterator[None]:
+            async with anyio.create_task_group() as tasks, self.manager:
+                tasks.start_soon(self.manager.wait_for, POST_MARKET)
+                yield
+                if self.broken:
+                    raise KeyError("positions")
+
+        async def __aenter__(self) -> None:
+            self.context = self.entered()
+            await self.context.__aenter__()
+
+        async def __aexit__(self, *error: object) -> bool | None:
+            return await self.context.__aexit__(*error)  # type: ignore[arg-type] -- as it comes
+
+    class Broken(Grouped):
+        broken = True
+
+    assert len(play(QUOTES.restart("12:30"), Grouped, backend=backend).runs) == 2
+    with pytest.raises(ZeroDivisionError):
+        play(QUOTES.call("10:00", lambda app: 1 / 0), Grouped, backend=backend)
+    with pytest.raises(ExceptionGroup) as caught:
+        play(QUOTES, Broken, backend=backend)
+    assert caught.group_contains(KeyError, match="positions")
 
 
 def test_a_manager_alone_is_an_application() -> None:

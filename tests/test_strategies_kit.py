@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from session_lifecycle import (
@@ -14,6 +14,7 @@ from session_lifecycle import (
     ExchangeSchedule,
     FixedSchedule,
     IllegalTransition,
+    Resolution,
     Session,
     SessionBoundaryManager,
     SessionMachine,
@@ -197,16 +198,33 @@ def make(manager_class: type[SessionBoundaryManager]) -> SessionBoundaryManager:
     return manager
 
 
-@settings(max_examples=20, deadline=None)
-@given(fault_scripts(faults=(*FAULTS, "restart"), sessions=2))
-def test_whatever_happens_what_is_told_is_legal(script: Script) -> None:
-    """Of hours of any kind, through restarts too; and each script is written so that it can be read back."""
+def hold(script: Script) -> None:
+    """Play a script, hold what is told, and read the script back from what it prints."""
     result = anyio.run(script.run, make)
     for run in result.runs:
         assert_legal(run)
-    known = {"Script": Script, "SpecialHours": SpecialHours, "schedule": script.schedule}
+    known = {"Script": Script, "SpecialHours": SpecialHours, "Resolution": Resolution, "schedule": script.schedule}
     known |= {"date": date, "datetime": datetime, "time": time, "timedelta": timedelta, "UTC": UTC}
     assert eval(repr(script).replace(repr(script.schedule), "schedule"), known) == script
+
+
+ANYTHING = fault_scripts(faults=(*FAULTS, "restart"), sessions=2, max_faults=6)
+
+
+@settings(max_examples=12, deadline=None)
+@given(ANYTHING)
+def test_whatever_happens_what_is_told_is_legal(script: Script) -> None:
+    """Of hours of any kind, through restarts too; and each script is written so that it can be read back."""
+    hold(script)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(ANYTHING)
+def test_whatever_happens_for_long_what_is_told_is_legal(script: Script) -> None:
+    """As above, for as long as it takes to find what is rare."""
+    hold(script)
 
 
 # ---- triggers ----

@@ -51,6 +51,7 @@ def assert_legal(events: Iterable[Event]) -> None:
     Raises:
         AssertionError: they cannot; it shows the first event that is wrong, its index, and the path up to it.
     """
+    __tracebackhide__ = True  # pytest shows the line that called this, and no more
     walks: dict[str | None, _Walk] = {}
     told: list[Event] = []
     for index, event in enumerate(events):

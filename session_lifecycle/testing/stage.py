@@ -38,11 +38,14 @@ def _to_nobody(_: logging.LogRecord) -> bool:
 
 
 class _Killed(BaseException):
-    """Leaves the application as a power cut would, for so long: no `except Exception` of its own is in the way."""
+    """Leaves the application as a power cut would: no `except Exception` of its own is in the way."""
 
-    def __init__(self, down: timedelta) -> None:
-        super().__init__(down)
-        self.down = down
+    @classmethod
+    def among(cls, error: BaseException) -> bool:
+        """Tell whether an error is this, or a group with it; what else the application raises then is lost as well."""
+        if isinstance(error, BaseExceptionGroup):
+            return any(map(cls.among, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+        return isinstance(error, cls)
 
 
 class Stage:
@@ -65,16 +68,17 @@ class Stage:
         self._refused: list[Refused] = []
         self._lines: list[Line] = []
         self._failure: Exception | None = None
+        self._down: timedelta | None = None  # how long the application that was killed is
         self._playing: anyio.CancelScope  # cancelled when something of the application's has failed
 
     async def play(self, factory: Callable[[type[SessionBoundaryManager]], App]) -> Result[App]:
         """Play the script to its end. What the library would log meanwhile stands in the diary."""
         LOGGER.addFilter(_to_nobody)
         try:
-            down: timedelta | None = _NO_TIME
-            while down is not None:
-                await self.clock.advance(down)
-                down = await self._run(factory)
+            await self._run(factory)
+            while self._down is not None:
+                await self.clock.advance(self._down)
+                await self._run(factory)
         except Exception as error:
             error.add_note(diary(self._script, self._plan.days, self._lines))
             raise
@@ -93,10 +97,10 @@ class Stage:
 
     # ---- the application ----
 
-    async def _run(self, factory: Callable[[type[SessionBoundaryManager]], object]) -> timedelta | None:
-        """Run the application until the script kills it, and return for how long; None at the end."""
+    async def _run(self, factory: Callable[[type[SessionBoundaryManager]], object]) -> None:
+        """Run the application until the script kills it, or to the end."""
         self._make(factory)
-        down: timedelta | None = None
+        self._down = None
         self._playing = anyio.CancelScope()
         async with anyio.create_task_group() as tasks:
             told = anyio.Event()
@@ -104,15 +108,15 @@ class Stage:
             try:
                 async with self._entered(tasks, told):
                     await self._perform(tasks)
-            except _Killed as killed:
-                down = killed.down
-            except Exception as error:  # the application's own
-                self._failure = self._failure or error
+            except BaseException as error:
+                if not _Killed.among(error):
+                    if not isinstance(error, Exception):
+                        raise
+                    self._failure = self._failure or error  # the application's own
             await self.clock.advance(_NO_TIME)  # what is told last is read
             tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
-        return down
 
     def _make(self, factory: Callable[[type[SessionBoundaryManager]], object]) -> None:
         """Make the application, and find its manager."""
@@ -236,6 +240,9 @@ class Stage:
                     await self._pass_to(self._acts[0].at)
                     await self._do(self._acts.popleft())
                 await self._pass_to(self._end)
+        except Exception as error:  # what the script has led to is raised as it is, whatever groups are in between
+            self._failure = self._failure or error
+            raise _Killed from error
         finally:
             for scope in scopes:
                 scope.cancel()
@@ -247,7 +254,8 @@ class Stage:
     async def _do(self, act: Act) -> None:
         self._lines.append(Line(self.clock.now(), f"script: {act.words}"))
         if isinstance(act, Restart):
-            raise _Killed(act.down)
+            self._down = act.down
+            raise _Killed
         if act.do is None:
             return
         try:

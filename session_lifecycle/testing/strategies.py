@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from session_lifecycle.config import Resolution
 from session_lifecycle.errors import ConfigurationError
 from session_lifecycle.machine import TRANSITIONS, SessionMachine
 from session_lifecycle.overrides import SpecialHours
@@ -179,7 +180,7 @@ def days(
 
 # ---- faults ----
 
-FAULTS: Final = ("silence", "roll_fails", "slow_roll", "step_clock", "halt", "apply", "end_session", "fail")
+FAULTS: Final = ("silence", "roll_fails", "slow_roll", "step_clock", "halt", "apply", "end_session", "fail", "recover")
 """What `fault_scripts` draws from by default: names of `Script`'s methods. It knows `restart` too."""
 
 
@@ -194,7 +195,7 @@ def fault_scripts(
     """Draw scripts for an application to survive: data once a minute, and some faults.
 
     The scripts are not strict: what the manager refuses (a halt after the close, to which a step of the clock has led)
-    stands in `Result.refused`. Nobody recovers from ERROR, so what leads there ends the play.
+    stands in `Result.refused`. What leads to ERROR ends the play, unless a `recover` happens to follow.
 
     Args:
         schedule: a schedule, a calendar's name, or a strategy for schedules; by default `schedules()`.
@@ -303,6 +304,7 @@ _FAULTS: Final[Mapping[str, Callable[[_Scene], Mapping[str, object]]]] = {
     "apply": _Scene.early_close,
     "end_session": lambda scene: {"at": scene.at(), "reason": "the desk goes home"},
     "fail": lambda scene: {"at": scene.at(), "reason": "the desk pulls the plug"},
+    "recover": lambda scene: {"at": scene.at(), "resolution": scene.draw(st.sampled_from(Resolution))},
     "restart": lambda scene: {"at": scene.at(), "down": scene.draw(_DOWN)},
 }
 
