@@ -86,7 +86,12 @@ SCRIPTS = {
     .roll_fails()
     .slow_roll(MINUTE),
     "by hand": DAYS.end_session("11:00", "done").on(TUESDAY).fail("12:30", "a person").recover("15:00"),
-    "an ERROR": DAYS.roll_fails(3).recover("18:00").on(TUESDAY).roll_fails(3).recover("19:00", Resolution.MARK_DONE),
+    "an ERROR": DAYS.roll_fails(3)
+    .recover("18:00")
+    .on(TUESDAY)
+    .roll_fails(3)
+    .halt("18:30")
+    .recover("19:00", Resolution.MARK_DONE),
     "skipped": DAYS.halt("16:00").roll_fails(3).recover("18:00", Resolution.SKIP),
     "steps": DAYS.step_clock("10:00", timedelta(hours=3)).on(TUESDAY).step_clock("10:00", timedelta(hours=-2)),
     "hours": DAYS.apply("12:30", AT_THREE).on(TUESDAY).apply("12:30", Closure(TUESDAY, "a storm")),

@@ -111,8 +111,10 @@ class _Walk:
         return None
 
     def _order(self, event: Event) -> str | None:
-        """Hold what follows a success, a failure and a recovery at once."""
-        recovered, self.recovered = self.recovered, ()
+        """Hold what comes right after a success, and what a recovery has settled."""
+        recovered = self.recovered
+        if isinstance(event, StateChanged | RollStarted | RollSucceeded | RollFailed):
+            self.recovered = ()
         if self.succeeded is not None and not (isinstance(event, StateChanged) and event.trigger == "roll"):
             return "the edge `roll` must follow its RollSucceeded at once"
         if isinstance(event, RollSucceeded) and self.rolling is None and self.state is not None:
