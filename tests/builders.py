@@ -1,6 +1,7 @@
 """Short ways to write down instants, sessions and schedules."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 
 from session_lifecycle import FixedSchedule, Session
 
@@ -36,6 +37,7 @@ def session(
     return Session(day, at(day, open), at(day, close), pauses, pre_market_start, post_market_end)
 
 
+@cache
 def weekdays(first: date = MONDAY, n: int = 5, *, name: str = "fixed") -> FixedSchedule:
     """Return a schedule of `n` sessions, one on each weekday from `first` on."""
     days: list[date] = []
