@@ -74,7 +74,7 @@ class Agenda:
     __slots__ = ("_bounds", "_cursors", "_cut", "_jumps", "_name", "_owner", "_registered", "_session", "timeline")
 
     def __init__(self, timeline: Timeline, missed_sessions: MissedSessions, name: str | None) -> None:
-        self.timeline = timeline
+        self.timeline: Timeline = timeline
         self._jumps = missed_sessions is MissedSessions.LATEST
         self._name = name
         self._registered: dict[Alarm, None] = {}

@@ -56,9 +56,9 @@ class Reading:
     __slots__ = ("monotonic", "skew", "wall")
 
     def __init__(self, wall: datetime, monotonic: timedelta) -> None:
-        self.wall = wall
-        self.monotonic = monotonic
-        self.skew = wall - monotonic
+        self.wall: datetime = wall
+        self.monotonic: timedelta = monotonic
+        self.skew: datetime = wall - monotonic
 
     def __repr__(self) -> str:
         return f"Reading({self.wall!r}, {self.monotonic!r})"

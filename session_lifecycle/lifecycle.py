@@ -111,8 +111,8 @@ class SessionLifecycle:
         session: date | None = None,
         name: str | None = None,
     ) -> None:
-        self.config = config
-        self.name = name
+        self.config: LifecycleConfig = config
+        self.name: str | None = name
         self._first = None if session is None else schedule.session_on(session)
         timeline = Timeline.of(schedule, config)
         self._walk = Walk(timeline, config, name)

@@ -58,7 +58,7 @@ class Rolls:
     __slots__ = ("_config", "_name", "_waived_to", "beyond", "round", "stopping", "timeline", "unfinished")
 
     def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
-        self.timeline = timeline
+        self.timeline: Timeline = timeline
         self._config = config
         self._name = name
         self._waived_to: date | None = None
