@@ -24,7 +24,8 @@ settings.load_profile("unhurried")
 Backend = tuple[str, dict[str, Any]]
 
 NO_OPTIONS: dict[str, Any] = {}
-BACKENDS = [pytest.param(("asyncio", NO_OPTIONS), id="asyncio"), pytest.param(("trio", NO_OPTIONS), id="trio")]
+PLAIN: Backend = ("asyncio", NO_OPTIONS)
+BACKENDS = [pytest.param(PLAIN, id="asyncio"), pytest.param(("trio", NO_OPTIONS), id="trio")]
 if find_spec("uvloop"):  # there is none for Windows
     BACKENDS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
 if sys.version_info >= (3, 12):
@@ -98,10 +99,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put off to the long run what is run in a group on an event loop that makes no difference to a group."""
+    """Put off to the long run what is run in a group on any other event loop than the plain one of asyncio."""
     for item in items:
-        values = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
-        if values and values.get("company") == "grouped" and values.get("anyio_backend", ("asyncio", {}))[1]:
+        values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if values.get("company") == "grouped" and values.get("anyio_backend", PLAIN) != PLAIN:
             item.add_marker(pytest.mark.long)
 
 
