@@ -60,7 +60,7 @@ class Stage:
         self._script = script
         self._end = plan.days.end
         self._acts = deque(sorted(plan.acts, key=lambda act: act.at))
-        self._injected = {fault.error for faults in plan.roll_faults.values() for fault in faults}
+        self._injected = {id(fault.error) for faults in plan.roll_faults.values() for fault in faults}
         self._faults = {day: deque(faults) for day, faults in plan.roll_faults.items()}
         self._made: list[SessionBoundaryManager] = []
         self._runs: list[list[Event]] = []
@@ -223,7 +223,7 @@ class Stage:
     def _trace(self, event: Event) -> str:
         """Return where the error of a handler, or of the application's own roll, comes from."""
         error = event.error if isinstance(event, HandlerFailed | RollFailed) else None
-        if error is None or isinstance(error, LifecycleError) or error in self._injected:
+        if error is None or isinstance(error, LifecycleError) or id(error) in self._injected:
             return ""
         return "\n" + "".join(traceback.format_exception(error)).rstrip()
 
