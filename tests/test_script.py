@@ -515,6 +515,19 @@ def test_what_the_application_raises_is_raised(backend: str) -> None:
         play(QUOTES, factory, backend=backend)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_play_can_be_cancelled(backend: str) -> None:
+    """From outside, as anything else; nothing comes of it, and the library logs again."""
+
+    async def main() -> bool:
+        with anyio.CancelScope() as scope:
+            await QUOTES.call("10:00", lambda app: scope.cancel()).run(App)
+        return scope.cancelled_caught
+
+    assert anyio.run(main, backend=backend)
+    assert logging.getLogger("session_lifecycle").filters == []
+
+
 def test_an_application_that_ends_early_has_ended() -> None:
     """Its manager has stopped, and the day goes by without it."""
 
