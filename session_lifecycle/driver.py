@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Final
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 
 from session_lifecycle.clock import Clock, Reading, read

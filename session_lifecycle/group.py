@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 
 from session_lifecycle.clock import Clock, SystemClock

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, overload
 
+import anyio.abc
 import anyio.lowlevel
 
 from session_lifecycle import scopes

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self, cast
 
 import anyio
+import anyio.abc
 
 from session_lifecycle.errors import AlreadyStartedError
 
