@@ -18,8 +18,8 @@ APP = assemble()
 PROGRAM = "python -m session_lifecycle"
 
 
-def run(*args: str, now: datetime | None = None, width: int | None = None, **env: str) -> Result:
-    """Run a command to its exit status; `env` adds to the environment."""
+def run(*args: str, now: datetime | None = None, width: int | None = None, **env: str | None) -> Result:
+    """Run a command to its exit status; `env` adds to the environment, or with None takes away."""
     size = {"COLUMNS": None if width is None else str(width)}
     with ExitStack() as stack:
         if now is not None:
