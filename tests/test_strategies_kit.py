@@ -220,7 +220,7 @@ def test_whatever_happens_what_is_told_is_legal(script: Script) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(ANYTHING)
 def test_whatever_happens_for_long_what_is_told_is_legal(script: Script) -> None:
     """As above, for as long as it takes to find what is rare."""
