@@ -24,15 +24,18 @@ from session_lifecycle.feed import Feed
 from session_lifecycle.feeds import Watch
 from session_lifecycle.guard import guarded, takes_back_cancellation
 from session_lifecycle.handlers import Handler
+from session_lifecycle.lifecycle import Cohort
 from session_lifecycle.lockstep import keep_step
 from session_lifecycle.logs import LOGGER
-from session_lifecycle.member import Member
+from session_lifecycle.member import DRIVEN, LEAVING, Member
 from session_lifecycle.reentrancy import Section
 from session_lifecycle.roll import Round
 from session_lifecycle.stream import LIMIT, Broadcast, in_time_order
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
 """How long to wait, by the event loop's own time, before a clock that has failed is asked again."""
+
+_MOST_COHORTS: Final = 1_000
 
 
 class Driver:
@@ -65,6 +68,7 @@ class Driver:
         self._dirty: dict[Member, None] = {}  # a dict, because it keeps its order
         self._walls: Deadlines[Member, datetime] = Deadlines(attrgetter("wall"))
         self._monotonics: Deadlines[Member, timedelta] = Deadlines(attrgetter("monotonic"))
+        self._cohorts: dict[Cohort | None, Cohort | None] = {}
         self._rolls = 0  # so many are awaited
         self._queue: dict[Member, None] = {}  # whose rolls are due, and wait their turn
         self._untold: list[Sequence[Event]] | None = None  # what members have told in this turn; None between turns
@@ -123,11 +127,11 @@ class Driver:
 
     def leave(self, member: Member) -> None:
         """Have a member leave as soon as its attempt under way, if any, has ended; begin no other."""
-        if member.over:
+        if not member.driven:
             return
         if not self._lasting:
             self._stopping = True
-        member.leaving = True
+        member.stage = LEAVING
         member.lifecycle.stop()
         self.wake(member)
 
@@ -161,7 +165,7 @@ class Driver:
 
     def _begin(self, member: Member) -> None:
         member.begin(self._seen)
-        member.driven = True
+        member.stage = DRIVEN
         self._members[member] = self._dirty[member] = None
         self.tell(member)
 
@@ -208,8 +212,7 @@ class Driver:
     def _keep_step(self, now: Reading, alike: Iterable[Member]) -> None:
         """See to members that may be alike, cohort by cohort; whoever is not is left to be seen to by himself."""
         for lead in keep_step(alike, now):
-            for told in lead.told:
-                self._hand_on(told)
+            self._hand_on(lead.told)
             self._dirty.update(dict.fromkeys(lead.apart))
             if lead.cohort is None:
                 continue
@@ -247,7 +250,7 @@ class Driver:
             member.attempt.cancel()
         if self._queue:
             self._call_up()
-        if member.leaving and member.attempt is None:
+        if member.stage is LEAVING and member.attempt is None:
             self._let_go(member)
         else:
             self._file(member)
@@ -269,7 +272,7 @@ class Driver:
             self._dirty[next(iter(self._queue))] = None
 
     def _file(self, member: Member) -> None:
-        member.cohort = member.lifecycle.cohort
+        member.cohort = self._shared(member.lifecycle.cohort)
         wall, monotonic = member.lifecycle.deadlines
         if wall != member.wall:
             member.wall = wall
@@ -282,9 +285,14 @@ class Driver:
             if monotonic is not None:
                 self._monotonics.file(monotonic, member)
 
+    def _shared(self, cohort: Cohort | None) -> Cohort | None:
+        """Return one object for equal cohorts: thousands hold it."""
+        if len(self._cohorts) > _MOST_COHORTS:
+            self._cohorts.clear()  # sessions come and go
+        return self._cohorts.setdefault(cohort, cohort)
+
     def _let_go(self, member: Member) -> None:
         """Have a member leave; its handlers may see to what they have been told, but nothing more comes."""
-        member.driven = False
         del self._members[member]
         self._queue.pop(member, None)
         member.wall = member.monotonic = None
@@ -329,7 +337,7 @@ class Driver:
             member.lifecycle.fail(str(error), self._seen)
             self.tell(member)
             self._call_handlers(member)  # whoever is to be called in ERROR needs that most of all
-            if member.leaving:
+            if member.stage is LEAVING:
                 if member.attempt is not None:
                     member.attempt.cancel()  # nobody could tell when its timeout has passed
                 else:

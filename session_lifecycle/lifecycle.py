@@ -99,8 +99,6 @@ class SessionLifecycle:
         "_rolls",
         "_walk",
         "begun",
-        "config",
-        "name",
     )
 
     def __init__(
@@ -111,8 +109,6 @@ class SessionLifecycle:
         session: date | None = None,
         name: str | None = None,
     ) -> None:
-        self.config: LifecycleConfig = config
-        self.name: str | None = name
         self._first = None if session is None else schedule.session_on(session)
         timeline = Timeline.of(schedule, config)
         self._walk = Walk(timeline, config, name)
@@ -130,6 +126,16 @@ class SessionLifecycle:
     def schedule(self) -> Schedule:
         """Where sessions come from, with what has been changed."""
         return self._walk.timeline.schedule
+
+    @property
+    def config(self) -> LifecycleConfig:
+        """The policy."""
+        return self._walk.config
+
+    @property
+    def name(self) -> str | None:
+        """What is put on every event."""
+        return self._walk.name
 
     @property
     def walk(self) -> Walk:
@@ -357,8 +363,8 @@ class SessionLifecycle:
         walk = self._walk
         if walk.seen is not before and now.step_since(walk.seen) is not None:
             return False
-        walk.follow(lead.walk)
-        self._alert = lead._alert  # noqa: SLF001 -- another of the same kind
+        walk.follow(lead._walk)  # noqa: SLF001 -- another of the same kind
+        self._alert = lead._alert  # noqa: SLF001 -- likewise
         return True
 
     def _ring(self, agenda: Agenda) -> bool:

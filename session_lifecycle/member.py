@@ -6,6 +6,7 @@ Everything here is synchronous. What must be durable before something else happe
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
+from enum import Enum, unique
 from typing import Final
 
 import anyio
@@ -29,26 +30,41 @@ WasRolled = Callable[[date], Awaitable[bool] | bool]
 """The application's answer to the question whether it has rolled to a date already."""
 
 
+@unique
+class Stage(Enum):
+    """How far a member has come with its driver."""
+
+    AHEAD = "ahead"
+    DRIVEN = "driven"
+    LEAVING = "leaving"
+    GONE = "gone"
+    OVER = "over"
+
+
+AHEAD: Final = Stage.AHEAD
+DRIVEN: Final = Stage.DRIVEN
+LEAVING: Final = Stage.LEAVING
+GONE: Final = Stage.GONE
+OVER: Final = Stage.OVER
+
+
 class Member:
     """One lifecycle under a driver: the core, the application's roll, and the readers of its events."""
 
     __slots__ = (
-        "_closed",
         "attempt",
         "cohort",
         "dispatching",
-        "driven",
         "first",
         "handlers",
         "hearers",
         "holds_journal",
         "journal",
-        "leaving",
         "lifecycle",
         "monotonic",
-        "over",
         "ready",
         "roll_session",
+        "stage",
         "tasks",
         "wall",
         "was_rolled",
@@ -71,17 +87,13 @@ class Member:
         self.holds_journal: bool = False
         self.hearers: Broadcast | None = None
         """The broadcast, where there has been a reader."""
-        self._closed = False
         self.handlers: tuple[Handler, ...] = ()  # held here: the broadcast does not hold its readers
         self.ready: deque[Handler] | None = None
         """The handlers that have events to be called for; None until there is a handler at all."""
         self.dispatching: bool = False
         self.cohort: Cohort | None = None
         """What it shared with others when it was last seen to; None where it goes its own way."""
-        self.driven: bool = False
-        """Whether a driver sees to it: from its beginning until it has left."""
-        self.leaving: bool = False
-        self.over: bool = False
+        self.stage: Stage = AHEAD
         self.tasks: int = 0
         """How many tasks run something of it."""
         self.attempt: anyio.CancelScope | None = None
@@ -128,21 +140,30 @@ class Member:
         """What hands its events to their readers."""
         if self.hearers is None:
             self.hearers = Broadcast()
-            if self._closed:
+            if self.stage is GONE or self.stage is OVER:
                 self.hearers.close()
         return self.hearers
 
+    @property
+    def driven(self) -> bool:
+        """Whether a driver sees to it: from its beginning until it has left."""
+        return self.stage is DRIVEN or self.stage is LEAVING
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.stage is OVER
+
     def close(self) -> None:
-        """End every reader's events."""
-        self._closed = True
+        """Leave, and end every reader's events; handlers may see to what they have been told."""
+        self.stage = GONE
         if self.hearers is not None:
             self.hearers.close()
 
     def end(self) -> None:
         """End every reader's events, let go of the journal, and be over. A second call does nothing."""
-        self.driven = False
-        self.over = True
         self.close()
+        self.stage = OVER
         if self.journal is not None and self.holds_journal:
             self.holds_journal = False
             try:

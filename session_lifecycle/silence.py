@@ -22,11 +22,11 @@ class Silence:
     """
 
     __slots__ = (
-        "_alert",
         "_heard_before",
         "_lasted",
         "_limit",
         "_timeout",
+        "alert",
         "arrival",
         "opened",
         "plain",
@@ -43,7 +43,8 @@ class Silence:
         """Whether the silence has been found too long."""
         self.plain: datetime | None = None
         """None while nothing but the arrival matters; else an instant that nobody passes."""
-        self._alert = False
+        self.alert: bool = False
+        """Whether every record is looked at, whatever else there is."""
         self.since: timedelta | None = None
         """Data has been expected since then; None: it is not expected."""
         self._lasted = _ZERO  # how long it has been quiet, up to the last break
@@ -65,18 +66,11 @@ class Silence:
 
     def watch_for_any(self, *, alert: bool) -> None:
         """Have every record looked at, or only those that matter by themselves."""
-        self._alert = alert
+        self.alert = alert
         self._mark()
 
     def _mark(self) -> None:
-        self.plain = ALL_ARE_LOOKED_AT if self.quiet or self._alert else None
-
-    def follow(self, other: "Silence") -> None:
-        """Expect data since when another does, neither of them being quiet; what each has heard is its own."""
-        self.since = other.since
-        self.opened = other.opened
-        self.plain = other.plain
-        self._alert = other._alert  # noqa: SLF001 -- another of the same kind
+        self.plain = ALL_ARE_LOOKED_AT if self.quiet or self.alert else None
 
     def expect(self, now: timedelta) -> None:
         """Expect data from now on: the end of a break, or of a halt."""

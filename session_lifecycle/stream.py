@@ -155,9 +155,8 @@ def in_time_order(told: Sequence[Sequence[Event]]) -> list[Event]:
 
     What has no such instant goes with its teller's event before it, or else the one after it.
     """
-    singles = [events[0] for events in told if len(events) == 1]
-    if len(singles) == len(told) and len({getattr(event, "scheduled_at", None) for event in singles}) <= 1:
-        return singles
+    if len(told) == 1:
+        return list(told[0])
     dated: list[tuple[datetime, Event]] = []
     for events in told:
         instants = [getattr(event, "scheduled_at", None) for event in events]

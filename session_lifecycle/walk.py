@@ -47,16 +47,16 @@ class Walk:
     """
 
     __slots__ = (
-        "_config",
-        "_name",
         "bounds",
         "breaks_passed",
         "called_off",
         "catching_up",
+        "config",
         "ended",
         "events",
         "feeds",
         "halted",
+        "name",
         "next_edge",
         "on_break",
         "position",
@@ -70,8 +70,8 @@ class Walk:
 
     def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
         self.timeline: Timeline = timeline
-        self._config = config
-        self._name = name
+        self.config: LifecycleConfig = config
+        self.name: str | None = name
         self.state: SessionState = NOT_STARTED
         self.breaks_passed: int = 0
         """So many starts and ends of breaks were delivered in this session."""
@@ -106,7 +106,7 @@ class Walk:
         """Return the watch over the feeds, made when the first of them comes."""
         if self.feeds is None:
             silence = self.silence
-            feeds = self.feeds = Feeds(self._config.stale_when)
+            feeds = self.feeds = Feeds(self.config.stale_when)
             if silence.opened is not None:
                 feeds.open(silence.opened)
                 feeds.suspend() if silence.since is None else feeds.expect(silence.since)
@@ -161,7 +161,7 @@ class Walk:
         self.seen = now
         if delta is not None:
             self.catching_up = self.catching_up or delta > timedelta(0)
-            self.emit(ClockStepped(delta, self.session.date, now.wall, name=self._name))
+            self.emit(ClockStepped(delta, self.session.date, now.wall, name=self.name))
         position, wall = self.position, now.wall
         if position.until is None or not position.since <= wall < position.until:
             try:
@@ -193,7 +193,11 @@ class Walk:
         self.next_edge = lead.next_edge
         self.breaks_passed = lead.breaks_passed
         self.on_break = lead.on_break
-        self.silence.follow(lead.silence)
+        silence, other = self.silence, lead.silence  # neither is quiet; what each has heard is its own
+        silence.since = other.since
+        silence.opened = other.opened
+        silence.plain = other.plain
+        silence.alert = other.alert
 
     @property
     def verdict_at(self) -> timedelta | None:
@@ -263,7 +267,7 @@ class Walk:
         self._reckon()
         catch_up = self._is_catch_up(due)
         self.emit(
-            StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self._name)
+            StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self.name)
         )
         if (dest is POST_MARKET or dest is ENDED) and (self.halted is not None or self.feeds is not None):
             self._lift_halts()
@@ -274,24 +278,24 @@ class Walk:
         """Halt trading: no data is expected, until `resume` or the close."""
         self.halted = reason
         self._suspend()
-        self.emit(Halted(reason, self.session.date, None, self.seen.wall, name=self._name))
+        self.emit(Halted(reason, self.session.date, None, self.seen.wall, name=self.name))
 
     def resume(self, *, lapsed: bool = False) -> None:
         """End the halt; data is expected again, and its silence is timed from here."""
         self.halted = None
         if (self.state is ACTIVE or self.state is TIMEOUT) and not self.on_break:
             self._expect()
-        self.emit(Resumed(self.session.date, None, lapsed, self.seen.wall, name=self._name))
+        self.emit(Resumed(self.session.date, None, lapsed, self.seen.wall, name=self.name))
 
     def halt_feed(self, watch: Watch, reason: str) -> None:
         """Halt one feed: no data is expected of it, and it does not count."""
         self.make_feeds().halt(watch, reason, self.seen.monotonic)
-        self.emit(Halted(reason, self.session.date, watch.name, self.seen.wall, name=self._name))
+        self.emit(Halted(reason, self.session.date, watch.name, self.seen.wall, name=self.name))
 
     def resume_feed(self, watch: Watch, *, lapsed: bool = False) -> None:
         """End the halt of one feed."""
         self.make_feeds().resume(watch, self.seen.monotonic)
-        self.emit(Resumed(self.session.date, watch.name, lapsed, self.seen.wall, name=self._name))
+        self.emit(Resumed(self.session.date, watch.name, lapsed, self.seen.wall, name=self.name))
 
     def _lift_halts(self) -> None:
         """Let no halt survive the close."""
@@ -331,7 +335,7 @@ class Walk:
             if self.halted is None:
                 self._expect()
         self._reckon()
-        self.emit(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self._name))
+        self.emit(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self.name))
 
     def _listen(self) -> bool:
         """Find a feed stale, go TIMEOUT, come back from it, or give up on it, whichever is due."""
@@ -346,7 +350,7 @@ class Walk:
             back, due = not verdict, feeds.since if verdict else None
         else:
             # Without a data_timeout nobody watches any more, once the last feed has been removed.
-            back = silence.is_fresh(now.monotonic) or self._config.data_timeout is None
+            back = silence.is_fresh(now.monotonic) or self.config.data_timeout is None
             due = silence.deadline
         if silence.quiet:
             if back:
@@ -357,7 +361,7 @@ class Walk:
             return False
         at = now.wall - (now.monotonic - due)
         if silence.quiet:
-            limit = self._config.error_after_timeout
+            limit = self.config.error_after_timeout
             self.fire("fail", at, f"no data for another {limit} after TIMEOUT (error_after_timeout)")
         else:
             self.fire("data_timeout", at, self._why_timeout())
@@ -369,7 +373,7 @@ class Walk:
             names = ", ".join(stale[:3]) + (", ..." if len(stale) > 3 else "")  # noqa: PLR2004 -- enough to see which
             reason, mute = f"{len(stale)} of {len(self.feeds)} feeds stale: {names}", self.feeds.all_mute
         else:
-            reason, mute = f"no data for {self._config.data_timeout} (data_timeout)", self.silence.is_mute
+            reason, mute = f"no data for {self.config.data_timeout} (data_timeout)", self.silence.is_mute
         return f"{reason}; none at all since the open: check the connection, and the calendar" if mute else reason
 
     def _tell_stale(self, watch: Watch, due: timedelta) -> None:
@@ -386,7 +390,7 @@ class Walk:
                 never,
                 self.fresh_at(watch.arrival),
                 reason,
-                name=self._name,
+                name=self.name,
             )
         )
 
@@ -401,7 +405,7 @@ class Walk:
             if timedelta(seconds=watch.arrival) + watch.timeout <= now.monotonic:
                 return
             silent_for = self.make_feeds().revive(watch, now.monotonic)
-            self.emit(FeedResumed(watch.name, self.session.date, silent_for, now.wall, name=self._name))
+            self.emit(FeedResumed(watch.name, self.session.date, silent_for, now.wall, name=self.name))
 
     @property
     def passed(self) -> datetime:

@@ -35,7 +35,7 @@ from session_lifecycle import (
 )
 from session_lifecycle import group as group_module
 from session_lifecycle.testing import SimulatedClock
-from tests.builders import DAY, MONDAY, at, session, weekdays
+from tests.builders import DAY, MONDAY, at, session
 from tests.harness import (
     ACTIVE,
     DEAF,
@@ -767,9 +767,9 @@ async def test_silence_is_each_members_own():
 
 def test_a_thousand_share_what_they_can():
     """Managers of one schedule and configuration share their timeline and the default clock."""
-    schedule = weekdays()
+    schedule = season()
     one, two = (SessionBoundaryManager(schedule, roll_nothing) for _ in range(2))
-    other = SessionBoundaryManager(weekdays(n=6), roll_nothing)
+    other = SessionBoundaryManager(LONDON, roll_nothing)
     assert one._walk.timeline is two._walk.timeline
     assert one._walk.timeline is not other._walk.timeline
     assert one.clock is two.clock

@@ -48,7 +48,7 @@ BETWEEN_MODULES = {
     "lockstep": {"Lead", "keep_step"},
     "logs": {"describe", "is_logged", "log_event"},
     "machine": {"allowed_in", "dest_of", "roll_owed"},
-    "member": {"Member"},
+    "member": {"Member", "Stage"},
     "overrides": {"OverridesFile", "applied", "by_date", "cut_short", "hold_past", "in_short", "read_overrides"},
     "reentrancy": {"Section", "inside"},
     "roll": {"Rolls", "Round", "choose_target", "skipped_between"},
