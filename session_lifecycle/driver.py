@@ -216,17 +216,12 @@ class Driver:
             self._dirty.update(dict.fromkeys(lead.apart))
             if lead.cohort is None:
                 continue
-            for member in lead.followers:
-                member.wall = lead.wall
-                if member.ready:
-                    self._call_handlers(member)
+            for member in lead.heard:
+                self._call_handlers(member)
             if lead.wall is not None:
                 self._walls.file_all(lead.wall, lead.followers)
-            moved = [member for member in lead.followers if member.monotonic != lead.monotonic]
-            for member in moved:
-                member.monotonic = lead.monotonic
             if lead.monotonic is not None:
-                self._monotonics.file_all(lead.monotonic, moved)
+                self._monotonics.file_all(lead.monotonic, lead.moved)
 
     def _bring_up(self, member: Member, now: Reading) -> None:
         lifecycle = member.lifecycle

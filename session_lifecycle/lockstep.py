@@ -4,7 +4,7 @@ Thousands of managers on one schedule cross 09:30:00 together. Each would decide
 each cohort of them. Whoever is special in any way (an alarm, a feed, a halt, a catch-up, a roll) belongs to no cohort.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, cast
@@ -19,12 +19,12 @@ from session_lifecycle.member import Member
 class Lead:
     """What has become of the first of a cohort, and of those that have followed it.
 
-    `followers` are all of them, the first included. `told` is what they have told: the first step of each, then the
-    second. `wall` and `monotonic` are the deadlines of all. `apart` are those that must go by themselves; so must all
-    where `cohort` is None.
+    `followers` are all of them, the first included, with the deadlines `wall` and `monotonic`; `moved` are those whose
+    monotonic one is new, `heard` those that have readers. `told` is what they have told: the first step of each, then
+    the second. `apart` are those that must go by themselves; so must all where `cohort` is None.
     """
 
-    __slots__ = ("apart", "cohort", "followers", "monotonic", "told", "wall")
+    __slots__ = ("apart", "cohort", "followers", "heard", "monotonic", "moved", "told", "wall")
 
     def __init__(self, members: list[Member], now: Reading) -> None:
         first = members[0]
@@ -33,43 +33,55 @@ class Lead:
         lifecycle.poll(now)
         events = first.tell()
         self.cohort: Final = lifecycle.cohort
-        first.cohort = self.cohort
         self.wall: datetime | None
         self.monotonic: timedelta | None
         self.wall, self.monotonic = lifecycle.deadlines
         self.told: list[Event] = list(events)
         self.apart: list[Member] = []
         self.followers: list[Member] = []
+        self.moved: list[Member] = []
+        self.heard: list[Member] = []
         if self.cohort is None:
             self.apart = members
         else:
-            self.followers = [first, *self._follow(members, before, now)]
-            self._tell(events)
+            self._lead(members, events, before, now)
 
-    def _follow(self, members: list[Member], before: Reading, now: Reading) -> Iterator[Member]:
-        lead, cohort = members[0].lifecycle, self.cohort
-        for member in islice(members, 1, None):
-            if member.lifecycle.follow(lead, before, now):
-                member.cohort = cohort
-                yield member
-            else:
-                self.apart.append(member)
+    def _lead(self, members: list[Member], events: Sequence[Event], before: Reading, now: Reading) -> None:
+        """Have members follow, and tell the same, each under its own name. One pass: memory is what takes time here."""
+        first = members[0]
+        lead, cohort, wall, monotonic = first.lifecycle, self.cohort, self.wall, self.monotonic
+        names: list[str | None] = []
+        followers = self.followers
+        for member in members:
+            if member is not first:
+                if not member.lifecycle.follow(lead, before, now):
+                    self.apart.append(member)
+                    continue
+                names.append(member.lifecycle.walk.name)
+            followers.append(member)
+            member.cohort, member.wall = cohort, wall
+            if member.monotonic != monotonic:
+                member.monotonic = monotonic
+                self.moved.append(member)
+            if member.hearers is not None:
+                self.heard.append(member)
+        if events:
+            self._tell(events, names)
 
-    def _tell(self, events: Sequence[Event]) -> None:
-        """Have every follower tell the same, under its own name."""
-        if not events:
-            return
-        members = self.followers[1:]
-        names = [member.lifecycle.walk.name for member in members]
+    def _tell(self, events: Sequence[Event], names: list[str | None]) -> None:
         steps: list[list[Event]] = []
         for event in events:
             kind = cast("Callable[..., Event]", type(event))
             fields = _unnamed(event)
-            steps.append([kind(*fields, name) for name in names])
-        if any(map(is_logged, events)) or any(member.hearers is not None for member in members):
-            for member, own in zip(members, zip(*steps, strict=True), strict=True):
-                member.hand_out(own)
-        self.told = [each for event, step in zip(events, steps, strict=True) for each in (event, *step)]
+            steps.append([event, *[kind(*fields, name) for name in names]])
+        logged = any(map(is_logged, events))
+        if logged or self.heard:
+            hearers = set(self.heard)
+            own = zip(self.followers, zip(*steps, strict=True), strict=True)
+            for member, told in islice(own, 1, None):  # the first has told its own
+                if logged or member in hearers:
+                    member.hand_out(told)
+        self.told = steps[0] if len(steps) == 1 else [event for step in steps for event in step]
 
 
 def _unnamed(event: Event) -> tuple[Any, ...]:

@@ -3,13 +3,15 @@
 import gc
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from heapq import heappop, heappush
 
 import anyio
 
 from session_lifecycle import (
+    Clock,
+    Event,
     FixedSchedule,
     LifecycleConfig,
     Session,
@@ -17,6 +19,7 @@ from session_lifecycle import (
     SessionGroup,
     StateChanged,
 )
+from session_lifecycle.testing import SimulatedClock
 
 MANY = 10_000
 AHEAD = timedelta(seconds=2)
@@ -35,10 +38,23 @@ def hours(opening: datetime) -> FixedSchedule:
     )
 
 
-def group_of(number: int, schedule: FixedSchedule) -> SessionGroup:
-    """Return a group of managers with names of their own, on the real clock."""
+def group_of(number: int, schedule: FixedSchedule, clock: Clock | None = None) -> SessionGroup:
+    """Return a group of managers with names of their own, by default on the real clock."""
     config = LifecycleConfig()
-    return SessionGroup([SessionBoundaryManager(schedule, no_roll, config=config, name=f"{n}") for n in range(number)])
+    return SessionGroup(
+        [SessionBoundaryManager(schedule, no_roll, config=config, clock=clock, name=f"{n}") for n in range(number)]
+    )
+
+
+async def last_opened(events: AsyncIterator[Event]) -> None:
+    """Read until every manager has told that it has opened."""
+    opened = 0
+    async for event in events:
+        if isinstance(event, StateChanged) and event.trigger == "open_market":
+            opened += 1
+            if opened == MANY:
+                return
+    raise AssertionError(opened)
 
 
 def crossing() -> float:
@@ -48,15 +64,37 @@ def crossing() -> float:
         opening = datetime.now(UTC) + AHEAD
         group = group_of(MANY, hours(opening))
         events = group.events()
-        opened = 0
         async with group:
             gc.collect()
-            async for event in events:
-                if isinstance(event, StateChanged) and event.trigger == "open_market":
-                    opened += 1
-                    if opened == MANY:
-                        return (datetime.now(UTC) - opening).total_seconds()
-        raise AssertionError(opened)
+            await last_opened(events)
+            return (datetime.now(UTC) - opening).total_seconds()
+
+    return anyio.run(run)
+
+
+def crossing_simulated() -> float:
+    """Return the same by a simulated clock: what it takes, without the waking up."""
+
+    async def run() -> float:
+        opening = datetime(2024, 11, 27, 14, 30, tzinfo=UTC)
+        clock = SimulatedClock(opening - timedelta(hours=1))
+        group = group_of(MANY, hours(opening), clock)
+        events = group.events()
+        took = 0.0
+
+        async def read() -> None:
+            nonlocal took
+            await last_opened(events)
+            took = time.perf_counter() - began
+
+        async with group, anyio.create_task_group() as tasks:
+            began = time.perf_counter()
+            tasks.start_soon(read)
+            await clock.advance(timedelta(0))
+            gc.collect()
+            began = time.perf_counter()
+            await clock.advance_to(opening)
+        return took
 
     return anyio.run(run)
 
