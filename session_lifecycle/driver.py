@@ -140,6 +140,11 @@ class Driver:
         self._dirty[member] = None
         self._end_nap()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether all are leaving, so that nobody can come any more."""
+        return self._stopping
+
     def look(self) -> Reading:
         """Read the clock; where it fails, raise `ClockFailed`."""
         self._seen = read(self._clock)
@@ -214,8 +219,6 @@ class Driver:
         for lead in keep_step(alike, now):
             self._hand_on(lead.told)
             self._dirty.update(dict.fromkeys(lead.apart))
-            if lead.cohort is None:
-                continue
             for member in lead.heard:
                 self._call_handlers(member)
             if lead.wall is not None:

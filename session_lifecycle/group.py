@@ -138,7 +138,7 @@ class SessionGroup(Runner):
             GroupStopped: the group does not run any more.
             LifecycleError: it cannot begin: all that `manager.run` raises. It has stopped then; the others go on.
         """
-        if self._stopped:
+        if self._stopped or (self._driver is not None and self._driver.stopping):
             call = "add()"
             raise GroupStopped(call)
         self._take(manager)

@@ -21,7 +21,7 @@ class Lead:
 
     `followers` are all of them, the first included, with the deadlines `wall` and `monotonic`; `moved` are those whose
     monotonic one is new, `heard` those that have readers. `told` is what they have told: the first step of each, then
-    the second. `apart` are those that must go by themselves; so must all where `cohort` is None.
+    the second. `apart` are those that must go by themselves.
     """
 
     __slots__ = ("apart", "cohort", "followers", "heard", "monotonic", "moved", "told", "wall")
@@ -41,8 +41,8 @@ class Lead:
         self.followers: list[Member] = []
         self.moved: list[Member] = []
         self.heard: list[Member] = []
-        if self.cohort is None:
-            self.apart = members
+        if self.cohort is None or not events:
+            self.apart = members  # where no edge was taken, each goes on with what it has heard itself
         else:
             self._lead(members, events, before, now)
 
@@ -65,8 +65,7 @@ class Lead:
                 self.moved.append(member)
             if member.hearers is not None:
                 self.heard.append(member)
-        if events:
-            self._tell(events, names)
+        self._tell(events, names)
 
     def _tell(self, events: Sequence[Event], names: list[str | None]) -> None:
         steps: list[list[Event]] = []

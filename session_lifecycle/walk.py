@@ -186,7 +186,7 @@ class Walk:
         )
 
     def follow(self, lead: "Walk") -> None:
-        """Take over what has come of another that stood at the same place, and is plain still."""
+        """Take over an edge, or a break, of another that stood at the same place, and is plain still."""
         self.state = lead.state
         self.seen = lead.seen
         self.position = lead.position
@@ -195,7 +195,8 @@ class Walk:
         self.on_break = lead.on_break
         silence, other = self.silence, lead.silence  # neither is quiet; what each has heard is its own
         silence.since = other.since
-        silence.opened = other.opened
+        if silence.opened is None or other.opened is None:  # else it is a break, and each may have opened at its time
+            silence.opened = other.opened
         silence.plain = other.plain
         silence.alert = other.alert
 

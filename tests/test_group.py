@@ -217,6 +217,26 @@ async def test_a_group_runs_once_and_a_manager_in_one_place():
     assert not three.started
 
 
+async def test_a_group_that_is_leaving_takes_in_nobody():
+    """Between `stop()` and the end, a roll may still be under way; whoever comes then is refused."""
+    desk = Desk(EVENING)
+    one, late = desk.managers("one", "late")
+    refused: list[str] = []
+
+    @one.on(RollSucceeded)
+    async def add(event: RollSucceeded) -> None:
+        try:
+            group.add(late)
+        except GroupStopped as error:
+            refused.append(str(error))
+
+    one._member.roll_session = Rolls(desk.clock, 3 * MINUTE)  # type: ignore[misc]
+    async with SessionGroup([one]) as group:
+        await desk.clock.advance_to(at(MONDAY, (21, 31)))
+    assert len(refused) == 1
+    assert not late.started
+
+
 async def test_before_it_runs_there_is_nothing_to_stop():
     """`stop()` before the start is refused, and a member removed by then is free to run elsewhere."""
     desk = Desk(NOON)
@@ -717,6 +737,37 @@ async def test_a_drift_that_one_has_not_seen_is_a_step_for_that_one_alone():
         await desk.clock.advance(HOUR)
         assert (one.state, two.state) == (ACTIVE, ACTIVE)
     assert [event.name for event in [event async for event in events] if isinstance(event, ClockStepped)] == ["two"]
+
+
+async def test_after_a_step_back_each_is_timed_by_what_it_has_heard_itself():
+    """At a boundary that the machines have behind them already, nobody takes over another's silence."""
+    desk = Desk(at(MONDAY, (15, 0)), config=LifecycleConfig(data_timeout=4 * HOUR))
+    one, two = desk.managers("one", "two")
+    async with SessionGroup([one, two]):
+        desk.clock.step(-2 * HOUR)
+        await desk.clock.advance(HOUR)
+        one.record_data_received()
+        await desk.clock.advance(HOUR)  # past 14:30 once more
+        assert (one.state, two.state) == (ACTIVE, ACTIVE)
+        await desk.clock.advance(2 * HOUR)
+        assert (one.state, two.state) == (ACTIVE, TIMEOUT)
+        await desk.clock.advance(HOUR)
+        assert (one.state, two.state) == (TIMEOUT, TIMEOUT)
+
+
+async def test_on_a_break_each_keeps_its_own_open():
+    """A member that came late takes a break together with one that has been there since the open, and stays its own."""
+    lunch = FixedSchedule([session(MONDAY, breaks=(((16, 0), (17, 0)),))], name="lunch")
+    desk = Desk(at(MONDAY, (14, 0)), schedule=lunch, config=LifecycleConfig(data_timeout=2 * HOUR))
+    one, late = desk.managers("one", "late")
+    async with SessionGroup([one]) as group:
+        await desk.clock.advance_to(at(MONDAY, (14, 40)))
+        late.record_data_received()  # before it runs, and so before it has seen the open
+        await desk.clock.advance_to(at(MONDAY, (15, 0)))
+        group.add(late)
+        await desk.clock.advance_to(at(MONDAY, (20, 0)))
+        assert (one.state, late.state) == (TIMEOUT, TIMEOUT)
+        assert "none at all since the open" in (late.status().reason or "")
 
 
 async def test_alike_members_cross_together_and_are_told_apart(caplog):
