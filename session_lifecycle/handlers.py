@@ -24,6 +24,19 @@ Wanted = Callable[[Event], bool]
 class Handler(Subscription):
     """One registered function: a reader that, where it is idle, puts itself among those that are ready to be called."""
 
+    __slots__ = (
+        "_dropping",
+        "_idle",
+        "_lifecycle",
+        "_missed",
+        "_ready",
+        "_running",
+        "function",
+        "label",
+        "overrun",
+        "timeout",
+    )
+
     def __init__(
         self,
         function: Callable[[Any], Awaitable[object]],

@@ -25,6 +25,8 @@ class _Ending(Subscription):
     Once the manager has stopped, `leaving` has a simulated clock jump by itself: nobody may advance it any more.
     """
 
+    __slots__ = ("_clock", "_leave", "_leaving", "_states", "stopped")
+
     def __init__(
         self, states: Collection[SessionState], leave: Callable[[], None], clock: Clock, leaving: ExitStack
     ) -> None:
@@ -136,6 +138,8 @@ async def _cancel_after(over: "anyio.Event", clock: Clock, grace: timedelta, bod
 
 class _Sessions(AsyncIterator[Session]):
     """The session of the moment of the call, where it has not ended, and then each that is rolled into."""
+
+    __slots__ = ("_first", "_lifecycle", "_rolls")
 
     def __init__(self, lifecycle: SessionLifecycle, rolls: Subscription) -> None:
         self._lifecycle = lifecycle

@@ -24,6 +24,19 @@ class Subscription:
         SubscriberOverrun: (on iteration) the reader left `limit` events unread; it gets those first, then this.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_check_every",
+        "_ended",
+        "_events",
+        "_limit",
+        "_news",
+        "_overrun",
+        "_unchecked",
+        "_wanted",
+        "number",
+    )
+
     def __init__(
         self, wanted: Callable[[Event], bool] | None = None, *, limit: int = LIMIT, check_every: int = 1
     ) -> None:
