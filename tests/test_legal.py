@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from itertools import zip_longest
 from typing import Any
@@ -25,6 +25,7 @@ from session_lifecycle import (
     FixedSchedule,
     Halted,
     HandlerFailed,
+    HorizonNear,
     LifecycleConfig,
     Misfire,
     Resolution,
@@ -38,6 +39,7 @@ from session_lifecycle import (
     SessionState,
     SpecialHours,
     StateChanged,
+    UnexpectedData,
 )
 from session_lifecycle.machine import TRANSITIONS
 from session_lifecycle.testing import Script, assert_legal
@@ -354,6 +356,15 @@ def test_each_rule_says_what_is_wrong_where_and_how_it_came_to_that(name: str, e
     assert path == "the path up to it, in UTC:"
     assert lines[-1].split()[0] == str(index)
     assert len(lines) == min(index + 1, 21)
+
+
+def test_steps_that_nobody_is_told_of_may_add_up() -> None:
+    """A clock that goes back by half a second, twice, tells of no step; one that goes back a minute must have."""
+    at = datetime(2024, 3, 4, 8, 30, tzinfo=UTC)
+    horizon = HorizonNear(MONDAY + 4 * DAY, MONDAY, at)
+    assert_legal([horizon, UnexpectedData(MONDAY, None, at - SECOND)])
+    with pytest.raises(AssertionError, match="no clock has stepped back"):
+        assert_legal([horizon, UnexpectedData(MONDAY, None, at - MINUTE)])
 
 
 def test_a_long_path_shows_its_end() -> None:

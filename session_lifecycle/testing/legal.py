@@ -29,8 +29,8 @@ _NO_TIME = timedelta(0)
 _SHOWN = 20
 """How many events the path in a message holds at most: the last ones are what matters."""
 
-# Smaller steps of the wall clock are told to nobody.
-_UNTOLD_STEP = timedelta(seconds=1)
+# A step of less than a second between two looks is told to nobody, and there may be many looks between two events.
+_UNTOLD_STEPS = timedelta(minutes=1)
 
 
 def assert_legal(events: Iterable[Event]) -> None:
@@ -45,8 +45,9 @@ def assert_legal(events: Iterable[Event]) -> None:
       the last, nor a success. The edge `roll` follows its `RollSucceeded` at once, and nothing else does.
     * Breaks begin and end in turn, while the market is open; a clock alone never closes one on a break. A halt is
       lifted before the next, and a feed is stale before it is back again.
-    * Nothing is seen before it is due, nor before what was told earlier, unless the wall clock has stepped back; what
-      is marked as a catch-up is late. An alarm goes off in the present state, once for a session (and break).
+    * Nothing is seen before it is due, nor before what was told earlier, unless the wall clock has stepped back; steps
+      that are too small to be told may add up to less than a minute. What is marked as a catch-up is late. An alarm
+      goes off in the present state, once for a session (and break).
 
     Raises:
         AssertionError: they cannot; it shows the first event that is wrong, its index, and the path up to it.
@@ -106,7 +107,7 @@ class _Walk:
             if not isinstance(event, FeedStale) and event.catch_up and not event.lateness and not at_once:
                 return "it is marked as a catch-up, and not late"
         stepped_back = isinstance(event, ClockStepped) and event.delta < _NO_TIME
-        if seen is not None and not stepped_back and event.observed_at <= seen - _UNTOLD_STEP:
+        if seen is not None and not stepped_back and event.observed_at <= seen - _UNTOLD_STEPS:
             return f"it was seen {seen - event.observed_at} before what was told earlier, and no clock has stepped back"
         return None
 
