@@ -720,6 +720,6 @@ def test_what_a_feed_learns_does_not_depend_on_the_uptime() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_feeds_do_what_the_model_says_at_length() -> None:
-    """The same holds for many more venues and days, new ones on each run."""
+    """The same holds for many more venues and days, new ones on each run by hand."""
     long = settings(database=None, deadline=None, print_blob=True, max_examples=2500, stateful_step_count=60)
     run_state_machine_as_test(Venue, settings=long)

@@ -1065,7 +1065,9 @@ def _silence() -> Iterator[None]:
 
 # An example is a life, with an event loop of its own: how long it takes says nothing about it.
 SHORT = settings(derandomize=True, database=None, deadline=None)
-LONG = settings(derandomize=False, database=None, deadline=None, print_blob=True)
+# Whoever runs it by hand looks where nobody has looked yet. Where CI is set, Hypothesis draws the same for the same
+# code, because the verdict of a gate must not depend on luck.
+LONG = settings(database=None, deadline=None, print_blob=True)
 
 
 late = st.sampled_from([0, 0, 0, -1])
@@ -1175,7 +1177,7 @@ def test_a_manager_does_what_the_model_says() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_manager_does_what_the_model_says_at_length() -> None:
-    """The same holds for ten times as many lives, new ones on each run."""
+    """The same holds for ten times as many lives, new ones on each run by hand."""
     run_state_machine_as_test(Life, settings=settings(LONG, max_examples=1600, stateful_step_count=50))
 
 
@@ -1331,5 +1333,5 @@ def test_a_life_can_be_lived_again(world: World, ops: list[Op]) -> None:
 @settings(LONG, max_examples=300)
 @given(world=worlds(), ops=whole_lives)
 def test_many_lives_can_be_lived_again(world: World, ops: list[Op]) -> None:
-    """The same holds for ten times as many lives, new ones on each run."""
+    """The same holds for ten times as many lives, new ones on each run by hand."""
     hold_reproducible(world, ops)

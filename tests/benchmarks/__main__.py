@@ -75,7 +75,8 @@ class Row(NamedTuple):
         goal = "" if self.goal is None else f"{self.goal:>6.4g} × {'yes' if self.holds else 'NO':<3}"
         ours, floor = _scaled(self.ours, self.unit), _scaled(self.floor, self.unit)
         left = f"{self.path:<52} {ours:>11}   {self.against:<36} {floor:>11}"
-        return f"{left} {self.ratio:>8.2f} ×  {goal}".rstrip()
+        ratio = f"{self.ratio:.2f}" if self.ratio >= 0.01 else f"{self.ratio:.5f}"
+        return f"{left} {ratio:>8} ×  {goal}".rstrip()
 
 
 def interleaved(*arms: Callable[[], float]) -> list[float]:
