@@ -48,7 +48,7 @@ class Subscription:
         self._overrun = False
         self._ended = False
         self._unchecked = 0  # so many more unread events are handed out before a cancellation is looked for
-        self.number = 0
+        self.number: int = 0
         """What its broadcast knows it by."""
 
     def __aiter__(self) -> Self:
