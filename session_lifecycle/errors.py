@@ -177,7 +177,7 @@ class NotRunningError(LifecycleError):
     def __str__(self) -> str:
         return (
             f"{self.call} needs a running manager: enter `async with manager:` or `await tg.start(manager.run)` first, "
-            "or have it run in a SessionGroup"
+            "or start its SessionGroup"
         )
 
 
@@ -189,7 +189,10 @@ class AlreadyStartedError(LifecycleError):
         self.kind = kind
 
     def __str__(self) -> str:
-        return f"this {self.kind} has been started already, and runs once only: create a new {self.kind}"
+        return (
+            f"this {self.kind} has been started already, and runs once only (a member counts as started): "
+            f"create a new {self.kind}"
+        )
 
 
 class ManagerStopped(LifecycleError):
