@@ -6,9 +6,22 @@ Start with `SessionBoundaryManager`; the README shows how. `session_lifecycle.te
 import importlib
 import typing
 
-from session_lifecycle.alarm import Alarm, Misfire
-from session_lifecycle.clock import Clock, SystemClock
-from session_lifecycle.config import (
+from session_lifecycle._core.lifecycle import SessionLifecycle
+from session_lifecycle._core.machine import SessionMachine
+from session_lifecycle._core.replay import replay
+from session_lifecycle._core.timeline import (
+    Position,
+    Timeline,
+)
+from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.memory import MemoryJournal
+from session_lifecycle._journal.records import (
+    Entry,
+    Record,
+)
+from session_lifecycle._model.alarm import Alarm, Misfire
+from session_lifecycle._model.clock import Clock
+from session_lifecycle._model.config import (
     AdaptiveTimeout,
     LifecycleConfig,
     MissedSessions,
@@ -16,7 +29,7 @@ from session_lifecycle.config import (
     RetryPolicy,
     StaleWhen,
 )
-from session_lifecycle.errors import (
+from session_lifecycle._model.errors import (
     AlreadyStartedError,
     CalendarUnavailable,
     ClockFailed,
@@ -52,7 +65,7 @@ from session_lifecycle.errors import (
     SubscriberOverrun,
     TooManySessionsMissed,
 )
-from session_lifecycle.events import (
+from session_lifecycle._model.events import (
     AlarmFired,
     AlarmSkipped,
     BreakEnded,
@@ -72,45 +85,44 @@ from session_lifecycle.events import (
     StateChanged,
     UnexpectedData,
 )
-from session_lifecycle.feed import Feed
-from session_lifecycle.journal import Entry, Journal, MemoryJournal, Record
-from session_lifecycle.lifecycle import SessionLifecycle
-from session_lifecycle.machine import SessionMachine
-from session_lifecycle.manager import SessionBoundaryManager
-from session_lifecycle.overrides import Closure, Override, SpecialHours
-from session_lifecycle.schedule import (
-    AdjustableSchedule,
+from session_lifecycle._model.overrides import Closure, Override, SpecialHours
+from session_lifecycle._model.session import (
     Boundaries,
-    FixedSchedule,
-    Schedule,
     Session,
     boundaries,
 )
-from session_lifecycle.states import SessionState
-from session_lifecycle.status import Status
-from session_lifecycle.stream import Subscription
-from session_lifecycle.timeline import Position, Timeline, replay
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._model.status import Status
+from session_lifecycle._runtime.feed import Feed
+from session_lifecycle._runtime.manager import SessionBoundaryManager
+from session_lifecycle._runtime.subscriptions import Subscription
+from session_lifecycle._runtime.system_clock import SystemClock
+from session_lifecycle._schedules.base import (
+    AdjustableSchedule,
+    Schedule,
+)
+from session_lifecycle._schedules.fixed import FixedSchedule
 
 if typing.TYPE_CHECKING:
-    from session_lifecycle.corrections import Correction
-    from session_lifecycle.exchange import ExchangeSchedule
-    from session_lifecycle.file_journal import FileJournal
-    from session_lifecycle.group import SessionGroup
-    from session_lifecycle.hours import Difference, compare, overlap
-    from session_lifecycle.snapshot import SnapshotSchedule, write_snapshot
+    from session_lifecycle._journal.file import FileJournal
+    from session_lifecycle._runtime.group import SessionGroup
+    from session_lifecycle._schedules.comparison import Difference, compare, overlap
+    from session_lifecycle._schedules.corrections import Correction
+    from session_lifecycle._schedules.exchange import ExchangeSchedule
+    from session_lifecycle._schedules.snapshot import SnapshotSchedule, write_snapshot
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
     # imports above, and no `__getattr__`, which would make every name right.
     _PUT_OFF = {
-        "Correction": "corrections",
-        "Difference": "hours",
-        "ExchangeSchedule": "exchange",
-        "FileJournal": "file_journal",
-        "SessionGroup": "group",
-        "SnapshotSchedule": "snapshot",
-        "compare": "hours",
-        "overlap": "hours",
-        "write_snapshot": "snapshot",
+        "Correction": "_schedules.corrections",
+        "Difference": "_schedules.comparison",
+        "ExchangeSchedule": "_schedules.exchange",
+        "FileJournal": "_journal.file",
+        "SessionGroup": "_runtime.group",
+        "SnapshotSchedule": "_schedules.snapshot",
+        "compare": "_schedules.comparison",
+        "overlap": "_schedules.comparison",
+        "write_snapshot": "_schedules.snapshot",
     }
 
     def __getattr__(name: str) -> object:

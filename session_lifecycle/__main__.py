@@ -17,8 +17,17 @@ def assemble() -> "Typer":
     Raises:
         ModuleNotFoundError: the extra `cli` is not installed.
     """
-    from session_lifecycle.commands import diagram, doctor, journal, plan, snapshot, status, timeline, watch
-    from session_lifecycle.commands.common import new_app
+    from session_lifecycle._cli.app import new_app
+    from session_lifecycle._cli.commands import (
+        diagram,
+        doctor,
+        journal,
+        plan,
+        snapshot,
+        status,
+        timeline,
+        watch,
+    )
 
     app = new_app()
     for command in (

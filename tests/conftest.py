@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from session_lifecycle import timerfd
-from tests import harness
-from tests.grouped import COMPANION, Grouped
+from session_lifecycle._runtime import timerfd
+from tests.helpers import harness
+from tests.helpers.grouped import COMPANION, Grouped
 
 # How long an example takes says more of what else the machine does than of the package.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -30,11 +30,11 @@ from session_lifecycle import (
     SessionMachine,
     StaleWhen,
 )
-from session_lifecycle.commands import shapes
-from session_lifecycle.logs import LOGGER
+from session_lifecycle._cli import shapes
+from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle.testing import Script, SimulatedClock
-from tests.builders import utc
-from tests.command_line import APP, PROGRAM, printed
+from tests.helpers.builders import utc
+from tests.helpers.command_line import APP, PROGRAM, printed
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")

@@ -24,60 +24,7 @@ MODULES = [
     if not module.name.endswith(".__main__")
 ]
 
-COMMANDS = [module for module in MODULES if module.__name__.startswith("session_lifecycle.commands")]
-
-# Classes and functions that one module offers another, and that are no promise to anybody else.
-BETWEEN_MODULES = {
-    "agenda": {"Agenda", "Cut"},
-    "clock": {"Reading", "as_utc", "read"},
-    "config": {"require_duration"},
-    "corrections": {"Hours", "Row", "corrected", "reach"},
-    "deadlines": {"Deadlines"},
-    "driver": {"Driver"},
-    "errors": {"in_words"},
-    "extended_hours": {"Extended", "extended"},
-    "feed": {"AdaptiveFeed", "FeedCalls"},
-    "feeds": {"Feeds", "Pace", "Watch"},
-    "file_journal": {"Files"},
-    "guard": {"guarded", "takes_back_cancellation"},
-    "handlers": {"Handler", "on_alarm", "on_kind", "on_state", "require_async"},
-    "journal": {"Standing", "adoption", "completion", "intent", "standing_after"},
-    "journal_lines": {"Damage", "Lines", "header_text", "read_lines", "record_text", "sealed_line", "shortened"},
-    "lifecycle": {"Change"},
-    "local_hours": {"Hour", "Hours", "differing", "hours_of", "in_words", "refuse", "words_in"},
-    "lockstep": {"Lead", "keep_step"},
-    "logs": {"describe", "is_logged", "log_event"},
-    "machine": {"allowed_in", "dest_of", "roll_owed"},
-    "member": {"Member", "Stage"},
-    "overrides": {"OverridesFile", "applied", "by_date", "cut_short", "hold_past", "in_short", "read_overrides"},
-    "reentrancy": {"Section", "inside"},
-    "roll": {"Rolls", "Round", "choose_target", "skipped_between"},
-    "runner": {"Runner"},
-    "scopes": {"during", "sessions"},
-    "schedule": {"end_of", "require_date"},
-    "silence": {"Silence"},
-    "snapshot": {"versions"},
-    "snapshot_file": {"Content", "SnapshotHead", "put", "read_snapshot", "written"},
-    "stream": {"Broadcast", "in_time_order"},
-    "testing.legal": {"assert_legal"},  # public, as the rest of the kit, but at home in `session_lifecycle.testing`
-    "testing.clock": {"SimulatedClock"},
-    "testing.local": {"Days"},
-    "testing.pytest_plugin": {
-        "ManagerFactory",
-        "pytest_runtest_makereport",
-        "session_manager",
-        "simulated_clock",
-        "simulated_start",
-    },
-    "testing.result": {"Line", "Refused", "Result", "RollAttempt", "diary"},
-    "testing.script": {"Script"},
-    "testing.plan": {"Act", "DataFeed", "Plan", "Restart", "RollFault", "Silence"},
-    "testing.stage": {"Stage"},
-    "testing.strategies": {"Firing", "days", "durations", "fault_scripts", "schedules", "trigger_sequences"},
-    "timerfd": {"StepWatch"},
-    "values": {"value"},
-    "walk": {"Walk"},
-}
+COMMANDS = [module for module in MODULES if module.__name__.startswith("session_lifecycle._cli")]
 
 
 def short(module: ModuleType) -> str:
@@ -116,13 +63,10 @@ def test_names_are_sorted() -> None:
     assert all(hasattr(session_lifecycle, name) for name in session_lifecycle.__all__)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module not in COMMANDS], ids=short)
-def test_every_public_name_is_exported(module: ModuleType) -> None:
-    """What a module defines publicly is exported at the top, or known to be for other modules only; never both."""
-    inner = BETWEEN_MODULES.get(short(module), set())
-    assert inner <= defined(module)
-    assert defined(module) - inner <= set(session_lifecycle.__all__)
-    assert not inner & set(session_lifecycle.__all__)
+def test_what_is_no_part_of_the_api_is_private_by_its_path() -> None:
+    """Every module below the top is in an underscored package, or in the public kit."""
+    below = {module.__name__.split(".")[1] for module in MODULES}
+    assert {name for name in below if not name.startswith("_")} == {"testing"}
 
 
 def test_the_commands_are_for_the_command_line_only() -> None:
@@ -247,7 +191,7 @@ except AttributeError as error:
     print(error)
 from session_lifecycle import *
 print({*session_lifecycle.__all__} <= {*globals()}, {*session_lifecycle.__all__} <= {*before})
-print(ExchangeSchedule is session_lifecycle.exchange.ExchangeSchedule, "pandas" in sys.modules)
+print(ExchangeSchedule is session_lifecycle._schedules.exchange.ExchangeSchedule, "pandas" in sys.modules)
 """
 
 
@@ -262,7 +206,8 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
         check=True,
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
-    put_off = {"corrections", "exchange", "extended_hours", "file_journal", "group", "hours", "snapshot"}
+    put_off = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
+    put_off |= {"_journal.file", "_runtime.group"}
     assert {*session_lifecycle._PUT_OFF.values()} <= put_off
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in put_off})

@@ -11,9 +11,14 @@ from typing import Any, Final, cast
 import anyio
 import anyio.lowlevel
 
-from session_lifecycle import reentrancy
-from session_lifecycle.clock import as_utc
-from session_lifecycle.errors import ConcurrentAdvanceError, NegativeAdvanceError, NeverSettledError, ReentrancyError
+from session_lifecycle._model.clock import as_utc
+from session_lifecycle._model.errors import (
+    ConcurrentAdvanceError,
+    NegativeAdvanceError,
+    NeverSettledError,
+    ReentrancyError,
+)
+from session_lifecycle._runtime import callbacks as reentrancy
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

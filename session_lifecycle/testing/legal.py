@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
-from session_lifecycle.errors import IllegalTransition
-from session_lifecycle.events import (
+from session_lifecycle._core.machine import SessionMachine
+from session_lifecycle._model.errors import IllegalTransition
+from session_lifecycle._model.events import (
     AlarmFired,
     AlarmSkipped,
     BreakEnded,
@@ -21,9 +22,8 @@ from session_lifecycle.events import (
     RollSucceeded,
     StateChanged,
 )
-from session_lifecycle.logs import describe
-from session_lifecycle.machine import SessionMachine
-from session_lifecycle.states import SessionState
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._runtime.event_log import describe
 
 _NO_TIME = timedelta(0)
 _SHOWN = 20

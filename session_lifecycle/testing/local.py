@@ -4,9 +4,10 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
-from session_lifecycle.clock import as_utc
-from session_lifecycle.errors import ConfigurationError, ScheduleExhausted
-from session_lifecycle.schedule import Schedule, Session
+from session_lifecycle._model.clock import as_utc
+from session_lifecycle._model.errors import ConfigurationError, ScheduleExhausted
+from session_lifecycle._model.session import Session
+from session_lifecycle._schedules.base import Schedule
 
 LocalTime = str | time | datetime
 """A time of the exchange's day, `"10:15"` or a `time`, or an aware datetime for an instant that it cannot tell."""
@@ -87,6 +88,8 @@ class Days:
 @lru_cache(maxsize=32)
 def _exchange(name: str, year: int) -> Schedule:
     """Return an exchange's schedule; building one costs more than to run a script on it."""
-    from session_lifecycle.exchange import ExchangeSchedule  # slow to import, and a fixed schedule needs none of it
+    from session_lifecycle._schedules.exchange import (
+        ExchangeSchedule,  # slow to import, and a fixed schedule needs none of it
+    )
 
     return ExchangeSchedule(name, near=datetime(year, 7, 1, tzinfo=UTC))

@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 
 import pytest
 
-from session_lifecycle.manager import SessionBoundaryManager
-from session_lifecycle.member import RollSession
-from session_lifecycle.schedule import Schedule
+from session_lifecycle._runtime.host import RollSession
+from session_lifecycle._runtime.manager import SessionBoundaryManager
+from session_lifecycle._schedules.base import Schedule
 from session_lifecycle.testing.clock import SimulatedClock
 from session_lifecycle.testing.result import Result
 

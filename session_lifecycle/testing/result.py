@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Generic, TypeVar
 
-from session_lifecycle.errors import LifecycleError
-from session_lifecycle.events import Event, StateChanged
-from session_lifecycle.manager import SessionBoundaryManager
-from session_lifecycle.states import SessionState
+from session_lifecycle._model.errors import LifecycleError
+from session_lifecycle._model.events import Event, StateChanged
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle.testing.local import Days, LocalTime
 
 App = TypeVar("App")

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from session_lifecycle.config import Resolution, require_duration
-from session_lifecycle.errors import ConfigurationError
-from session_lifecycle.manager import SessionBoundaryManager
-from session_lifecycle.overrides import Override
-from session_lifecycle.schedule import Schedule, Session
+from session_lifecycle._model.config import Resolution, require_duration
+from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.overrides import Override
+from session_lifecycle._model.session import Session
+from session_lifecycle._runtime.manager import SessionBoundaryManager
+from session_lifecycle._schedules.base import Schedule
 from session_lifecycle.testing.local import Days, LocalTime
 from session_lifecycle.testing.plan import Act, DataFeed, Plan, Restart, RollFault, Silence
 from session_lifecycle.testing.result import Result

@@ -12,17 +12,18 @@ from typing import Any, Final, TypeVar, cast
 import anyio
 from anyio.abc import TaskGroup
 
-from session_lifecycle.config import LifecycleConfig
-from session_lifecycle.errors import ConfigurationError, LifecycleError, ScheduleExhausted, in_words
-from session_lifecycle.events import Event, HandlerFailed, RollFailed
-from session_lifecycle.feed import AdaptiveFeed
-from session_lifecycle.handlers import require_async
-from session_lifecycle.logs import LOGGER, describe
-from session_lifecycle.manager import SessionBoundaryManager
-from session_lifecycle.member import RollSession
-from session_lifecycle.schedule import Schedule, end_of
-from session_lifecycle.states import SessionState
-from session_lifecycle.stream import Subscription
+from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.errors import ConfigurationError, LifecycleError, ScheduleExhausted, in_words
+from session_lifecycle._model.events import Event, HandlerFailed, RollFailed
+from session_lifecycle._model.session import end_of
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._runtime.event_log import LOGGER, describe
+from session_lifecycle._runtime.feed import AdaptiveFeed
+from session_lifecycle._runtime.handlers import require_async
+from session_lifecycle._runtime.host import RollSession
+from session_lifecycle._runtime.manager import SessionBoundaryManager
+from session_lifecycle._runtime.subscriptions import Subscription
+from session_lifecycle._schedules.base import Schedule
 from session_lifecycle.testing.clock import SimulatedClock
 from session_lifecycle.testing.plan import Act, DataFeed, Plan, Restart, RollFault
 from session_lifecycle.testing.result import Line, Refused, Result, RollAttempt, diary

@@ -11,12 +11,14 @@ from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from session_lifecycle.config import Resolution
-from session_lifecycle.errors import ConfigurationError
-from session_lifecycle.machine import TRANSITIONS, SessionMachine
-from session_lifecycle.overrides import SpecialHours
-from session_lifecycle.schedule import FixedSchedule, Schedule, Session
-from session_lifecycle.states import SessionState
+from session_lifecycle._core.machine import TRANSITIONS, SessionMachine
+from session_lifecycle._model.config import Resolution
+from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.overrides import SpecialHours
+from session_lifecycle._model.session import Session
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.fixed import FixedSchedule
 from session_lifecycle.testing.local import Days, LocalTime
 from session_lifecycle.testing.script import Script
 

@@ -62,9 +62,24 @@ from session_lifecycle import (
     replay,
     write_snapshot,
 )
-from session_lifecycle.testing import LocalTime, Refused, Result, RollAttempt, Script, SimulatedClock, assert_legal
+from session_lifecycle.testing import (
+    LocalTime,
+    Refused,
+    Result,
+    RollAttempt,
+    Script,
+    SimulatedClock,
+    assert_legal,
+)
 from session_lifecycle.testing.pytest_plugin import ManagerFactory
-from session_lifecycle.testing.strategies import Firing, days, durations, fault_scripts, schedules, trigger_sequences
+from session_lifecycle.testing.strategies import (
+    Firing,
+    days,
+    durations,
+    fault_scripts,
+    schedules,
+    trigger_sequences,
+)
 
 NOW = datetime(2024, 3, 4, tzinfo=UTC)
 

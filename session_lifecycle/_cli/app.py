@@ -1,0 +1,57 @@
+"""The application that the commands are added to."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from session_lifecycle._cli.failures import Refused, in_one_line
+from session_lifecycle._cli.output import tell
+from session_lifecycle._model.errors import LifecycleError
+
+if TYPE_CHECKING:
+    pass
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose errors are one line on stderr. What is no error of the user's stays a traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,  # noqa: ANN401 -- the signature of the base class
+    ) -> Any:  # noqa: ANN401 -- likewise
+        """Run a command and leave with its exit status."""
+        given = list(sys.argv[1:] if args is None else args)
+        try:
+            status = super().main(
+                given or ["--help"],  # without a command there is nothing else to tell
+                prog_name,
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except (typer.TyperException, LifecycleError, OSError) as error:
+            tell(in_one_line(error))
+            status = Refused.exit_code
+        if standalone_mode:
+            sys.exit(status)
+        return status
+
+
+def new_app() -> typer.Typer:
+    """Return an application without commands."""
+    app = typer.Typer(cls=OneLineErrors, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+    @app.callback()
+    def about() -> None:  # pyright: ignore[reportUnusedFunction] -- typer keeps it, for `--help`
+        """What are the hours of a market, where does its session stand, and what comes next?"""
+
+    return app

@@ -1,0 +1,296 @@
+"""`journal`: what a journal tells, whether it is sound, and the decision of a person whose service restarts into ERROR.
+
+Looking takes no lock and changes nothing. A decision is made by the same core as `manager.recover()`, and written by
+the same journal, which only one process holds at a time.
+"""
+
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from session_lifecycle._cli.failures import (
+    Refused,
+    reading,
+)
+from session_lifecycle._cli.options import (
+    HoursFiles,
+    Json,
+)
+from session_lifecycle._cli.output import (
+    iso,
+    show,
+    show_json,
+    tell,
+)
+from session_lifecycle._cli.shapes import JournalJson
+from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._core.lifecycle import SessionLifecycle
+from session_lifecycle._journal.file import FileJournal, Lines, read_lines
+from session_lifecycle._journal.records import Entry, Record, Standing, standing_after
+from session_lifecycle._model.clock import (
+    Reading,
+    read,
+)
+from session_lifecycle._model.config import LifecycleConfig, MissedSessions, Resolution
+from session_lifecycle._model.errors import JournalCorrupt, JournalMismatch
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._runtime.system_clock import SystemClock
+from session_lifecycle._schedules.base import Schedule
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_SHOWN: Final = 20
+_NOT_SOUND: Final = 1
+_BY_COMMAND: Final = "by `journal --resolve`"
+_STYLES: Final = {Entry.FAILED: "bold red", Entry.INTENT: "yellow", Entry.DONE: "green"}
+_WAYS: Final = "|".join(resolution.value for resolution in Resolution)
+
+
+def journal(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The journal, as it was given to FileJournal.")],
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Tell only whether it is sound; exit status 1 if not.")
+    ] = False,
+    resolve: Annotated[
+        Resolution | None,
+        typer.Option(
+            "--resolve",
+            help="Write down the decision that leaves the ERROR of a manager which is not running.",
+            show_default=False,
+        ),
+    ] = None,
+    calendar: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CALENDAR",
+            help="With --resolve: a snapshot's path instead of the journal's calendar.",
+            show_default=False,
+        ),
+    ] = None,
+    hours: HoursFiles = None,
+    missed_sessions: Annotated[
+        MissedSessions, typer.Option(help="With --resolve: as in the configuration of the manager.")
+    ] = MissedSessions.LATEST,
+    every: Annotated[bool, typer.Option("--all", help=f"Show every record, not the last {_SHOWN} alone.")] = False,
+    json: Json = False,
+) -> None:
+    """Tell what a journal says, whether it is sound, and resolve an ERROR.
+
+    Exit status 1: it is not sound.
+    """
+    lines = _read(file)
+    if resolve is not None:
+        if check or json:
+            msg = "--resolve writes a decision, and goes with neither --check nor --json"
+            raise Refused(msg)
+        _resolve(file, lines, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions)
+        return
+    if json:
+        show_json(_as_json(file, lines))
+    elif check:
+        show(_soundness(lines))
+    else:
+        show(_drawn(lines, len(lines.records) if every else _SHOWN))
+    if lines.damage is not None:
+        raise typer.Exit(_NOT_SOUND)
+
+
+def _read(file: Path) -> Lines:
+    with reading(file):
+        content = file.read_bytes()
+    try:
+        return read_lines(content)
+    except JournalMismatch as error:
+        msg = f"{file} is a journal of version {error.found}, and this release reads version {error.wanted}"
+        raise Refused(msg) from error
+
+
+# ---- looking ----
+
+
+def _soundness(lines: Lines) -> str:
+    if lines.damage is not None:
+        return f"not sound: line {lines.damage.line} (byte {lines.damage.offset}): {lines.damage.why}"
+    torn = f"; the last {lines.torn} bytes are torn and never counted, the next start leaves them out"
+    return f"sound: {len(lines.records)} records{torn if lines.torn else ''}"
+
+
+def _standing(lines: Lines) -> Standing | None:
+    return None if lines.damage is not None else standing_after(lines.records)
+
+
+def _drawn(lines: Lines, most: int) -> "RenderableType":
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = [
+        Text(
+            f"journal of {lines.calendar or 'no calendar yet'}, {_soundness(lines)}",
+            "" if lines.damage is None else "bold red",
+        )
+    ]
+    if len(lines.records) > most:
+        parts.append(Text(f"{len(lines.records) - most} earlier records; --all shows them"))
+    if lines.records:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("written (UTC)", "entry", "session", "to"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("", overflow="fold")
+        for record in lines.records[-most:]:
+            at = f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+            to = "" if record.target is None else f"{record.target}"
+            table.add_row(
+                at, Text(record.entry.value, _STYLES.get(record.entry, "")), f"{record.session}", to, _note(record)
+            )
+        parts.append(table)
+    standing = _standing(lines)
+    if lines.damage is not None:
+        parts.append(Text("what is shown is what adds up; restore the journal from a copy"))
+    elif standing is None:
+        parts.append(Text("no session yet: the next start adopts one"))
+    else:
+        parts += [Text(line, style) for line, style in _in_words(standing)]
+    return Group(*parts)
+
+
+def _note(record: Record) -> str:
+    skipped = f"skipping {', '.join(map(str, record.skipped))}" if record.skipped else ""
+    return "; ".join(part for part in (skipped, _on_one_line(record.note)) if part)
+
+
+def _on_one_line(reason: str) -> str:
+    """Return a reason for a terminal: an exception's message may hold anything, escape sequences among it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(reason.split()))
+
+
+def _in_words(standing: Standing) -> list[tuple[str, str]]:
+    """Return what the records add up to, a line for each fact, with a style."""
+    closes = "" if standing.close is None else f", which closes at {standing.close:%Y-%m-%d %H:%M} UTC"
+    told = [(f"the application is in session {standing.session}{closes}", "bold")]
+    if standing.intent is not None:
+        target = standing.intent.target
+        told.append((f"the roll to {target} was begun and may have happened: it is owed, and finished first", "yellow"))
+    elif standing.beyond is not None:
+        told.append((f"the roll to {standing.beyond} was given up: one to a later session is owed", "yellow"))
+    elif standing.ended:
+        told.append(("the session was ended by hand: a roll is owed", "yellow"))
+    if standing.error is not None:
+        told.append((f"ERROR: {_on_one_line(standing.error)}", "bold red"))
+        told.append((f"it holds until recover(), or `journal FILE --resolve {_WAYS}` while nothing runs", ""))
+    return told
+
+
+def _as_json(file: Path, lines: Lines) -> JournalJson:
+    standing = _standing(lines)
+    return {
+        "journal": str(file),
+        "calendar": lines.calendar,
+        "sound": lines.damage is None,
+        "damage": None
+        if lines.damage is None
+        else {"byte": lines.damage.offset, "line": lines.damage.line, "why": lines.damage.why},
+        "torn_bytes": lines.torn,
+        "records": [
+            {
+                "at": iso(record.at),
+                "entry": record.entry.value,
+                "session": f"{record.session}",
+                "target": None if record.target is None else f"{record.target}",
+                "skipped": [f"{day}" for day in record.skipped],
+                "note": record.note,
+            }
+            for record in lines.records
+        ],
+        "standing": None
+        if standing is None
+        else {
+            "session": f"{standing.session}",
+            "open": None if standing.open is None else iso(standing.open),
+            "close": None if standing.close is None else iso(standing.close),
+            "ended": standing.ended,
+            "intent": None if standing.intent is None else f"{standing.intent.target}",
+            "beyond": None if standing.beyond is None else f"{standing.beyond}",
+            "error": standing.error,
+        },
+    }
+
+
+# ---- deciding ----
+
+
+def _resolve(
+    file: Path,
+    lines: Lines,
+    resolution: Resolution,
+    *,
+    calendar: str | None,
+    hours: list[Path] | None,
+    missed_sessions: MissedSessions,
+) -> None:
+    """Write down a person's decision, as `manager.recover()` does."""
+    if lines.damage is not None:
+        raise JournalCorrupt(str(file), lines.damage.offset, lines.damage.why)
+    standing = standing_after(lines.records)
+    if standing is None or standing.error is None:
+        msg = f"{file} tells of no ERROR, so there is nothing to resolve: {_instead(standing)}"
+        raise Refused(msg)
+    now = read(SystemClock())
+    schedule = open_venues([calendar or lines.calendar or ""], now.wall, hours=hours)[0].schedule
+    config = LifecycleConfig(missed_sessions=missed_sessions)
+    held = FileJournal(file)
+    try:
+        standing = standing_after(held.open(schedule.name))
+        assert standing is not None, "a journal loses no records"
+        record = _taken_up(schedule, config, standing, now).plan_recovery(resolution, now)
+        if resolution is not Resolution.RETRY:
+            record = replace(record, note=_BY_COMMAND)
+        held.append(record)
+    finally:
+        held.close()
+    show(_decided(record))
+    _show_restart(_taken_up(schedule, config, standing.after(record), now), now)
+
+
+def _instead(standing: Standing | None) -> str:
+    if standing is None:
+        return "no session was adopted yet"
+    if standing.intent is not None:
+        target = standing.intent.target
+        return f"the next start finishes the roll to {target}, or counts it as done where it is given session={target}"
+    return "the next start goes on by itself"
+
+
+def _taken_up(schedule: Schedule, config: LifecycleConfig, standing: Standing, now: Reading) -> SessionLifecycle:
+    """Return what a manager that starts now would take up."""
+    lifecycle = SessionLifecycle(schedule, config=config)
+    lifecycle.begin(now, standing)
+    return lifecycle
+
+
+def _decided(record: Record) -> str:
+    match record.entry:
+        case Entry.DONE:
+            return f"written down: the roll from {record.session} to {record.target} is done"
+        case Entry.SKIPPED:
+            return f"written down: the roll from {record.session} to {record.target} is given up"
+        case _:
+            return f"written down: ERROR is left, in session {record.session}"
+
+
+def _show_restart(lifecycle: SessionLifecycle, now: Reading) -> None:
+    """Tell what a manager with the default configuration does if it is started now."""
+    turn, session = lifecycle.due_roll(now), lifecycle.session.date
+    if lifecycle.state is SessionState.ERROR:
+        why = _on_one_line(lifecycle.reason or "")
+        tell(f"note: by the default configuration, a manager that is started now is in ERROR again: {why}")
+    elif turn is not None:
+        resumed = ", which may have happened (resumed=True)" if turn.resumed else ""
+        show(f"a manager that is started now rolls from {session} to {turn.target.date}{resumed}")
+    else:
+        show(f"a manager that is started now is {lifecycle.state.name} in session {session}")

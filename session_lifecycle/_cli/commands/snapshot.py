@@ -1,0 +1,212 @@
+"""`snapshot`: hours in a file that a desk can review and pin, and whether the installed calendar still agrees."""
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from session_lifecycle._cli.failures import (
+    Refused,
+    reading,
+)
+from session_lifecycle._cli.options import (
+    ExtendedHours,
+    HoursFiles,
+    Json,
+    NoCorrections,
+)
+from session_lifecycle._cli.output import (
+    iso,
+    now,
+    show,
+    show_json,
+    tell,
+)
+from session_lifecycle._cli.ranges import a_date, hold_in_order
+from session_lifecycle._cli.shapes import HoursJson, SnapshotCheckJson
+from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._model.overrides import Override
+from session_lifecycle._model.session import Session
+from session_lifecycle._schedules.comparison import Difference
+from session_lifecycle._schedules.overrides_file import read_overrides
+from session_lifecycle._schedules.snapshot import SnapshotSchedule, versions, write_snapshot
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_DIFFERS: Final = 1
+_YEAR: Final = len("2026")
+
+
+def _first_day(text: str) -> date:
+    return a_date(f"{text}-01-01" if len(text) == _YEAR else text)
+
+
+def _last_day(text: str) -> date:
+    return a_date(f"{text}-12-31" if len(text) == _YEAR else text)
+
+
+def snapshot(
+    calendar: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CALENDAR",
+            help="A name or alias known to exchange_calendars, or a snapshot to be made shorter or JSON.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    first: Annotated[
+        date | None,
+        typer.Option(
+            "--from", metavar="DATE", parser=_first_day, help="The first day, or a year; by default last year."
+        ),
+    ] = None,
+    last: Annotated[
+        date | None,
+        typer.Option("--to", metavar="DATE", parser=_last_day, help="The last day, or a year; by default next year."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to write, .toml or .json.", show_default=False)
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            "--check",
+            metavar="FILE",
+            help="Hold a snapshot against the installed calendar; exit status 1 where they differ.",
+            show_default=False,
+        ),
+    ] = None,
+    hours: HoursFiles = None,
+    extended_hours: ExtendedHours = False,
+    no_corrections: NoCorrections = False,
+    json: Json = False,
+) -> None:
+    """Write the hours of a calendar to a file, or check such a file.
+
+    The file is for a desk to review and pin, and a process runs by it without pandas.
+    """
+    if check is not None:
+        if calendar is not None or out is not None or first is not None or last is not None:
+            msg = "--check takes a snapshot, which says what it holds: leave out CALENDAR, --out, --from and --to"
+            raise Refused(msg)
+        if extended_hours or no_corrections:
+            msg = "--check goes by what the snapshot says: leave out --extended-hours and --no-corrections"
+            raise Refused(msg)
+        _check(check, hours, json=json)
+        return
+    if out is None or json:
+        msg = "give --out FILE to write a snapshot, or --check FILE, with --json if you like, to check one"
+        raise Refused(msg)
+    t = now()
+    names = None if calendar is None else [calendar]
+    venues = open_venues(names, t, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
+    if len(venues) > 1:
+        msg = f"a snapshot is of one calendar, and here are {' and '.join(venue.schedule.name for venue in venues)}"
+        raise Refused(msg)
+    schedule = venues[0].schedule
+    pinned = schedule.head if isinstance(schedule, SnapshotSchedule) else None
+    usual = (date(t.year - 1, 1, 1), date(t.year + 1, 12, 31)) if pinned is None else (pinned.first, pinned.last)
+    start, end = first or usual[0], last or usual[1]
+    if last is None and schedule.known_until < end:
+        end = schedule.known_until
+        tell(f"note: {schedule.name} is known until {end}, with which the snapshot ends")
+    hold_in_order(start, end)
+    write_snapshot(schedule, out, start, end)
+    show(f"{out}: {_content(SnapshotSchedule.load(out))}")
+
+
+def _content(loaded: SnapshotSchedule) -> str:
+    head = loaded.head
+    n = len(loaded.sessions(head.first, head.last))
+    return f"{loaded.name}, {n} sessions from {head.first} to {head.last}"
+
+
+def _check(file: Path, hours: Iterable[Path] | None, *, json: bool) -> None:
+    loaded = SnapshotSchedule.load(file)
+    overrides = _overrides(loaded.name, hours)
+    differences = loaded.check(overrides)
+    overridden = [] if overrides is not None else [each[:10] for each in loaded.head.overrides]
+    if json:
+        show_json(_as_json(file, loaded, differences, overridden))
+    else:
+        show(_drawn(file, loaded, differences, overridden))
+    if differences:
+        raise typer.Exit(_DIFFERS)
+
+
+def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | None:
+    """Return the overrides that the snapshot is to have, None where no file of them was given."""
+    found: list[Override] | None = None
+    for path in hours or ():
+        with reading(path):
+            content = read_overrides(path)
+        if content.calendar != calendar:
+            msg = f"{path} is for {content.calendar}, and the snapshot is of {calendar}"
+            raise Refused(msg)
+        found = [*(found or ()), *content.overrides]
+    return found
+
+
+def _drawn(
+    file: Path, loaded: SnapshotSchedule, differences: Iterable[Difference], overridden: list[str]
+) -> "RenderableType":
+    from rich.text import Text
+
+    told = Text()
+    lines = [difference.in_words(loaded.timezone) for difference in differences]
+    if lines:
+        told.append(f"{file} differs from the installed calendar (first the file, then the calendar):\n", "bold red")
+        told.append("\n".join(lines))
+    else:
+        told.append(f"{file} agrees with the installed calendar: {_content(loaded)}", "bold green")
+    if overridden:
+        told.append(
+            f"\nnot compared, because overrides are in force: {', '.join(overridden)}; --hours compares them too"
+        )
+    was, now_is = loaded.head.made_from, versions()
+    changed = [f"{name} {was[name]}, now {now_is[name]}" for name in was if was[name] != now_is.get(name, was[name])]
+    if changed:
+        told.append(f"\nmade from {'; '.join(changed)}")
+    return told
+
+
+def _as_json(
+    file: Path, loaded: SnapshotSchedule, differences: Iterable[Difference], overridden: list[str]
+) -> SnapshotCheckJson:
+    head = loaded.head
+    told = list(differences)
+    return {
+        "snapshot": str(file),
+        "calendar": head.calendar,
+        "first": f"{head.first}",
+        "last": f"{head.last}",
+        "agrees": not told,
+        "made_from": head.made_from,
+        "installed": versions(),
+        "overridden": overridden,
+        "differences": [
+            {
+                "session": f"{each.date}",
+                "fields": list(each.fields),
+                "snapshot": _hours(each.a),
+                "installed": _hours(each.b),
+            }
+            for each in told
+        ],
+    }
+
+
+def _hours(session: Session | None) -> HoursJson | None:
+    if session is None:
+        return None
+    return {
+        "open": iso(session.open),
+        "close": iso(session.close),
+        "breaks": [[iso(start), iso(end)] for start, end in session.breaks],
+        "pre_market_start": None if session.pre_market_start is None else iso(session.pre_market_start),
+        "post_market_end": None if session.post_market_end is None else iso(session.post_market_end),
+    }

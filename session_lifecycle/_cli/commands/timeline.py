@@ -1,0 +1,77 @@
+"""`timeline`: when several markets are open, as a picture, or as a text for the terminal."""
+
+from pathlib import Path
+from typing import Annotated, Final
+from zoneinfo import ZoneInfo
+
+import typer
+
+from session_lifecycle._cli.failures import (
+    Refused,
+    writing,
+)
+from session_lifecycle._cli.options import (
+    Calendars,
+    ExtendedHours,
+    HoursFiles,
+    Json,
+    NoCorrections,
+)
+from session_lifecycle._cli.output import (
+    now,
+    show,
+    show_json,
+)
+from session_lifecycle._cli.ranges import DayCount, First, Last, Zone, days_asked_for
+from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._cli.views.bands import Stretch, as_json, bands
+from session_lifecycle._cli.views.blocks import in_text
+
+_DAYS: Final = 5
+_FORMATS: Final = (".png", ".svg")
+
+
+def timeline(
+    calendars: Calendars = None,
+    *,
+    first: First = None,
+    last: Last = None,
+    n: DayCount = None,
+    zone: Zone = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Draw a picture instead: a .svg or a .png.")
+    ] = None,
+    hours: HoursFiles = None,
+    extended_hours: ExtendedHours = False,
+    no_corrections: NoCorrections = False,
+    json: Json = False,
+) -> None:
+    """Draw sessions side by side, by default of five days.
+
+    A row for each calendar, a band for each state, from midnight to midnight in ZONE, which is UTC by default.
+
+    For example: timeline XNYS XLON XTKS XHKG --days 5 --output week.svg
+    """
+    if output is not None and json:
+        msg = "--json and --output are two results: ask for one of them"
+        raise Refused(msg)
+    if output is not None and output.suffix not in _FORMATS:
+        msg = f"cannot draw {output}: name a file that ends in .svg or .png"
+        raise Refused(msg)
+    zone = zone or ZoneInfo("UTC")
+    t = now()
+    first_day, last_day = days_asked_for(first, last, n, _DAYS).at(zone, t)
+    stretch = Stretch.of_days(first_day, last_day, zone)
+    venues = open_venues(
+        calendars, stretch.start, hours=hours, extended_hours=extended_hours, corrections=not no_corrections
+    )
+    rows = {venue: tuple(bands(venue, stretch)) for venue in venues}
+    if json:
+        show_json([as_json(venue, drawn) for venue, drawn in rows.items()])
+    elif output is not None:
+        from session_lifecycle._cli.views.picture import draw  # which imports matplotlib
+
+        with writing(output):
+            draw(output, rows, stretch, now())
+    else:
+        show(in_text(rows, stretch, now()))

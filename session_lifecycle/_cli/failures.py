@@ -1,0 +1,58 @@
+"""What goes wrong in a command, put into one line."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from session_lifecycle._model.errors import LifecycleError
+
+if TYPE_CHECKING:
+    pass
+
+
+class Refused(typer.TyperException):
+    """What was asked cannot be done: a message that says what to do instead, and exit status 2."""
+
+    exit_code = 2
+
+
+def in_one_line(error: Exception) -> str:
+    """Return an error as one line that says what to do."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'cannot write the result'}: {error.strerror or error}"
+    if not isinstance(error, typer.TyperException):
+        return " ".join(str(error).split())
+    context = getattr(error, "ctx", None)
+    hint = "" if context is None else f"; see `{context.command_path} --help`"
+    return f"{' '.join(error.format_message().split()).rstrip('.')}{hint}"
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Turn what goes wrong while a file is read into one line."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror}"
+        raise Refused(msg) from error
+    except LifecycleError:
+        raise
+    except ValueError as error:  # no TOML, or no UTF-8
+        msg = f"cannot read {path}: {error}"
+        raise Refused(msg) from error
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Turn what goes wrong while a file is written into one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        msg = f"cannot write {path}: there is no folder {path.parent}; make it first"
+        raise Refused(msg) from error
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror}"
+        raise Refused(msg) from error

@@ -1,0 +1,120 @@
+"""The venues that a command is asked about, and how their schedules are opened."""
+
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from session_lifecycle._cli.failures import Refused, reading
+from session_lifecycle._cli.output import tell
+from session_lifecycle._core.timeline import Timeline
+from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.overrides import Override
+from session_lifecycle._schedules.exchange import ExchangeSchedule
+from session_lifecycle._schedules.overrides_file import read_overrides
+from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
+
+if TYPE_CHECKING:
+    pass
+
+
+class Venue(NamedTuple):
+    """A calendar as it was asked for, its schedule, the schedule seen through the default configuration.
+
+    `lacks_extended_hours`: they were asked for, and none are on record.
+    """
+
+    asked: str
+    schedule: ExchangeSchedule | SnapshotSchedule
+    without_overrides: ExchangeSchedule | SnapshotSchedule
+    timeline: Timeline
+    lacks_extended_hours: bool = False
+
+
+def open_venues(
+    calendars: Iterable[str] | None,
+    near: datetime,
+    *,
+    hours: Iterable[Path] | None = None,
+    extended_hours: bool = False,
+    corrections: bool = True,
+) -> list[Venue]:
+    """Return the venues that a command was asked about, in the order in which they were named.
+
+    A file of hours holds for every name of its calendar; that of a calendar that was not named adds it. A snapshot has
+    its own hours.
+
+    Raises:
+        Refused: there is nothing to open, a file cannot be read, or two files are for the same calendar.
+        CalendarUnavailable, ConfigurationError, OverrideRefused: as by `ExchangeSchedule`.
+        SnapshotRefused: as by `SnapshotSchedule.load`.
+    """
+    by_file = [_open_file(path, near, extended_hours=extended_hours, corrections=corrections) for path in hours or ()]
+    overridden = {venue.schedule.name: venue for venue in by_file}
+    for name, count in Counter(venue.schedule.name for venue in by_file).items():
+        if count > 1:
+            msg = f"{count} files of --hours are for {name}: put them into one"
+            raise Refused(msg)
+    venues: list[Venue] = []
+    for name in calendars or ():
+        if is_snapshot(name):
+            venues.append(_open_snapshot(name, overridden, has_options=extended_hours or not corrections))
+            continue
+        venue = overridden.get(name) or _open(name, near, (), extended_hours=extended_hours, corrections=corrections)
+        venues.append(overridden.get(venue.schedule.name, venue)._replace(asked=name))
+    seen = {venue.schedule.name for venue in venues}
+    venues += [venue for venue in by_file if venue.schedule.name not in seen]
+    if not venues:
+        msg = "name at least one CALENDAR, such as XNYS, or a file with --hours"
+        raise Refused(msg)
+    lacking = ", ".join(venue.asked for venue in venues if venue.lacks_extended_hours)
+    if lacking:
+        tell(f"note: no extended hours are on record for {lacking}; the default durations apply")
+    return venues
+
+
+def is_snapshot(name: str) -> bool:
+    """Tell whether what stands in a calendar's place is a snapshot's path; no calendar's name ends like a file's."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _open_snapshot(path: str, overridden: Container[str], *, has_options: bool) -> Venue:
+    loaded = SnapshotSchedule.load(path)
+    if loaded.name in overridden:
+        msg = f"both {path} and a file of --hours are for {loaded.name}: make the snapshot with `--hours`"
+        raise Refused(msg)
+    if has_options:
+        tell(f"note: {path} is a snapshot, which --extended-hours and --no-corrections do not change")
+    return Venue(Path(path).name, loaded, loaded, Timeline(loaded, LifecycleConfig()))
+
+
+def _open_file(path: Path, near: datetime, *, extended_hours: bool, corrections: bool) -> Venue:
+    with reading(path):
+        content = read_overrides(path)
+    return _open(
+        content.calendar,
+        near,
+        content.overrides,
+        extended_hours=extended_hours or content.options.get("extended_hours", False),
+        corrections=corrections and content.options.get("corrections", True),
+    )
+
+
+def _open(
+    name: str, near: datetime, overrides: Sequence[Override], *, extended_hours: bool, corrections: bool
+) -> Venue:
+    def schedule(overrides: Sequence[Override], *, extended_hours: bool) -> ExchangeSchedule:
+        return ExchangeSchedule(
+            name, overrides=overrides, corrections=corrections, extended_hours=extended_hours, near=near
+        )
+
+    lacking = False
+    try:
+        opened = schedule(overrides, extended_hours=extended_hours)
+    except ConfigurationError:  # the only setting that is given here is this one
+        lacking = True
+        opened = schedule(overrides, extended_hours=False)
+    plain = schedule((), extended_hours=extended_hours and not lacking) if overrides else opened
+    return Venue(name, opened, plain, Timeline(opened, LifecycleConfig()), lacking)

@@ -1,0 +1,1 @@
+"""What the commands show: plans, bands, boards and pictures."""

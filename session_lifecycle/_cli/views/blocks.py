@@ -1,0 +1,133 @@
+"""The timeline as text: a row of blocks for each venue, which can be read without colours."""
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from session_lifecycle._cli.failures import Refused
+from session_lifecycle._cli.venues import Venue
+from session_lifecycle._cli.views.bands import Band, Kind, Stretch
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_BLOCKS: Final[dict[Kind, str]] = {
+    "pre-market": "░",
+    "active": "█",
+    "break": "─",
+    "post-market": "▒",
+    "not started": "·",
+}
+_PLAIN: Final[dict[Kind, str]] = {
+    "pre-market": "-",
+    "active": "#",
+    "break": "=",
+    "post-market": "+",
+    "not started": ".",
+}
+_STYLES: Final[dict[Kind, str]] = {
+    "pre-market": "cyan",
+    "active": "green",
+    "break": "yellow",
+    "post-market": "magenta",
+    "not started": "dim",
+}
+_IMPORTANCE: Final[tuple[Kind, ...]] = ("active", "break", "post-market", "pre-market", "not started")
+_GAP: Final = 2
+
+
+def in_text(rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now: datetime) -> "Text":
+    """Return the timeline as lines that fit the terminal.
+
+    Raises:
+        Refused: there are more days than characters, and nothing could be told from a day within one.
+    """
+    from rich.text import Text
+
+    blocks = _BLOCKS if _can_show("".join(_BLOCKS.values()) + "▼") else _PLAIN
+    margin = max(len(venue.asked) for venue in rows) + _GAP
+    width = max(shutil.get_terminal_size().columns - margin, 24)
+    days = (stretch.last - stretch.first).days + 1
+    if days > width:
+        msg = f"{days} days do not fit into {width} characters: ask for fewer days, or for a picture with --output"
+        raise Refused(msg)
+    lines = [Text(str(stretch), "bold"), Text(" " * margin + _days(stretch, width))]
+    for venue, drawn in rows.items():
+        line = Text(venue.asked.ljust(margin))
+        for kind in _cells(drawn, stretch, width):
+            line.append(blocks[kind], _STYLES[kind])
+        lines.append(line)
+    if stretch.start <= now < stretch.end:
+        lines.append(_now(stretch, now, margin, width, "▲" if blocks is _BLOCKS else "^"))
+    legend = Text()
+    for kind, block in blocks.items():
+        legend.append(block, _STYLES[kind]).append(f" {kind}   ")
+    legend.rstrip()
+    return Text("\n").join([*lines, legend])
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _column(at: datetime, stretch: Stretch, width: int) -> int:
+    """Return the cell that an instant lies in."""
+    return int((at - stretch.start) / (stretch.end - stretch.start) * width)
+
+
+def _days(stretch: Stretch, width: int) -> str:
+    """Return the line that names the days, as many of them as there is room for."""
+    line = ""
+    for day, at in stretch.midnights:
+        column = _column(at, stretch, width)
+        if column >= len(line) and column + len(label := _label(day)) <= width:
+            line = f"{line.ljust(column)}{label} "
+    return line.rstrip()
+
+
+def _label(day: date) -> str:
+    return f"|{day:%a} {day.day}"
+
+
+def _cells(drawn: Sequence[Band], stretch: Stretch, width: int) -> list[Kind]:
+    """Return what each cell shows: what fills most of it. But a band that is not tiny has one cell at least.
+
+    It takes the one that it fills most of, unless that is the only one of a band that matters as much.
+    """
+    size = (stretch.end - stretch.start) / width
+    shares: list[dict[Band, timedelta]] = [{} for _ in range(width)]
+    cells_of: dict[Band, range] = {}
+    for band in drawn:
+        first, last = (_column(at, stretch, width) for at in (band.start, band.end))
+        cells_of[band] = range(first, min(last + 1, width))
+        for n in cells_of[band]:
+            shares[n][band] = band.within(stretch.start + n * size, stretch.start + (n + 1) * size)
+    owners = [max(share, key=share.__getitem__) for share in shares]
+    cells = Counter(owners)
+    for band in sorted(drawn, key=lambda band: _IMPORTANCE.index(band.kind)):
+        is_tiny = 4 * (band.end - band.start) < size and band.kind != "active"
+        if not cells[band] and not is_tiny:
+            n = max(cells_of[band], key=lambda n: shares[n][band])
+            owner = owners[n]
+            if cells[owner] > 1 or _IMPORTANCE.index(owner.kind) > _IMPORTANCE.index(band.kind):
+                owners[n] = band
+                cells.update({owner: -1, band: 1})
+    return [owner.kind for owner in owners]
+
+
+def _now(stretch: Stretch, now: datetime, margin: int, width: int, mark: str) -> "Text":
+    """Return the line that marks the present."""
+    from rich.text import Text
+
+    column = _column(now, stretch, width)
+    label = f"now, {now.astimezone(stretch.zone):%a %H:%M}"
+    before = column > width // 2
+    told = f"{label} {mark}".rjust(column + 1) if before else f"{' ' * column}{mark} {label}"
+    return Text(" " * margin + told, "bold")

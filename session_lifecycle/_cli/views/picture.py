@@ -1,0 +1,109 @@
+"""The timeline as a picture, drawn by matplotlib: a file, and no window.
+
+The colours are of the palette of Okabe and Ito, which people with any colour vision can tell apart, and the heights
+differ as well: https://jfly.uni-koeln.de/color/
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib import dates
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
+
+from session_lifecycle._cli.ranges import zone_in_words
+from session_lifecycle._cli.venues import Venue
+from session_lifecycle._cli.views.bands import Band, Kind, Stretch
+
+_DATES: Final[Any] = dates  # it has no types
+
+_COLOURS: Final[dict[Kind, str]] = {
+    "pre-market": "#56B4E9",
+    "active": "#009E73",
+    "break": "#F0E442",
+    "post-market": "#E69F00",
+    "not started": "#E8E8E8",
+}
+_NOW: Final = "#D55E00"
+_GREY: Final = "#707070"
+_GRID: Final = "#C8C8C8"
+_HOURS: Final = (0, 6, 12, 18)
+_MOST_LABELS: Final = 10
+_MOST_DAYS_WITH_HOURS: Final = 8
+_MOST_DAYS_WITH_EDGES: Final = 20
+_HEIGHTS: Final[dict[Kind, float]] = {
+    "pre-market": 0.36,
+    "active": 0.72,
+    "break": 0.36,
+    "post-market": 0.36,
+    "not started": 0.08,
+}
+
+
+def draw(path: Path, rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now: datetime) -> None:
+    """Write the picture, in the format that the file's name ends in.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    figure: Any = Figure(figsize=(12, 1.8 + 0.6 * len(rows)), layout="constrained", dpi=150)  # hardly any types either
+    axes = figure.subplots()
+    edge = 0.7 if len(list(stretch.midnights)) <= _MOST_DAYS_WITH_EDGES else 0  # which would cover narrow bands
+    for n, drawn in enumerate(rows.values()):
+        for kind, height in _HEIGHTS.items():
+            spans = [_span(band) for band in drawn if band.kind == kind]
+            where = (n - height / 2, height)
+            axes.broken_barh(spans, where, facecolors=_COLOURS[kind], edgecolors="white", linewidth=edge, zorder=2)
+    names = [f"{venue.asked}\n{zone_in_words(venue.schedule.timezone)}" for venue in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.2, -0.55)  # room for the present at the bottom
+    axes.set_xlim(_DATES.date2num(stretch.start), _DATES.date2num(stretch.end))
+    axes.tick_params(length=0)
+    for side in ("top", "left", "right", "bottom"):
+        axes.spines[side].set_visible(False)
+    _mark_days(axes, stretch)
+    if stretch.start <= now < stretch.end:
+        _mark_now(axes, stretch, now)
+    axes.set_title(f"Trading sessions, {stretch}", loc="left", pad=26, fontsize=13, fontweight="bold")
+    patches = [Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
+    figure.savefig(path, format=path.suffix[1:])
+
+
+def _span(band: Band) -> tuple[float, float]:
+    start: float = _DATES.date2num(band.start)
+    return start, _DATES.date2num(band.end) - start
+
+
+def _mark_days(axes: Any, stretch: Stretch) -> None:  # noqa: ANN401 -- as above
+    """Draw a line at every midnight, name the days above and the hours below, as far as there is room."""
+    days = list(stretch.midnights)
+    for day, at in days[:: -(-len(days) // _MOST_LABELS)]:
+        where = (_DATES.date2num(at), 1.0)
+        axes.axvline(where[0], color=_GRID, linewidth=0.8, zorder=1)
+        text = f"{day:%a} {day.day} {day:%b}"
+        axes.annotate(text, where, (2, 5), xycoords=("data", "axes fraction"), textcoords="offset points")
+    hours = _HOURS if len(days) <= _MOST_DAYS_WITH_HOURS else ()
+    axes.xaxis.set_major_locator(_DATES.HourLocator(byhour=hours, tz=stretch.zone) if hours else NullLocator())
+    axes.xaxis.set_major_formatter(_DATES.DateFormatter("%H", tz=stretch.zone))
+    axes.tick_params(axis="x", labelsize=8, labelcolor=_GREY)
+
+
+def _mark_now(axes: Any, stretch: Stretch, now: datetime) -> None:  # noqa: ANN401 -- as above
+    at = _DATES.date2num(now)
+    axes.axvline(at, color=_NOW, linewidth=1.5, zorder=3)
+    text = f"now, {now.astimezone(stretch.zone):%a %H:%M}"
+    late = now > stretch.start + 0.85 * (stretch.end - stretch.start)
+    axes.annotate(
+        text,
+        (at, 0.0),
+        (-4 if late else 4, 3),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        color=_NOW,
+        fontsize=9,
+    )

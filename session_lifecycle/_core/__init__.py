@@ -1,0 +1,1 @@
+"""The part that decides: no await, no log, no clock."""

@@ -1,0 +1,233 @@
+"""Which alarm goes off next, and what becomes of one that was missed.
+
+Each alarm has a cursor, which moves over the sessions one by one and never back: so an alarm goes off at most once for
+a session, whatever the clock does and however often the session is walked. Only `due` asks the schedule, and where that
+raises, nothing is lost.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import date, datetime
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from session_lifecycle._core.timeline import Position, Timeline
+from session_lifecycle._model.alarm import FURTHEST, Alarm, Misfire
+from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.config import MissedSessions
+from session_lifecycle._model.errors import NotASession, ScheduleExhausted
+from session_lifecycle._model.events import AlarmFired, AlarmSkipped
+from session_lifecycle._model.session import Boundaries, Session
+from session_lifecycle._model.states import SessionState
+
+_BY_DUE: Final = itemgetter(0)
+_REACH: Final = FURTHEST + FURTHEST / 7
+"""No session that opens further than this behind the end of the machine's own has an alarm before that end."""
+
+
+class _Cursor:
+    """Where one alarm stands.
+
+    `session` is the last one whose instants have been put into `queue`: the machine's, or a later one. `since`, where
+    given, is when it was registered: what was due by then is over. `recall` is where, and when, it all began, while the
+    sessions before that have yet to be searched for instants that are still to come.
+    """
+
+    __slots__ = ("alarm", "dry", "owner", "queue", "recall", "session", "since")
+
+    def __init__(
+        self,
+        alarm: Alarm,
+        session: Session,
+        bounds: Boundaries,
+        recall: tuple[Session, Position, datetime],
+        since: datetime | None,
+    ) -> None:
+        self.alarm = alarm
+        self.queue: deque[tuple[datetime, Session]] = deque()
+        self.owner: Position | None = None  # where the clock says that the venue is at the first of them
+        self.recall: tuple[Session, Position, datetime] | None = recall
+        self.since = since
+        self.place(session, bounds)
+
+    def place(self, session: Session, bounds: Boundaries) -> None:
+        """Take up the instants of a session."""
+        self.session = session
+        self.dry = False  # whether the schedule knows no session after that
+        self.queue.extend(
+            (due, session) for due in self.alarm.instants(session, bounds) if self.since is None or self.since < due
+        )
+
+
+class Cut(NamedTuple):
+    """A session that was ended early, at `at`, before its `end`. With `at` None an earlier run has ended it."""
+
+    session: date
+    at: datetime | None
+    end: datetime
+    why: str
+
+
+class Agenda:
+    """All alarms of one lifecycle."""
+
+    __slots__ = ("_bounds", "_cursors", "_cut", "_jumps", "_name", "_owner", "_registered", "_session", "timeline")
+
+    def __init__(self, timeline: Timeline, missed_sessions: MissedSessions, name: str | None) -> None:
+        self.timeline: Timeline = timeline
+        self._jumps = missed_sessions is MissedSessions.LATEST
+        self._name = name
+        self._registered: dict[Alarm, None] = {}
+        self._cursors: list[_Cursor] = []
+        self._session: Session | None = None  # the machine's
+        self._bounds: Boundaries
+        self._owner: Position  # the present's, by the last look
+        self._cut: Cut | None = None
+
+    def begin(self, session: Session, bounds: Boundaries, position: Position, now: datetime) -> None:
+        """Take up the machine's session: its alarms from the first on, and those of others that are still to come."""
+        self._session, self._bounds, self._owner = session, bounds, position
+        recall = (session, position, now)
+        self._cursors = [_Cursor(alarm, session, bounds, recall, None) for alarm in self._registered]
+
+    def add(self, alarm: Alarm, now: datetime) -> None:
+        """Register an alarm, once; where the lifecycle has begun, instants up to `now` are over for it."""
+        if alarm in self._registered:
+            return
+        self._registered[alarm] = None
+        if self._session is not None:
+            recall = (self._session, self._owner, now)
+            self._cursors.append(_Cursor(alarm, self._session, self._bounds, recall, now))
+
+    def enter(self, session: Session, bounds: Boundaries, skipped: tuple[date, ...]) -> None:
+        """Follow the machine into its next session; sessions that it skipped have no alarms."""
+        self._session, self._bounds = session, bounds
+        for cursor in self._cursors:
+            if any(owner.date in skipped for _, owner in cursor.queue):
+                cursor.queue = deque(entry for entry in cursor.queue if entry[1].date not in skipped)
+                cursor.owner = None
+            cursor.dry = False
+            if cursor.session.date < session.date:
+                cursor.place(session, bounds)
+
+    def cut(self, cut: Cut) -> None:
+        """Take note that a session has been ended early: what alarms it still has before its end are void."""
+        self._cut = cut
+
+    def reschedule(self, old: Timeline, touched: Iterable[date]) -> None:
+        """Take up changed hours of some dates, from the timeline as it was to the one as it is.
+
+        What has gone off stays as it is. Of the machine's own session, and of later ones that have been taken up, the
+        remaining alarms move along; one that moves into the past is late.
+        """
+        for cursor in self._cursors:
+            for day in touched:
+                if day <= cursor.session.date:
+                    self._replace(cursor, old, day)
+            cursor.queue = deque(sorted(cursor.queue, key=_BY_DUE))
+            cursor.owner, cursor.dry = None, False
+
+    def _replace(self, cursor: _Cursor, old: Timeline, day: date) -> None:
+        before, after = _session_on(old, day), _session_on(self.timeline, day)
+        queued = [entry for entry in cursor.queue if entry[1].date == day]
+        if queued or before is None:
+            gone_off = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
+            cursor.queue = deque(entry for entry in cursor.queue if entry[1].date != day)
+            if after is not None:
+                instants = cursor.alarm.instants(after, self.timeline.boundaries(after))
+                cursor.queue.extend((due, after) for due in instants[gone_off:])
+        if after is not None and cursor.session.date == day:
+            cursor.session = after
+
+    def next_instant(self, after: datetime) -> datetime | None:
+        """Return the first wall instant of an alarm that lies after the last look; by that, the others are waiting."""
+        first: datetime | None = None
+        for cursor in self._cursors:
+            if cursor.queue and after < cursor.queue[0][0] and (first is None or cursor.queue[0][0] < first):
+                first = cursor.queue[0][0]
+        return first
+
+    def due(self, wall: datetime, position: Position) -> datetime | None:
+        """Return the instant of the next alarm that is due and waits for nothing; None where there is none."""
+        self._owner = position
+        for cursor in self._cursors:
+            self._fill(cursor)
+        first = self._first()
+        if first is None or first.queue[0][0] > wall or self._waits(first):
+            return None
+        return first.queue[0][0]
+
+    def ring(self, state: SessionState, now: Reading) -> AlarmFired | AlarmSkipped:
+        """Return what becomes of the alarm that is due."""
+        cursor = self._first()
+        assert cursor is not None
+        alarm, owner = cursor.alarm, cursor.owner
+        due, session = cursor.queue.popleft()
+        cursor.owner = None
+        late = now.wall - due > alarm.grace
+        why = self._why_void(session.date, due)
+        if why is None and late and alarm.misfire is Misfire.SKIP and not _holds(owner, now.wall):
+            why = f"{now.wall - due} late, and the state that it belongs to has gone"
+        if why is not None:
+            return AlarmSkipped(alarm, session.date, due, now.wall, why, name=self._name)
+        return AlarmFired(alarm, session.date, due, now.wall, state, late, name=self._name)
+
+    # ---- helpers ----
+
+    def _why_void(self, session: date, due: datetime) -> str | None:
+        if self._cut is None:
+            return None
+        day, at, end, why = self._cut
+        if session != day or due > end or (at is not None and due <= at):
+            return None
+        when = "in an earlier run" if at is None else f"at {at.isoformat()}"
+        return f"its session was {why} {when}"
+
+    def _first(self) -> _Cursor | None:
+        first: _Cursor | None = None
+        for cursor in self._cursors:
+            if not cursor.queue or self._may_be_skipped(cursor.queue[0][1]):
+                continue
+            if first is None or cursor.queue[0][0] < first.queue[0][0]:
+                first = cursor
+        return first
+
+    def _may_be_skipped(self, session: Session) -> bool:
+        """Tell whether the next roll may be past a session: until that is known, its alarms wait."""
+        assert self._session is not None
+        return self._jumps and self._session.date < session.date < self._owner.session.date
+
+    def _waits(self, cursor: _Cursor) -> bool:
+        """Tell whether an alarm that has come up belongs to a session that the machine has yet to be rolled into."""
+        assert self._session is not None
+        if cursor.owner is None:
+            due = cursor.queue[0][0]
+            try:
+                cursor.owner = self.timeline.at(due)
+            except ScheduleExhausted:  # before all knowledge: a state that nothing is known of, and that has gone
+                cursor.owner = Position(self._session, SessionState.NOT_STARTED, due, due)
+        return cursor.owner.session.date > self._session.date
+
+    def _fill(self, cursor: _Cursor) -> None:
+        """Put the next instants into a cursor's queue, but look no further than could matter before the next roll."""
+        if cursor.recall is not None:
+            earlier = self.timeline.still_to_come(cursor.alarm, *cursor.recall)
+            cursor.queue.extendleft(entry for entry in reversed(earlier) if entry[0] != cursor.since)
+            cursor.recall = None
+        while not cursor.queue and not cursor.dry and cursor.session.open - self._bounds.end <= _REACH:
+            following = self.timeline.following(cursor.session)
+            if following is None:
+                cursor.dry = True
+            else:
+                cursor.place(following, self.timeline.boundaries(following))
+
+
+def _holds(owner: Position | None, wall: datetime) -> bool:
+    return owner is not None and (owner.until is None or wall < owner.until)
+
+
+def _session_on(timeline: Timeline, day: date) -> Session | None:
+    try:
+        return timeline.schedule.session_on(day)
+    except NotASession:
+        return None

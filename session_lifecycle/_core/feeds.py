@@ -1,0 +1,432 @@
+"""Which of many feeds have been silent for too long? Nothing is done for a message, nor for a tick of the clock.
+
+A message overwrites one attribute of its feed. A heap holds, for each feed, a deadline that was true when it was put
+there; one that comes up is worked out anew, and where the feed has spoken since, put back. Those that come up within
+the next second are looked at along with it, so that thousands of lively feeds cost a look or so a second together.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from session_lifecycle._core.staleness import ALL_ARE_LOOKED_AT
+from session_lifecycle._model.config import AdaptiveTimeout, StaleWhen
+
+_AHEAD: Final = timedelta(seconds=1)
+
+
+class Pace:
+    """The longest recent gap of a feed, fading by half with every half-life, and the timeout that follows from it."""
+
+    __slots__ = ("_at", "_longest", "_policy")
+
+    def __init__(self, policy: AdaptiveTimeout) -> None:
+        self._policy = policy
+        self._longest: float | None = None  # seconds
+        self._at = 0.0  # as of this monotonic second
+
+    def heard(self, gap: float, at: float) -> None:
+        """Take note of a gap, in seconds, that ended at a monotonic second."""
+        gap = min(gap, self._policy.ceiling.total_seconds())
+        if self._longest is not None:
+            faded = self._longest * 0.5 ** ((at - self._at) / self._policy.half_life.total_seconds())
+            gap = max(gap, faded)
+        self._longest, self._at = gap, at
+
+    @property
+    def timeout(self) -> timedelta:
+        """The timeout as of the last gap."""
+        policy = self._policy
+        if self._longest is None:
+            return policy.ceiling
+        # In seconds, because a timedelta cannot hold every product.
+        seconds = min(self._longest * policy.factor, policy.ceiling.total_seconds())
+        return max(timedelta(seconds=seconds), policy.floor)
+
+
+class Watch:
+    """The watch over one feed.
+
+    `arrival` is the monotonic second of its newest data, `since` the instant from which its silence is timed at the
+    earliest, beside the set's own. `plain` is None while nothing but the arrival matters; else it is an instant that
+    nobody passes, so that whoever compares a timestamp with it looks closer.
+    """
+
+    __slots__ = (
+        "answer_by",
+        "arrival",
+        "asked",
+        "denied",
+        "halted",
+        "heard_before",
+        "name",
+        "pace",
+        "plain",
+        "probe_timeout",
+        "quiet_since",
+        "removed",
+        "since",
+        "stale",
+        "ticket",
+        "timeout_policy",
+    )
+
+    def __init__(
+        self, name: str, timeout: timedelta | AdaptiveTimeout, *, probe_timeout: timedelta | None = None
+    ) -> None:
+        self.name: str = name
+        self.timeout_policy: timedelta | AdaptiveTimeout = timeout
+        self.pace: Pace | None = Pace(timeout) if isinstance(timeout, AdaptiveTimeout) else None
+        self.probe_timeout: timedelta | None = probe_timeout
+        self.arrival: float | None = None
+        self.plain: datetime | None = None
+        self.since: timedelta = timedelta(0)
+        self.stale: bool = False
+        self.halted: str | None = None
+        self.removed: bool = False
+        self.quiet_since: timedelta = timedelta(0)  # once stale: what its silence was timed from
+        self.heard_before: float | None = None  # once stale: the arrival that was the newest then
+        self.asked: timedelta | None = None  # the deadline for which the probe has been asked
+        self.answer_by: timedelta | None = None
+        self.denied: str | None = None  # the probe says that the feed is dead, and why
+        self.ticket: int = 0  # of its entry in the heap; 0: none
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long it may be silent, as of its last data."""
+        if self.pace is not None:
+            return self.pace.timeout
+        assert isinstance(self.timeout_policy, timedelta)
+        return self.timeout_policy
+
+    def no_sooner_than(self, deadline: timedelta, now: timedelta) -> timedelta:
+        """Return an instant before which it cannot be stale: data from `now` on may shorten an adaptive timeout."""
+        policy = self.timeout_policy
+        return min(deadline, now + policy.floor) if isinstance(policy, AdaptiveTimeout) else deadline
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether data has come since it was found stale."""
+        return self.arrival is not None and self.arrival != self.heard_before
+
+
+class Feeds:
+    """All feeds of one lifecycle, and the rule by which they decide about the session."""
+
+    __slots__ = (
+        "_alert",
+        "_build_at",
+        "_expected",
+        "_found",
+        "_halted",
+        "_heap",
+        "_members",
+        "_opened",
+        "_rule",
+        "_shortest",
+        "_stale",
+        "_swept_to",
+        "_tickets",
+        "questions",
+    )
+
+    def __init__(self, rule: StaleWhen | int) -> None:
+        self._rule = rule
+        self._members: dict[str, Watch] = {}
+        self._stale: dict[Watch, None] = {}  # in the order in which they went stale
+        self._heap: list[tuple[timedelta, int, Watch]] = []
+        self._tickets = 0
+        self._expected: timedelta | None = None  # data is expected since then; None: it is not
+        self._opened: timedelta | None = None  # ... for the first time in this session
+        self._shortest: timedelta | None = None  # no feed has a shorter timeout
+        self._build_at: timedelta | None = None  # the heap is made then: no deadline lies before
+        self._swept_to = timedelta(0)
+        self._found = timedelta(0)
+        self._halted = 0  # so many feeds are
+        self._alert = False
+        self.questions: list[tuple[Watch, timedelta]] = []
+        """The feeds whose probe is to be asked, each with the deadline that it is asked for."""
+
+    # ---- what it says ----
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    @property
+    def members(self) -> Iterable[Watch]:
+        """Every feed, in the order in which they were added."""
+        return self._members.values()
+
+    @property
+    def halted(self) -> tuple[Watch, ...]:
+        """The feeds that are halted."""
+        return tuple(watch for watch in self._members.values() if watch.halted is not None) if self._halted else ()
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """The names of the stale feeds, the longest stale first."""
+        return tuple(watch.name for watch in self._stale)
+
+    @property
+    def since(self) -> timedelta | None:
+        """Since when, with data expected, as many feeds are stale as are by now; None where none is, or it is not."""
+        return max(self._found, self._expected) if self._stale and self._expected is not None else None
+
+    @property
+    def says_timeout(self) -> bool:
+        """Whether so many feeds are stale that the session is to be TIMEOUT."""
+        stale = len(self._stale)
+        if not stale:
+            return False
+        if self._rule is StaleWhen.ANY:
+            return True
+        needed = len(self._members) - self._halted  # a feed that is halted does not count
+        return stale >= (needed if isinstance(self._rule, StaleWhen) else min(self._rule, needed))
+
+    def is_mute(self, watch: Watch) -> bool:
+        """Tell whether a feed has not said a word since the open, or since it was added."""
+        opened = self._opened
+        return watch.arrival is None or (opened is not None and timedelta(seconds=watch.arrival) < opened)
+
+    @property
+    def all_mute(self) -> bool:
+        """Whether no feed has said a word since the open."""
+        return all(map(self.is_mute, self._members.values()))
+
+    @property
+    def deadline(self) -> timedelta | None:
+        """The monotonic instant at which `due` is to be asked next, None where there is none."""
+        if self._expected is None or not self._members:
+            return None
+        if self._build_at is not None:
+            return self._build_at
+        heap = self._heap
+        while heap and heap[0][2].ticket != heap[0][1]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    # ---- membership ----
+
+    def add(self, watch: Watch, now: timedelta) -> None:
+        """Watch a feed from now on."""
+        self._members[watch.name] = watch
+        watch.since = now
+        self._mark(watch)
+        shortest = watch.timeout_policy
+        shortest = shortest.floor if isinstance(shortest, AdaptiveTimeout) else shortest
+        if self._shortest is None or shortest < self._shortest:
+            self._shortest = shortest
+        self._arm(watch)
+
+    def remove(self, watch: Watch, now: timedelta) -> None:
+        """Watch a feed no more."""
+        watch.removed = True
+        self._found = now  # should the rest be enough for a TIMEOUT, it is so from now on
+        self._halted -= watch.halted is not None
+        del self._members[watch.name]
+        self._disarm(watch)
+        if not self._members:
+            self._heap.clear()
+        watch.plain = None  # nobody would tell it that records need no look any more
+
+    def halt(self, watch: Watch, reason: str, now: timedelta) -> None:
+        """Expect no data of a feed for a while; it does not count, and is not stale."""
+        watch.halted = reason
+        self._found = now  # as in `remove`
+        self._halted += 1
+        self._disarm(watch)
+
+    def resume(self, watch: Watch, now: timedelta) -> None:
+        """Expect data of a halted feed again, from now on."""
+        watch.halted = None
+        self._halted -= 1
+        watch.since = now
+        self._arm(watch)
+
+    def watch_for_any(self, *, alert: bool) -> None:
+        """Have every record of every feed looked at, or only those that matter by themselves."""
+        if alert is not self._alert:
+            self._alert = alert
+            for watch in self._members.values():
+                self._mark(watch)
+
+    # ---- when data is expected ----
+
+    def open(self, now: timedelta) -> None:
+        """Expect data from now on, as of the open; where the session is walked anew, the first open counts."""
+        if self._opened is None:
+            self._opened = now
+        self.expect(now)
+
+    def expect(self, now: timedelta) -> None:
+        """Expect data from now on."""
+        self._expected = now
+        self._heap.clear()
+        for watch in self._stale:
+            watch.ticket = 0
+        self._build_at = None if self._shortest is None else now + self._shortest
+
+    def suspend(self) -> None:
+        """Expect none for a while: a break, or a halt. Feeds that are stale stay so."""
+        self._expected = None
+
+    def end(self, *, over: bool = True) -> None:
+        """Expect none until further notice; no feed is stale any more. Where the session is over, so is its open."""
+        self._expected = None
+        if over:
+            self._opened = None
+        for watch in self._stale:
+            watch.stale = False
+            self._mark(watch)
+        self._stale.clear()
+        self.questions.clear()
+
+    # ---- silence ----
+
+    def due(self, now: timedelta) -> tuple[Watch, timedelta] | None:
+        """Take the next feed whose silence is found too long, with the instant at which it was; None where none is."""
+        if self._expected is None:
+            return None
+        if self._build_at is not None:
+            if now < self._build_at:
+                return None
+            self._build()
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            until, ticket, watch = heappop(heap)
+            if watch.ticket != ticket:
+                continue
+            silent_from = self._silent_from(watch)
+            deadline = silent_from + watch.timeout
+            if deadline > now:
+                self._put(watch, watch.no_sooner_than(deadline, now))
+                self._sweep(now)
+            elif deadline > until:
+                self._put(watch, deadline)  # others may have been due before: in their order, however late the look
+            elif watch.probe_timeout is not None and watch.asked != deadline:
+                watch.asked, watch.answer_by, watch.denied = deadline, now + watch.probe_timeout, None
+                self.questions.append((watch, deadline))
+                self._put(watch, watch.answer_by)
+            elif watch.asked == deadline and watch.answer_by is not None and now < watch.answer_by:
+                self._put(watch, watch.answer_by)
+            else:
+                self._find_stale(watch, silent_from)
+                self._found = max(self._found, deadline)  # a probe may have taken longer than the next feed's silence
+                return watch, deadline
+        return None
+
+    def answer(self, watch: Watch, asked: timedelta, denied: str | None, now: timedelta) -> None:
+        """Take a probe's answer: `denied` says why the feed is dead, None that it lives and the market is quiet."""
+        if watch.asked != asked or watch.removed or watch.stale or watch.halted is not None or self._expected is None:
+            return  # the question has settled itself
+        if denied is None:
+            watch.since = now
+        else:
+            watch.denied, watch.answer_by = denied, now
+        self._arm(watch)
+
+    def revive(self, watch: Watch, now: timedelta) -> timedelta:
+        """Count a stale feed as live again; return how long it was silent."""
+        watch.stale = False
+        del self._stale[watch]
+        self._mark(watch)
+        self._arm(watch)
+        return now - watch.quiet_since
+
+    def heard(self, watch: Watch, arrival: float) -> None:
+        """Record data as of a monotonic second; the newest counts, whatever the order of arrival."""
+        if watch.arrival is None or arrival > watch.arrival:
+            self.pace(watch, arrival)
+            watch.arrival = arrival
+
+    def pace(self, watch: Watch, arrival: float) -> None:
+        """Let a feed with an adaptive timeout learn from the gap before an arrival, where data was expected in it."""
+        if watch.arrival is not None and arrival <= watch.arrival:
+            return  # as in `heard`: only what is newer is a gap's end
+        if watch.pace is not None and self._expected is not None and watch.halted is None:
+            # In whole microseconds, as every instant is: the difference of two floats would depend on the uptime.
+            gap = (timedelta(seconds=arrival) - self._silent_from(watch)).total_seconds()
+            if gap >= 0:
+                watch.pace.heard(gap, arrival)
+
+    # ---- helpers ----
+
+    def _silent_from(self, watch: Watch) -> timedelta:
+        """Return the instant that a feed's silence is timed from."""
+        silent_from = watch.since
+        if self._expected is not None and self._expected > silent_from:
+            silent_from = self._expected
+        if watch.arrival is not None:
+            silent_from = max(silent_from, timedelta(seconds=watch.arrival))
+        return silent_from
+
+    def _find_stale(self, watch: Watch, silent_from: timedelta) -> None:
+        watch.stale = True
+        watch.ticket = 0
+        watch.quiet_since = silent_from
+        watch.heard_before = watch.arrival
+        self._stale[watch] = None
+        self._mark(watch)
+
+    def _mark(self, watch: Watch) -> None:
+        watch.plain = ALL_ARE_LOOKED_AT if watch.stale or self._alert else None
+
+    def _arm(self, watch: Watch) -> None:
+        """Put a feed's deadline into the heap, where data is expected of it."""
+        if self._expected is None or watch.stale or watch.halted is not None:
+            return
+        silent_from = self._silent_from(watch)
+        deadline = silent_from + watch.timeout
+        if watch.asked == deadline and watch.answer_by is not None:
+            deadline = watch.answer_by
+        deadline = watch.no_sooner_than(deadline, silent_from)
+        if self._build_at is not None:
+            self._build_at = min(self._build_at, deadline)
+        else:
+            self._put(watch, deadline)
+
+    def _disarm(self, watch: Watch) -> None:
+        watch.ticket = 0
+        watch.asked = None
+        watch.stale = False
+        self._stale.pop(watch, None)
+        self._mark(watch)
+
+    def _put(self, watch: Watch, deadline: timedelta) -> None:
+        self._tickets += 1
+        watch.ticket = self._tickets
+        heappush(self._heap, (deadline, watch.ticket, watch))
+
+    def _build(self) -> None:
+        """Work out every deadline at once."""
+        self._build_at = None
+        self._heap = []
+        for watch in self._members.values():
+            if not watch.stale and watch.halted is None:
+                self._tickets += 1
+                watch.ticket = self._tickets
+                silent_from = self._silent_from(watch)
+                deadline = watch.no_sooner_than(silent_from + watch.timeout, silent_from)
+                self._heap.append((deadline, watch.ticket, watch))
+        heapify(self._heap)
+
+    def _sweep(self, now: timedelta) -> None:
+        """Look ahead at the deadlines of the next second, and put off those of feeds that have spoken since.
+
+        Where timeouts are short, at those of half the shortest: what is put off comes up after that again.
+        """
+        if now < self._swept_to:
+            return
+        self._swept_to = now + (_AHEAD if self._shortest is None else min(_AHEAD, self._shortest / 2))
+        heap = self._heap
+        seen: list[Watch] = []
+        while heap and heap[0][0] <= self._swept_to:
+            _, ticket, watch = heappop(heap)
+            if watch.ticket == ticket:
+                seen.append(watch)
+        for watch in seen:
+            self._arm(watch)

@@ -1,0 +1,260 @@
+"""Which session to roll to, and how far a round of attempts has come.
+
+A round is the work owed at one session's end: its target is fixed before the first attempt and stays the same through
+every retry, so that an attempt which half succeeded is repeated for its own date and no other.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Self
+
+from session_lifecycle._core.timeline import Position, Timeline
+from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.config import LifecycleConfig, MissedSessions
+from session_lifecycle._model.errors import ScheduleExhausted, TooManySessionsMissed
+from session_lifecycle._model.events import RollFailed, RollStarted, RollSucceeded
+from session_lifecycle._model.session import (
+    Boundaries,
+    Session,
+)
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._schedules.base import Schedule
+
+
+@dataclass(slots=True, eq=False)
+class Round:
+    """One roll, from `ended` to `target`, with all its attempts. Instants are monotonic."""
+
+    ended: Session
+    target: Session
+    bounds: Boundaries
+    skipped: tuple[date, ...] = ()
+    resumed: bool = False
+    attempt: int = 0
+    started_at: timedelta | None = None
+    """When the attempt under way began, or None between attempts."""
+    expires_at: timedelta | None = None
+    """When the attempt under way will have taken too long, or None for never."""
+    expired: bool = False
+    """Whether it has: the driver is to cancel it."""
+    due_at: timedelta | None = None
+    """When the next attempt may begin, or None while one is under way."""
+    called_off: str | None = None
+    """Why the venue does not hold the target's session, None where it does: the day is rolled into, and straight on."""
+    intended: bool = False
+    """Whether a journal holds the intent: from then on the target is fixed until the roll is done or given up."""
+
+    @classmethod
+    def resumed_from(cls, ended: Session, target: Session, timeline: Timeline) -> Self:
+        """Return the round that an earlier run has begun and may have completed."""
+        skipped = skipped_between(timeline.schedule, ended.date, target.date)
+        return cls(ended, target, timeline.boundaries(target), skipped, resumed=True, intended=True)
+
+    def duration(self, now: Reading) -> timedelta:
+        """Return how long the attempt under way has taken."""
+        assert self.started_at is not None, "only an attempt that is under way can have an outcome"
+        return now.monotonic - self.started_at
+
+
+class Rolls:
+    """The rolls of one lifecycle: at most one round at a time, and the events that its attempts give rise to."""
+
+    __slots__ = ("_config", "_name", "_waived_to", "beyond", "round", "stopping", "timeline", "unfinished")
+
+    def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
+        self.timeline: Timeline = timeline
+        self._config = config
+        self._name = name
+        self._waived_to: date | None = None
+        self.round: Round | None = None
+        self.unfinished: Round | None = None
+        """A round whose intent a journal holds, while it is not being pursued."""
+        self.beyond: date | None = None
+        """The last session that a person gave up rolling to; the next roll goes past it."""
+        self.stopping: bool = False
+        """Whether no further attempt may begin."""
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """The round that is pursued, or else the one that is not but must be finished; none, mostly."""
+        return tuple(turn for turn in (self.round, self.unfinished) if turn is not None)
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt is under way."""
+        return self.round is not None and self.round.started_at is not None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the attempt under way has taken longer than `roll_timeout`, and is to be cancelled."""
+        return self.round is not None and self.round.expired
+
+    @property
+    def deadline(self) -> timedelta | None:
+        """The monotonic instant at which an attempt is due to begin or to be cancelled; None where neither is."""
+        turn = self.round
+        if turn is None:
+            return None
+        if turn.started_at is not None:
+            return None if turn.expired else turn.expires_at
+        return None if self.stopping else turn.due_at
+
+    def waive_cap(self, position: Position) -> None:
+        """Take a person's decision to catch up as far as the session that owns the present, however many they are."""
+        self._waived_to = position.session.date
+
+    def open(self, ended: Session, position: Position, now: timedelta) -> None:
+        """Open the round that is owed by `ended`, its first attempt due now.
+
+        Raises:
+            ScheduleExhausted: the schedule knows no session to roll to.
+            TooManySessionsMissed: there are more than `max_catch_up_sessions`, and no person has decided on them.
+        """
+        turn = self.plan(ended, position)
+        turn.attempt, turn.due_at = 0, now
+        self.round, self.unfinished = turn, None
+
+    def plan(self, ended: Session, position: Position) -> Round:
+        """Return the round that is owed by `ended`: the one that was begun before, or a new one by policy.
+
+        Raises:
+            ScheduleExhausted: the schedule knows no session to roll to.
+            TooManySessionsMissed: there are more than `max_catch_up_sessions`, and no person has decided on them.
+        """
+        if self.unfinished is not None:
+            return self.unfinished
+        config = self._config
+        waived = self._waived_to is not None and position.session.date <= self._waived_to
+        limit = None if waived else config.max_catch_up_sessions
+        target, skipped = choose_target(
+            self.timeline, ended, position, config.missed_sessions, limit, beyond=self.beyond
+        )
+        # The boundaries are found now, so that entering the session after the roll cannot fail.
+        return Round(ended, target, self.timeline.boundaries(target), skipped)
+
+    def drop(self) -> None:
+        """Pursue the round no longer; where a journal holds its intent, it comes first when rolls go on."""
+        if self.round is not None and self.round.intended:
+            self.unfinished = self.round
+        self.round = None
+
+    def skip(self, turn: Round) -> None:
+        """Give up rolling to the round's target."""
+        self.unfinished = None
+        self.beyond = turn.target.date
+
+    def due(self, now: Reading) -> Round | None:
+        """Return the round whose next attempt is due, if one is."""
+        turn = self.round
+        if turn is None or turn.due_at is None or now.monotonic < turn.due_at or self.stopping:
+            return None
+        return turn
+
+    def begin(self, turn: Round, now: Reading) -> RollStarted:
+        """Begin the attempt that is due."""
+        timeout = self._config.roll_timeout
+        turn.attempt += 1
+        turn.started_at, turn.due_at, turn.expired = now.monotonic, None, False
+        turn.expires_at = None if timeout is None else now.monotonic + timeout
+        return RollStarted(turn.ended.date, turn.target.date, turn.attempt, turn.resumed, now.wall, name=self._name)
+
+    def expire(self, now: Reading) -> None:
+        """Note whether the attempt under way, if any, has taken too long."""
+        turn = self.round
+        if turn is not None and turn.expires_at is not None and turn.started_at is not None:
+            turn.expired = now.monotonic >= turn.expires_at
+
+    def succeeded(self, turn: Round, now: Reading) -> RollSucceeded:
+        """Close the round: its attempt under way has returned."""
+        self.round = self.unfinished = self.beyond = None
+        return RollSucceeded(
+            turn.ended.date,
+            turn.target.date,
+            turn.attempt,
+            turn.resumed,
+            turn.skipped,
+            turn.expires_at is not None and now.monotonic >= turn.expires_at,
+            now.wall,
+            timedelta(0) if turn.started_at is None else turn.duration(now),
+            name=self._name,
+        )
+
+    def failed(self, turn: Round, error: BaseException, now: Reading, *, retry: bool) -> RollFailed:
+        """End the attempt under way, and fix when the next one is due, if there is to be one."""
+        policy = self._config.roll_retry
+        duration, delay = turn.duration(now), policy.delay_after(turn.attempt)
+        again = retry and turn.attempt < policy.attempts and not self.stopping
+        turn.started_at = turn.expires_at = None
+        turn.due_at = now.monotonic + delay if again else None
+        return RollFailed(
+            turn.ended.date,
+            turn.target.date,
+            turn.attempt,
+            turn.resumed,
+            error,
+            now.wall + delay if again else None,
+            now.wall,
+            duration,
+            name=self._name,
+        )
+
+    def is_spent(self, turn: Round) -> bool:
+        """Tell whether the round has had its last attempt."""
+        return turn.attempt >= self._config.roll_retry.attempts
+
+
+def choose_target(
+    timeline: Timeline,
+    ended: Session,
+    position: Position,
+    policy: MissedSessions,
+    limit: int | None,
+    *,
+    beyond: date | None = None,
+) -> tuple[Session, tuple[date, ...]]:
+    """Return the session to roll to from `ended`, and the dates of those that are skipped.
+
+    Args:
+        timeline: where sessions come from.
+        ended: the session that the application is in.
+        position: where the clock says that the venue is.
+        policy: what to do about sessions that went by.
+        limit: how many sessions may be rolled or skipped at most; None: as many as there are.
+        beyond: a session that is not to be rolled to, nor any before it.
+
+    Raises:
+        ScheduleExhausted: the schedule knows no session to roll to.
+        TooManySessionsMissed: there are more than `limit`.
+    """
+    schedule = timeline.schedule
+    first = schedule.next_session(ended.date)
+    following = first if beyond is None else schedule.next_session(beyond)
+    owner = position.session
+    if limit is not None and owner.date > following.date:
+        _hold_to(limit, schedule, ended, following, owner)
+    target = following
+    if policy is MissedSessions.LATEST:
+        if position.state is SessionState.ENDED and owner.date >= following.date:
+            wanted = "the session that owns the present"
+            raise ScheduleExhausted(schedule.name, wanted, owner.date, owner.date)
+        if owner.date > following.date:
+            target = owner
+    return target, skipped_between(schedule, ended.date, target.date)
+
+
+def skipped_between(schedule: Schedule, ended: date, target: date) -> tuple[date, ...]:
+    """Return the dates of the sessions that lie strictly between the two."""
+    first = schedule.next_session(ended).date
+    if first >= target:
+        return ()
+    return tuple(session.date for session in schedule.sessions(first, target) if session.date != target)
+
+
+def _hold_to(limit: int, schedule: Schedule, ended: Session, following: Session, owner: Session) -> None:
+    """Count no further than the limit: ten missed years must not be loaded to find that they are too many."""
+    at = following
+    for _ in range(limit - 1):
+        at = schedule.next_session(at.date)
+        if at.date >= owner.date:
+            return
+    raise TooManySessionsMissed(ended.date, owner.date, limit)

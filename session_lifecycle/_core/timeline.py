@@ -1,0 +1,198 @@
+"""Where the clock alone says that a venue is: sessions chained end to end.
+
+Nothing here knows anything of a run. A state machine that is late, early or in ERROR is compared with this.
+"""
+
+from bisect import bisect_right
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
+
+from session_lifecycle._core.machine import TRANSITIONS
+from session_lifecycle._model.alarm import Alarm
+from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.errors import NotASession, ScheduleExhausted
+from session_lifecycle._model.session import (
+    Boundaries,
+    Session,
+    boundaries,
+)
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._schedules.base import Schedule
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+
+_TARGETS: Final = {edge["trigger"]: (edge["source"], edge["dest"]) for edge in TRANSITIONS}
+
+
+SCHEDULE_EDGES: Final = tuple(
+    (trigger, SessionState.ACTIVE if trigger == "close_market" else _TARGETS[trigger][0], _TARGETS[trigger][1])
+    for trigger in ("start_pre_market", "open_market", "close_market", "end_session")
+)
+"""The (trigger, source, dest) that a session's four boundaries fire, in the order of `Boundaries`."""
+
+
+class Position(NamedTuple):
+    """A stretch of the timeline, `since` ≤ t < `until`, in which the scheduled state does not change.
+
+    Past the schedule's knowledge it is the last session, ENDED, with `until` None.
+    """
+
+    session: Session
+    state: SessionState
+    since: datetime
+    until: datetime | None
+
+    def covers(self, t: datetime) -> bool:
+        """Tell whether `t` surely lies in this stretch; beyond the schedule's knowledge nothing is sure."""
+        return self.until is not None and self.since <= t < self.until
+
+
+class Timeline:
+    """A schedule seen through a configuration: boundaries, and the position at any instant.
+
+    What has been found is kept, since a schedule's answers do not change: what is asked again costs a bisection.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_bounds",
+        "_latest",
+        "_positions",
+        "_post_market_roll_delay",
+        "_pre_market",
+        "_since",
+        "schedule",
+    )
+
+    def __init__(self, schedule: Schedule, config: LifecycleConfig) -> None:
+        self.schedule: Final[Schedule] = schedule
+        self._pre_market = config.pre_market
+        self._post_market_roll_delay = config.post_market_roll_delay
+        self._bounds: dict[date, tuple[Session, Boundaries]] = {}
+        self._since: list[datetime] = []  # of every position that is known, ascending
+        self._positions: list[Position] = []
+        self._latest: Position | None = None
+
+    @classmethod
+    def of(cls, schedule: Schedule, config: LifecycleConfig) -> "Timeline":
+        """Return the one timeline of all that go by the same schedule object and the same two durations."""
+        key = (id(schedule), config.pre_market, config.post_market_roll_delay)  # the timeline holds the schedule
+        timeline = _SHARED.get(key)
+        if timeline is None:
+            timeline = _SHARED[key] = cls(schedule, config)
+        return timeline
+
+    def previous(self, session: Session) -> Session | None:
+        """Return the session before, or None where the schedule knows none."""
+        try:
+            return self.schedule.previous_session(session.date)
+        except ScheduleExhausted:
+            return None
+
+    def following(self, session: Session) -> Session | None:
+        """Return the session after, or None where the schedule knows none."""
+        try:
+            return self.schedule.next_session(session.date)
+        except ScheduleExhausted:
+            return None
+
+    def boundaries(self, session: Session) -> Boundaries:
+        """Return a session's four boundaries."""
+        known = self._bounds.get(session.date)
+        if known is not None and known[0] is session:
+            return known[1]
+        bounds = self.between(self.previous(session), session, self.following(session))
+        self._bounds[session.date] = session, bounds
+        return bounds
+
+    def at(self, t: datetime) -> Position:
+        """Return the position at `t`: by the clock, the current session is the first whose `end` is after `t`.
+
+        Raises:
+            ScheduleExhausted: `t` lies before all that the schedule knows.
+        """
+        latest = self._latest
+        if latest is not None and latest.covers(t):
+            return latest
+        number = bisect_right(self._since, t)
+        if number and self._positions[number - 1].covers(t):
+            self._latest = self._positions[number - 1]
+            return self._latest
+        found = self._find(t)
+        if found.until is not None:
+            self._latest = found
+            self._since.insert(number, found.since)
+            self._positions.insert(number, found)
+        return found
+
+    def _find(self, t: datetime) -> Position:
+        try:
+            session = self.schedule.session_at(t)
+        except ScheduleExhausted as error:
+            return self._past_the_last(t, error)
+        before = self.previous(session)
+        previous_end = _BEGINNING
+        if before is not None:
+            previous = self.between(self.previous(before), before, session)
+            if t < previous.end:
+                return Position(before, SessionState.POST_MARKET, previous.close, previous.end)
+            previous_end = previous.end
+        return _position(session, self.between(before, session, self.following(session)), previous_end, t)
+
+    def _past_the_last(self, t: datetime, error: ScheduleExhausted) -> Position:
+        try:
+            last = self.schedule.session_on(error.last)
+        except (ScheduleExhausted, NotASession):
+            raise error from None
+        if t < last.close:
+            raise error
+        end = self.boundaries(last).end
+        if t < end:
+            return Position(last, SessionState.POST_MARKET, last.close, end)
+        return Position(last, SessionState.ENDED, end, None)
+
+    def still_to_come(
+        self, alarm: Alarm, session: Session, position: Position, now: datetime
+    ) -> list[tuple[datetime, Session]]:
+        """Return when an alarm goes off from `now` on for the sessions before `session`, the application's.
+
+        Those that have ended may still have alarms. One that by the clock has not, because the application is ahead of
+        it, has only those that lie after its end; and one that has not even begun has none.
+        """
+        found: list[tuple[datetime, Session]] = []
+        earlier = position.session if position.session.date < session.date else self.previous(session)
+        while earlier is not None:
+            bounds = self.boundaries(earlier)
+            if now - bounds.end > alarm.offset:
+                break
+            found += [
+                (due, earlier)
+                for due in reversed(alarm.instants(earlier, bounds))
+                if now <= due and (bounds.end <= now or bounds.end < due)
+            ]
+            earlier = self.previous(earlier)
+        return found[::-1]
+
+    def between(self, previous: Session | None, session: Session, following: Session | None) -> Boundaries:
+        """Return a session's four boundaries, its neighbours being known."""
+        return boundaries(
+            session,
+            previous,
+            following,
+            pre_market=self._pre_market,
+            post_market_roll_delay=self._post_market_roll_delay,
+        )
+
+
+_SHARED: Final[WeakValueDictionary[tuple[int, timedelta, timedelta], Timeline]] = WeakValueDictionary()
+
+
+def _position(session: Session, bounds: Boundaries, previous_end: datetime, t: datetime) -> Position:
+    since = previous_end
+    for (_, state, _), boundary in zip(SCHEDULE_EDGES, bounds, strict=True):
+        if t < boundary:
+            return Position(session, state, since, boundary)
+        since = boundary
+    raise AssertionError(session, t)  # pragma: no cover -- the caller has chosen a session whose end is after t

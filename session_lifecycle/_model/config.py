@@ -1,0 +1,240 @@
+"""Policy as validated values. Durations are timedeltas; a bare number is refused, since its unit would be a guess."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import Enum, unique
+from math import inf
+from typing import Any, Final
+
+from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.values import value
+
+_ZERO: Final = timedelta(0)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_LONGEST: Final = timedelta(days=3650)  # far from where sums of instants would overflow
+
+
+@unique
+class MissedSessions(Enum):
+    """What to do about sessions that went by while a roll was owed."""
+
+    LATEST = "latest"
+    """Roll once, to the session that owns the present; the event lists those skipped."""
+
+    EACH = "each"
+    """Roll into every missed session in turn, oldest first."""
+
+
+@unique
+class Resolution(Enum):
+    """What a person decides about a roll that is owed when the state is ERROR."""
+
+    RETRY = "retry"
+    """Await it again, for its own date."""
+
+    MARK_DONE = "mark-done"
+    """It has happened: enter the session without awaiting it."""
+
+    SKIP = "skip"
+    """Give it up: roll to the next session after it instead."""
+
+
+@unique
+class StaleWhen(Enum):
+    """When the session is TIMEOUT, where feeds are registered. A whole number instead: when so many are stale."""
+
+    ALL = "all"
+    """When every feed that is watched is stale."""
+
+    ANY = "any"
+    """As soon as one feed is."""
+
+
+def require_duration(field: str, value: object, *, zero: bool = False, never: bool = False) -> None:
+    """Raise `ConfigurationError` unless `value` is a timedelta in the allowed range."""
+    rule = (
+        f"must be a timedelta {'of zero or more' if zero else 'above zero'}, at most {_LONGEST.days} days"
+        f"{', or None for never' if never else ''}"
+    )
+    if value is None and never:
+        return
+    if not isinstance(value, timedelta) or not _ZERO <= value <= _LONGEST or (value == _ZERO and not zero):
+        raise ConfigurationError(field, value, rule)
+
+
+def _whole(field: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise ConfigurationError(field, value, "must be a whole number of at least 1")
+
+
+def _factor(field: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < inf:
+        raise ConfigurationError(field, value, "must be a finite number of at least 1")
+
+
+def _kind(field: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ConfigurationError(field, value, f"must be a {kind.__name__}")
+
+
+@value
+class RetryPolicy:
+    """How often a failed roll is tried, and how long to wait between the attempts (exponential back-off).
+
+    `attempts` counts the first one. The wait after attempt *n* is `initial` × `factor` ** (n − 1), at most `maximum`.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    attempts: int = 3
+    initial: timedelta = timedelta(seconds=1)
+    factor: float = 2
+    maximum: timedelta = timedelta(seconds=30)
+
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        _whole("RetryPolicy.attempts", self.attempts)
+        require_duration("RetryPolicy.initial", self.initial)
+        require_duration("RetryPolicy.maximum", self.maximum)
+        _factor("RetryPolicy.factor", self.factor)
+        if self.maximum < self.initial:
+            raise ConfigurationError("RetryPolicy.maximum", self.maximum, f"must be at least initial ({self.initial})")
+
+    def delay_after(self, attempt: int) -> timedelta:
+        """Return how long to wait after the given failed attempt, counted from 1."""
+        try:
+            grown = (self.initial // _MICROSECOND) * float(self.factor) ** (attempt - 1)
+        except OverflowError:
+            return self.maximum
+        if grown >= self.maximum // _MICROSECOND:
+            return self.maximum
+        return max(self.initial, round(grown) * _MICROSECOND)
+
+
+@value
+class AdaptiveTimeout:
+    """A feed's timeout, learnt from its own recent gaps: `factor` × the longest of them, within `floor` and `ceiling`.
+
+    A gap fades with time: after `half_life` without one as long, it counts half. Until a first gap is known, the
+    timeout is `ceiling`. Only time in which data is expected counts, and a silence counts as `ceiling` at most.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    floor: timedelta
+    ceiling: timedelta
+    factor: float = 3
+    half_life: timedelta = timedelta(minutes=10)
+
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        require_duration("AdaptiveTimeout.floor", self.floor)
+        require_duration("AdaptiveTimeout.ceiling", self.ceiling)
+        require_duration("AdaptiveTimeout.half_life", self.half_life)
+        _factor("AdaptiveTimeout.factor", self.factor)
+        if self.ceiling < self.floor:
+            raise ConfigurationError("AdaptiveTimeout.ceiling", self.ceiling, f"must be at least floor ({self.floor})")
+
+
+@value
+class LifecycleConfig:
+    """The settings of one manager. Defaults suit a US equities desk.
+
+    Args:
+        auto_roll: await the roll by itself at the end of the session; else wait for `manager.roll()`.
+        data_timeout: silence, while data is expected, after which the session goes TIMEOUT. None: never.
+        check_interval: how often the default `SystemClock` looks for a step of the wall clock.
+        pre_market: how long before the open the pre-market starts, where the venue gives no fact. Zero is allowed.
+        post_market_roll_delay: how long after the close the session ends, likewise. Zero is allowed.
+        roll_timeout: how long one attempt of the roll may take. None: for ever.
+        roll_retry: how a failed roll is tried again.
+        missed_sessions: what to do about sessions that went by.
+        max_catch_up_sessions: roll or skip at most so many sessions without a person's decision.
+        error_after_timeout: escalate a TIMEOUT that has lasted so long, counting only time in which data is
+            expected, to ERROR. None: never.
+        stale_when: how many of the registered feeds must be stale for the session to be TIMEOUT: a `StaleWhen`, or a
+            quorum, a whole number of feeds (all of them, where there are fewer).
+
+    Raises:
+        ConfigurationError: a value is out of range; names the field, the value and the rule.
+    """
+
+    auto_roll: bool = True
+    data_timeout: timedelta | None = timedelta(seconds=300)
+    check_interval: timedelta = timedelta(seconds=1)
+    pre_market: timedelta = timedelta(hours=5, minutes=30)
+    post_market_roll_delay: timedelta = timedelta(minutes=30)
+    roll_timeout: timedelta | None = timedelta(minutes=5)
+    roll_retry: RetryPolicy = RetryPolicy()
+    missed_sessions: MissedSessions = MissedSessions.LATEST
+    max_catch_up_sessions: int = 10
+    error_after_timeout: timedelta | None = None
+    stale_when: StaleWhen | int = StaleWhen.ALL
+
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        _kind("auto_roll", self.auto_roll, bool)
+        require_duration("data_timeout", self.data_timeout, never=True)
+        require_duration("check_interval", self.check_interval)
+        require_duration("pre_market", self.pre_market, zero=True)
+        require_duration("post_market_roll_delay", self.post_market_roll_delay, zero=True)
+        require_duration("roll_timeout", self.roll_timeout, never=True)
+        require_duration("error_after_timeout", self.error_after_timeout, never=True)
+        _whole("max_catch_up_sessions", self.max_catch_up_sessions)
+        _kind("roll_retry", self.roll_retry, RetryPolicy)
+        _kind("missed_sessions", self.missed_sessions, MissedSessions)
+        quorum = self.stale_when
+        if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
+            raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":
+        """Read the settings from the environment (by default `os.environ`); what is not set keeps its default.
+
+        `SESSION_AUTO_ROLL` is one of true, false, yes, no, on, off, 1, 0. `SESSION_TIMEOUT_SECONDS` and
+        `SESSION_BOUNDARY_CHECK_INTERVAL` are numbers of seconds above zero, `SESSION_POST_MARKET_ROLL_DELAY` a number
+        of minutes, zero included.
+
+        Raises:
+            ConfigurationError: a variable holds something else; an empty one does too.
+        """
+        env = os.environ if environ is None else environ
+        settings: dict[str, Any] = {}
+        if (text := env.get("SESSION_AUTO_ROLL")) is not None:
+            settings["auto_roll"] = _switch("SESSION_AUTO_ROLL", text)
+        for field, variable, unit, zero in _DURATIONS:
+            if (text := env.get(variable)) is not None:
+                settings[field] = _number(variable, text, unit, zero=zero)
+        return cls(**settings)
+
+
+_DURATIONS: Final = (
+    ("data_timeout", "SESSION_TIMEOUT_SECONDS", "seconds", False),
+    ("check_interval", "SESSION_BOUNDARY_CHECK_INTERVAL", "seconds", False),
+    ("post_market_roll_delay", "SESSION_POST_MARKET_ROLL_DELAY", "minutes", True),
+)
+_SWITCHES: Final = {
+    "true": True, "yes": True, "on": True, "1": True,
+    "false": False, "no": False, "off": False, "0": False,
+}  # fmt: skip
+
+
+def _switch(variable: str, text: str) -> bool:
+    try:
+        return _SWITCHES[text.strip().lower()]
+    except KeyError:
+        raise ConfigurationError(variable, text, f"must be one of {', '.join(_SWITCHES)}") from None
+
+
+def _number(variable: str, text: str, unit: str, *, zero: bool) -> timedelta:
+    rule = f"must be a number of {unit}, {'zero or more' if zero else 'above zero'}, at most {_LONGEST.days} days"
+    try:
+        value = timedelta(**{unit: float(text)})
+    except (ValueError, OverflowError):  # no number, NaN, infinity, or more than a timedelta holds
+        raise ConfigurationError(variable, text, rule) from None
+    if not _ZERO <= value <= _LONGEST or (value == _ZERO and not zero):
+        raise ConfigurationError(variable, text, rule)
+    return value

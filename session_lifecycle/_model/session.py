@@ -1,0 +1,112 @@
+"""Trading sessions as plain values, and the pure rule for a session's boundaries.
+
+A session is a snapshot of UTC instants. Intervals are half-open: at exactly `open` the market is open, at exactly
+`close` it is not.
+"""
+
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from session_lifecycle._model.clock import as_utc
+from session_lifecycle._model.errors import InvalidSession
+from session_lifecycle._model.values import value
+
+
+@value
+class Session:
+    """One trading session: its label and the instants of its regular hours, in UTC.
+
+    `date` is the trade date; an overnight session opens on the evening before. `breaks` are (start, end) pairs inside
+    the session, in order. `pre_market_start` and `post_market_end` are facts of the venue, or None where the
+    configuration's durations apply.
+
+    Raises:
+        NaiveDatetimeError: an instant has no time zone.
+        InvalidSession: the instants are not in order.
+    """
+
+    date: date
+    open: datetime
+    close: datetime
+    breaks: tuple[tuple[datetime, datetime], ...] = ()
+    pre_market_start: datetime | None = None
+    post_market_end: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Bring every instant to UTC and hold them in order."""
+        require_date("Session.date", self.date)
+        put = object.__setattr__
+        put(self, "open", as_utc(f"open of {self.date}", self.open))
+        put(self, "close", as_utc(f"close of {self.date}", self.close))
+        put(
+            self,
+            "breaks",
+            tuple((as_utc(f"break of {self.date}", a), as_utc(f"break of {self.date}", b)) for a, b in self.breaks),
+        )
+        previous, what = self.open, "open"
+        for start, end in self.breaks:
+            self._ascending(what, previous, "break start", start)
+            self._ascending("break start", start, "break end", end)
+            previous, what = end, "break end"
+        self._ascending(what, previous, "close", self.close)
+        if self.pre_market_start is not None:
+            put(self, "pre_market_start", as_utc(f"pre_market_start of {self.date}", self.pre_market_start))
+            if self.pre_market_start > self.open:
+                self._refuse("pre_market_start", self.pre_market_start, "open", self.open)
+        if self.post_market_end is not None:
+            put(self, "post_market_end", as_utc(f"post_market_end of {self.date}", self.post_market_end))
+            if self.post_market_end < self.close:
+                self._refuse("close", self.close, "post_market_end", self.post_market_end)
+
+    def _ascending(self, what: str, earlier: datetime, next_what: str, later: datetime) -> None:
+        if not earlier < later:
+            self._refuse(what, earlier, next_what, later)
+
+    def _refuse(self, what: str, earlier: datetime, next_what: str, later: datetime) -> None:
+        msg = f"session {self.date}: {what} {earlier.isoformat()} must come before {next_what} {later.isoformat()}"
+        raise InvalidSession(msg)
+
+
+class Boundaries(NamedTuple):
+    """The four instants at which a session changes state, in ascending order; neighbours may be equal."""
+
+    pre_market_start: datetime
+    open: datetime
+    close: datetime
+    end: datetime
+
+
+def end_of(session: Session, following: Session | None, post_market_roll_delay: timedelta) -> datetime:
+    """Return the instant at which a session ends: its own fact or delay, cut off at the next session's open."""
+    end = session.post_market_end
+    if end is None:
+        end = session.close + post_market_roll_delay
+    return end if following is None or end <= following.open else following.open
+
+
+def boundaries(
+    session: Session,
+    previous: Session | None,
+    following: Session | None,
+    *,
+    pre_market: timedelta,
+    post_market_roll_delay: timedelta,
+) -> Boundaries:
+    """Return a session's boundaries: a pure function of the session, its neighbours and two durations.
+
+    The pre-market never reaches into the previous session, and a session never outlasts the next one's open. States of
+    zero width are normal: a market that never sleeps ends at the instant at which the next session opens.
+    """
+    start = session.pre_market_start
+    if start is None:
+        start = session.open - pre_market
+    if previous is not None:
+        start = max(start, end_of(previous, session, post_market_roll_delay))
+    return Boundaries(start, session.open, session.close, end_of(session, following, post_market_roll_delay))
+
+
+def require_date(what: str, value: date) -> None:
+    """Raise TypeError unless `value` is a plain date; a datetime is none, though Python calls it one."""
+    if not isinstance(value, date) or isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        msg = f"{what} must be a datetime.date (a session's label), not {value!r}"
+        raise TypeError(msg)

@@ -1,0 +1,54 @@
+"""A snapshot of one lifecycle, for health checks, dashboards and logs."""
+
+from datetime import UTC, date, datetime
+from typing import cast
+
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._model.values import value
+
+
+@value
+class Status:
+    """What a lifecycle knew when it last looked, at `observed_at`. Instants are aware, in UTC.
+
+    `state` is the machine's, `scheduled_state` what schedule and clock alone imply. `next_boundary` is when the
+    scheduled state changes next, None where the schedule's knowledge ends. `reason` says why the state is ERROR or
+    TIMEOUT, `halted` why trading is halted. `last_data_at` is when the manager's own newest data was fresh. `feeds` are
+    so many that are registered, `stale_feeds` the names of those that are stale, the longest stale first.
+    """
+
+    name: str | None
+    schedule: str
+    state: SessionState
+    scheduled_state: SessionState
+    session: date
+    open: datetime
+    close: datetime
+    next_boundary: datetime | None
+    on_break: bool
+    can_trade: bool
+    roll_owed: bool
+    roll_attempt: int
+    last_data_at: datetime | None
+    reason: str | None
+    observed_at: datetime
+    halted: str | None = None
+    feeds: int = 0
+    stale_feeds: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
+        """Return the snapshot as plain JSON values: states by value, dates and UTC instants as ISO 8601."""
+        return {field: _plain(getattr(self, field)) for field in self.__match_args__}
+
+
+def _plain(value: object) -> str | int | bool | list[str] | None:
+    if isinstance(value, tuple):
+        return [str(each) for each in cast("tuple[object, ...]", value)]
+    if isinstance(value, SessionState):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    assert value is None or isinstance(value, str | int)
+    return value

@@ -1,0 +1,1 @@
+"""The part that awaits: clocks, driver, manager and group, on anyio."""

@@ -1,0 +1,247 @@
+"""One lifecycle with all that belongs to it: the application's roll, the journal, and the readers of its events.
+
+Everything here is synchronous. What must be durable before something else happens is written here, in that order.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime, timedelta
+from enum import Enum, unique
+from typing import Final
+
+import anyio
+
+from session_lifecycle._core.lifecycle import Cohort, SessionLifecycle
+from session_lifecycle._core.machine import ERROR
+from session_lifecycle._core.rolls import Round
+from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.records import (
+    Entry,
+    Record,
+    Standing,
+    adoption,
+    completion,
+    intent,
+    standing_after,
+)
+from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.errors import in_words
+from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
+from session_lifecycle._runtime.callbacks import inside
+from session_lifecycle._runtime.event_log import LOGGER, log_event
+from session_lifecycle._runtime.handlers import Handler
+from session_lifecycle._runtime.subscriptions import Broadcast
+
+RollSession = Callable[[date], Awaitable[object]]
+"""The application's own roll: an async callable that takes the next session's date."""
+
+WasRolled = Callable[[date], Awaitable[bool] | bool]
+"""The application's answer to the question whether it has rolled to a date already."""
+
+
+@unique
+class Stage(Enum):
+    """How far a member has come with its driver."""
+
+    AHEAD = "ahead"
+    DRIVEN = "driven"
+    LEAVING = "leaving"
+    GONE = "gone"
+    OVER = "over"
+
+
+AHEAD: Final = Stage.AHEAD
+DRIVEN: Final = Stage.DRIVEN
+LEAVING: Final = Stage.LEAVING
+GONE: Final = Stage.GONE
+OVER: Final = Stage.OVER
+
+
+class Member:
+    """One lifecycle under a driver: the core, the application's roll, and the readers of its events."""
+
+    __slots__ = (
+        "attempt",
+        "cohort",
+        "dispatching",
+        "first",
+        "handlers",
+        "hearers",
+        "holds_journal",
+        "journal",
+        "lifecycle",
+        "monotonic",
+        "ready",
+        "roll_session",
+        "stage",
+        "tasks",
+        "wall",
+        "was_rolled",
+    )
+
+    def __init__(
+        self,
+        lifecycle: SessionLifecycle,
+        roll_session: RollSession,
+        was_rolled: WasRolled | None = None,
+        journal: Journal | None = None,
+        first: date | None = None,
+    ) -> None:
+        self.lifecycle: Final = lifecycle
+        self.roll_session: Final = roll_session
+        self.was_rolled: Final = was_rolled
+        self.journal: Final = journal
+        self.first: Final = first
+        """The session that the application says that it is in."""
+        self.holds_journal: bool = False
+        self.hearers: Broadcast | None = None
+        """The broadcast, where there has been a reader."""
+        self.handlers: tuple[Handler, ...] = ()  # held here: the broadcast does not hold its readers
+        self.ready: deque[Handler] | None = None
+        """The handlers that have events to be called for; None until there is a handler at all."""
+        self.dispatching: bool = False
+        self.cohort: Cohort | None = None
+        """What it shared with others when it was last seen to; None where it goes its own way."""
+        self.stage: Stage = AHEAD
+        self.tasks: int = 0
+        """How many tasks run something of it."""
+        self.attempt: anyio.CancelScope | None = None
+        self.wall: datetime | None = None  # the deadlines that the driver's heaps hold for it
+        self.monotonic: timedelta | None = None
+
+    def begin(self, now: Reading) -> None:
+        """Take up the session, the journal's where it has one; the journal tells of it before anybody else hears."""
+        if self.journal is None:
+            self.lifecycle.begin(now)
+            return
+        records = self.journal.open(self.lifecycle.schedule.name)
+        self.holds_journal = True
+        standing = standing_after(records)
+        if standing is not None:
+            record = completion(standing, self.first, now.wall)
+            if record is not None:
+                standing = self._complete(standing, record)
+        self.lifecycle.begin(now, standing)
+        if standing is None:
+            self.journal.append(adoption(self.lifecycle.session, now.wall))
+        elif standing.error is not None:
+            LOGGER.error("%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, standing.error)
+
+    def _complete(self, standing: Standing, record: Record) -> Standing:
+        """Count the open intent as done, because the application says that it is in its target; an ERROR stays."""
+        skipped = standing.intent.skipped if standing.intent is not None else ()
+        added = [record]
+        if standing.error is not None and record.target is not None:
+            added.append(Record(Entry.FAILED, record.target, record.at, note=standing.error))
+        for each in added:
+            self.write(each)
+            standing = standing.after(each)
+        LOGGER.warning(
+            "%s: the roll to %s counts as done, since session= says so; skipped on the way: %s",
+            self.lifecycle.schedule.name,
+            record.target,
+            ", ".join(map(str, skipped)) or "none",
+        )
+        return standing
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """What hands its events to their readers."""
+        if self.hearers is None:
+            self.hearers = Broadcast()
+            if self.stage is GONE or self.stage is OVER:
+                self.hearers.close()
+        return self.hearers
+
+    @property
+    def driven(self) -> bool:
+        """Whether a driver sees to it: from its beginning until it has left."""
+        return self.stage is DRIVEN or self.stage is LEAVING
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.stage is OVER
+
+    def close(self) -> None:
+        """Leave, and end every reader's events; handlers may see to what they have been told."""
+        self.stage = GONE
+        if self.hearers is not None:
+            self.hearers.close()
+
+    def end(self) -> None:
+        """End every reader's events, let go of the journal, and be over. A second call does nothing."""
+        self.close()
+        self.stage = OVER
+        if self.journal is not None and self.holds_journal:
+            self.holds_journal = False
+            try:
+                self.journal.close()
+            except Exception:  # the journal may be the application's own code
+                LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the calling task is inside its roll, or one of its handlers or probes."""
+        owners = (self, *self.handlers, *self.lifecycle.watches)
+        return any(map(inside, owners))
+
+    def write(self, record: Record) -> None:
+        """Make a record durable, where there is a journal; what a journal raises is passed on."""
+        if self.journal is not None:
+            self.journal.append(record)
+
+    def tell(self) -> Sequence[Event]:
+        """Log, hand out and return what has happened. An ERROR is written down first, if it can be."""
+        events = self.lifecycle.take_events()
+        self.hand_out(events)
+        return events
+
+    def hand_out(self, events: Sequence[Event]) -> None:
+        """Log events, and hand them to their readers."""
+        for event in events:
+            if isinstance(event, StateChanged) and event.dest is ERROR:
+                try:
+                    self.write(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
+                except Exception:  # the journal may be the application's own code
+                    LOGGER.exception("%s: ERROR could not be journalled", self.lifecycle.schedule.name)
+            log_event(event, self.lifecycle.schedule)
+            if self.hearers is not None:
+                self.hearers.publish(event)
+
+    def handler_failed(
+        self, handler: Handler, error: BaseException, cause: Event | None, now: Reading
+    ) -> tuple[Event, ...]:
+        """Tell that a handler has failed. One that fails on that very event is logged only, or it would never end."""
+        session = self.lifecycle.session.date
+        event = HandlerFailed(handler.label, error, cause, session, now.wall, name=self.lifecycle.name)
+        log_event(event, self.lifecycle.schedule)
+        if isinstance(cause, HandlerFailed):
+            return ()
+        self.broadcast.publish(event)
+        return (event,)
+
+    def begin_roll(self, turn: Round, now: Reading) -> bool:
+        """Make the intent durable and begin the attempt; where that cannot be, go to ERROR and return False."""
+        if not turn.intended and self.journal is not None:
+            target = turn.target
+            try:
+                self.journal.append(intent(turn.ended, target, turn.skipped, now.wall))
+            except Exception as error:  # the journal may be the application's own code
+                self.lifecycle.fail(f"the roll to {target.date} was not begun: {in_words(error)}", now)
+                return False
+            turn.intended = True
+        self.lifecycle.begin_roll(turn, now)
+        return True
+
+    def end_roll(self, turn: Round, error: BaseException | None, now: Reading) -> None:
+        """Make a completed roll durable, and report what came of the attempt. Nothing is awaited in between."""
+        if error is not None:
+            self.lifecycle.roll_failed(turn, error, now)
+            return
+        try:
+            self.write(Record(Entry.DONE, turn.ended.date, now.wall, turn.target.date))
+        except Exception as failure:  # the journal may be the application's own code
+            self.lifecycle.roll_unrecorded(turn, failure, now)
+        else:
+            self.lifecycle.roll_succeeded(turn, now)

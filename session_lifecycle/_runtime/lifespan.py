@@ -1,0 +1,102 @@
+"""What is run beside the application's own tasks: in a task group of its own, or in one of the application's."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self, cast
+
+import anyio
+import anyio.abc
+
+from session_lifecycle._model.errors import AlreadyStartedError
+
+
+class Runner(ABC):
+    """Run it with `async with`, or with `await task_group.start(runner.run)`; once only."""
+
+    __slots__ = ("__weakref__", "_started", "_tasks")
+
+    def __init__(self) -> None:
+        self._started = False
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether it has been started, and perhaps stopped since: it runs once only."""
+        return self._started
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop: what is under way may finish, nothing else begins."""
+
+    @abstractmethod
+    async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        """Run until stopped."""
+
+    def _claim(self, call: str) -> None:  # noqa: ARG002 -- it is named where a manager refuses to wait for itself
+        """Take note that it is started, by a call that messages name."""
+        if self._started:
+            raise AlreadyStartedError(type(self).__name__)
+        self._started = True
+
+    async def __aenter__(self) -> Self:
+        """Start, and catch up as far as that goes without awaiting a roll."""
+        self._claim("`async with`")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        try:
+            await self._tasks.start(self._run)
+        except BaseException as error:
+            await self._leave(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop: let a roll under way finish, or, on an exception or a cancellation, cancel it."""
+        await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        """Close the task group. What the body raised stays as it is, not wrapped in a group."""
+        assert self._tasks is not None
+        if error is None:
+            self.stop()
+        else:
+            self._tasks.cancel_scope.cancel()
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            sole = _sole(group)
+            raise sole from sole.__cause__
+        except anyio.get_cancelled_exc_class():
+            # A cancellation on the way out must not hide the error that the body is leaving with.
+            if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
+                raise
+
+    async def run(self, *, task_status: "anyio.abc.TaskStatus[None] | None" = None) -> None:
+        """Run until `stop()`: for `await task_group.start(manager.run)`, which returns once it has caught up.
+
+        Raises:
+            AlreadyStartedError: it has run before.
+            ScheduleExhausted: the schedule does not know the present.
+            JournalLocked, JournalCorrupt, JournalMismatch, JournalUnavailable, JournalWriteFailed: nothing was started.
+        """
+        self._claim("run()")
+        await self._run(task_status=anyio.TASK_STATUS_IGNORED if task_status is None else task_status)
+
+    async def _run(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        try:
+            await self._drive(task_status)
+        except BaseExceptionGroup as group:
+            sole = _sole(group)
+            raise sole from sole.__cause__
+
+
+def _sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception that a task group of ours has wrapped, or the group where there are several."""
+    while len(group.exceptions) == 1:
+        inner = group.exceptions[0]
+        if not isinstance(inner, BaseExceptionGroup):
+            return inner
+        group = cast("BaseExceptionGroup[BaseException]", inner)
+    return group

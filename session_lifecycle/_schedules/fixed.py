@@ -1,0 +1,97 @@
+"""A schedule of sessions given in full."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, tzinfo
+
+from session_lifecycle._model.clock import as_utc
+from session_lifecycle._model.errors import InvalidSession, NotASession, ScheduleExhausted
+from session_lifecycle._model.session import Session, require_date
+
+
+class FixedSchedule:
+    """A schedule of sessions given in full: for tests, and for venues of one's own.
+
+    Args:
+        sessions: in ascending order, not overlapping, at least one.
+        name: what messages call it.
+        timezone: the venue's, for display.
+
+    Raises:
+        InvalidSession: no session at all, or two that are out of order or overlap; the message names both.
+    """
+
+    def __init__(self, sessions: Iterable[Session], *, name: str = "fixed", timezone: tzinfo = UTC) -> None:
+        self._sessions = tuple(sessions)
+        if not self._sessions:
+            msg = f"schedule {name!r} has no sessions"
+            raise InvalidSession(msg)
+        for earlier, later in zip(self._sessions, self._sessions[1:], strict=False):
+            if earlier.date >= later.date or earlier.close > later.open:
+                msg = (
+                    f"schedule {name!r}: session {earlier.date} ({earlier.open:%Y-%m-%d %H:%M} to "
+                    f"{earlier.close:%Y-%m-%d %H:%M} UTC) must lie wholly before session {later.date} "
+                    f"({later.open:%Y-%m-%d %H:%M} to {later.close:%Y-%m-%d %H:%M} UTC)"
+                )
+                raise InvalidSession(msg)
+        self._dates = [session.date for session in self._sessions]
+        self._closes = [session.close for session in self._sessions]
+        self._name = name
+        self._timezone = timezone
+
+    def __repr__(self) -> str:
+        return f"<FixedSchedule {self._name!r} {self._dates[0]} to {self._dates[-1]}, {len(self._dates)} sessions>"
+
+    @property
+    def name(self) -> str:
+        """The name given at construction."""
+        return self._name
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The time zone given at construction."""
+        return self._timezone
+
+    def session_at(self, t: datetime) -> Session:
+        """Return the first session whose `close` is after `t`; else raise `ScheduleExhausted`."""
+        return self._get(bisect_right(self._closes, as_utc("t", t)), t)
+
+    def session_on(self, day: date) -> Session:
+        """Return the session labelled `day`; else raise `NotASession`."""
+        require_date("day", day)
+        at = bisect_left(self._dates, day)
+        if at < len(self._dates) and self._dates[at] == day:
+            return self._sessions[at]
+        raise NotASession(self._name, day, self._dates[max(at - 1, 0) : at + 1])
+
+    def next_session(self, day: date) -> Session:
+        """Return the first session labelled after `day`; else raise `ScheduleExhausted`."""
+        require_date("day", day)
+        return self._get(bisect_right(self._dates, day), f"the session after {day}")
+
+    def previous_session(self, day: date) -> Session:
+        """Return the last session labelled before `day`; else raise `ScheduleExhausted`."""
+        require_date("day", day)
+        return self._get(bisect_left(self._dates, day) - 1, f"the session before {day}")
+
+    def sessions(self, first: date, last: date) -> tuple[Session, ...]:
+        """Return the sessions labelled from `first` to `last`, both inclusive; none where there are none."""
+        require_date("first", first)
+        require_date("last", last)
+        return self._sessions[bisect_left(self._dates, first) : bisect_right(self._dates, last)]
+
+    def with_session(self, day: date, session: Session | None) -> "FixedSchedule":
+        """Return a schedule that is like this one, but for one date: that has this session, or none.
+
+        Raises:
+            InvalidSession: the session would run into a neighbour, or none would be left.
+        """
+        require_date("day", day)
+        kept = [each for each in self._sessions if each.date != day]
+        added = [] if session is None else [session]
+        return FixedSchedule(sorted(kept + added, key=lambda each: each.date), name=self._name, timezone=self._timezone)
+
+    def _get(self, at: int, wanted: object) -> Session:
+        if 0 <= at < len(self._sessions):
+            return self._sessions[at]
+        raise ScheduleExhausted(self._name, wanted, self._dates[0], self._dates[-1])

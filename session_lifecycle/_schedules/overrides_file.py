@@ -1,0 +1,61 @@
+"""Overrides in a TOML file: see `ExchangeSchedule.from_file`."""
+
+import os
+from dataclasses import fields
+from typing import Any, Final, NamedTuple, cast
+
+from session_lifecycle._model.errors import OverrideRefused
+from session_lifecycle._model.overrides import Closure, Override, SpecialHours
+
+
+class OverridesFile(NamedTuple):
+    """What a file of overrides holds: the calendar's name, the overrides, and the other arguments of a schedule."""
+
+    calendar: str
+    overrides: tuple[Override, ...]
+    options: dict[str, bool]
+
+
+_KINDS: Final[dict[str, type[Closure | SpecialHours]]] = {"closure": Closure, "special_hours": SpecialHours}
+
+
+_OPTIONS: Final = ("corrections", "extended_hours")
+
+
+def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
+    """Return what a TOML file says: see `ExchangeSchedule.from_file`.
+
+    Raises:
+        OverrideRefused: something in the file is not understood; names it.
+        OSError, tomllib.TOMLDecodeError: the file cannot be read, or is no TOML.
+    """
+    import tomllib  # needed for nothing else
+    from pathlib import Path
+
+    with Path(path).open("rb") as file:
+        content = tomllib.load(file)
+    calendar = content.pop("calendar", None)
+    if not isinstance(calendar, str):
+        raise OverrideRefused(None, f'{path} must say which calendar it is for, such as calendar = "XNYS"')
+    options: dict[str, bool] = {name: content.pop(name) for name in _OPTIONS if name in content}
+    for name, switch in options.items():
+        if not isinstance(switch, bool):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
+            raise OverrideRefused(None, f"{path}: {name} must be true or false, not {switch!r}")
+    found: list[Override] = []
+    for kind, tables in content.items():
+        if kind not in _KINDS or not isinstance(tables, list):
+            known = ", ".join(("calendar", *_OPTIONS, *(f"[[{each}]]" for each in _KINDS)))
+            raise OverrideRefused(None, f"{path}: {kind!r} is not understood; there can be {known}")
+        found += [_from_table(path, kind, table) for table in cast("list[object]", tables)]
+    return OverridesFile(calendar, tuple(found), options)
+
+
+def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
+    factory = _KINDS[kind]
+    known = [field.name for field in fields(factory)]
+    if not isinstance(table, dict) or "date" not in table or not set(cast("dict[str, object]", table)) <= set(known):
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs `date`, and can have {', '.join(known)}")
+    try:
+        return factory(**cast("dict[str, Any]", table))
+    except (TypeError, ValueError) as error:
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r}: {error}") from error

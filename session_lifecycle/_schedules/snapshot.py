@@ -1,0 +1,255 @@
+"""A schedule from a file of hours that a desk has reviewed and pinned, without exchange_calendars and pandas.
+
+A process that runs by it starts in a fraction of the time and memory, and by hours that do not change when a package
+does. The file is made from any `Schedule`, and held against the installed calendar, where those packages are.
+"""
+
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from copy import copy
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Self
+
+from session_lifecycle._model.clock import as_utc
+from session_lifecycle._model.errors import NotASession, OverrideRefused, ScheduleExhausted, SnapshotRefused
+from session_lifecycle._model.overrides import Override, in_short
+from session_lifecycle._model.session import (
+    Session,
+    require_date,
+)
+from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.comparison import Difference, compare
+from session_lifecycle._schedules.local_hours import Hours
+from session_lifecycle._schedules.snapshot_format import PathLike, SnapshotHead, put, read_snapshot, written
+
+_DAY: Final = timedelta(days=1)
+_OURS: Final = "session_lifecycle"  # whose release the corrections are of
+_MADE_FROM: Final = ("exchange_calendars", "pandas", _OURS)
+SUFFIXES: Final = (".toml", ".json")
+"""What the name of a snapshot ends with."""
+
+
+class SnapshotSchedule:
+    """The sessions that stand in a file: have one with `SnapshotSchedule.load(path)`.
+
+    It knows the days from `first` to `last` of the file's head. A date between them that has no line has no session.
+    """
+
+    def __init__(self, head: SnapshotHead, zone: tzinfo, days: list[date], hours: list[Hours | Session]) -> None:
+        self._head = head
+        self._timezone = zone
+        self._days = days
+        self._hours = hours
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Return the schedule that stands in a TOML or JSON file, as `write_snapshot` or the command makes it.
+
+        Raises:
+            SnapshotRefused: the file cannot be read, or something in it is not understood or cannot be; says where.
+        """
+        content = read_snapshot(path)
+        return cls(content.head, content.zone, content.days, [*content.hours])
+
+    def __repr__(self) -> str:
+        head = self._head
+        return f"<SnapshotSchedule {head.calendar!r}, knows {head.first} to {head.last}, {len(self._days)} sessions>"
+
+    @property
+    def head(self) -> SnapshotHead:
+        """What the file says about itself: what it was made from, and what is in it."""
+        return self._head
+
+    @property
+    def name(self) -> str:
+        """The name of the calendar that it was made from."""
+        return self._head.calendar
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The exchange's time zone, by which the file's hours are read."""
+        return self._timezone
+
+    @property
+    def known_until(self) -> date:
+        """The last day that it knows, a session or not; beyond it lies `ScheduleExhausted`."""
+        return self._head.last
+
+    def session_at(self, t: datetime) -> Session:
+        """Return the first session whose `close` is after `t`.
+
+        Raises:
+            ScheduleExhausted: the last session has closed by `t`; or `t` lies before the first known day, in UTC.
+            NaiveDatetimeError: `t` has no time zone.
+        """
+        instant = as_utc("t", t)
+        at = bisect_right(range(len(self._days)), instant, key=self._close)
+        session = self._found(at, t)
+        if instant < session.open and instant < datetime.combine(self._head.first, time(), UTC):
+            raise self._exhausted(t)
+        return session
+
+    def session_on(self, day: date) -> Session:
+        """Return the session labelled `day`.
+
+        Raises:
+            NotASession: there is none; the nearest on either side are named.
+            ScheduleExhausted: `day` lies outside the known days.
+        """
+        self._require_known("day", day)
+        at = bisect_left(self._days, day)
+        if self._days[at : at + 1] == [day]:
+            return self._get(at)
+        raise NotASession(self.name, day, self._days[max(at - 1, 0) : at + 1])
+
+    def next_session(self, day: date) -> Session:
+        """Return the first session labelled after `day` (itself a session or not); else raise `ScheduleExhausted`."""
+        require_date("day", day)
+        wanted = f"the session after {day}"
+        if day < self._head.first - _DAY:
+            raise self._exhausted(wanted)
+        return self._found(bisect_right(self._days, day), wanted)
+
+    def previous_session(self, day: date) -> Session:
+        """Return the last session labelled before `day` (itself a session or not); else raise `ScheduleExhausted`."""
+        require_date("day", day)
+        wanted = f"the session before {day}"
+        if day > self._head.last + _DAY:
+            raise self._exhausted(wanted)
+        return self._found(bisect_left(self._days, day) - 1, wanted)
+
+    def sessions(self, first: date, last: date) -> tuple[Session, ...]:
+        """Return the sessions labelled from `first` to `last`, both inclusive; none where `first` is after `last`.
+
+        Raises:
+            ScheduleExhausted: a part of the range lies outside the known days.
+        """
+        require_date("first", first)
+        require_date("last", last)
+        if first > last:
+            return ()
+        self._require_known("first", first)
+        self._require_known("last", last)
+        return tuple(map(self._get, range(bisect_left(self._days, first), bisect_right(self._days, last))))
+
+    def with_session(self, day: date, session: Session | None) -> Self:
+        """Return a schedule that is like this one, but for one date: that has this session, or none.
+
+        Raises:
+            ScheduleExhausted: `day` lies outside the known days.
+            OverrideRefused: the session would run into a neighbour, or none would be left.
+        """
+        self._require_known("day", day)
+        at = bisect_left(self._days, day)
+        here = slice(at, bisect_right(self._days, day))
+        other = copy(self)
+        other._days, other._hours = self._days.copy(), self._hours.copy()  # noqa: SLF001 -- a copy of self
+        other._days[here] = [] if session is None else [day]  # noqa: SLF001
+        other._hours[here] = [] if session is None else [session]  # noqa: SLF001
+        if not other._days:  # noqa: SLF001
+            raise OverrideRefused(day, f"{self.name} would have no session left")
+        if session is not None:
+            around = [other._get(each) for each in (at - 1, at, at + 1) if 0 <= each < len(other._days)]  # noqa: SLF001
+            for earlier, later in pairwise(around):
+                if earlier.close > later.open:
+                    raise OverrideRefused(day, f"{earlier} would run into {later}")
+        return other
+
+    def check(self, overrides: Iterable[Override] | None = None) -> tuple[Difference, ...]:
+        """Return where the installed calendar no longer agrees with it: `a` is this, `b` the calendar.
+
+        The calendar is built as the file says, with corrections and extended hours or without. Dates whose hours come
+        from overrides are left out; give the overrides to have them held, too. This loads exchange_calendars.
+
+        Raises:
+            CalendarUnavailable, ConfigurationError, OverrideRefused: as by `ExchangeSchedule`.
+            ScheduleExhausted: the installed calendar does not know all of the days.
+        """
+        from session_lifecycle._schedules.exchange import ExchangeSchedule  # what this module is for is to run without
+
+        head = self._head
+        installed = ExchangeSchedule(
+            head.calendar,
+            overrides=() if overrides is None else overrides,
+            corrections=head.corrections,
+            extended_hours=head.extended_hours,
+            near=datetime.combine(head.last, time(), UTC),
+        )
+        own = {each[:10] for each in head.overrides} if overrides is None else set[str]()
+        return tuple(each for each in compare(self, installed, head.first, head.last) if f"{each.date}" not in own)
+
+    def _get(self, at: int) -> Session:
+        hours = self._hours[at]
+        return hours if isinstance(hours, Session) else hours.on(self._days[at], self._timezone)
+
+    def _close(self, at: int) -> datetime:
+        hours = self._hours[at]
+        return hours.close if isinstance(hours, Session) else hours.close.on(self._days[at], self._timezone)
+
+    def _found(self, at: int, wanted: object) -> Session:
+        if 0 <= at < len(self._days):
+            return self._get(at)
+        raise self._exhausted(wanted)
+
+    def _require_known(self, what: str, day: date) -> None:
+        require_date(what, day)
+        if not self._head.first <= day <= self._head.last:
+            raise self._exhausted(day)
+
+    def _exhausted(self, wanted: object) -> ScheduleExhausted:
+        return ScheduleExhausted(self.name, wanted, self._days[0], self._days[-1])
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of what a calendar's hours are made from."""
+    from importlib.metadata import version  # slow to import, and not needed to run by a file
+
+    return {name: version(name) for name in _MADE_FROM}
+
+
+def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) -> None:
+    """Write the hours of the days from `first` to `last`, both inclusive, to a file for `SnapshotSchedule.load`.
+
+    Its name ends with `.toml` or `.json`. It is written as a whole or not at all, and keeps its permissions where it
+    exists. Overrides of an `ExchangeSchedule` are told in its head, what `with_session` has changed is not. That of a
+    `SnapshotSchedule` says what the first one was made from.
+
+    Raises:
+        SnapshotRefused: the name ends otherwise, the file cannot be written, there is no session in that range, the
+            schedule's time zone has no name, or an hour comes twice in it on its day.
+        ScheduleExhausted: a part of the range lies outside what the schedule knows.
+    """
+    from session_lifecycle._schedules.exchange import ExchangeSchedule
+
+    where, suffix = os.fspath(path), Path(path).suffix.lower()
+    sessions = schedule.sessions(first, last)
+    zone = "UTC" if schedule.timezone is UTC else getattr(schedule.timezone, "key", None)
+    if suffix not in SUFFIXES:
+        raise SnapshotRefused(
+            where, None, "a snapshot is TOML or JSON", f"let its name end with {' or '.join(SUFFIXES)}"
+        )
+    if not sessions:
+        raise SnapshotRefused(where, None, "there would be no session in it", "choose other days")
+    if not isinstance(zone, str):
+        why = f"the time zone {schedule.timezone!r} has no name by which it can be found again"
+        raise SnapshotRefused(where, None, why, "use a ZoneInfo")
+    corrections, extended_hours, overrides = False, False, tuple[str, ...]()
+    made_from = {_OURS: versions()[_OURS]}
+    if isinstance(schedule, SnapshotSchedule):
+        was = schedule.head
+        corrections, extended_hours, made_from = was.corrections, was.extended_hours, was.made_from
+        overrides = tuple(each for each in was.overrides if f"{first}" <= each[: len(f"{first}")] <= f"{last}")
+    elif isinstance(schedule, ExchangeSchedule):
+        corrections, extended_hours, made_from = schedule.corrects, schedule.extends, versions()
+        overrides = tuple(f"{each.date} {in_short(each)}" for each in schedule.overrides if first <= each.date <= last)
+    head = SnapshotHead(schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from)
+    try:
+        put(Path(path), written(head, schedule.timezone, sessions, as_json=suffix == ".json"))
+    except OSError as error:
+        why = f"it cannot be written ({error.strerror})"
+        raise SnapshotRefused(where, None, why, "see to the folder and its permissions") from error
+    except ValueError as error:
+        raise SnapshotRefused(where, None, str(error), "no file was written") from error

@@ -1,1 +1,0 @@
-"""Figures, not verdicts: run `python -m tests.benchmarks`."""

@@ -1,0 +1,296 @@
+"""`doctor`: what it looks at, what it says to do, and that it finds what is wrong."""
+
+import zoneinfo
+from datetime import date, datetime, timedelta
+from importlib.metadata import PackageNotFoundError
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_lifecycle import (
+    CalendarUnavailable,
+    ExchangeSchedule,
+    FixedSchedule,
+    NotASession,
+    SnapshotSchedule,
+    write_snapshot,
+)
+from session_lifecycle._cli import (
+    findings,
+)
+from session_lifecycle._cli import (
+    venues as common,
+)
+from session_lifecycle._cli.commands import doctor
+from session_lifecycle._cli.findings import Finding
+from session_lifecycle._cli.shapes import DoctorJson
+from tests.helpers.builders import DAY, MONDAY, utc, week
+from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
+
+NOW = utc(2026, 11, 25, 17)
+TODAY = NOW.date()
+
+
+def only(found: Any) -> Finding:
+    """Return the one finding that there is."""
+    [finding] = found
+    return finding
+
+
+# ---- packages ----
+
+
+def with_versions(monkeypatch: pytest.MonkeyPatch, **other: str | None) -> dict[str, Finding]:
+    """Return what is found where some packages have other versions, or are missing."""
+    installed = findings.version
+
+    def version(name: str) -> str:
+        found = other.get(name.replace("-", "_"), installed)
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found if isinstance(found, str) else installed(name)
+
+    monkeypatch.setattr(findings, "version", version)
+    return {finding.about: finding for finding in findings.packages()}
+
+
+def test_what_is_installed_here_is_as_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each package that is needed, and none that only tests or an extra need."""
+    found = with_versions(monkeypatch)
+    assert list(found) == ["session_lifecycle", "anyio", "exchange-calendars", "pandas", "transitions"]
+    assert {finding.level for finding in found.values()} == {"ok"}
+
+
+def test_a_version_that_is_not_allowed_needs_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip may have been told to ignore what the package asks for; what is missing is told likewise."""
+    found = with_versions(monkeypatch, pandas="3.1.0", transitions=None)
+    assert (found["pandas"].level, found["transitions"].level) == ("problem", "problem")
+    assert "3.1.0 is installed, and <3.1" in found["pandas"].told
+    assert (found["pandas"].remedy or "").startswith("pip install 'pandas<3.1")
+    assert "it is not installed" in found["transitions"].told
+
+
+def test_a_newer_version_than_was_tested_is_worth_knowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of calendars above all: hours may have changed. A later fix of the same release is no news."""
+    found = with_versions(monkeypatch, exchange_calendars="4.14", anyio="4.16.9", transitions="1.0")
+    assert [found[name].level for name in ("exchange-calendars", "anyio", "transitions")] == ["note", "ok", "note"]
+    assert "snapshot --check FILE" in (found["exchange-calendars"].remedy or "")
+    assert found["transitions"].remedy is None
+
+
+def test_the_saturday_that_pandas_loses_is_asserted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it is; where the calendar has lost it, or cannot be built, that needs a person."""
+    assert only(findings.saturdays()).level == "ok"
+
+    class Lost(ExchangeSchedule):
+        def session_on(self, day: date) -> Any:
+            raise NotASession("XBOM", day)
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise CalendarUnavailable("XBOM", reason="TypeError: no")
+
+    for schedule, told in ((Lost, "XBOM has lost its session of 2025-02-01"), (broken, "cannot be built")):
+        monkeypatch.setattr(findings, "ExchangeSchedule", schedule)
+        finding = only(findings.saturdays())
+        assert finding.level == "problem"
+        assert told in finding.told
+        assert "pip install 'pandas<3.1'" in (finding.remedy or "")
+
+
+# ---- clocks ----
+
+
+class Shown:
+    """A clock that shows what it is told to, one reading after the other."""
+
+    def __init__(self, *readings: tuple[datetime, float]) -> None:
+        self._readings = readings
+        self._walls = count()
+        self._monotonics = count()
+
+    def now(self) -> datetime:
+        return self._readings[next(self._walls)][0]
+
+    def monotonic(self) -> float:
+        return self._readings[next(self._monotonics)][1]
+
+    async def sleep_until(self, wall: datetime | None, monotonic: float | None) -> None:
+        raise NotImplementedError
+
+    async def sleep(self, delta: timedelta) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "levels"),
+    [
+        ((NOW, 7.0), (NOW + timedelta(milliseconds=20), 7.02), ["ok", "ok"]),
+        ((NOW, 7.0), (NOW, 7.0), ["ok", "problem"]),
+        ((NOW, 7.0), (NOW + timedelta(seconds=1.1), 7.02), ["ok", "problem"]),
+        ((NOW, 7.0), (NOW - timedelta(seconds=1), 7.02), ["ok", "problem"]),
+        ((utc(1970, 1, 1), 7.0), (utc(1970, 1, 1), 7.02), ["problem", "ok"]),
+        ((utc(2106, 1, 1), 7.0), (utc(2106, 1, 1), 7.02), ["problem", "ok"]),
+    ],
+)
+def test_clocks_that_cannot_be_right(
+    first: tuple[datetime, float], second: tuple[datetime, float], levels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wall clock out of all reason, a monotonic one that stands still, and a step while they are looked at."""
+    monkeypatch.setattr(findings.time, "sleep", lambda seconds: None)
+    found = list(findings.clocks(Shown(first, second)))
+    assert [finding.level for finding in found] == levels
+    assert all(finding.remedy for finding in found if finding.level == "problem")
+
+
+# ---- time zones ----
+
+
+def zones(folder: Path, line: str | None) -> Path:
+    """Make a folder that looks like the system's time zones."""
+    (folder / "America").mkdir(parents=True)
+    (folder / "America" / "New_York").touch()
+    if line is not None:
+        (folder / "tzdata.zi").write_text(f"{line}\n# more\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("line", "package", "told"),
+    [
+        ("# version 2026b", "2026.2", "ok: tzdata 2026b of "),
+        ("# version 2025b", "2026.2", "note: is in use, and not the newer 2026.2"),
+        ("# version 2026a", "2026.2", "note: is in use, and not the newer 2026.2"),
+        ("# version 2026c", "2026.2", "ok: tzdata 2026c of "),
+        ("# version 2024b", "2026.2", "problem: is old"),
+        ("# redo posix_only", "2026.2", "note: does not tell its version"),
+        (None, None, "note: does not tell its version"),
+        ("", "2026.2", "ok: tzdata 2026.2 of the package tzdata"),
+        ("", "2024.2", "problem: tzdata 2024.2 of the package tzdata is old"),
+    ],
+)
+def test_which_time_zones_are_in_use_and_how_old(
+    line: str | None, package: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's come first, whatever is installed as a package; without them it is the package."""
+    monkeypatch.setattr(zoneinfo, "TZPATH", () if line == "" else (str(zones(tmp_path / "zoneinfo", line)),))
+    monkeypatch.setattr(findings, "_package_tzdata", lambda: package)
+    finding = only(findings.time_zones(2026))
+    assert finding.level == told.partition(": ")[0]
+    assert told.partition(": ")[2] in finding.told
+
+
+def test_the_package_of_time_zones_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is no version to tell."""
+    with_versions(monkeypatch, tzdata=None)
+    assert findings._package_tzdata() is None
+    with_versions(monkeypatch, tzdata="2026.2")
+    assert findings._package_tzdata() == "2026.2"
+
+
+def test_time_zones_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An offset that everybody knows, and a zone that is missing."""
+    for offsets, told in (
+        ({"Asia/Tokyo": (9, 10)}, "Asia/Tokyo is said to be 9:00:00 ahead of UTC in month 7, and is 10 h"),
+        ({"Asia/Edo": (9, 9)}, "Asia/Edo is not known"),
+    ):
+        monkeypatch.setattr(findings, "_OFFSETS", offsets)
+        finding = only(findings.time_zones(2026))
+        assert (finding.level, finding.told) == ("problem", told)
+
+
+# ---- calendars ----
+
+
+def looked_at(name: str, today: date = TODAY) -> list[Finding]:
+    return [found for venue in common.open_venues([name], NOW) for found in findings.calendar(venue, today)]
+
+
+def test_how_far_a_calendar_is_known() -> None:
+    """XBOM ends with 2026: known for a year, worth knowing, and then in need of a person."""
+    for today, level in ((date(2025, 11, 25), "ok"), (date(2026, 1, 2), "note"), (date(2026, 11, 25), "problem")):
+        horizon, corrected = looked_at("XBOM", today)
+        assert horizon.level == level
+        assert "known until 2026-12-31" in horizon.told
+        assert (horizon.remedy is None) == (level == "ok")
+        assert corrected.told == "1 of its sessions put right, from 2026-02-01 to 2026-02-01"
+    assert only(looked_at("XNYS")).level == "ok"
+
+
+def test_corrections_that_nothing_needs_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that has put everything right."""
+    monkeypatch.setattr(ExchangeSchedule, "corrections", property(lambda schedule: ()))
+    _, corrected = looked_at("XBOM")
+    assert (corrected.level, corrected.told) == (
+        "note",
+        "none of the known errors is in the installed calendar any more",
+    )
+
+
+def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known as far as it was written; what it was made from may have changed since."""
+    file = tmp_path / "hours.toml"
+    write_snapshot(week(), file, MONDAY, MONDAY + 4 * DAY)
+    horizon = only(looked_at(str(file), MONDAY))
+    assert (horizon.level, horizon.about, horizon.remedy) == ("problem", "hours.toml", "make the snapshot anew")
+    own = SnapshotSchedule.load(file).head.made_from["session_lifecycle"]
+    file.write_text(file.read_text().replace(f'"{own}"', '"0.0.1"'))
+    _, past = looked_at(str(file), MONDAY)
+    assert (past.level, past.told) == ("note", f"made from session_lifecycle 0.0.1, now {own}")
+
+    def none_installed() -> dict[str, str]:
+        raise PackageNotFoundError("pandas")
+
+    monkeypatch.setattr(findings, "versions", none_installed)
+    assert len(looked_at(str(file), MONDAY)) == 1
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def fine_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what depends on how well the machine that runs the tests is kept."""
+    monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are")]))
+
+
+@pytest.mark.usefixtures("fine_zones")
+def test_where_all_is_well_it_says_so() -> None:
+    """Exit status 0, with notes too; as JSON it has the documented shape."""
+    lines = printed("doctor", "XNYS").splitlines()
+    assert lines[-1] == "all is well"
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 8 + ["note", "ok"]
+    told = as_json("doctor", "XNYS")
+    hold_shape(told, DoctorJson)
+    assert (told["well"], len(told["findings"])) == (True, 10)
+
+
+@pytest.mark.usefixtures("fine_zones")
+def test_what_needs_a_person_is_exit_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do, in the same line; a calendar that cannot be built is one such, an unknown one bad input."""
+    file = tmp_path / "hours.json"
+    write_snapshot(FixedSchedule(week().sessions(MONDAY, MONDAY)), file, MONDAY, MONDAY)
+    result = run("doctor", str(file))
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert ": make the snapshot anew\n" in result.stdout
+    assert result.stdout.splitlines()[-1] == "1 of 10 findings needs a person"
+    assert run("doctor", str(file), "--json").exit_code == 1
+    assert "did you mean XNYS" in refused("doctor", "XNYs")
+
+    def broken(names: list[str], t: datetime) -> None:
+        raise CalendarUnavailable("ASEX", reason="TypeError: no")
+
+    monkeypatch.setattr(doctor, "open_venues", broken)
+    result = run("doctor", "ASEX")
+    assert result.exit_code == 1
+    assert "it cannot be built: TypeError: no: see to the packages above" in result.stdout
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.usefixtures("fine_zones")
+def test_nothing_is_cut_off_on_a_narrow_screen(width: int) -> None:
+    """What is long is wrapped."""
+    lines = printed("doctor", "XNYS", width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "".join(" ".join(lines).split()).count("whichpandas3.1loses") == 1

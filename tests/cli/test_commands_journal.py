@@ -1,0 +1,349 @@
+"""`journal`: what it tells, whether that is sound, and a decision that a restart goes by."""
+
+import os
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from session_lifecycle import (
+    FileJournal,
+    MissedSessions,
+    Record,
+    RetryPolicy,
+    RollSucceeded,
+    SessionBoundaryManager,
+    SessionState,
+    SnapshotSchedule,
+    write_snapshot,
+)
+from session_lifecycle._cli.shapes import JournalJson
+from session_lifecycle._journal.file import header_text, sealed_line
+from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle.testing import SimulatedClock
+from tests.helpers.builders import DAY, MONDAY, at, week, weekdays
+from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
+from tests.helpers.harness import FRIDAY, TUESDAY, WEDNESDAY
+from tests.helpers.journals import ONE_OF_EACH, adopted, done, failed, intent, rolls
+
+LATE = at(MONDAY, (22, 0))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the journal is."""
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def hours(tmp_path: Path) -> str:
+    """A snapshot of the week, which stands for the journal's calendar."""
+    path = tmp_path / "hours.toml"
+    write_snapshot(week(), path, MONDAY, FRIDAY)
+    return str(path)
+
+
+def write(file: Path, *records: Record) -> None:
+    journal = FileJournal(file)
+    journal.open("fixed")
+    for record in records:
+        journal.append(record)
+    journal.close()
+
+
+# ---- looking ----
+
+
+def test_it_tells_what_happened_and_what_is_owed(file: Path) -> None:
+    """A line for each record, then what they add up to."""
+    write(file, adopted(), intent(MONDAY, WEDNESDAY), failed(note="no route\nto the database"))
+    assert printed("journal", str(file)) == (
+        "journal of fixed, sound: 3 records\n"
+        "written (UTC)        entry    session     to\n"
+        "2024-03-04 21:30:00  adopted  2024-03-04\n"
+        "2024-03-04 21:30:00  intent   2024-03-04  2024-03-06  skipping 2024-03-05\n"
+        "2024-03-04 21:30:00  failed   2024-03-04              no route to the database\n"
+        "the application is in session 2024-03-04, which closes at 2024-03-04 21:00 UTC\n"
+        "the roll to 2024-03-06 was begun and may have happened: it is owed, and finished first\n"
+        "ERROR: no route to the database\n"
+        "it holds until recover(), or `journal FILE --resolve retry|mark-done|skip` while nothing runs\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        (ONE_OF_EACH[:2], "the session was ended by hand: a roll is owed"),
+        (ONE_OF_EACH[:6], "the roll to 2024-03-07 was given up: one to a later session is owed"),
+        (ONE_OF_EACH, "the application is in session 2024-03-08, which closes at 2024-03-08 21:00 UTC"),
+        ([], "no session yet: the next start adopts one"),
+    ],
+)
+def test_what_the_records_add_up_to(file: Path, records: list[Record], told: str) -> None:
+    """The last line says it."""
+    write(file, *records)
+    assert printed("journal", str(file)).splitlines()[-1] == told
+
+
+def test_a_long_one_is_shown_from_its_end(file: Path) -> None:
+    """Twenty records, unless all are asked for; on a narrow screen notes are wrapped, not cut."""
+    write(file, *rolls(30), failed(MONDAY + 30 * DAY, note="word " * 40))
+    short, long = printed("journal", str(file)), printed("journal", str(file), "--all")
+    assert "42 earlier records; --all shows them" in short
+    assert (short.count("\n2024-"), long.count("\n2024-")) == (20, 62)
+    narrow = printed("journal", str(file), width=80)
+    assert max(map(len, narrow.splitlines()[:-3])) <= 80
+    assert narrow.count("word") == 80
+
+
+def test_as_json_it_has_the_documented_shape(file: Path) -> None:
+    """Of a sound one, of one in ERROR, and of one that is damaged."""
+    for content in (ONE_OF_EACH, [adopted(), failed()], []):
+        write(file, *content)
+        told = as_json("journal", str(file))
+        hold_shape(told, JournalJson)
+        file.unlink()
+    write(file, *ONE_OF_EACH)
+    told = as_json("journal", str(file))
+    assert (told["calendar"], told["sound"], told["standing"]["session"]) == ("fixed", True, "2024-03-08")
+    assert told["records"][2]["skipped"] == ["2024-03-05", "2024-03-06"]
+    file.write_bytes(file.read_bytes().replace(b"goes home", b"goes away"))
+    result = run("journal", str(file), "--json")
+    assert result.exit_code == 1
+    assert '"sound": false' in result.stdout
+
+
+def test_a_reason_may_hold_anything(file: Path) -> None:
+    """Escape sequences do nothing to the terminal, and bytes of a name break nothing; JSON has all as it is."""
+    reason = "no file \udcff\x1b[2J\nhere ☃"
+    write(file, adopted(), failed(note=reason))
+    told = printed("journal", str(file))
+    assert told.count("no file \\udcff\\x1b[2J here ☃") == 2
+    assert as_json("journal", str(file))["standing"]["error"] == reason
+
+
+def test_looking_takes_no_lock_and_changes_nothing(file: Path) -> None:
+    """A manager may hold it meanwhile, and a torn end stays torn."""
+    journal = FileJournal(file)
+    journal.open("fixed")
+    journal.append(adopted())
+    file.write_bytes(file.read_bytes() + b'{"at": "2024')
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in file.parent.iterdir()}
+    told = printed("journal", str(file), "--check")
+    assert told == "sound: 1 records; the last 12 bytes are torn and never counted, the next start leaves them out\n"
+    printed("journal", str(file))
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in file.parent.iterdir()} == before
+    journal.close()
+
+
+# ---- is it sound ----
+
+
+def damaged(content: bytes) -> bytes:
+    return content.replace(b"goes home", b"goes away")
+
+
+def swapped(content: bytes) -> bytes:
+    lines = content.splitlines(keepends=True)
+    return b"".join([*lines[:3], lines[4], lines[3], *lines[5:]])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line", "why"),
+    [
+        (damaged, 3, "its checksum does not match"),
+        (swapped, 4, "its checksum does not match"),
+        (lambda content: content[:-1] + b"?", 9, "its newline is damaged"),
+        (lambda content: b"hello\n", 1, "its checksum does not match"),
+    ],
+)
+def test_damage_is_told_by_line_and_byte(file: Path, spoil: Callable[[bytes], bytes], line: int, why: str) -> None:
+    """Exit status 1; what adds up before it is shown."""
+    write(file, *ONE_OF_EACH)
+    content = spoil(file.read_bytes())
+    file.write_bytes(content)
+    byte = len(content) - 1 if "newline" in why else len(b"".join(content.splitlines(keepends=True)[: line - 1]))
+    told = f"not sound: line {line} (byte {byte}): {why}\n"
+    result = run("journal", str(file), "--check")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, told, "")
+    shown = run("journal", str(file))
+    assert shown.exit_code == 1
+    assert told.strip() in shown.stdout
+    assert "what is shown is what adds up; restore the journal from a copy" in shown.stdout
+
+
+def test_what_cannot_be_read_is_no_verdict(file: Path) -> None:
+    """Exit status 2, which is neither sound nor not."""
+    assert f"cannot read {file}: No such file or directory" in refused("journal", str(file), "--check")
+    assert "Is a directory" in refused("journal", str(file.parent))
+    write(file, adopted())
+    file.write_bytes(sealed_line(header_text("fixed").replace(b'"version": 1', b'"version": 2'), 0)[0])
+    assert "is a journal of version 2, and this release reads version 1" in refused("journal", str(file), "--check")
+
+
+# ---- deciding ----
+
+
+class Killed(BaseException):
+    """Stands in for a power cut."""
+
+
+async def application(
+    file: Path, hours: str, start: datetime, *failures: BaseException, missed: MissedSessions = MissedSessions.LATEST
+) -> tuple[list[date], list[RollSucceeded], SessionState, date]:
+    """Run a manager for an hour; return what it rolled to, how that was told, and where it ended up."""
+    rolled: list[date] = []
+    script = list(failures)
+
+    async def roll(next_date: date) -> None:
+        rolled.append(next_date)
+        if script:
+            raise script.pop(0)
+
+    clock = SimulatedClock(start)
+    config = LifecycleConfig(data_timeout=None, roll_retry=RetryPolicy(attempts=1), missed_sessions=missed)
+    schedule = SnapshotSchedule.load(hours)
+    manager = SessionBoundaryManager(schedule, roll, clock=clock, config=config, journal=FileJournal(file))
+    events = manager.events()
+    async with manager:
+        await clock.advance(timedelta(hours=1))
+        state, session = manager.state, manager.session.date
+    return rolled, [event async for event in events if isinstance(event, RollSucceeded)], state, session
+
+
+def left_in_error(file: Path, hours: str) -> None:
+    """Leave a journal as a service does whose roll of Monday evening has failed."""
+    start = at(MONDAY, (21, 0))
+    *_, state, _ = anyio.run(application, file, hours, start, ConnectionError("no route"))
+    assert state is SessionState.ERROR
+    *_, state, _ = anyio.run(application, file, hours, LATE)
+    assert state is SessionState.ERROR, "a restart alone changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("resolution", "told", "rolled"),
+    [
+        ("retry", "rolls from 2024-03-04 to 2024-03-05, which may have happened", [TUESDAY]),
+        ("mark-done", "is NOT_STARTED in session 2024-03-05", []),
+        ("skip", "rolls from 2024-03-04 to 2024-03-06", [WEDNESDAY]),
+    ],
+)
+def test_a_restart_goes_by_the_decision(file: Path, hours: str, resolution: str, told: str, rolled: list[date]) -> None:
+    """As it does after `manager.recover()`: the roll again, or its target entered without it, or the session after."""
+    left_in_error(file, hours)
+    said = printed("journal", str(file), "--resolve", resolution, "--calendar", hours, now=LATE)
+    assert said.splitlines()[1].startswith(f"a manager that is started now {told}")
+    session = rolled[0] if rolled else TUESDAY
+    assert anyio.run(application, file, hours, LATE)[::3] == (rolled, session)
+    whole = as_json("journal", str(file))
+    assert (whole["standing"]["session"], whole["standing"]["error"], whole["sound"]) == (f"{session}", None, True)
+    notes = [record["note"] for record in whole["records"] if record["entry"] in ("skipped", "done")]
+    assert ("by `journal --resolve`" in notes) == (resolution != "retry")
+
+
+def test_the_restart_s_roll_says_that_it_is_resumed(file: Path, hours: str) -> None:
+    """Where it may have happened; a session that was given up is told as skipped."""
+    for resolution, resumed, skipped in (("retry", True, ()), ("skip", False, (TUESDAY,))):
+        left_in_error(file, hours)
+        printed("journal", str(file), "--resolve", resolution, "--calendar", hours, now=LATE)
+        [event] = anyio.run(application, file, hours, LATE)[1]
+        assert (event.resumed, event.skipped) == (resumed, skipped)
+        file.unlink()
+
+
+def test_an_error_without_a_roll_can_only_be_retried(file: Path, hours: str) -> None:
+    """There is nothing that could be marked as done; refused, the journal is as it was."""
+    write(file, adopted(), failed())
+    before, noon = file.read_bytes(), at(MONDAY, (17, 0))
+    for resolution in ("mark-done", "skip"):
+        said = refused("journal", str(file), "--resolve", resolution, "--calendar", hours, now=noon)
+        assert "there is no roll to act on in ERROR: none is owed" in said
+        assert file.read_bytes() == before
+    said = printed("journal", str(file), "--resolve", "retry", "--calendar", hours, now=noon)
+    assert said == (
+        "written down: ERROR is left, in session 2024-03-04\n"
+        "a manager that is started now is ACTIVE in session 2024-03-04\n"
+    )
+    assert anyio.run(application, file, hours, noon)[2:] == (SessionState.ACTIVE, MONDAY)
+
+
+def test_several_missed_sessions_are_decided_by_the_manager_s_policy(file: Path, hours: str) -> None:
+    """Where no roll was begun, the one that is marked as done is the one that the manager would begin."""
+    for policy, target in (("latest", FRIDAY), ("each", TUESDAY)):
+        write(file, adopted(), failed())
+        args = ("--resolve", "mark-done", "--calendar", hours, "--missed-sessions", policy)
+        said = printed("journal", str(file), *args, now=at(FRIDAY, (17, 0)))
+        assert f"the roll from 2024-03-04 to {target} is done" in said
+        file.unlink()
+
+
+def test_where_there_is_no_error_there_is_nothing_to_resolve(file: Path, hours: str) -> None:
+    """A crash in mid-roll is no ERROR: the next start finishes the roll, or is told that it has happened."""
+    with pytest.raises(Killed):
+        anyio.run(application, file, hours, at(MONDAY, (21, 0)), Killed())
+    before = file.read_bytes()
+    said = refused("journal", str(file), "--resolve", "retry", "--calendar", hours)
+    assert "the next start finishes the roll to 2024-03-05, or counts it as done where it is given session=2024" in said
+    assert file.read_bytes() == before
+    for records, why in (([], "no session was adopted yet"), ([adopted()], "the next start goes on by itself")):
+        file.unlink()
+        write(file, *records)
+        assert why in refused("journal", str(file), "--resolve", "retry", "--calendar", hours)
+
+
+def test_a_retry_that_the_cap_forbids_is_told(file: Path, hours: str) -> None:
+    """A running manager waives it for its own `recover()`, the next start does not; to mark it as done leads on."""
+    write_snapshot(weekdays(n=20), hours, MONDAY, MONDAY + 30 * DAY)
+    args, late = ("--calendar", hours), at(MONDAY + 21 * DAY, (17, 0))
+    write(file, adopted(), failed(note="too many"))
+    result = run("journal", str(file), "--resolve", "retry", *args, now=late)
+    assert result.exit_code == 0
+    assert "is in ERROR again: more than 10 sessions (max_catch_up_sessions)" in result.stderr
+    write(file, failed(note="too many, again"))
+    said = printed("journal", str(file), "--resolve", "mark-done", *args, now=late)
+    assert said.splitlines()[1] == "a manager that is started now is ACTIVE in session 2024-03-25"
+
+
+def test_a_decision_that_leads_nowhere_is_told(file: Path, hours: str) -> None:
+    """By the default configuration: what the service itself allows may be more."""
+    write(file, adopted(), intent(MONDAY, FRIDAY), failed())
+    result = run("journal", str(file), "--resolve", "skip", "--calendar", hours, now=at(FRIDAY, (17, 0)))
+    assert "knows sessions from 2024-03-04 to 2024-03-08 only" in result.stderr
+
+
+def test_a_journal_that_is_held_is_left_alone(file: Path, hours: str) -> None:
+    """It says by which process; so are a damaged one, one that is not there, and another calendar's."""
+    write(file, adopted(), failed())
+    holder = FileJournal(file)
+    holder.open("fixed")
+    args = ("--resolve", "retry", "--calendar", hours)
+    assert f"is held by process {os.getpid()}" in refused("journal", str(file), *args, now=LATE)
+    holder.close()
+
+    write_snapshot(type(week())(week().sessions(MONDAY, FRIDAY), name="another"), hours, MONDAY, FRIDAY)
+    assert "the calendar of the journal is fixed, and another was asked for" in refused(
+        "journal", str(file), *args, now=LATE
+    )
+    assert "no calendar is called 'fixed'" in refused("journal", str(file), "--resolve", "retry", now=LATE)
+
+    file.write_bytes(file.read_bytes().replace(b"full", b"void"))
+    assert "damaged at byte" in refused("journal", str(file), *args, now=LATE)
+    nowhere = file.with_name("nowhere")
+    assert "No such file" in refused("journal", str(nowhere), *args, now=LATE)
+    assert not nowhere.exists()
+    assert "goes with neither --check nor --json" in refused("journal", str(file), *args, "--check")
+
+
+def test_done_is_the_calendar_s_own_where_no_snapshot_is_given(tmp_path: Path) -> None:
+    """The journal's calendar is built; `done` of an open intent needs its target only."""
+    file = tmp_path / "journal"
+    journal = FileJournal(file)
+    journal.open("XNYS")
+    for record in (adopted(), intent(), failed()):
+        journal.append(record)
+    journal.close()
+    said = printed("journal", str(file), "--resolve", "mark-done", now=LATE)
+    assert "the roll from 2024-03-04 to 2024-03-05 is done" in said
+    assert done().target == TUESDAY

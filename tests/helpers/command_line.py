@@ -1,0 +1,75 @@
+"""How the tests run a command: in this process, at an instant of their choice, on a terminal of a given width."""
+
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import time_machine
+from typeguard import CollectionCheckStrategy, check_type
+from typer.testing import CliRunner, Result
+
+from session_lifecycle.__main__ import assemble
+
+APP = assemble()
+PROGRAM = "python -m session_lifecycle"
+
+
+def run(*args: str, now: datetime | None = None, width: int | None = None, **env: str | None) -> Result:
+    """Run a command to its exit status; `env` adds to the environment, or with None takes away."""
+    size = {"COLUMNS": None if width is None else str(width)}
+    with ExitStack() as stack:
+        if now is not None:
+            stack.enter_context(time_machine.travel(now, tick=False))
+        return CliRunner(env={**size, **env}).invoke(APP, args, prog_name=PROGRAM)
+
+
+def printed(*args: str, now: datetime | None = None, width: int | None = None) -> str:
+    """Return what a command prints, when all is well."""
+    result = run(*args, now=now, width=width)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def as_json(*args: str, now: datetime | None = None) -> Any:
+    """Return the JSON that a command prints, as values."""
+    return json.loads(printed(*args, "--json", now=now))
+
+
+def hold_shape(value: object, shape: object) -> None:
+    """Raise `TypeCheckError` unless values have the declared shape, to the last item of every list."""
+    check_type(value, shape, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+
+
+def refused(*args: str, now: datetime | None = None, width: int | None = None) -> str:
+    """Return the one line that a command says to bad input."""
+    result = run(*args, now=now, width=width)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert len(result.stderr) > 20
+    return result.stderr
+
+
+_LIGHT = """
+import sys
+for heavy in ("pandas", "numpy", "exchange_calendars"):
+    sys.modules[heavy] = None  # to import it is an error
+from session_lifecycle.__main__ import main
+main()
+"""
+
+
+def python_without_pandas(*args: str) -> str:
+    """Return what a command prints in a process of its own that cannot import pandas, when all is well."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LIGHT, *args],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout

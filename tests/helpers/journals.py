@@ -1,0 +1,142 @@
+"""Journals for tests: a record of each kind, legal histories, and what they add up to by the rules in words."""
+
+from datetime import date, datetime, timedelta
+
+import hypothesis.strategies as st
+
+from session_lifecycle import Entry, Record
+from session_lifecycle._journal.records import Standing
+from tests.helpers.builders import DAY, MONDAY, at, utc
+
+NOTED = utc(2024, 3, 4, 21, 30, 0, 123456)
+"""When the records of tests are written, where that does not matter."""
+
+
+def hours(day: date) -> dict[str, datetime]:
+    """Return the hours of a session, as a record notes them."""
+    return {"open": at(day, (14, 30)), "close": at(day, (21, 0))}
+
+
+def adopted(day: date = MONDAY) -> Record:
+    return Record(Entry.ADOPTED, day, NOTED, **hours(day))
+
+
+def intent(day: date = MONDAY, target: date | None = None) -> Record:
+    target = day + DAY if target is None else target
+    skipped = tuple(day + n * DAY for n in range(1, (target - day).days))
+    return Record(Entry.INTENT, day, NOTED, target, skipped, **hours(target))
+
+
+def done(day: date = MONDAY, target: date | None = None) -> Record:
+    return Record(Entry.DONE, day, NOTED, day + DAY if target is None else target)
+
+
+def failed(day: date = MONDAY, note: str = "the disk is full") -> Record:
+    return Record(Entry.FAILED, day, NOTED, note=note)
+
+
+def rolls(n: int) -> list[Record]:
+    """Return the journal of an application that was rolled `n` times, one day at a time."""
+    days = [MONDAY + k * DAY for k in range(n)]
+    return [adopted(), *(record for day in days for record in (intent(day), done(day)))]
+
+
+ONE_OF_EACH = [
+    adopted(),
+    Record(Entry.ENDED, MONDAY, NOTED, note="the desk goes home"),
+    intent(MONDAY, MONDAY + 3 * DAY),
+    failed(note="the roll failed:\n\tTimeoutError('naïve ☃ 😀')"),
+    Record(Entry.RECOVERED, MONDAY, NOTED),
+    Record(Entry.SKIPPED, MONDAY, NOTED, MONDAY + 3 * DAY, (MONDAY + DAY,), note="by recover()"),
+    intent(MONDAY, MONDAY + 4 * DAY),
+    done(MONDAY, MONDAY + 4 * DAY),
+]
+"""A legal journal in which every kind of record occurs."""
+
+instants = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(NOTED.tzinfo))  # noqa: DTZ001
+# Not st.text(): it takes seconds to find out about Unicode, in every clean checkout anew.
+letters = st.sampled_from('a \n\r\t\x00"\\{}é\u2028☃😀\udcff\udfff') | st.integers(0, 0x10FFFF - 0x400).map(
+    lambda number: chr(number if number < 0xD800 else number + 0x400)
+)
+notes = st.lists(letters, max_size=12).map("".join)
+"""Notes of any characters, newlines among them, and the lone surrogates by which Python writes bytes of file names.
+
+The other half of the surrogates is left out: JSON reads one of each, side by side, as the character that they mean.
+"""
+
+
+@st.composite
+def histories(draw: st.DrawFn, *, most: int = 12) -> list[Record]:
+    """Draw a journal such as managers write, over any number of runs."""
+    day = MONDAY
+    records = [Record(Entry.ADOPTED, day, draw(instants), **draw(_hours(day)))]
+    ended = error = False
+    intended: date | None = None
+    beyond: date | None = None
+    for _ in range(draw(st.integers(0, most))):
+        legal = [Entry.ADOPTED, Entry.INTENT] if intended is None else [Entry.DONE]
+        legal += [] if ended or error else [Entry.ENDED]
+        legal += [Entry.RECOVERED, Entry.SKIPPED, Entry.DONE] if error else [Entry.FAILED]
+        entry = draw(st.sampled_from(legal))
+        target = intended or max(day, beyond or day) + draw(st.integers(1, 4)) * DAY
+        when, note = draw(instants), draw(notes)
+        match entry:
+            case Entry.ADOPTED:
+                day, ended, error, beyond = day + DAY, False, False, None
+                records.append(Record(entry, day, when, **draw(_hours(day)), note=note))
+            case Entry.INTENT:
+                intended, ended = target, True
+                skipped = tuple(day + n * DAY for n in range(1, (target - day).days))
+                records.append(Record(entry, day, when, target, skipped, **draw(_hours(target)), note=note))
+            case Entry.DONE:
+                records.append(Record(entry, day, when, target, **draw(_hours(target)), note=note))
+                day, ended, error, intended, beyond = target, False, False, None, None
+            case Entry.SKIPPED:
+                records.append(Record(entry, day, when, target, note=note))
+                ended, error, intended, beyond = True, False, None, target
+            case _:
+                records.append(Record(entry, day, when, note=note))
+                ended = ended or entry is Entry.ENDED
+                error = entry is Entry.FAILED or (error and entry is not Entry.RECOVERED)
+    return records
+
+
+def _hours(day: date) -> st.SearchStrategy[dict[str, datetime]]:
+    shifts = st.timedeltas(timedelta(0), timedelta(hours=2))
+    some = st.builds(lambda a, b: {"open": at(day, (9, 0)) + a, "close": at(day, (16, 0)) + b}, shifts, shifts)
+    return st.just({}) | some
+
+
+def summed_up(records: list[Record]) -> Standing:
+    """Return what a history adds up to, told by looking back from its end; written apart from the code under test."""
+    entered = max(n for n, record in enumerate(records) if record.entry in (Entry.ADOPTED, Entry.DONE))
+    entry, since = records[entered], records[entered + 1 :]
+    intents = [record for record in records[:entered] if record.entry is Entry.INTENT]
+    begun = [record for record in records[:entered] if record.entry in (Entry.ADOPTED, Entry.DONE, Entry.SKIPPED)]
+    if entry.entry is Entry.DONE and intents and records.index(intents[-1]) > records.index(begun[-1]):
+        hours_from = intents[-1]
+    else:
+        hours_from = entry
+    kinds = [record.entry for record in since]
+    open_intent = beyond = None
+    for record in since:
+        if record.entry is Entry.INTENT:
+            open_intent = record
+        elif record.entry is Entry.SKIPPED:
+            open_intent, beyond = None, record.target
+    error = None
+    for record in reversed(since):
+        if record.entry in (Entry.RECOVERED, Entry.SKIPPED):
+            break
+        if record.entry is Entry.FAILED:
+            error = record.note
+            break
+    return Standing(
+        entry.session if entry.entry is Entry.ADOPTED else entry.target,  # type: ignore[arg-type]
+        hours_from.open,
+        hours_from.close,
+        ended=any(kind in (Entry.ENDED, Entry.INTENT, Entry.SKIPPED) for kind in kinds),
+        intent=open_intent,
+        beyond=beyond,
+        error=error,
+    )

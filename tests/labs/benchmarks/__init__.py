@@ -1,0 +1,1 @@
+"""Figures, not verdicts: run `python -m tests.labs.benchmarks`."""

@@ -1,0 +1,178 @@
+"""The value of an alarm: what it refuses, how it reads, and the instants that it stands for."""
+
+from dataclasses import FrozenInstanceError
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from session_lifecycle import Alarm, ConfigurationError, LifecycleConfig, Misfire, Session
+from session_lifecycle._core.timeline import Timeline
+from session_lifecycle._model.alarm import ANCHORS
+from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at, session, week
+from tests.helpers.strategies import Hours, hours
+
+WEEK = 7 * DAY
+ZERO = timedelta(0)
+LONGEST = timedelta(days=3650)
+ANCHOR_RULE = "must be one of pre_market_start, open, break_start, break_end, close, end"
+OFFSET_RULE = "must be a timedelta of at most 7 days either way"
+GRACE_RULE = "must be a timedelta of zero or more, at most 3650 days"
+
+
+class Odd:
+    """Compares with nothing, and cannot be hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+
+ODD = Odd()
+
+
+def test_an_alarm_is_a_value() -> None:
+    """By default it goes off at its anchor, is skipped where it is missed, and forgives a second; it never changes."""
+    alarm = Alarm("close")
+    assert (alarm.anchor, alarm.offset, alarm.misfire, alarm.grace) == ("close", ZERO, Misfire.SKIP, timedelta(0, 1))
+    with pytest.raises(FrozenInstanceError):
+        alarm.anchor = "open"  # type: ignore[misc]
+
+
+def test_alarms_are_equal_by_all_that_they_say() -> None:
+    """Two alarms are one where anchor, offset, misfire and grace are the same, and only there."""
+    minutes = timedelta(minutes=15)
+    alarm = Alarm("close", -minutes)
+    assert alarm == Alarm("close", timedelta(minutes=-15)) == Alarm("close", -minutes, Misfire.SKIP, timedelta(0, 1))
+    assert hash(alarm) == hash(Alarm("close", -minutes))
+    others = [
+        Alarm("open", -minutes),
+        Alarm("close", minutes),
+        Alarm("close", -minutes, Misfire.RUN_ONCE),
+        Alarm("close", -minutes, grace=ZERO),
+    ]
+    assert len({alarm, *others}) == 5
+
+
+@pytest.mark.parametrize("anchor", ANCHORS)
+@pytest.mark.parametrize("offset", [-WEEK, -MICROSECOND, ZERO, MICROSECOND, WEEK])
+@pytest.mark.parametrize("misfire", Misfire)
+@pytest.mark.parametrize("grace", [ZERO, MICROSECOND, LONGEST])
+def test_what_is_in_range_is_taken(anchor: Any, offset: timedelta, misfire: Misfire, grace: timedelta) -> None:
+    """Every anchor, offsets up to a week either way, both misfires, and graces from zero to ten years are taken."""
+    alarm = Alarm(anchor, offset, misfire, grace)
+    assert (alarm.anchor, alarm.offset, alarm.misfire, alarm.grace) == (anchor, offset, misfire, grace)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value", "rule"),
+    [
+        *(
+            ({"anchor": bad}, "anchor", bad, ANCHOR_RULE)
+            for bad in ("", "Close", "close ", "midnight", b"close", None, 3, ["close"], {"close"}, ODD, Misfire.SKIP)
+        ),
+        *(
+            ({"offset": bad}, "offset", bad, OFFSET_RULE)
+            for bad in (15, 0, -1.5, "15", None, True, [], WEEK + MICROSECOND, -WEEK - MICROSECOND, timedelta.max)
+        ),
+        ({"offset": timedelta.min}, "offset", timedelta.min, OFFSET_RULE),
+        *(
+            ({"misfire": bad}, "misfire", bad, "must be a Misfire")
+            for bad in ("skip", "SKIP", "run-once", None, True, 0, Misfire, ODD)
+        ),
+        *(
+            ({"grace": bad}, "grace", bad, GRACE_RULE)
+            for bad in (1, 0, 0.5, "1", None, False, -MICROSECOND, LONGEST + MICROSECOND, timedelta.max, timedelta.min)
+        ),
+    ],
+)
+def test_fault_03_what_is_out_of_range_is_refused(
+    arguments: dict[str, Any], field: str, value: object, rule: str
+) -> None:
+    """A bad anchor, offset, misfire or grace is refused by a message that names the field, the value and the rule."""
+    with pytest.raises(ConfigurationError) as caught:
+        Alarm(**({"anchor": "close"} | arguments))
+    assert caught.value.field == field
+    assert caught.value.value is value
+    assert rule in str(caught.value)
+    assert field in str(caught.value)
+
+
+def test_the_first_bad_field_is_named() -> None:
+    """Where several fields are bad, the message is about the first of them."""
+    with pytest.raises(ConfigurationError) as caught:
+        Alarm("noon", 15, "skip", -1)  # type: ignore[arg-type]
+    assert caught.value.field == "anchor"
+
+
+@pytest.mark.parametrize(
+    ("alarm", "text"),
+    [
+        (Alarm("open"), "open"),
+        (Alarm("pre_market_start", ZERO), "pre_market_start"),
+        (Alarm("close", timedelta(minutes=-15)), "close - 0:15:00"),
+        (Alarm("break_end", timedelta(hours=1, seconds=5)), "break_end + 1:00:05"),
+        (Alarm("end", timedelta(days=2)), "end + 2 days, 0:00:00"),
+        (Alarm("end", -timedelta(days=1, hours=2)), "end - 1 day, 2:00:00"),
+        (Alarm("break_start", MICROSECOND), "break_start + 0:00:00.000001"),
+        (Alarm("open", -MICROSECOND, Misfire.RUN_ONCE, ZERO), "open - 0:00:00.000001"),
+    ],
+)
+def test_how_an_alarm_reads(alarm: Alarm, text: str) -> None:
+    """As text it is its anchor and its distance, with the sign in words that one would write."""
+    assert str(alarm) == text
+
+
+@pytest.mark.parametrize(
+    ("anchor", "clocks"),
+    [
+        ("pre_market_start", [(9, 0)]),
+        ("open", [(14, 30)]),
+        ("break_start", [(16, 0), (18, 0)]),
+        ("break_end", [(16, 30), (19, 0)]),
+        ("close", [(21, 0)]),
+        ("end", [(21, 30)]),
+    ],
+)
+@pytest.mark.parametrize("offset", [-WEEK, timedelta(minutes=-15), ZERO, MICROSECOND, timedelta(hours=30)])
+def test_the_instants_of_every_anchor(anchor: Any, clocks: list[tuple[int, int]], offset: timedelta) -> None:
+    """It goes off at exactly its distance from its anchor: once, or for a session's every break once, ascending."""
+    day = session(MONDAY, breaks=(((16, 0), (16, 30)), ((18, 0), (19, 0))))
+    bounds = Timeline(week(), LifecycleConfig()).boundaries(day)
+    assert Alarm(anchor, offset).instants(day, bounds) == tuple(at(MONDAY, clock) + offset for clock in clocks)
+
+
+@pytest.mark.parametrize("anchor", ["break_start", "break_end"])
+def test_a_session_without_breaks_has_no_alarms_of_breaks(anchor: Any) -> None:
+    """Where the anchor is a break, a session that has none has no instants."""
+    day = session(MONDAY)
+    assert Alarm(anchor).instants(day, Timeline(week(), LifecycleConfig()).boundaries(day)) == ()
+
+
+def test_the_venues_facts_are_the_anchors() -> None:
+    """Where the venue itself says when a session begins and ends, alarms are counted from that."""
+    day = session(MONDAY, pre_market_start=at(MONDAY, (8, 0)), post_market_end=at(MONDAY, (23, 0)))
+    bounds = Timeline(week(), LifecycleConfig()).boundaries(day)
+    hour = timedelta(hours=1)
+    assert Alarm("pre_market_start", -hour).instants(day, bounds) == (at(MONDAY, (7, 0)),)
+    assert Alarm("end", hour).instants(day, bounds) == (at(MONDAY + DAY, (0, 0)),)
+
+
+def test_instants_are_in_utc() -> None:
+    """Whatever zone a session's hours were given in, the instants are plain ones in UTC."""
+    tokyo = timezone(timedelta(hours=9))
+    day = Session(date(2024, 3, 4), datetime(2024, 3, 4, 9, tzinfo=tokyo), datetime(2024, 3, 4, 15, tzinfo=tokyo))
+    (due,) = Alarm("open").instants(day, Timeline(week(), LifecycleConfig()).boundaries(day))
+    assert (due, due.utcoffset()) == (at(MONDAY, (0, 0)), ZERO)
+
+
+@given(hours(), st.sampled_from(ANCHORS), st.timedeltas(-WEEK, WEEK))
+def test_instants_ascend_over_the_sessions(those: Hours, anchor: Any, offset: timedelta) -> None:
+    """From one session to the next, the instants of an alarm never go back."""
+    timeline = Timeline(those.schedule, those.config)
+    alarm = Alarm(anchor, offset)
+    instants = [due for each in those.sessions for due in alarm.instants(each, timeline.boundaries(each))]
+    assert instants == sorted(instants)

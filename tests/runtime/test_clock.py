@@ -1,0 +1,429 @@
+"""The port of time, and the machine's own clocks behind it. The only tests that wait for real time."""
+
+import math
+import random
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from importlib.metadata import version
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import anyio
+import anyio.lowlevel
+import pytest
+import time_machine
+
+from session_lifecycle._model.clock import (
+    STEP,
+    Clock,
+    Reading,
+    as_utc,
+    read,
+)
+from session_lifecycle._model.errors import ClockFailed, ConfigurationError, NaiveDatetimeError, in_words
+from session_lifecycle._runtime.system_clock import SystemClock
+
+pytestmark = pytest.mark.usefixtures("way_of_sleeping")
+
+T0 = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
+NAIVE = datetime(2026, 1, 5, 14, 30)  # noqa: DTZ001 -- what is refused
+HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+TICK = timedelta(milliseconds=1)
+
+wall_clock_alone = pytest.mark.skipif(
+    int(version("time-machine").split(".")[0]) < 3, reason="time-machine 2 moves the monotonic clock as well"
+)
+SLICE = timedelta(milliseconds=10)
+
+
+class CountingClock(SystemClock):
+    """Counts how often it looks at the wall clock."""
+
+    looks = 0
+
+    def now(self) -> datetime:
+        self.looks += 1
+        return super().now()
+
+
+class BrokenClock(SystemClock):
+    """Gives, or raises, what it is told to."""
+
+    def __init__(self, now: Any) -> None:
+        super().__init__()
+        self._now = now
+
+    def now(self) -> datetime:
+        if isinstance(self._now, Exception):
+            raise self._now
+        result: datetime = self._now
+        return result
+
+
+def test_the_system_clock_is_a_clock() -> None:
+    """SystemClock fulfils the port, for the type checker and at run time."""
+    clock: Clock = SystemClock()
+    assert isinstance(clock, Clock)
+
+
+def test_now_is_the_real_time_in_utc() -> None:
+    """now() is aware, and between two looks at the machine's own clock."""
+    before = datetime.now(UTC)
+    now = SystemClock().now()
+    assert now.tzinfo is UTC
+    assert before <= now <= datetime.now(UTC)
+
+
+def test_monotonic_is_the_machines_own_function() -> None:
+    """The hot path pays for no wrapper around time.monotonic."""
+    assert SystemClock().monotonic is time.monotonic
+
+
+@pytest.mark.parametrize("bad", [timedelta(0), -TICK, 1, 0.5, None, "1 s"])
+def test_a_bad_check_interval_is_refused(bad: Any) -> None:
+    """The error names the field, the value and the rule."""
+    with pytest.raises(ConfigurationError, match=r"check_interval = .* above zero") as caught:
+        SystemClock(bad)
+    assert (caught.value.field, caught.value.value) == ("check_interval", bad)
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [
+        T0,
+        T0.astimezone(ZoneInfo("America/New_York")),
+        T0.astimezone(timezone(timedelta(hours=5, minutes=45))),
+    ],
+)
+def test_as_utc_keeps_the_instant_and_gives_it_in_utc(instant: datetime) -> None:
+    """Whatever the zone, the answer is the same instant in UTC."""
+    result = as_utc("it", instant)
+    assert (result, result.tzinfo) == (T0, UTC)
+
+
+def test_as_utc_tells_the_two_half_past_ones_of_a_dst_night_apart() -> None:
+    """An ambiguous local time is read by its fold."""
+    first = datetime(2026, 11, 1, 1, 30, tzinfo=ZoneInfo("America/New_York"))
+    assert as_utc("it", first.replace(fold=1)) - as_utc("it", first) == HOUR
+
+
+def test_as_utc_refuses_a_naive_instant() -> None:
+    """The error says what was naive and how to do better, and is a ValueError."""
+    with pytest.raises(NaiveDatetimeError, match=r"opening is 2026-01-05T14:30:00, which has no time zone") as caught:
+        as_utc("opening", NAIVE)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("bad", [None, 0, "2026-01-05", T0.date()])
+def test_as_utc_refuses_what_is_no_datetime(bad: Any) -> None:
+    """A date or a string is a TypeError, not an AttributeError from within."""
+    with pytest.raises(TypeError, match=r"opening must be an aware datetime, not "):
+        as_utc("opening", bad)
+
+
+def test_read_looks_at_both_clocks() -> None:
+    """A reading has the wall time and the monotonic time, exact to the microsecond."""
+    before = timedelta(seconds=time.monotonic())
+    reading = read(SystemClock())
+    assert reading.wall.tzinfo is UTC
+    assert before <= reading.monotonic <= timedelta(seconds=time.monotonic())
+
+
+@pytest.mark.parametrize(
+    ("now", "cause"),
+    [(OSError("no such clock"), OSError), (NAIVE, NaiveDatetimeError), (None, TypeError)],
+)
+def test_read_wraps_whatever_a_clock_does_wrong(now: Any, cause: type[Exception]) -> None:
+    """A clock that raises, or gives no instant, is a ClockFailed chained to the cause."""
+    with pytest.raises(ClockFailed) as caught:
+        read(BrokenClock(now))
+    assert type(caught.value.__cause__) is cause
+    assert in_words(caught.value.__cause__) in str(caught.value)
+
+
+def test_read_wraps_a_monotonic_time_that_is_no_number() -> None:
+    """Not a number is no time."""
+    clock = SystemClock()
+    clock.monotonic = lambda: math.nan
+    with pytest.raises(ClockFailed):
+        read(clock)
+
+
+@pytest.mark.parametrize(
+    ("wall", "expected"),
+    [
+        (timedelta(0), None),
+        (STEP - timedelta(microseconds=1), None),
+        (timedelta(microseconds=1) - STEP, None),
+        (STEP, STEP),
+        (-STEP, -STEP),
+        (HOUR, HOUR),
+    ],
+)
+def test_a_step_is_a_second_or_more(wall: timedelta, expected: timedelta | None) -> None:
+    """Only what the wall clock moves beyond the monotonic one counts, and less than a second is drift."""
+    earlier = Reading(T0, SECOND)
+    later = Reading(T0 + HOUR + wall, SECOND + HOUR)
+    assert later.step_since(earlier) == expected
+
+
+@pytest.mark.anyio
+async def test_a_wall_deadline_is_met_exactly_and_never_early() -> None:
+    """Timers may fire early, on uvloop by a millisecond; a sleep still ends at or after its deadline."""
+    clock = SystemClock(SLICE)
+    rng = random.Random(7)
+    for _ in range(20):
+        wall = clock.now() + timedelta(microseconds=rng.randrange(1, 3000))
+        await clock.sleep_until(wall, None)
+        assert clock.now() >= wall
+
+
+# ---- the last of the way to a wall instant ----
+
+
+@pytest.mark.parametrize("bad", [None, 0.002, -TICK, 11 * TICK, "2"])
+def test_a_bad_spin_is_refused(bad: Any) -> None:
+    """It is a timedelta, from zero to ten milliseconds."""
+    with pytest.raises(ConfigurationError, match=r"spin = .* must be a timedelta of zero to 10 ms"):
+        SystemClock(spin=bad)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("spin", [2 * TICK, TICK * 0])
+async def test_the_last_of_a_sleep_to_a_wall_instant_is_spent_looking(spin: timedelta) -> None:
+    """Again and again, so that it is met to the microsecond; with a spin of zero only where a timer fires early."""
+    clock = CountingClock(HOUR, spin=spin)
+    looks: list[int] = []
+    for _ in range(5):
+        clock.looks = 0
+        await clock.sleep_until(clock.now() + 8 * TICK, None)
+        looks.append(clock.looks)
+    if spin:
+        assert max(looks) > 20
+    else:
+        assert min(looks) < 8
+
+
+@pytest.mark.anyio
+async def test_others_have_their_turns_meanwhile() -> None:
+    """Between two looks every other task gets a turn."""
+    clock = CountingClock(HOUR, spin=10 * TICK)
+    turns = [0]
+    done = anyio.Event()
+
+    async def other() -> None:
+        while not done.is_set():
+            turns[0] += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        await clock.sleep_until(clock.now() + 5 * TICK, None)
+        done.set()
+    assert turns[0] > clock.looks / 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wall", [None, HOUR])
+async def test_a_monotonic_deadline_is_not_worth_it(wall: timedelta | None) -> None:
+    """Neither alone nor beside a wall instant that is far away."""
+    clock = CountingClock(HOUR)
+    looks: list[int] = []
+    for _ in range(5):
+        clock.looks = 0
+        await clock.sleep_until(None if wall is None else clock.now() + wall, clock.monotonic() + 0.006)
+        looks.append(clock.looks)
+    assert min(looks) < 8  # a timer may fire early
+
+
+@pytest.mark.anyio
+@wall_clock_alone
+async def test_a_wall_clock_that_stands_still_is_not_looked_at_for_ever() -> None:
+    """After `spin`, by the monotonic clock, the sleep goes on in slices."""
+    with time_machine.travel(T0, tick=False):
+        clock = CountingClock(SLICE)
+        looks: list[int] = []
+        with anyio.move_on_after(0.1):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(clock.sleep_until, T0 + TICK, None)
+                for _ in range(8):
+                    await anyio.sleep(0.011)
+                    looks.append(clock.looks)
+                tasks.cancel_scope.cancel()
+    assert looks[-1] - looks[1] < 200  # a sleep of a millisecond each; without a bound there would be thousands
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_ends_the_looking_at_once() -> None:
+    """Whoever wakes the driver does not wait for the boundary."""
+    clock = SystemClock(HOUR, spin=10 * TICK)
+    began = clock.monotonic()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(clock.sleep_until, clock.now() + 9 * TICK, None)
+            await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    assert clock.monotonic() - began < 0.008
+
+
+@pytest.mark.anyio
+async def test_a_monotonic_deadline_is_never_early() -> None:
+    """The same for monotonic deadlines, and for sleeps of a duration."""
+    clock = SystemClock(SLICE)
+    rng = random.Random(7)
+    for _ in range(10):
+        deadline = clock.monotonic() + rng.random() * 0.003
+        await clock.sleep_until(None, deadline)
+        assert clock.monotonic() >= deadline
+        delta = timedelta(microseconds=rng.randrange(1, 3000))
+        before = clock.monotonic()
+        await clock.sleep(delta)
+        assert clock.monotonic() >= before + delta.total_seconds()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("wall", "monotonic"), [(HOUR, 0.002), (2 * TICK, 3600.0)])
+async def test_the_earlier_deadline_counts(wall: timedelta, monotonic: float) -> None:
+    """With two deadlines given, the sleep ends at the first."""
+    clock = SystemClock()
+    with anyio.fail_after(5):
+        await clock.sleep_until(clock.now() + wall, clock.monotonic() + monotonic)
+
+
+@pytest.mark.anyio
+async def test_a_deadline_beyond_many_slices_is_met() -> None:
+    """A sleep longer than check_interval goes on slice after slice."""
+    clock = CountingClock(TICK)
+    deadline = clock.monotonic() + 0.02
+    await clock.sleep_until(None, deadline)
+    assert clock.monotonic() >= deadline
+    assert clock.looks > 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wait", ["wall", "monotonic", "negative", "zero"])
+async def test_what_is_due_already_is_a_checkpoint(wait: str) -> None:
+    """Even then another task gets a turn, and nothing is waited for."""
+    clock = SystemClock()
+    ran: list[str] = []
+
+    async def other() -> None:
+        ran.append("other")
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(other)
+        match wait:
+            case "wall":
+                await clock.sleep_until(clock.now() - HOUR, None)
+            case "monotonic":
+                await clock.sleep_until(None, clock.monotonic() - 1)
+            case "negative":
+                await clock.sleep(-HOUR)
+            case _:
+                await clock.sleep(timedelta(0))
+        ran.append("sleeper")
+    assert sorted(ran) == ["other", "sleeper"]
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_scope_cancels_what_is_due_already() -> None:
+    """A checkpoint is one for cancellation too."""
+    clock = SystemClock()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await clock.sleep_until(clock.now() - HOUR, None)
+    assert scope.cancelled_caught
+
+
+@pytest.mark.anyio
+async def test_with_no_deadline_it_waits_for_cancellation() -> None:
+    """Both None: nothing but a step or a cancellation ends it."""
+    with anyio.move_on_after(0.03) as scope:
+        await SystemClock(SLICE).sleep_until(None, None)
+    assert scope.cancelled_caught
+
+
+@pytest.mark.anyio
+async def test_a_naive_wall_instant_is_refused() -> None:
+    """Which instant a naive one means is a guess, so none is made."""
+    with pytest.raises(NaiveDatetimeError):
+        await SystemClock().sleep_until(NAIVE, None)
+
+
+@pytest.mark.anyio
+@wall_clock_alone
+@pytest.mark.parametrize("tick", [True, False])
+@pytest.mark.parametrize("step", [2 * HOUR, -HOUR])
+@pytest.mark.parametrize("deadline", ["wall", "monotonic", "none"])
+async def test_a_step_ends_the_sleep_at_the_next_look(*, tick: bool, step: timedelta, deadline: str) -> None:
+    """A step, either way, wakes within one check_interval, whatever the sleep was for."""
+    with time_machine.travel(T0, tick=tick) as traveller:
+        clock = CountingClock(SLICE)
+        wall = T0 + HOUR if deadline == "wall" else None
+        monotonic = clock.monotonic() + 3600 if deadline == "monotonic" else None
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(clock.sleep_until, wall, monotonic)
+                while clock.looks < 4:  # noqa: ASYNC110 -- the clock under test tells nobody
+                    await anyio.sleep(0.005)
+                traveller.shift(step)
+                looks = clock.looks
+        assert clock.looks == looks + 1
+
+
+@pytest.mark.anyio
+@wall_clock_alone
+async def test_a_stopped_wall_clock_does_not_stop_a_monotonic_deadline() -> None:
+    """The two clocks are waited for independently."""
+    with time_machine.travel(T0, tick=False):
+        clock = SystemClock(SLICE)
+        deadline = clock.monotonic() + 0.025
+        await clock.sleep_until(T0 + HOUR, deadline)
+        assert clock.monotonic() >= deadline
+        assert clock.now() == T0
+
+
+@pytest.mark.anyio
+@wall_clock_alone
+async def test_drift_below_a_second_ends_no_sleep_but_is_heeded() -> None:
+    """A wall clock set forward by little is no step, and a deadline that it reaches is met all the same."""
+    with time_machine.travel(T0, tick=False) as traveller:
+        clock = CountingClock(SLICE)
+        done = anyio.Event()
+
+        async def sleeper() -> None:
+            await clock.sleep_until(T0 + SECOND, None)
+            done.set()
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(sleeper)
+                traveller.shift(SECOND / 2)
+                looks = clock.looks
+                while clock.looks < looks + 4:  # noqa: ASYNC110 -- the clock under test tells nobody
+                    await anyio.sleep(0.005)
+                assert not done.is_set()
+                traveller.shift(SECOND / 2)
+        assert clock.now() == T0 + SECOND
+
+
+@pytest.mark.anyio
+@wall_clock_alone
+async def test_a_step_does_not_touch_a_sleep_of_a_duration() -> None:
+    """sleep() goes by the monotonic clock alone."""
+    with time_machine.travel(T0, tick=True) as traveller:
+        clock = SystemClock(SLICE)
+        before = clock.monotonic()
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(clock.sleep, 30 * TICK)
+            await anyio.sleep(0.005)
+            traveller.shift(HOUR)
+        assert clock.monotonic() >= before + 0.03
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_fails_ends_the_sleep_with_clock_failed() -> None:
+    """A sleep does not go on blindly."""
+    with pytest.raises(ClockFailed):
+        await BrokenClock(OSError("no such clock")).sleep_until(T0, None)

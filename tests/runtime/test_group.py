@@ -1,0 +1,827 @@
+"""Many managers in one task: membership, the order of events, rolls side by side, and nobody in another's way."""
+
+import logging
+from datetime import date, timedelta
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from session_lifecycle import (
+    AlreadyStartedError,
+    ClockStepped,
+    ConfigurationError,
+    FileJournal,
+    FixedSchedule,
+    GroupStopped,
+    JournalLocked,
+    LifecycleConfig,
+    LifecycleError,
+    ManagerStopped,
+    MemoryJournal,
+    NotAMember,
+    NotRunningError,
+    ReentrancyError,
+    RollStarted,
+    RollSucceeded,
+    SessionBoundaryManager,
+    SessionGroup,
+    SessionState,
+    StateChanged,
+    SubscriberOverrun,
+    SystemClock,
+)
+from session_lifecycle._runtime import group as group_module
+from session_lifecycle.testing import SimulatedClock
+from tests.helpers.builders import DAY, MONDAY, at, session
+from tests.helpers.harness import (
+    ACTIVE,
+    DEAF,
+    ENDED,
+    ERROR,
+    HOUR,
+    MINUTE,
+    NOT_STARTED,
+    NOW,
+    POST_MARKET,
+    PRE_MARKET,
+    SECOND,
+    TIMEOUT,
+    TUESDAY,
+    Rolls,
+    path,
+    roll_nothing,
+    season,
+)
+
+pytestmark = pytest.mark.anyio
+
+MORNING, NOON, EVENING = at(MONDAY, (8, 0)), at(MONDAY, (16, 0)), at(MONDAY, (21, 10))
+LONDON = FixedSchedule([session(MONDAY, (8, 0), (16, 30)), session(TUESDAY, (8, 0), (16, 30))], name="london")
+
+
+class Desk:
+    """A clock, and a way to make managers on it."""
+
+    def __init__(self, start: Any, **options: Any) -> None:
+        self.clock = SimulatedClock(start)
+        self.options = {"schedule": season(), "roll_session": roll_nothing, "config": DEAF} | options
+
+    def manager(self, name: str, **options: Any) -> SessionBoundaryManager:
+        """Return a new manager."""
+        return SessionBoundaryManager(clock=self.clock, name=name, **(self.options | options))
+
+    def managers(self, *names: str) -> list[SessionBoundaryManager]:
+        """Return managers that are alike."""
+        return [self.manager(name) for name in names]
+
+
+async def told(group: SessionGroup, clock: SimulatedClock, until: Any) -> list[Any]:
+    """Run a group to an instant and return all that it has told."""
+    events = group.events()
+    async with group:
+        await clock.advance_to(until)
+    return [event async for event in events]
+
+
+# ---- the group as a whole ----
+
+
+async def test_once_entered_every_member_has_caught_up():
+    """The first line of the body finds every member where the clock says that it is."""
+    desk = Desk(NOON)
+    early = desk.manager("london", schedule=LONDON)
+    late = desk.manager("new york")
+    async with SessionGroup([early, late]) as group:
+        assert (early.state, late.state) == (ACTIVE, ACTIVE)
+        assert group.managers == (early, late)
+        await desk.clock.advance_to(at(MONDAY, (16, 30)))
+        assert (early.state, late.state) == (POST_MARKET, ACTIVE)
+    assert group.managers == ()
+    assert early.state is POST_MARKET
+
+
+async def test_members_tell_what_they_tell_alone():
+    """Of each member the group tells exactly what the manager tells where it runs alone, in that order."""
+    alone = Desk(MORNING)
+    expected = []
+    for schedule in (season(), LONDON):
+        desk = Desk(MORNING)
+        manager = desk.manager(schedule.name, schedule=schedule)
+        events = manager.events()
+        async with manager:
+            await desk.clock.advance_to(at(TUESDAY, (7, 0)))
+        expected.append([event async for event in events])
+    managers = [alone.manager(schedule.name, schedule=schedule) for schedule in (season(), LONDON)]
+    events = await told(SessionGroup(managers), alone.clock, at(TUESDAY, (7, 0)))
+    assert [[event for event in events if event.name == manager._lifecycle.name] for manager in managers] == expected
+
+
+async def test_events_come_in_the_order_of_time():
+    """What several are late for is told by the instants at which it was due; each keeps its own order."""
+    desk = Desk(MORNING)
+    group = SessionGroup([desk.manager("london", schedule=LONDON), *desk.managers("one", "two")])
+    events = group.events()
+    async with group:
+        desk.clock.step(12 * HOUR)
+        await desk.clock.advance(NOW)
+    changes = [event for event in [event async for event in events] if isinstance(event, StateChanged)]
+    stepped = changes[[change.observed_at for change in changes].index(MORNING + 12 * HOUR) :]
+    assert [change.scheduled_at for change in stepped] == sorted(change.scheduled_at for change in stepped)
+    assert len({change.name for change in stepped}) == 3
+
+
+async def test_a_step_is_news_to_every_member():
+    """A step of the wall clock that one member's call has seen first is told to the others too."""
+    desk = Desk(NOON)
+    one, two = desk.managers("one", "two")
+    async with SessionGroup([one, two]) as group:
+        events = group.events()
+        desk.clock.step(HOUR)
+        one.fail("first to look")
+        await desk.clock.advance(NOW)
+        assert two.status().observed_at == desk.clock.now()
+    steps = [event.name for event in [event async for event in events] if isinstance(event, ClockStepped)]
+    assert sorted(steps) == ["one", "two"]
+
+
+async def test_an_empty_group_waits_for_members():
+    """A group of nobody runs, takes in members, and goes on when the last one has left."""
+    desk = Desk(NOON)
+    async with SessionGroup(clock=desk.clock) as group:
+        await desk.clock.advance(DAY)
+        manager = desk.manager("one")
+        group.add(manager)
+        assert manager.state is ACTIVE
+        await group.remove(manager)
+        await desk.clock.advance(HOUR)
+        assert group.managers == ()
+        group.add(another := desk.manager("two"))
+        await desk.clock.advance_to(at(TUESDAY, (21, 0)))
+        assert another.state is POST_MARKET
+
+
+async def test_in_a_task_group_of_the_applications():
+    """`await task_group.start(group.run)` returns once all have caught up, and `stop()` ends it."""
+    desk = Desk(NOON)
+    (manager,) = desk.managers("one")
+    group = SessionGroup([manager])
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(group.run)
+        assert manager.state is ACTIVE
+        group.stop()
+        group.stop()
+    with pytest.raises(ManagerStopped):
+        manager.fail("too late")
+
+
+async def test_on_the_real_clock_members_share_the_default():
+    """Managers without a clock go by one `SystemClock`; of two settings the shorter interval counts."""
+    slow, quick = (
+        SessionBoundaryManager("XNYS", roll_nothing, config=LifecycleConfig(data_timeout=None, check_interval=interval))
+        for interval in (2 * SECOND, SECOND)
+    )
+    async with SessionGroup([slow, quick]) as group:
+        assert isinstance(group.clock, SystemClock)
+        assert group.clock.check_interval == SECOND
+        assert slow.scheduled_state is quick.scheduled_state
+
+
+# ---- misuse ----
+
+
+async def test_a_group_runs_once_and_a_manager_in_one_place():
+    """What has been started, or is a member, is refused by the next that would run it; nothing changes by that."""
+    desk = Desk(NOON)
+    one, two, three = desk.managers("one", "two", "three")
+    async with one:
+        with pytest.raises(AlreadyStartedError, match="SessionBoundaryManager"):
+            SessionGroup([one])
+    group = SessionGroup([two])
+    with pytest.raises(AlreadyStartedError):
+        group.add(two)
+    other = SessionGroup([two, three])
+    async with group:
+        with pytest.raises(AlreadyStartedError, match="SessionGroup"):
+            await group.run()
+        with pytest.raises(AlreadyStartedError):
+            await other.run()
+        with pytest.raises(AlreadyStartedError):
+            await two.run()
+        assert not three.started
+        assert two.state is ACTIVE
+    with pytest.raises(GroupStopped, match="a new SessionGroup"):
+        group.add(three)
+    assert not three.started
+
+
+async def test_a_group_that_is_leaving_takes_in_nobody():
+    """Between `stop()` and the end, a roll may still be under way; whoever comes then is refused."""
+    desk = Desk(EVENING)
+    one, late = desk.managers("one", "late")
+    refused: list[str] = []
+
+    @one.on(RollSucceeded)
+    async def add(event: RollSucceeded) -> None:
+        try:
+            group.add(late)
+        except GroupStopped as error:
+            refused.append(str(error))
+
+    one._member.roll_session = Rolls(desk.clock, 3 * MINUTE)  # type: ignore[misc]
+    async with SessionGroup([one]) as group:
+        await desk.clock.advance_to(at(MONDAY, (21, 31)))
+    assert len(refused) == 1
+    assert not late.started
+
+
+async def test_before_it_runs_there_is_nothing_to_stop():
+    """`stop()` before the start is refused, and a member removed by then is free to run elsewhere."""
+    desk = Desk(NOON)
+    one, two = desk.managers("one", "two")
+    group = SessionGroup([one, two])
+    with pytest.raises(NotRunningError, match=r"group\.stop"):
+        group.stop()
+    await group.remove(two)
+    assert group.managers == (one,)
+    async with two:
+        assert two.state is ACTIVE
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.0, "two"])
+def test_a_limit_that_is_none_is_refused(limit):
+    """`max_concurrent_rolls` is a whole number above zero, or None."""
+    with pytest.raises(ConfigurationError, match="max_concurrent_rolls"):
+        SessionGroup(max_concurrent_rolls=limit)
+
+
+def test_what_is_no_manager_is_refused():
+    """A name, or a schedule, is no manager."""
+    with pytest.raises(TypeError, match="SessionBoundaryManagers"):
+        SessionGroup(["XNYS"])  # type: ignore[list-item]
+
+
+def test_members_go_by_one_clock():
+    """Managers with clocks of their own cannot be of one group, and are free to run elsewhere."""
+    one, two = Desk(NOON).manager("one"), Desk(NOON).manager("two")
+    with pytest.raises(ConfigurationError, match="all members go by one"):
+        SessionGroup([one, two])
+    with pytest.raises(ConfigurationError, match="all members go by one"):
+        SessionGroup([one], clock=SystemClock())
+
+
+async def test_removing_a_stranger_is_refused():
+    """Only a member can be removed; one that has left is no stranger."""
+    desk = Desk(NOON)
+    one, stranger = desk.managers("one", "stranger")
+    async with SessionGroup([one]) as group:
+        with pytest.raises(NotAMember, match="not in this group"):
+            await group.remove(stranger)
+        one.stop()
+        await desk.clock.advance(NOW)
+        await group.remove(one)
+
+
+# ---- beginning ----
+
+
+async def test_one_that_cannot_begin_keeps_the_group_from_starting(tmp_path):
+    """Where one member cannot begin, none runs, and no journal stays locked."""
+    desk = Desk(NOON)
+    held = FileJournal(tmp_path / "two")
+    held.open("fixed")
+    managers = [desk.manager(name, journal=FileJournal(tmp_path / name)) for name in ("one", "two")]
+    events = managers[0].events()
+    with pytest.raises(JournalLocked):
+        await SessionGroup(managers).run()
+    held.close()
+    assert [event.trigger async for event in events] == ["start_pre_market", "open_market"]
+    again = [desk.manager(name, journal=FileJournal(tmp_path / name)) for name in ("one", "two")]
+    async with SessionGroup(again):
+        assert [manager.state for manager in again] == [ACTIVE, ACTIVE]
+
+
+async def test_one_that_cannot_be_added_changes_nothing(tmp_path):
+    """A manager that cannot begin has stopped, and the group goes on without it."""
+    desk = Desk(NOON)
+    one = desk.manager("one", journal=FileJournal(tmp_path / "one"))
+    late = desk.manager("late", journal=FileJournal(tmp_path / "one"))
+    async with SessionGroup([one]) as group:
+        with pytest.raises(JournalLocked):
+            group.add(late)
+        assert group.managers == (one,)
+        with pytest.raises(AlreadyStartedError):
+            await late.run()
+        await desk.clock.advance_to(EVENING)
+        assert one.state is POST_MARKET
+
+
+# ---- leaving ----
+
+
+async def test_a_member_that_stops_leaves_the_others_alone():
+    """`manager.stop()` ends that manager's events, frees its journal, and stops nobody else."""
+    desk = Desk(NOON)
+    journal = MemoryJournal()
+    one, two = desk.manager("one", journal=journal), desk.manager("two")
+    events = one.events()
+    async with SessionGroup([one, two]) as group:
+        one.stop()
+        await desk.clock.advance_to(EVENING)
+        assert group.managers == (two,)
+        assert (one.state, two.state) == (ACTIVE, POST_MARKET)
+        assert path([event async for event in events]) == ["start_pre_market", "open_market"]
+        group.add(desk.manager("three", journal=journal))  # whose journal is free again
+        with pytest.raises(ManagerStopped):
+            one.fail("too late")
+
+
+async def test_remove_waits_for_a_roll_under_way_and_for_handlers():
+    """A removed member's attempt may finish, and its handlers may see to what they have been told."""
+    desk = Desk(EVENING)
+    rolls = Rolls(desk.clock, 3 * MINUTE)
+    one, two = desk.manager("one", roll_session=rolls), desk.manager("two")
+    seen: list[str] = []
+
+    @one.on(RollSucceeded)
+    async def write_down(event: RollSucceeded) -> None:
+        await desk.clock.sleep(MINUTE)
+        seen.append(f"rolled to {event.next_session}")
+
+    async with SessionGroup([one, two]) as group:
+        await desk.clock.advance_to(at(MONDAY, (21, 31)))
+        assert one.state is ENDED
+        await group.remove(one)
+        assert rolls.done == [TUESDAY]
+        assert seen == ["rolled to 2024-03-05"]
+        assert one.session.date == TUESDAY
+        assert group.managers == (two,)
+    assert two.session.date == TUESDAY
+
+
+async def test_remove_from_inside_itself_is_refused():
+    """A handler, or a roll, cannot wait for its own manager to leave; it may remove another."""
+    desk = Desk(EVENING)
+    one, two = desk.managers("one", "two")
+    refused: list[str] = []
+
+    @one.on(SessionState.ENDED)
+    async def leave(event: StateChanged) -> None:
+        try:
+            await group.remove(one)
+        except ReentrancyError as error:
+            refused.append(str(error))
+        await group.remove(two)
+
+    async with SessionGroup([one, two]) as group:
+        await desk.clock.advance(HOUR)
+        assert len(refused) == 1
+        assert "group.remove()" in refused[0]
+        assert group.managers == (one,)
+
+
+async def test_an_error_of_the_body_cancels_every_roll():
+    """Leaving by an exception waits for nobody, and the exception comes out as it is."""
+    desk = Desk(EVENING)
+    rolls = [Rolls(desk.clock, DAY) for _ in range(2)]
+    managers = [desk.manager(str(n), roll_session=roll) for n, roll in enumerate(rolls)]
+
+    async def body() -> None:
+        async with SessionGroup(managers):
+            await desk.clock.advance_to(at(MONDAY, (21, 31)))
+            assert [roll.begun != [] for roll in rolls] == [True, True]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await body()
+    assert [roll.done for roll in rolls] == [[], []]
+
+
+async def test_after_a_cancellation_a_member_that_was_leaving_has_let_go_of_its_journal():
+    """A member whose handler still runs when the group is cancelled is over, and its journal is free."""
+    desk = Desk(NOON)
+    journal = MemoryJournal()
+    one, two = desk.manager("one", journal=journal), desk.manager("two")
+
+    @one.on(SessionState.ERROR)
+    async def never_ends(event: StateChanged) -> None:
+        await anyio.sleep_forever()
+
+    async def body() -> None:
+        async with SessionGroup([one, two]):
+            one.fail("to call the handler")
+            one.stop()
+            await desk.clock.advance(MINUTE)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await body()
+    journal.open("fixed")
+    journal.close()
+
+
+# ---- rolls side by side ----
+
+
+async def test_rolls_run_side_by_side():
+    """A member's roll that takes an hour keeps no other from rolling and going on."""
+    desk = Desk(EVENING)
+    slow = desk.manager("slow", roll_session=Rolls(desk.clock, timedelta(minutes=4)))
+    quick = desk.manager("quick")
+    async with SessionGroup([slow, quick]):
+        await desk.clock.advance_to(at(MONDAY, (21, 31)))
+        assert (slow.state, quick.state) == (ENDED, NOT_STARTED)
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(1, [0, 10, 20, 30, 40]), (2, [0, 0, 10, 10, 20]), (None, [0] * 5)])
+async def test_at_most_so_many_rolls_at_a_time(limit, seconds):
+    """The others wait their turn, first come first served; nobody's `roll_timeout` runs meanwhile."""
+    config = LifecycleConfig(data_timeout=None, roll_timeout=15 * SECOND)
+    desk = Desk(EVENING, config=config)
+    rolls = [Rolls(desk.clock, 10 * SECOND) for _ in range(5)]
+    managers = [desk.manager(str(n), roll_session=roll) for n, roll in enumerate(rolls)]
+    events = await told(SessionGroup(managers, max_concurrent_rolls=limit), desk.clock, at(MONDAY, (22, 0)))
+    end = at(MONDAY, (21, 30))
+    assert [roll.instants for roll in rolls] == [[end + second * SECOND] for second in seconds]
+    started = [event.observed_at for event in events if isinstance(event, RollStarted)]
+    assert started == sorted(end + second * SECOND for second in seconds)
+    assert [manager.session.date for manager in managers] == [TUESDAY] * 5
+
+
+async def test_a_failed_attempt_gives_its_place_to_the_next():
+    """While one waits to retry, another rolls; the retry waits its turn again."""
+    desk = Desk(EVENING)
+    failing = Rolls(desk.clock, OSError("down"), None)
+    waiting = Rolls(desk.clock, 10 * SECOND)
+    managers = [desk.manager("failing", roll_session=failing), desk.manager("waiting", roll_session=waiting)]
+    async with SessionGroup(managers, max_concurrent_rolls=1):
+        await desk.clock.advance_to(at(MONDAY, (21, 31)))
+    end = at(MONDAY, (21, 30))
+    assert failing.instants == [end, end + 10 * SECOND]
+    assert waiting.instants == [end]
+
+
+async def test_who_waits_goes_before_who_comes():
+    """A roll that becomes due at the moment at which a place is free waits behind those that have waited."""
+    desk = Desk(EVENING)
+    order: list[str] = []
+
+    def rolling(name: str) -> Any:
+        async def roll(next_date: date) -> None:
+            order.append(name)
+            await desk.clock.sleep(MINUTE)
+            if name == "first":
+                late.end_session("as the first is done")
+
+        return roll
+
+    night = FixedSchedule([session(MONDAY, (20, 0), (23, 30)), session(TUESDAY, (20, 0), (23, 30))], name="night")
+    first, second = (desk.manager(name, roll_session=rolling(name)) for name in ("first", "second"))
+    late = desk.manager("late", schedule=night, roll_session=rolling("late"))
+    async with SessionGroup([first, second, late], max_concurrent_rolls=1):
+        await desk.clock.advance_to(at(MONDAY, (21, 40)))
+    assert order == ["first", "second", "late"]
+
+
+@pytest.mark.parametrize("how", ["fail", "stop", "remove"])
+async def test_who_gives_up_waiting_holds_up_nobody(how):
+    """A member that fails, stops or leaves while it waits its turn frees the way for those behind it."""
+    desk = Desk(EVENING)
+    rolls = {name: Rolls(desk.clock, MINUTE) for name in ("first", "second", "third")}
+    managers = {name: desk.manager(name, roll_session=roll) for name, roll in rolls.items()}
+    second = managers["second"]
+    async with SessionGroup(managers.values(), max_concurrent_rolls=1) as group:
+        await desk.clock.advance_to(at(MONDAY, (21, 30)))
+        assert [bool(roll.begun) for roll in rolls.values()] == [True, False, False]
+        if how == "fail":
+            second.fail("enough")
+        elif how == "stop":
+            second.stop()
+        else:
+            await group.remove(second)
+        await desk.clock.advance(10 * MINUTE)
+    assert [roll.done for roll in rolls.values()] == [[TUESDAY], [], [TUESDAY]]
+    assert second.state is (ERROR if how == "fail" else ENDED)
+
+
+async def test_an_intent_that_cannot_be_written_frees_its_place():
+    """A member whose journal fails goes to ERROR, and the next in the queue rolls."""
+
+    class Full(MemoryJournal):
+        full = False
+
+        def append(self, record: Any) -> None:
+            if self.full:
+                raise OSError("no space left")
+            super().append(record)
+
+    desk = Desk(EVENING)
+    journal = Full()
+    first = Rolls(desk.clock, MINUTE)
+    managers = [
+        desk.manager("first", roll_session=first),
+        desk.manager("full", journal=journal),
+        desk.manager("last"),
+    ]
+    async with SessionGroup(managers, max_concurrent_rolls=1):
+        journal.full = True
+        await desk.clock.advance(HOUR)
+        assert [manager.state for manager in managers] == [NOT_STARTED, ERROR, NOT_STARTED]
+
+
+async def test_stopping_begins_no_roll_that_waits():
+    """On leaving the group, the rolls under way finish; those that wait their turn are owed to the next run."""
+    desk = Desk(EVENING)
+    rolls = [Rolls(desk.clock, MINUTE) for _ in range(3)]
+    managers = [desk.manager(str(n), roll_session=roll) for n, roll in enumerate(rolls)]
+    async with SessionGroup(managers, max_concurrent_rolls=1):
+        await desk.clock.advance_to(at(MONDAY, (21, 30)))
+    assert [roll.done for roll in rolls] == [[TUESDAY], [], []]
+
+
+# ---- one in nobody's way ----
+
+
+async def test_a_failing_member_disturbs_no_other():
+    """A roll that fails for good, a handler that raises and a schedule that breaks are their own manager's affair."""
+
+    class Broken(FixedSchedule):
+        broken = False
+
+        def next_session(self, day: date) -> Any:
+            if self.broken:
+                raise RuntimeError("out of order")
+            return super().next_session(day)
+
+    desk = Desk(NOON)
+    schedule = Broken(season().sessions(MONDAY, MONDAY + 20 * DAY))
+    bad_roll = desk.manager("bad roll", roll_session=Rolls(desk.clock, *[OSError("down")] * 3))
+    bad_handler, bad_schedule = desk.manager("bad handler"), desk.manager("bad schedule", schedule=schedule)
+    good = desk.manager("good")
+
+    @bad_handler.on(StateChanged)
+    async def explode(event: StateChanged) -> None:
+        raise ValueError("bad handler")
+
+    async with SessionGroup([bad_roll, bad_handler, bad_schedule, good]):
+        schedule.broken = True
+        await desk.clock.advance_to(at(TUESDAY, (16, 0)))
+        assert (bad_roll.state, bad_schedule.state) == (ERROR, ERROR)
+        assert (bad_handler.state, good.state) == (ACTIVE, ACTIVE)
+
+
+async def test_a_clock_that_fails_is_an_error_of_all():
+    """Without a clock nothing can be known of anybody; each recovers by itself once it is well."""
+
+    class Failing(SimulatedClock):
+        broken = False
+
+        def now(self) -> Any:
+            if self.broken:
+                raise OSError("no clock")
+            return super().now()
+
+    clock = Failing(NOON)
+    managers = [
+        SessionBoundaryManager(season(), roll_nothing, config=DEAF, clock=clock, name=name) for name in ("one", "two")
+    ]
+    async with SessionGroup(managers):
+        clock.broken = True
+        managers[0]._driver.wake(managers[0]._member)
+        await anyio.wait_all_tasks_blocked()
+        assert [manager.state for manager in managers] == [ERROR, ERROR]
+        clock.broken = False
+        for manager in managers:
+            await manager.recover()
+        assert [manager.state for manager in managers] == [ACTIVE, ACTIVE]
+
+
+async def test_a_slow_reader_of_the_group_is_overrun(monkeypatch):
+    """A reader that leaves too many unread gets those, then `SubscriberOverrun`; others and the members go on."""
+    monkeypatch.setattr(group_module, "LIMIT", 5)
+    desk = Desk(MORNING)
+    group = SessionGroup(desk.managers("one", "two"))
+    slow = group.events()
+    async with group:
+        await desk.clock.advance_to(at(TUESDAY, (16, 0)))
+        kept = [await anext(slow) for _ in range(5)]
+        assert all(isinstance(event, StateChanged) for event in kept)
+        with pytest.raises(SubscriberOverrun):
+            await anext(slow)
+
+
+async def test_a_cancelled_reader_of_the_group_is_cancelled_soon():
+    """A cancellation is heeded at once where nothing is unread, and after 32 events where much is."""
+    desk = Desk(MORNING)
+    group = SessionGroup([desk.manager(str(n)) for n in range(50)])
+    events = group.events()
+    read = 0
+    async with group:
+        await desk.clock.advance_to(NOON)
+        with anyio.CancelScope() as scope:
+            await anext(events)
+            scope.cancel()
+            while True:
+                await anext(events)
+                read += 1
+        assert scope.cancelled_caught
+        assert read <= 32
+    assert len([event async for event in events]) == 100 - 1 - read
+
+
+# ---- in step ----
+
+
+def variants(desk: Desk, number: int) -> list[SessionBoundaryManager]:
+    """Return as many managers, some alike and some special."""
+    quick = LifecycleConfig(data_timeout=20 * MINUTE, error_after_timeout=2 * HOUR)
+    lunch = FixedSchedule([session(MONDAY + n * DAY, breaks=(((17, 0), (18, 0)),)) for n in range(4)], name="lunch")
+    always = FixedSchedule([session(MONDAY + n * DAY, (0, 0), (23, 59)) for n in range(4)], name="always")
+    schedules = [season(), lunch, always]
+    made = []
+    for n in range(number):
+        config = [DEAF, quick][n % 2]
+        made.append(desk.manager(f"{n}", schedule=schedules[n // 2 % 3], config=config))
+    return made
+
+
+CALLS = st.sampled_from(["data", "data", "fail", "recover", "halt", "resume", "end", "feed", "alarm", "roll fails"])
+ACTS = st.lists(
+    st.tuples(st.integers(0, 23), CALLS, st.integers(0, 600).map(lambda n: n * MINUTE)), min_size=0, max_size=12
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(acts=ACTS, steps=st.lists(st.integers(-10_000, 10_000), max_size=3))
+def test_in_step_or_alone_a_member_does_the_same(acts, steps):
+    """Whatever is done to some of many, each tells what it tells where it runs alone under the same acts."""
+
+    async def act(managers: dict[str, SessionBoundaryManager], clock: SimulatedClock) -> None:
+        elapsed = NOW
+        planned = sorted(acts, key=lambda each: each[2])
+        for number, (who, what, when) in enumerate(planned):
+            await clock.advance(when - elapsed)
+            elapsed = when
+            if number < len(steps):
+                clock.step(steps[number] * SECOND)
+            manager = managers.get(str(who))
+            if manager is not None:
+                await do(manager, what, number)
+        await clock.advance(30 * HOUR - elapsed)
+
+    async def do(manager: SessionBoundaryManager, what: str, number: int) -> None:
+        try:
+            match what:
+                case "data":
+                    manager.record_data_received()
+                case "fail":
+                    manager.fail("an act")
+                case "recover":
+                    await manager.recover()
+                case "halt":
+                    manager.halt("an act")
+                case "resume":
+                    manager.resume()
+                case "end":
+                    manager.end_session("an act")
+                case "feed":
+                    manager.add_feed(f"feed {number}", timeout=HOUR)
+                case "alarm":
+                    manager.at("close", -15 * MINUTE)(ignore)
+                case _:
+                    manager.fail("a roll, let us say")
+        except LifecycleError:
+            pass
+
+    async def ignore(event: Any) -> None:
+        pass
+
+    async def grouped() -> dict[str, list[Any]]:
+        desk = Desk(MORNING)
+        managers = {str(n): manager for n, manager in enumerate(variants(desk, 24))}
+        heard = {name: manager.events() for name, manager in managers.items()}
+        async with SessionGroup(managers.values()):
+            await act(managers, desk.clock)
+        return {name: [event async for event in events] for name, events in heard.items()}
+
+    async def alone(name: str) -> list[Any]:
+        desk = Desk(MORNING)
+        manager = variants(desk, 24)[int(name)]
+        events = manager.events()
+        async with manager:
+            await act({name: manager}, desk.clock)
+        return [event async for event in events]
+
+    together = anyio.run(grouped)
+    for name in {str(who) for who, *_ in acts} | {"0", "1", "2", "5"}:
+        assert together[name] == anyio.run(alone, name)
+
+
+async def test_a_drift_that_one_has_not_seen_is_a_step_for_that_one_alone():
+    """Of two that are alike but were seen last at different times, one sees a step where the other sees none."""
+    desk = Desk(at(MONDAY, (14, 0)))
+    one, two = desk.managers("one", "two")
+    group = SessionGroup([one, two])
+    events = group.events()
+
+    def drift() -> None:
+        desk.clock._origin += 600_000  # microseconds; unlike `step`, this wakes nobody
+
+    async with group:
+        drift()
+        one.resume()  # which changes nothing, but looks at the clock
+        await desk.clock.advance(SECOND)
+        drift()
+        await desk.clock.advance(HOUR)
+        assert (one.state, two.state) == (ACTIVE, ACTIVE)
+    assert [event.name for event in [event async for event in events] if isinstance(event, ClockStepped)] == ["two"]
+
+
+async def test_after_a_step_back_each_is_timed_by_what_it_has_heard_itself():
+    """At a boundary that the machines have behind them already, nobody takes over another's silence."""
+    desk = Desk(at(MONDAY, (15, 0)), config=LifecycleConfig(data_timeout=4 * HOUR))
+    one, two = desk.managers("one", "two")
+    async with SessionGroup([one, two]):
+        desk.clock.step(-2 * HOUR)
+        await desk.clock.advance(HOUR)
+        one.record_data_received()
+        await desk.clock.advance(HOUR)  # past 14:30 once more
+        assert (one.state, two.state) == (ACTIVE, ACTIVE)
+        await desk.clock.advance(2 * HOUR)
+        assert (one.state, two.state) == (ACTIVE, TIMEOUT)
+        await desk.clock.advance(HOUR)
+        assert (one.state, two.state) == (TIMEOUT, TIMEOUT)
+
+
+async def test_on_a_break_each_keeps_its_own_open():
+    """A member that came late takes a break together with one that has been there since the open, and stays its own."""
+    lunch = FixedSchedule([session(MONDAY, breaks=(((16, 0), (17, 0)),))], name="lunch")
+    desk = Desk(at(MONDAY, (14, 0)), schedule=lunch, config=LifecycleConfig(data_timeout=2 * HOUR))
+    one, late = desk.managers("one", "late")
+    async with SessionGroup([one]) as group:
+        await desk.clock.advance_to(at(MONDAY, (14, 40)))
+        late.record_data_received()  # before it runs, and so before it has seen the open
+        await desk.clock.advance_to(at(MONDAY, (15, 0)))
+        group.add(late)
+        await desk.clock.advance_to(at(MONDAY, (20, 0)))
+        assert (one.state, late.state) == (TIMEOUT, TIMEOUT)
+        assert "none at all since the open" in (late.status().reason or "")
+
+
+async def test_alike_members_cross_together_and_are_told_apart(caplog):
+    """Members that are alike each tell, log, and hand to their own readers and handlers, under their own name."""
+    desk = Desk(MORNING, config=LifecycleConfig(data_timeout=HOUR))
+    managers = desk.managers("one", "two", "three")
+    called: list[str | None] = []
+
+    @managers[1].on(SessionState.ACTIVE)
+    async def note(event: StateChanged) -> None:
+        called.append(event.name)
+
+    own = managers[2].events()
+    group = SessionGroup(managers)
+    with caplog.at_level(logging.INFO, logger="session_lifecycle"):
+        events = await told(group, desk.clock, at(MONDAY, (14, 30)))
+    opened = [event.name for event in events if isinstance(event, StateChanged) and event.trigger == "open_market"]
+    assert opened == ["one", "two", "three"]
+    assert called == ["two"]
+    assert [event.name async for event in own] == ["three", "three"]
+    logged = [record.manager for record in caplog.records if getattr(record, "trigger", "") == "open_market"]
+    assert logged == ["one", "two", "three"]
+
+
+async def test_alike_members_tell_their_own_readers_where_nothing_is_logged(caplog):
+    """A member's own reader hears of what its member has crossed together with others, logging or not."""
+    caplog.set_level(logging.CRITICAL, logger="session_lifecycle")
+    desk = Desk(MORNING)
+    managers = desk.managers("one", "two", "three")
+    own = managers[2].events()
+    async with SessionGroup(managers):
+        await desk.clock.advance_to(NOON)
+    assert [event.name async for event in own] == ["three", "three"]
+
+
+async def test_silence_is_each_members_own():
+    """Of members that have opened together, those that hear nothing go TIMEOUT, and those that do stay."""
+    desk = Desk(at(MONDAY, (14, 0)), config=LifecycleConfig(data_timeout=HOUR))
+    heard, mute = desk.managers("heard", "mute")
+    async with SessionGroup([heard, mute]):
+        await desk.clock.advance_to(at(MONDAY, (15, 0)))
+        heard.record_data_received()
+        await desk.clock.advance_to(at(MONDAY, (15, 30)))
+        assert (heard.state, mute.state) == (ACTIVE, TIMEOUT)
+        await desk.clock.advance_to(at(MONDAY, (21, 0)))
+        assert (heard.state, mute.state) == (POST_MARKET, POST_MARKET)
+
+
+def test_a_thousand_share_what_they_can():
+    """Managers of one schedule and configuration share their timeline and the default clock."""
+    schedule = season()
+    one, two = (SessionBoundaryManager(schedule, roll_nothing) for _ in range(2))
+    other = SessionBoundaryManager(LONDON, roll_nothing)
+    assert one._walk.timeline is two._walk.timeline
+    assert one._walk.timeline is not other._walk.timeline
+    assert one.clock is two.clock
+    assert PRE_MARKET is not NOT_STARTED

@@ -1,0 +1,124 @@
+"""Who is inside whose code, over tasks and nesting."""
+
+import anyio
+import pytest
+
+from session_lifecycle._runtime.callbacks import Section, inside
+
+ONE, OTHER = object(), object()
+
+
+def where() -> tuple[bool, bool, bool]:
+    """Tell whether this is inside one's code, inside the other's, inside anybody's."""
+    return inside(ONE), inside(OTHER), inside()
+
+
+def test_outside_is_inside_nobody() -> None:
+    """Without a section, nobody's code is being awaited."""
+    assert where() == (False, False, False)
+
+
+def test_a_section_holds_for_its_owner() -> None:
+    """Inside a section the code is its owner's, and nobody else's; after it, it is free."""
+    with Section(ONE) as section:
+        assert where() == (True, False, True)
+        assert section.holds(ONE)
+    assert where() == (False, False, False)
+    assert not section.holds(None)
+
+
+def test_sections_nest() -> None:
+    """Code of one owner that runs another's is inside both, until the inner one ends."""
+    with Section(ONE):
+        with Section(OTHER):
+            assert where() == (True, True, True)
+            with Section(ONE):
+                assert where() == (True, True, True)
+            assert where() == (True, True, True)
+        assert where() == (True, False, True)
+    assert where() == (False, False, False)
+
+
+def test_an_exception_ends_a_section() -> None:
+    """A section ends however its code ends, and lets the exception through."""
+    with pytest.raises(KeyError), Section(ONE):
+        raise KeyError
+    assert where() == (False, False, False)
+
+
+def test_owners_are_told_apart_by_identity() -> None:
+    """Two owners that are equal are still two."""
+    mine, equal = [1], [1]
+    with Section(mine):
+        assert inside(mine)
+        assert not inside(equal)
+
+
+@pytest.mark.anyio
+async def test_a_task_started_inside_is_inside() -> None:
+    """A child task inherits the section, for as long as it lasts: waiting in it would deadlock as well."""
+    seen: list[tuple[bool, bool, bool]] = []
+
+    async def child() -> None:
+        seen.append(where())
+
+    with Section(ONE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child)
+    assert seen == [(True, False, True)]
+
+
+@pytest.mark.anyio
+async def test_a_task_that_outlives_the_section_is_free() -> None:
+    """A background task that the code leaves behind is inside nobody once the section has ended."""
+    seen: list[tuple[bool, bool, bool]] = []
+    ended = anyio.Event()
+
+    async def background() -> None:
+        seen.append(where())
+        await ended.wait()
+        seen.append(where())
+        with Section(OTHER):
+            seen.append(where())
+
+    async with anyio.create_task_group() as tasks:
+        with Section(ONE):
+            tasks.start_soon(background)
+            await anyio.wait_all_tasks_blocked()
+        ended.set()
+    assert seen == [(True, False, True), (False, False, False), (False, True, True)]
+
+
+@pytest.mark.anyio
+async def test_a_task_started_outside_is_outside() -> None:
+    """A section in one task says nothing about a task beside it, nor about the one that started it."""
+    seen: list[tuple[bool, bool, bool]] = []
+    begun, over = anyio.Event(), anyio.Event()
+
+    async def inner() -> None:
+        with Section(ONE):
+            begun.set()
+            await over.wait()
+            seen.append(where())
+
+    async def beside() -> None:
+        await begun.wait()
+        seen.append(where())
+        over.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(inner)
+        tasks.start_soon(beside)
+        await begun.wait()
+        assert where() == (False, False, False)
+    assert seen == [(False, False, False), (True, False, True)]
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_section_ends() -> None:
+    """A cancellation ends the section too."""
+    with anyio.CancelScope() as scope, Section(ONE):
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert where() == (False, False, False)

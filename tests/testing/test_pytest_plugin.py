@@ -1,0 +1,167 @@
+"""The pytest plugin, as a project of somebody's sees it."""
+
+import subprocess
+import sys
+
+import hypothesis  # noqa: F401 -- what is imported here is not imported once more by each run inside of a test
+import pytest
+
+from session_lifecycle.testing import pytest_plugin
+from tests.helpers import harness  # noqa: F401 -- likewise
+
+pytest_plugins = ["pytester"]
+
+PLUGIN = "session_lifecycle.testing.pytest_plugin"
+USE = f'pytest_plugins = ["{PLUGIN}"]\n'
+QUIET = ("-p", "no:cacheprovider", "-p", "no:xdist")
+
+CLOCKED = """
+import pytest
+from datetime import UTC, datetime
+
+def test_default(simulated_clock):
+    assert simulated_clock.now() == datetime(2024, 3, 4, 14, 0, tzinfo=UTC)
+    assert simulated_clock.monotonic() == 0.0
+
+@pytest.mark.parametrize("simulated_start", [datetime(2024, 7, 5, tzinfo=UTC)])
+def test_one(simulated_clock):
+    assert simulated_clock.now() == datetime(2024, 7, 5, tzinfo=UTC)
+
+class TestSeveral:
+    @pytest.fixture
+    def simulated_start(self):
+        return datetime(2024, 11, 29, 17, 0, tzinfo=UTC)
+
+    def test_that_one(self, simulated_clock):
+        assert simulated_clock.now() == datetime(2024, 11, 29, 17, 0, tzinfo=UTC)
+"""
+
+MANAGED = """
+from datetime import date, datetime, timedelta
+import pytest
+from session_lifecycle import LifecycleConfig, SessionState
+from tests.helpers.harness import season
+
+MARK
+
+async def test_it_rolls(session_manager, simulated_clock):
+    async with session_manager(season()) as manager:
+        assert manager.clock is simulated_clock is session_manager.clock
+        await simulated_clock.advance(timedelta(hours=9))
+        assert manager.state is SessionState.NOT_STARTED
+        assert manager.session.date == date(2024, 3, 5)
+    assert session_manager.rolled_to == [date(2024, 3, 5)]
+
+async def test_it_takes_what_a_manager_takes(session_manager, simulated_clock):
+    rolled = []
+
+    async def roll(next_date):
+        rolled.append(next_date)
+
+    config = LifecycleConfig(post_market_roll_delay=timedelta(0), data_timeout=None)
+    async with session_manager(season(), roll, config=config, name="equities") as manager:
+        assert manager.status().name == "equities"
+        await simulated_clock.advance(timedelta(hours=7))
+    assert rolled == session_manager.rolled_to == [date(2024, 3, 5)]
+
+async def test_each_test_has_its_own(session_manager):
+    assert session_manager.rolled_to == []
+"""
+
+FAILING = """
+from datetime import date
+import anyio
+import pytest
+from hypothesis import given, strategies as st
+from session_lifecycle import SessionState
+from session_lifecycle.testing import Script
+from tests.helpers.builders import MONDAY
+from tests.helpers.harness import roll_nothing, season
+
+def play(script):
+    return anyio.run(script.run, lambda manager_class: manager_class("XNYS", roll_nothing))
+
+def test_it_fails():
+    result = play(Script(season(), MONDAY).halt("15:00"))
+    again = result
+    assert result.state_at("16:00") is SessionState.ERROR
+
+@given(st.booleans())
+def test_it_fails_in_two_ways(either):
+    result = play(Script(season(), MONDAY).halt("15:00"))
+    if either:
+        raise ValueError
+    raise KeyError
+
+def test_it_fails_without_a_day():
+    assert not "ok"
+
+def test_it_passes():
+    result = play(Script(season(), MONDAY))
+"""
+
+
+def test_the_clock_starts_where_a_fixture_says(pytester: pytest.Pytester) -> None:
+    """By default half an hour before the open of a Monday; overridden for a class, or by parameters for a test."""
+    pytester.makepyfile(USE + CLOCKED)
+    pytester.runpytest_inprocess(*QUIET).assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_manager_is_a_factory_under_anyio_s_plugin(pytester: pytest.Pytester, backend: str) -> None:
+    """On each backend; what it makes is entered and left by the test."""
+    mark = "pytestmark = pytest.mark.anyio\n\n@pytest.fixture\ndef anyio_backend():\n    return " + repr(backend)
+    pytester.makepyfile(USE + MANAGED.replace("MARK", mark))
+    pytester.runpytest_inprocess(*QUIET).assert_outcomes(passed=3)
+
+
+def test_the_fixtures_belong_to_no_loop(pytester: pytest.Pytester) -> None:
+    """They await nothing, so a plain test, and any plugin for async ones, may run what it gets in a loop of its own."""
+    plain = MANAGED.replace("MARK", "import asyncio").replace("async def test_it_rolls", "async def rolls")
+    call = "\ndef test_it(session_manager, simulated_clock): asyncio.run(rolls(session_manager, simulated_clock))\n"
+    pytester.makepyfile(USE + plain.partition("async def test_it_takes")[0] + call)
+    pytester.runpytest_inprocess(*QUIET).assert_outcomes(passed=1)
+
+
+def test_a_failing_test_shows_the_diary_of_its_day(pytester: pytest.Pytester) -> None:
+    """Once for each day, those of both failures where it is a group; a test without one shows nothing more."""
+    pytester.makepyfile(USE + FAILING)
+    result = pytester.runpytest_inprocess(*QUIET)
+    result.assert_outcomes(failed=3, passed=1)
+    text = result.stdout.str()
+    assert text.count(f"- {pytest_plugin.DIARY} -") == 3
+    assert text.count("  15:00:00  script: halt('halted by the script')") == 3
+
+
+def test_it_is_opt_in(pytester: pytest.Pytester) -> None:
+    """Without asking for it there is no such fixture; `-p` is the other way to ask."""
+    pytester.makepyfile("def test_default(simulated_clock):\n    pass\n")
+    pytester.runpytest_inprocess(*QUIET).assert_outcomes(errors=1)
+    pytester.runpytest_inprocess(*QUIET, "-p", PLUGIN).assert_outcomes(passed=1)
+
+
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys({missing}))
+import session_lifecycle.testing
+import {module}
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "missing"),
+    [("session_lifecycle.testing", ["hypothesis", "pytest", "_pytest"]), (PLUGIN, ["hypothesis"])],
+)
+def test_hypothesis_is_needed_by_the_strategies_alone(module: str, missing: list[str]) -> None:
+    """The kit imports without it, and the plugin too."""
+    subprocess.run([sys.executable, "-c", WITHOUT.format(module=module, missing=missing)], check=True)
+
+
+def test_strategies_without_hypothesis_say_what_is_missing() -> None:
+    """In one line."""
+    code = WITHOUT.format(module="session_lifecycle.testing.strategies", missing=["hypothesis"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: session_lifecycle.testing.strategies needs Hypothesis: pip install 'session_lifecycle[testing]'"
+    )
