@@ -68,7 +68,7 @@ class Cut(NamedTuple):
     why: str
 
 
-class Agenda:
+class AlarmScheduler:
     """All alarms of one lifecycle."""
 
     __slots__ = ("_bounds", "_cursors", "_cut", "_jumps", "_name", "_owner", "_registered", "_session", "timeline")
@@ -157,7 +157,7 @@ class Agenda:
             return None
         return first.queue[0][0]
 
-    def ring(self, state: SessionState, now: Reading) -> AlarmFired | AlarmSkipped:
+    def fire(self, state: SessionState, now: Reading) -> AlarmFired | AlarmSkipped:
         """Return what becomes of the alarm that is due."""
         cursor = self._first()
         assert cursor is not None

@@ -16,7 +16,7 @@ from session_lifecycle._model.config import AdaptiveTimeout, StaleWhen
 _AHEAD: Final = timedelta(seconds=1)
 
 
-class Pace:
+class GapEstimator:
     """The longest recent gap of a feed, fading by half with every half-life, and the timeout that follows from it."""
 
     __slots__ = ("_at", "_longest", "_policy")
@@ -45,7 +45,7 @@ class Pace:
         return max(timedelta(seconds=seconds), policy.floor)
 
 
-class Watch:
+class FeedState:
     """The watch over one feed.
 
     `arrival` is the monotonic second of its newest data, `since` the instant from which its silence is timed at the
@@ -77,7 +77,7 @@ class Watch:
     ) -> None:
         self.name: str = name
         self.timeout_policy: timedelta | AdaptiveTimeout = timeout
-        self.pace: Pace | None = Pace(timeout) if isinstance(timeout, AdaptiveTimeout) else None
+        self.pace: GapEstimator | None = GapEstimator(timeout) if isinstance(timeout, AdaptiveTimeout) else None
         self.probe_timeout: timedelta | None = probe_timeout
         self.arrival: float | None = None
         self.plain: datetime | None = None
@@ -111,7 +111,7 @@ class Watch:
         return self.arrival is not None and self.arrival != self.heard_before
 
 
-class Feeds:
+class FeedTable:
     """All feeds of one lifecycle, and the rule by which they decide about the session."""
 
     __slots__ = (
@@ -133,9 +133,9 @@ class Feeds:
 
     def __init__(self, rule: StaleWhen | int) -> None:
         self._rule = rule
-        self._members: dict[str, Watch] = {}
-        self._stale: dict[Watch, None] = {}  # in the order in which they went stale
-        self._heap: list[tuple[timedelta, int, Watch]] = []
+        self._members: dict[str, FeedState] = {}
+        self._stale: dict[FeedState, None] = {}  # in the order in which they went stale
+        self._heap: list[tuple[timedelta, int, FeedState]] = []
         self._tickets = 0
         self._expected: timedelta | None = None  # data is expected since then; None: it is not
         self._opened: timedelta | None = None  # ... for the first time in this session
@@ -145,7 +145,7 @@ class Feeds:
         self._found = timedelta(0)
         self._halted = 0  # so many feeds are
         self._alert = False
-        self.questions: list[tuple[Watch, timedelta]] = []
+        self.questions: list[tuple[FeedState, timedelta]] = []
         """The feeds whose probe is to be asked, each with the deadline that it is asked for."""
 
     # ---- what it says ----
@@ -157,19 +157,19 @@ class Feeds:
         return name in self._members
 
     @property
-    def members(self) -> Iterable[Watch]:
+    def members(self) -> Iterable[FeedState]:
         """Every feed, in the order in which they were added."""
         return self._members.values()
 
     @property
-    def halted(self) -> tuple[Watch, ...]:
+    def halted(self) -> tuple[FeedState, ...]:
         """The feeds that are halted."""
-        return tuple(watch for watch in self._members.values() if watch.halted is not None) if self._halted else ()
+        return tuple(feed for feed in self._members.values() if feed.halted is not None) if self._halted else ()
 
     @property
     def stale(self) -> tuple[str, ...]:
         """The names of the stale feeds, the longest stale first."""
-        return tuple(watch.name for watch in self._stale)
+        return tuple(feed.name for feed in self._stale)
 
     @property
     def since(self) -> timedelta | None:
@@ -187,10 +187,10 @@ class Feeds:
         needed = len(self._members) - self._halted  # a feed that is halted does not count
         return stale >= (needed if isinstance(self._rule, StaleWhen) else min(self._rule, needed))
 
-    def is_mute(self, watch: Watch) -> bool:
+    def is_mute(self, feed: FeedState) -> bool:
         """Tell whether a feed has not said a word since the open, or since it was added."""
         opened = self._opened
-        return watch.arrival is None or (opened is not None and timedelta(seconds=watch.arrival) < opened)
+        return feed.arrival is None or (opened is not None and timedelta(seconds=feed.arrival) < opened)
 
     @property
     def all_mute(self) -> bool:
@@ -211,48 +211,48 @@ class Feeds:
 
     # ---- membership ----
 
-    def add(self, watch: Watch, now: timedelta) -> None:
+    def add(self, feed: FeedState, now: timedelta) -> None:
         """Watch a feed from now on."""
-        self._members[watch.name] = watch
-        watch.since = now
-        self._mark(watch)
-        shortest = watch.timeout_policy
+        self._members[feed.name] = feed
+        feed.since = now
+        self._mark(feed)
+        shortest = feed.timeout_policy
         shortest = shortest.floor if isinstance(shortest, AdaptiveTimeout) else shortest
         if self._shortest is None or shortest < self._shortest:
             self._shortest = shortest
-        self._arm(watch)
+        self._arm(feed)
 
-    def remove(self, watch: Watch, now: timedelta) -> None:
+    def remove(self, feed: FeedState, now: timedelta) -> None:
         """Watch a feed no more."""
-        watch.removed = True
+        feed.removed = True
         self._found = now  # should the rest be enough for a TIMEOUT, it is so from now on
-        self._halted -= watch.halted is not None
-        del self._members[watch.name]
-        self._disarm(watch)
+        self._halted -= feed.halted is not None
+        del self._members[feed.name]
+        self._disarm(feed)
         if not self._members:
             self._heap.clear()
-        watch.plain = None  # nobody would tell it that records need no look any more
+        feed.plain = None  # nobody would tell it that records need no look any more
 
-    def halt(self, watch: Watch, reason: str, now: timedelta) -> None:
+    def halt(self, feed: FeedState, reason: str, now: timedelta) -> None:
         """Expect no data of a feed for a while; it does not count, and is not stale."""
-        watch.halted = reason
+        feed.halted = reason
         self._found = now  # as in `remove`
         self._halted += 1
-        self._disarm(watch)
+        self._disarm(feed)
 
-    def resume(self, watch: Watch, now: timedelta) -> None:
+    def resume(self, feed: FeedState, now: timedelta) -> None:
         """Expect data of a halted feed again, from now on."""
-        watch.halted = None
+        feed.halted = None
         self._halted -= 1
-        watch.since = now
-        self._arm(watch)
+        feed.since = now
+        self._arm(feed)
 
     def watch_for_any(self, *, alert: bool) -> None:
         """Have every record of every feed looked at, or only those that matter by themselves."""
         if alert is not self._alert:
             self._alert = alert
-            for watch in self._members.values():
-                self._mark(watch)
+            for feed in self._members.values():
+                self._mark(feed)
 
     # ---- when data is expected ----
 
@@ -266,8 +266,8 @@ class Feeds:
         """Expect data from now on."""
         self._expected = now
         self._heap.clear()
-        for watch in self._stale:
-            watch.ticket = 0
+        for feed in self._stale:
+            feed.ticket = 0
         self._build_at = None if self._shortest is None else now + self._shortest
 
     def suspend(self) -> None:
@@ -279,15 +279,15 @@ class Feeds:
         self._expected = None
         if over:
             self._opened = None
-        for watch in self._stale:
-            watch.stale = False
-            self._mark(watch)
+        for feed in self._stale:
+            feed.stale = False
+            self._mark(feed)
         self._stale.clear()
         self.questions.clear()
 
     # ---- silence ----
 
-    def due(self, now: timedelta) -> tuple[Watch, timedelta] | None:
+    def due(self, now: timedelta) -> tuple[FeedState, timedelta] | None:
         """Take the next feed whose silence is found too long, with the instant at which it was; None where none is."""
         if self._expected is None:
             return None
@@ -297,121 +297,121 @@ class Feeds:
             self._build()
         heap = self._heap
         while heap and heap[0][0] <= now:
-            until, ticket, watch = heappop(heap)
-            if watch.ticket != ticket:
+            until, ticket, feed = heappop(heap)
+            if feed.ticket != ticket:
                 continue
-            silent_from = self._silent_from(watch)
-            deadline = silent_from + watch.timeout
+            silent_from = self._silent_from(feed)
+            deadline = silent_from + feed.timeout
             if deadline > now:
-                self._put(watch, watch.no_sooner_than(deadline, now))
+                self._put(feed, feed.no_sooner_than(deadline, now))
                 self._sweep(now)
             elif deadline > until:
-                self._put(watch, deadline)  # others may have been due before: in their order, however late the look
-            elif watch.probe_timeout is not None and watch.asked != deadline:
-                watch.asked, watch.answer_by, watch.denied = deadline, now + watch.probe_timeout, None
-                self.questions.append((watch, deadline))
-                self._put(watch, watch.answer_by)
-            elif watch.asked == deadline and watch.answer_by is not None and now < watch.answer_by:
-                self._put(watch, watch.answer_by)
+                self._put(feed, deadline)  # others may have been due before: in their order, however late the look
+            elif feed.probe_timeout is not None and feed.asked != deadline:
+                feed.asked, feed.answer_by, feed.denied = deadline, now + feed.probe_timeout, None
+                self.questions.append((feed, deadline))
+                self._put(feed, feed.answer_by)
+            elif feed.asked == deadline and feed.answer_by is not None and now < feed.answer_by:
+                self._put(feed, feed.answer_by)
             else:
-                self._find_stale(watch, silent_from)
+                self._find_stale(feed, silent_from)
                 self._found = max(self._found, deadline)  # a probe may have taken longer than the next feed's silence
-                return watch, deadline
+                return feed, deadline
         return None
 
-    def answer(self, watch: Watch, asked: timedelta, denied: str | None, now: timedelta) -> None:
+    def answer(self, feed: FeedState, asked: timedelta, denied: str | None, now: timedelta) -> None:
         """Take a probe's answer: `denied` says why the feed is dead, None that it lives and the market is quiet."""
-        if watch.asked != asked or watch.removed or watch.stale or watch.halted is not None or self._expected is None:
+        if feed.asked != asked or feed.removed or feed.stale or feed.halted is not None or self._expected is None:
             return  # the question has settled itself
         if denied is None:
-            watch.since = now
+            feed.since = now
         else:
-            watch.denied, watch.answer_by = denied, now
-        self._arm(watch)
+            feed.denied, feed.answer_by = denied, now
+        self._arm(feed)
 
-    def revive(self, watch: Watch, now: timedelta) -> timedelta:
+    def revive(self, feed: FeedState, now: timedelta) -> timedelta:
         """Count a stale feed as live again; return how long it was silent."""
-        watch.stale = False
-        del self._stale[watch]
-        self._mark(watch)
-        self._arm(watch)
-        return now - watch.quiet_since
+        feed.stale = False
+        del self._stale[feed]
+        self._mark(feed)
+        self._arm(feed)
+        return now - feed.quiet_since
 
-    def heard(self, watch: Watch, arrival: float) -> None:
+    def heard(self, feed: FeedState, arrival: float) -> None:
         """Record data as of a monotonic second; the newest counts, whatever the order of arrival."""
-        if watch.arrival is None or arrival > watch.arrival:
-            self.pace(watch, arrival)
-            watch.arrival = arrival
+        if feed.arrival is None or arrival > feed.arrival:
+            self.pace(feed, arrival)
+            feed.arrival = arrival
 
-    def pace(self, watch: Watch, arrival: float) -> None:
+    def pace(self, feed: FeedState, arrival: float) -> None:
         """Let a feed with an adaptive timeout learn from the gap before an arrival, where data was expected in it."""
-        if watch.arrival is not None and arrival <= watch.arrival:
+        if feed.arrival is not None and arrival <= feed.arrival:
             return  # as in `heard`: only what is newer is a gap's end
-        if watch.pace is not None and self._expected is not None and watch.halted is None:
+        if feed.pace is not None and self._expected is not None and feed.halted is None:
             # In whole microseconds, as every instant is: the difference of two floats would depend on the uptime.
-            gap = (timedelta(seconds=arrival) - self._silent_from(watch)).total_seconds()
+            gap = (timedelta(seconds=arrival) - self._silent_from(feed)).total_seconds()
             if gap >= 0:
-                watch.pace.heard(gap, arrival)
+                feed.pace.heard(gap, arrival)
 
     # ---- helpers ----
 
-    def _silent_from(self, watch: Watch) -> timedelta:
+    def _silent_from(self, feed: FeedState) -> timedelta:
         """Return the instant that a feed's silence is timed from."""
-        silent_from = watch.since
+        silent_from = feed.since
         if self._expected is not None and self._expected > silent_from:
             silent_from = self._expected
-        if watch.arrival is not None:
-            silent_from = max(silent_from, timedelta(seconds=watch.arrival))
+        if feed.arrival is not None:
+            silent_from = max(silent_from, timedelta(seconds=feed.arrival))
         return silent_from
 
-    def _find_stale(self, watch: Watch, silent_from: timedelta) -> None:
-        watch.stale = True
-        watch.ticket = 0
-        watch.quiet_since = silent_from
-        watch.heard_before = watch.arrival
-        self._stale[watch] = None
-        self._mark(watch)
+    def _find_stale(self, feed: FeedState, silent_from: timedelta) -> None:
+        feed.stale = True
+        feed.ticket = 0
+        feed.quiet_since = silent_from
+        feed.heard_before = feed.arrival
+        self._stale[feed] = None
+        self._mark(feed)
 
-    def _mark(self, watch: Watch) -> None:
-        watch.plain = ALL_ARE_LOOKED_AT if watch.stale or self._alert else None
+    def _mark(self, feed: FeedState) -> None:
+        feed.plain = ALL_ARE_LOOKED_AT if feed.stale or self._alert else None
 
-    def _arm(self, watch: Watch) -> None:
+    def _arm(self, feed: FeedState) -> None:
         """Put a feed's deadline into the heap, where data is expected of it."""
-        if self._expected is None or watch.stale or watch.halted is not None:
+        if self._expected is None or feed.stale or feed.halted is not None:
             return
-        silent_from = self._silent_from(watch)
-        deadline = silent_from + watch.timeout
-        if watch.asked == deadline and watch.answer_by is not None:
-            deadline = watch.answer_by
-        deadline = watch.no_sooner_than(deadline, silent_from)
+        silent_from = self._silent_from(feed)
+        deadline = silent_from + feed.timeout
+        if feed.asked == deadline and feed.answer_by is not None:
+            deadline = feed.answer_by
+        deadline = feed.no_sooner_than(deadline, silent_from)
         if self._build_at is not None:
             self._build_at = min(self._build_at, deadline)
         else:
-            self._put(watch, deadline)
+            self._put(feed, deadline)
 
-    def _disarm(self, watch: Watch) -> None:
-        watch.ticket = 0
-        watch.asked = None
-        watch.stale = False
-        self._stale.pop(watch, None)
-        self._mark(watch)
+    def _disarm(self, feed: FeedState) -> None:
+        feed.ticket = 0
+        feed.asked = None
+        feed.stale = False
+        self._stale.pop(feed, None)
+        self._mark(feed)
 
-    def _put(self, watch: Watch, deadline: timedelta) -> None:
+    def _put(self, feed: FeedState, deadline: timedelta) -> None:
         self._tickets += 1
-        watch.ticket = self._tickets
-        heappush(self._heap, (deadline, watch.ticket, watch))
+        feed.ticket = self._tickets
+        heappush(self._heap, (deadline, feed.ticket, feed))
 
     def _build(self) -> None:
         """Work out every deadline at once."""
         self._build_at = None
         self._heap = []
-        for watch in self._members.values():
-            if not watch.stale and watch.halted is None:
+        for feed in self._members.values():
+            if not feed.stale and feed.halted is None:
                 self._tickets += 1
-                watch.ticket = self._tickets
-                silent_from = self._silent_from(watch)
-                deadline = watch.no_sooner_than(silent_from + watch.timeout, silent_from)
-                self._heap.append((deadline, watch.ticket, watch))
+                feed.ticket = self._tickets
+                silent_from = self._silent_from(feed)
+                deadline = feed.no_sooner_than(silent_from + feed.timeout, silent_from)
+                self._heap.append((deadline, feed.ticket, feed))
         heapify(self._heap)
 
     def _sweep(self, now: timedelta) -> None:
@@ -423,10 +423,10 @@ class Feeds:
             return
         self._swept_to = now + (_AHEAD if self._shortest is None else min(_AHEAD, self._shortest / 2))
         heap = self._heap
-        seen: list[Watch] = []
+        last_reading: list[FeedState] = []
         while heap and heap[0][0] <= self._swept_to:
-            _, ticket, watch = heappop(heap)
-            if watch.ticket == ticket:
-                seen.append(watch)
-        for watch in seen:
-            self._arm(watch)
+            _, ticket, feed = heappop(heap)
+            if feed.ticket == ticket:
+                last_reading.append(feed)
+        for feed in last_reading:
+            self._arm(feed)

@@ -5,7 +5,7 @@ The walk decides what is due, and in which order; what is owed at the session's 
 
 from datetime import datetime, timedelta
 
-from session_lifecycle._core.feeds import Feeds, Watch
+from session_lifecycle._core.feeds import FeedTable, FeedState
 from session_lifecycle._core.machine import (
     ACTIVE,
     ENDED,
@@ -16,7 +16,7 @@ from session_lifecycle._core.machine import (
     allowed_in,
     dest_of,
 )
-from session_lifecycle._core.staleness import Silence
+from session_lifecycle._core.staleness import StalenessTimer
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
@@ -35,7 +35,7 @@ from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
 
 
-class Walk:
+class Progress:
     """The machine of one lifecycle, and where it stands in time.
 
     `state` is the machine's, which `fire` alone moves. `seen` is the last look at the clocks, `position` where schedule
@@ -57,13 +57,13 @@ class Walk:
         "feeds",
         "halted",
         "name",
-        "next_edge",
+        "next_transition",
         "on_break",
         "position",
         "reason",
-        "seen",
+        "last_reading",
         "session",
-        "silence",
+        "staleness",
         "state",
         "timeline",
     )
@@ -75,8 +75,8 @@ class Walk:
         self.state: SessionState = NOT_STARTED
         self.breaks_passed: int = 0
         """So many starts and ends of breaks were delivered in this session."""
-        self.silence: Silence = Silence(config.data_timeout, config.error_after_timeout)
-        self.feeds: Feeds | None = None
+        self.staleness: StalenessTimer = StalenessTimer(config.data_timeout, config.error_after_timeout)
+        self.feeds: FeedTable | None = None
         self.events: list[Event] | None = None
         self.halted: str | None = None
         self.called_off: str | None = None
@@ -84,8 +84,8 @@ class Walk:
         self.reason: str | None = None
         self.ended: bool = False
         self.catching_up: bool = True
-        self.next_edge: datetime | None = None
-        self.seen: Reading
+        self.next_transition: datetime | None = None
+        self.last_reading: Reading
         self.position: Position
         self.session: Session
         self.bounds: Boundaries
@@ -102,14 +102,14 @@ class Walk:
         else:
             self.events.append(event)
 
-    def make_feeds(self) -> Feeds:
+    def make_feeds(self) -> FeedTable:
         """Return the watch over the feeds, made when the first of them comes."""
         if self.feeds is None:
-            silence = self.silence
-            feeds = self.feeds = Feeds(self.config.stale_when)
-            if silence.opened is not None:
-                feeds.open(silence.opened)
-                feeds.suspend() if silence.since is None else feeds.expect(silence.since)
+            staleness = self.staleness
+            feeds = self.feeds = FeedTable(self.config.stale_when)
+            if staleness.opened is not None:
+                feeds.open(staleness.opened)
+                feeds.suspend() if staleness.since is None else feeds.expect(staleness.since)
         return self.feeds
 
     def _reckon(self) -> None:
@@ -117,13 +117,13 @@ class Walk:
         state, bounds = self.state, self.bounds
         if state is ACTIVE or state is TIMEOUT:
             pause = self._next_break()  # one that lies after the close is of a session that was called off
-            self.next_edge = bounds.close if pause is None or bounds.close < pause else pause
+            self.next_transition = bounds.close if pause is None or bounds.close < pause else pause
         elif state is PRE_MARKET:
-            self.next_edge = bounds.open
+            self.next_transition = bounds.open
         elif state is NOT_STARTED:
-            self.next_edge = bounds.pre_market_start
+            self.next_transition = bounds.pre_market_start
         else:
-            self.next_edge = bounds.end if state is POST_MARKET else None
+            self.next_transition = bounds.end if state is POST_MARKET else None
 
     def stand_in(self, state: SessionState, reason: str | None) -> None:
         """Take up a state that an earlier run of the process was in."""
@@ -132,7 +132,7 @@ class Walk:
 
     def begin(self, session: Session, now: Reading, position: Position) -> None:
         """Take up a session, at its start."""
-        self.seen, self.position = now, position
+        self.last_reading, self.position = now, position
         self.go_by(session, self.timeline.boundaries(session))
 
     def go_by(self, session: Session, bounds: Boundaries) -> None:
@@ -142,7 +142,7 @@ class Walk:
 
     def enter(self, session: Session, bounds: Boundaries) -> None:
         """Roll into the next session."""
-        due = min(self.bounds.end, self.seen.wall)
+        due = min(self.bounds.end, self.last_reading.wall)
         self.session, self.bounds = session, bounds
         self.ended = False
         self.called_off = None
@@ -150,15 +150,15 @@ class Walk:
 
     def call_off(self, why: str) -> None:
         """Have what is left of the session walked at once: the venue does not hold it."""
-        now = self.seen.wall
+        now = self.last_reading.wall
         self.called_off = why
         self.catching_up = True
         self.go_by(self.session, Boundaries(*(min(boundary, now) for boundary in self.bounds)))
 
-    def look(self, now: Reading) -> None:
+    def observe(self, now: Reading) -> None:
         """Take note of the time: tell a step of the wall clock, and find the position on the timeline."""
-        delta = now.step_since(self.seen)
-        self.seen = now
+        delta = now.step_since(self.last_reading)
+        self.last_reading = now
         if delta is not None:
             self.catching_up = self.catching_up or delta > timedelta(0)
             self.emit(ClockStepped(delta, self.session.date, now.wall, name=self.name))
@@ -185,44 +185,44 @@ class Walk:
             and not self.ended
         )
 
-    def follow(self, lead: "Walk") -> None:
+    def adopt(self, lead: "Progress") -> None:
         """Take over an edge, or a break, of another that stood at the same place, and is plain still."""
         self.state = lead.state
-        self.seen = lead.seen
+        self.last_reading = lead.last_reading
         self.position = lead.position
-        self.next_edge = lead.next_edge
+        self.next_transition = lead.next_transition
         self.breaks_passed = lead.breaks_passed
         self.on_break = lead.on_break
-        silence, other = self.silence, lead.silence  # neither is quiet; what each has heard is its own
-        silence.since = other.since
-        if silence.opened is None or other.opened is None:  # else it is a break, and each may have opened at its time
-            silence.opened = other.opened
-        silence.plain = other.plain
-        silence.alert = other.alert
+        staleness, other = self.staleness, lead.staleness  # neither is quiet; what each has heard is its own
+        staleness.since = other.since
+        if staleness.opened is None or other.opened is None:  # else it is a break, and each may have opened at its time
+            staleness.opened = other.opened
+        staleness.plain = other.plain
+        staleness.alert = other.alert
 
     @property
     def verdict_at(self) -> timedelta | None:
         """The monotonic instant at which a silence may be too long; None where there is none."""
-        feeds, silence = self.feeds, self.silence
+        feeds, staleness = self.feeds, self.staleness
         if not feeds:
-            return silence.deadline
-        own, theirs = silence.deadline if silence.quiet else None, feeds.deadline
+            return staleness.deadline
+        own, theirs = staleness.deadline if staleness.stale else None, feeds.deadline
         if own is None or theirs is None:
             return own if theirs is None else theirs
         return min(own, theirs)
 
     def listen_anew(self, now: timedelta) -> None:
         """Time the silence of the manager's own data from now on, where data is expected."""
-        if self.silence.deadline is not None and not self.silence.quiet:
-            self.silence.expect(now)
+        if self.staleness.deadline is not None and not self.staleness.stale:
+            self.staleness.expect(now)
 
-    def take_edge(self) -> bool:
+    def take_transition(self) -> bool:
         """Take the one edge that is due next by the last look; return False when none is.
 
         The calendar comes first: where the silence becomes too long at the close itself, the close wins.
         """
-        due, state = self.next_edge, self.state
-        if due is None or self.seen.wall < due:
+        due, state = self.next_transition, self.state
+        if due is None or self.last_reading.wall < due:
             return (state is ACTIVE or state is TIMEOUT) and self._listen()
         if state is PRE_MARKET:
             self.fire("open_market", due, self.called_off)
@@ -242,22 +242,22 @@ class Walk:
         Raises:
             IllegalTransition: there is no such edge. Nothing has changed.
         """
-        source, now = self.state, self.seen
+        source, now = self.state, self.last_reading
         dest = self.state = dest_of(source, trigger, roll_owed=roll_owed)
         if dest is ACTIVE:
             if source is PRE_MARKET:
-                self.silence.open(now.monotonic)
+                self.staleness.open(now.monotonic)
                 if self.feeds is not None:
                     self.feeds.open(now.monotonic)
                 if self.halted is not None:
                     self._suspend()
             else:
-                self.silence.go_live(now.monotonic)
+                self.staleness.go_live(now.monotonic)
         elif dest is TIMEOUT:
-            self.silence.go_quiet(now.monotonic)
+            self.staleness.go_stale(now.monotonic)
         else:
             over = dest is POST_MARKET or dest is ENDED
-            self.silence.end(over=over)
+            self.staleness.end(over=over)
             if self.feeds is not None:
                 self.feeds.end(over=over)
             self.on_break = False
@@ -279,39 +279,39 @@ class Walk:
         """Halt trading: no data is expected, until `resume` or the close."""
         self.halted = reason
         self._suspend()
-        self.emit(Halted(reason, self.session.date, None, self.seen.wall, name=self.name))
+        self.emit(Halted(reason, self.session.date, None, self.last_reading.wall, name=self.name))
 
     def resume(self, *, lapsed: bool = False) -> None:
         """End the halt; data is expected again, and its silence is timed from here."""
         self.halted = None
         if (self.state is ACTIVE or self.state is TIMEOUT) and not self.on_break:
             self._expect()
-        self.emit(Resumed(self.session.date, None, lapsed, self.seen.wall, name=self.name))
+        self.emit(Resumed(self.session.date, None, lapsed, self.last_reading.wall, name=self.name))
 
-    def halt_feed(self, watch: Watch, reason: str) -> None:
+    def halt_feed(self, feed: FeedState, reason: str) -> None:
         """Halt one feed: no data is expected of it, and it does not count."""
-        self.make_feeds().halt(watch, reason, self.seen.monotonic)
-        self.emit(Halted(reason, self.session.date, watch.name, self.seen.wall, name=self.name))
+        self.make_feeds().halt(feed, reason, self.last_reading.monotonic)
+        self.emit(Halted(reason, self.session.date, feed.name, self.last_reading.wall, name=self.name))
 
-    def resume_feed(self, watch: Watch, *, lapsed: bool = False) -> None:
+    def resume_feed(self, feed: FeedState, *, lapsed: bool = False) -> None:
         """End the halt of one feed."""
-        self.make_feeds().resume(watch, self.seen.monotonic)
-        self.emit(Resumed(self.session.date, watch.name, lapsed, self.seen.wall, name=self.name))
+        self.make_feeds().resume(feed, self.last_reading.monotonic)
+        self.emit(Resumed(self.session.date, feed.name, lapsed, self.last_reading.wall, name=self.name))
 
     def _lift_halts(self) -> None:
         """Let no halt survive the close."""
         if self.halted is not None:
             self.resume(lapsed=True)
-        for watch in () if self.feeds is None else self.feeds.halted:
-            self.resume_feed(watch, lapsed=True)
+        for feed in () if self.feeds is None else self.feeds.halted:
+            self.resume_feed(feed, lapsed=True)
 
     def _expect(self) -> None:
-        self.silence.expect(self.seen.monotonic)
+        self.staleness.expect(self.last_reading.monotonic)
         if self.feeds is not None:
-            self.feeds.expect(self.seen.monotonic)
+            self.feeds.expect(self.last_reading.monotonic)
 
     def _suspend(self) -> None:
-        self.silence.suspend(self.seen.monotonic)
+        self.staleness.suspend(self.last_reading.monotonic)
         if self.feeds is not None:
             self.feeds.suspend()
 
@@ -324,7 +324,7 @@ class Walk:
         return breaks[number][second] if number < len(breaks) else None
 
     def _cross_break(self, due: datetime) -> None:
-        now = self.seen
+        now = self.last_reading
         self.breaks_passed += 1
         self.on_break = not self.on_break
         kind: type[BreakStarted | BreakEnded]
@@ -340,28 +340,28 @@ class Walk:
 
     def _listen(self) -> bool:
         """Find a feed stale, go TIMEOUT, come back from it, or give up on it, whichever is due."""
-        silence, feeds, now = self.silence, self.feeds, self.seen
+        staleness, feeds, now = self.staleness, self.feeds, self.last_reading
         due: timedelta | None
         if feeds:
             verdict = feeds.says_timeout
             # What the feeds say by now comes before the next of them, however late the look.
-            if (silence.quiet or not verdict) and (found := feeds.due(now.monotonic)) is not None:
+            if (staleness.stale or not verdict) and (found := feeds.due(now.monotonic)) is not None:
                 self._tell_stale(*found)
                 return True
             back, due = not verdict, feeds.since if verdict else None
         else:
             # Without a data_timeout nobody watches any more, once the last feed has been removed.
-            back = silence.is_fresh(now.monotonic) or self.config.data_timeout is None
-            due = silence.deadline
-        if silence.quiet:
+            back = staleness.is_fresh(now.monotonic) or self.config.data_timeout is None
+            due = staleness.deadline
+        if staleness.stale:
             if back:
                 self.fire("data_resumed", now.wall)
                 return True
-            due = silence.deadline
+            due = staleness.deadline
         if due is None or now.monotonic < due:
             return False
         at = now.wall - (now.monotonic - due)
-        if silence.quiet:
+        if staleness.stale:
             limit = self.config.error_after_timeout
             self.fire("fail", at, f"no data for another {limit} after TIMEOUT (error_after_timeout)")
         else:
@@ -374,22 +374,22 @@ class Walk:
             names = ", ".join(stale[:3]) + (", ..." if len(stale) > 3 else "")  # noqa: PLR2004 -- enough to see which
             reason, mute = f"{len(stale)} of {len(self.feeds)} feeds stale: {names}", self.feeds.all_mute
         else:
-            reason, mute = f"no data for {self.config.data_timeout} (data_timeout)", self.silence.is_mute
+            reason, mute = f"no data for {self.config.data_timeout} (data_timeout)", self.staleness.is_mute
         return f"{reason}; none at all since the open: check the connection, and the calendar" if mute else reason
 
-    def _tell_stale(self, watch: Watch, due: timedelta) -> None:
-        now, never = self.seen, self.make_feeds().is_mute(watch)
-        reason = f"no data for {watch.timeout}"
-        if watch.asked == due:
-            reason += f"; {watch.denied or f'its probe did not answer within {watch.probe_timeout}'}"
+    def _tell_stale(self, feed: FeedState, due: timedelta) -> None:
+        now, never = self.last_reading, self.make_feeds().is_mute(feed)
+        reason = f"no data for {feed.timeout}"
+        if feed.asked == due:
+            reason += f"; {feed.denied or f'its probe did not answer within {feed.probe_timeout}'}"
         self.emit(
             FeedStale(
-                watch.name,
+                feed.name,
                 self.session.date,
                 now.wall - (now.monotonic - due),
                 now.wall,
                 never,
-                self.fresh_at(watch.arrival),
+                self.fresh_at(feed.arrival),
                 reason,
                 name=self.name,
             )
@@ -397,21 +397,21 @@ class Walk:
 
     def fresh_at(self, arrival: float | None) -> datetime | None:
         """Return the wall instant of a monotonic second, as of the last look."""
-        return None if arrival is None else self.seen.wall - (self.seen.monotonic - timedelta(seconds=arrival))
+        return None if arrival is None else self.last_reading.wall - (self.last_reading.monotonic - timedelta(seconds=arrival))
 
-    def revive(self, watch: Watch) -> None:
+    def revive(self, feed: FeedState) -> None:
         """Tell that a stale feed is live again, where what came from it is fresh enough."""
-        now = self.seen
-        if watch.stale and watch.is_fresh and watch.arrival is not None:
-            if timedelta(seconds=watch.arrival) + watch.timeout <= now.monotonic:
+        now = self.last_reading
+        if feed.stale and feed.is_fresh and feed.arrival is not None:
+            if timedelta(seconds=feed.arrival) + feed.timeout <= now.monotonic:
                 return
-            silent_for = self.make_feeds().revive(watch, now.monotonic)
-            self.emit(FeedResumed(watch.name, self.session.date, silent_for, now.wall, name=self.name))
+            silent_for = self.make_feeds().revive(feed, now.monotonic)
+            self.emit(FeedResumed(feed.name, self.session.date, silent_for, now.wall, name=self.name))
 
     @property
     def passed(self) -> datetime:
         """The wall instant up to which the session has been walked, or the last look, where that is later."""
-        state, bounds, now = self.state, self.bounds, self.seen.wall
+        state, bounds, now = self.state, self.bounds, self.last_reading.wall
         if state is PRE_MARKET:
             return max(now, bounds.pre_market_start)
         if state is ACTIVE or state is TIMEOUT:
@@ -421,4 +421,4 @@ class Walk:
 
     def _is_catch_up(self, due: datetime) -> bool:
         """Tell whether an edge due then is walked only on the way to where the clock says that the session is."""
-        return self.called_off is not None or due < self.position.since or (self.catching_up and due < self.seen.wall)
+        return self.called_off is not None or due < self.position.since or (self.catching_up and due < self.last_reading.wall)

@@ -82,7 +82,7 @@ def replay(
     if not alarms:
         return edges
     rings = [_ringing(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
-    return _with_alarms(edges, merge(*rings, key=lambda ring: ring.due))
+    return _with_alarms(edges, merge(*rings, key=lambda fire: fire.due))
 
 
 class _Ring(NamedTuple):
@@ -96,19 +96,19 @@ class _Ring(NamedTuple):
 def _with_alarms(edges: Iterator[StateChanged], rings: Iterator[_Ring]) -> Iterator[StateChanged | AlarmFired]:
     """Yield edges and alarms by their instants; of those at the same instant, edges first."""
     state, reached = SessionState.NOT_STARTED, _BEGINNING
-    ring = next(rings, None)
+    fire = next(rings, None)
     exhausted: ScheduleExhausted | None = None
     while True:
         try:
             edge = next(edges, None)
         except ScheduleExhausted as error:
             edge, exhausted = None, error
-        while ring is not None and (
-            ring.due <= reached if exhausted is not None else edge is None or ring.due < edge.observed_at
+        while fire is not None and (
+            fire.due <= reached if exhausted is not None else edge is None or fire.due < edge.observed_at
         ):
-            if ring.alarm is not None:
-                yield AlarmFired(ring.alarm, ring.session, ring.due, ring.due, state)
-            ring = next(rings, None)
+            if fire.alarm is not None:
+                yield AlarmFired(fire.alarm, fire.session, fire.due, fire.due, state)
+            fire = next(rings, None)
         if exhausted is not None:
             raise exhausted
         if edge is None:

@@ -22,7 +22,7 @@ from session_lifecycle._schedules.base import Schedule
 
 
 @dataclass(slots=True, eq=False)
-class Round:
+class RollRound:
     """One roll, from `ended` to `target`, with all its attempts. Instants are monotonic."""
 
     ended: Session
@@ -66,8 +66,8 @@ class Rolls:
         self._config = config
         self._name = name
         self._waived_to: date | None = None
-        self.round: Round | None = None
-        self.unfinished: Round | None = None
+        self.round: RollRound | None = None
+        self.unfinished: RollRound | None = None
         """A round whose intent a journal holds, while it is not being pursued."""
         self.beyond: date | None = None
         """The last session that a person gave up rolling to; the next roll goes past it."""
@@ -75,9 +75,9 @@ class Rolls:
         """Whether no further attempt may begin."""
 
     @property
-    def rounds(self) -> tuple[Round, ...]:
+    def rounds(self) -> tuple[RollRound, ...]:
         """The round that is pursued, or else the one that is not but must be finished; none, mostly."""
-        return tuple(turn for turn in (self.round, self.unfinished) if turn is not None)
+        return tuple(roll for roll in (self.round, self.unfinished) if roll is not None)
 
     @property
     def running(self) -> bool:
@@ -92,12 +92,12 @@ class Rolls:
     @property
     def deadline(self) -> timedelta | None:
         """The monotonic instant at which an attempt is due to begin or to be cancelled; None where neither is."""
-        turn = self.round
-        if turn is None:
+        roll = self.round
+        if roll is None:
             return None
-        if turn.started_at is not None:
-            return None if turn.expired else turn.expires_at
-        return None if self.stopping else turn.due_at
+        if roll.started_at is not None:
+            return None if roll.expired else roll.expires_at
+        return None if self.stopping else roll.due_at
 
     def waive_cap(self, position: Position) -> None:
         """Take a person's decision to catch up as far as the session that owns the present, however many they are."""
@@ -110,11 +110,11 @@ class Rolls:
             ScheduleExhausted: the schedule knows no session to roll to.
             TooManySessionsMissed: there are more than `max_catch_up_sessions`, and no person has decided on them.
         """
-        turn = self.plan(ended, position)
-        turn.attempt, turn.due_at = 0, now
-        self.round, self.unfinished = turn, None
+        roll = self.plan(ended, position)
+        roll.attempt, roll.due_at = 0, now
+        self.round, self.unfinished = roll, None
 
-    def plan(self, ended: Session, position: Position) -> Round:
+    def plan(self, ended: Session, position: Position) -> RollRound:
         """Return the round that is owed by `ended`: the one that was begun before, or a new one by policy.
 
         Raises:
@@ -130,7 +130,7 @@ class Rolls:
             self.timeline, ended, position, config.missed_sessions, limit, beyond=self.beyond
         )
         # The boundaries are found now, so that entering the session after the roll cannot fail.
-        return Round(ended, target, self.timeline.boundaries(target), skipped)
+        return RollRound(ended, target, self.timeline.boundaries(target), skipped)
 
     def drop(self) -> None:
         """Pursue the round no longer; where a journal holds its intent, it comes first when rolls go on."""
@@ -138,59 +138,59 @@ class Rolls:
             self.unfinished = self.round
         self.round = None
 
-    def skip(self, turn: Round) -> None:
+    def skip(self, roll: RollRound) -> None:
         """Give up rolling to the round's target."""
         self.unfinished = None
-        self.beyond = turn.target.date
+        self.beyond = roll.target.date
 
-    def due(self, now: Reading) -> Round | None:
+    def due(self, now: Reading) -> RollRound | None:
         """Return the round whose next attempt is due, if one is."""
-        turn = self.round
-        if turn is None or turn.due_at is None or now.monotonic < turn.due_at or self.stopping:
+        roll = self.round
+        if roll is None or roll.due_at is None or now.monotonic < roll.due_at or self.stopping:
             return None
-        return turn
+        return roll
 
-    def begin(self, turn: Round, now: Reading) -> RollStarted:
+    def begin(self, roll: RollRound, now: Reading) -> RollStarted:
         """Begin the attempt that is due."""
         timeout = self._config.roll_timeout
-        turn.attempt += 1
-        turn.started_at, turn.due_at, turn.expired = now.monotonic, None, False
-        turn.expires_at = None if timeout is None else now.monotonic + timeout
-        return RollStarted(turn.ended.date, turn.target.date, turn.attempt, turn.resumed, now.wall, name=self._name)
+        roll.attempt += 1
+        roll.started_at, roll.due_at, roll.expired = now.monotonic, None, False
+        roll.expires_at = None if timeout is None else now.monotonic + timeout
+        return RollStarted(roll.ended.date, roll.target.date, roll.attempt, roll.resumed, now.wall, name=self._name)
 
     def expire(self, now: Reading) -> None:
         """Note whether the attempt under way, if any, has taken too long."""
-        turn = self.round
-        if turn is not None and turn.expires_at is not None and turn.started_at is not None:
-            turn.expired = now.monotonic >= turn.expires_at
+        roll = self.round
+        if roll is not None and roll.expires_at is not None and roll.started_at is not None:
+            roll.expired = now.monotonic >= roll.expires_at
 
-    def succeeded(self, turn: Round, now: Reading) -> RollSucceeded:
+    def succeeded(self, roll: RollRound, now: Reading) -> RollSucceeded:
         """Close the round: its attempt under way has returned."""
         self.round = self.unfinished = self.beyond = None
         return RollSucceeded(
-            turn.ended.date,
-            turn.target.date,
-            turn.attempt,
-            turn.resumed,
-            turn.skipped,
-            turn.expires_at is not None and now.monotonic >= turn.expires_at,
+            roll.ended.date,
+            roll.target.date,
+            roll.attempt,
+            roll.resumed,
+            roll.skipped,
+            roll.expires_at is not None and now.monotonic >= roll.expires_at,
             now.wall,
-            timedelta(0) if turn.started_at is None else turn.duration(now),
+            timedelta(0) if roll.started_at is None else roll.duration(now),
             name=self._name,
         )
 
-    def failed(self, turn: Round, error: BaseException, now: Reading, *, retry: bool) -> RollFailed:
+    def failed(self, roll: RollRound, error: BaseException, now: Reading, *, retry: bool) -> RollFailed:
         """End the attempt under way, and fix when the next one is due, if there is to be one."""
         policy = self._config.roll_retry
-        duration, delay = turn.duration(now), policy.delay_after(turn.attempt)
-        again = retry and turn.attempt < policy.attempts and not self.stopping
-        turn.started_at = turn.expires_at = None
-        turn.due_at = now.monotonic + delay if again else None
+        duration, delay = roll.duration(now), policy.delay_after(roll.attempt)
+        again = retry and roll.attempt < policy.attempts and not self.stopping
+        roll.started_at = roll.expires_at = None
+        roll.due_at = now.monotonic + delay if again else None
         return RollFailed(
-            turn.ended.date,
-            turn.target.date,
-            turn.attempt,
-            turn.resumed,
+            roll.ended.date,
+            roll.target.date,
+            roll.attempt,
+            roll.resumed,
             error,
             now.wall + delay if again else None,
             now.wall,
@@ -198,9 +198,9 @@ class Rolls:
             name=self._name,
         )
 
-    def is_spent(self, turn: Round) -> bool:
+    def is_spent(self, roll: RollRound) -> bool:
         """Tell whether the round has had its last attempt."""
-        return turn.attempt >= self._config.roll_retry.attempts
+        return roll.attempt >= self._config.roll_retry.attempts
 
 
 def choose_target(

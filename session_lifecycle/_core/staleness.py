@@ -13,7 +13,7 @@ ALL_ARE_LOOKED_AT: Final = datetime.min.replace(tzinfo=UTC)
 """An instant that nobody passes: a hot path that compares a timestamp with it by identity never finds it plain."""
 
 
-class Silence:
+class StalenessTimer:
     """The watch over one source of data.
 
     Args:
@@ -30,7 +30,7 @@ class Silence:
         "arrival",
         "opened",
         "plain",
-        "quiet",
+        "stale",
         "since",
     )
 
@@ -39,7 +39,7 @@ class Silence:
         self._limit = limit
         self.arrival: float | None = None
         """Monotonic seconds of the newest data: an arrival less the age that the data had on arrival."""
-        self.quiet: bool = False
+        self.stale: bool = False
         """Whether the silence has been found too long."""
         self.plain: datetime | None = None
         """None while nothing but the arrival matters; else an instant that nobody passes."""
@@ -70,7 +70,7 @@ class Silence:
         self._mark()
 
     def _mark(self) -> None:
-        self.plain = ALL_ARE_LOOKED_AT if self.quiet or self.alert else None
+        self.plain = ALL_ARE_LOOKED_AT if self.stale or self.alert else None
 
     def expect(self, now: timedelta) -> None:
         """Expect data from now on: the end of a break, or of a halt."""
@@ -78,7 +78,7 @@ class Silence:
 
     def suspend(self, now: timedelta) -> None:
         """Expect none for a while: a break, or a halt. Being quiet outlasts it, but its time does not count."""
-        if self.quiet and self.since is not None:
+        if self.stale and self.since is not None:
             self._lasted += now - self.since
         self.since = None
 
@@ -87,12 +87,12 @@ class Silence:
         self.since = None
         if over:
             self.opened = None
-        self.quiet = False
+        self.stale = False
         self._mark()
 
-    def go_quiet(self, now: timedelta) -> None:
+    def go_stale(self, now: timedelta) -> None:
         """Take note that the silence is too long, as of now."""
-        self.quiet = True
+        self.stale = True
         self._mark()
         self._lasted = _ZERO
         self.since = now
@@ -100,7 +100,7 @@ class Silence:
 
     def go_live(self, now: timedelta) -> None:
         """Take note that data is back; the silence is timed from here, where data is expected."""
-        self.quiet = False
+        self.stale = False
         self._mark()
         if self.since is not None:
             self.since = now
@@ -122,7 +122,7 @@ class Silence:
         """The monotonic instant of the next verdict (quiet; or, once quiet, fatal), None where none is due."""
         if self.since is None:
             return None
-        if self.quiet:
+        if self.stale:
             return None if self._limit is None else self.since + self._limit - self._lasted
         if self._timeout is None:
             return None

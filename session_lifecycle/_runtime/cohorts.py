@@ -29,7 +29,7 @@ class Lead:
     def __init__(self, members: list[Member], now: Reading) -> None:
         first = members[0]
         lifecycle = first.lifecycle
-        before = lifecycle.walk.seen
+        before = lifecycle.progress.last_reading
         lifecycle.poll(now)
         events = first.tell()
         self.cohort: Final = lifecycle.cohort
@@ -54,10 +54,10 @@ class Lead:
         followers = self.followers
         for member in members:
             if member is not first:
-                if not member.lifecycle.follow(lead, before, now):
+                if not member.lifecycle.adopt(lead, before, now):
                     self.apart.append(member)
                     continue
-                names.append(member.lifecycle.walk.name)
+                names.append(member.lifecycle.progress.name)
             followers.append(member)
             member.cohort, member.wall = cohort, wall
             if member.monotonic != monotonic:

@@ -16,9 +16,9 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from session_lifecycle._core.feeds import Watch
+from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.lifecycle import Cohort
-from session_lifecycle._core.rolls import Round
+from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import (
     ClockFailed,
@@ -234,21 +234,21 @@ class Driver:
     def _bring_up(self, member: Member, now: Reading) -> None:
         lifecycle = member.lifecycle
         lifecycle.poll(now)
-        turn = lifecycle.due_roll(now)
-        if turn is None:
+        roll = lifecycle.due_roll(now)
+        if roll is None:
             self._queue.pop(member, None)
-        elif not (self._may_roll(member) and member.begin_roll(turn, now)):
-            turn = None
+        elif not (self._may_roll(member) and member.begin_roll(roll, now)):
+            roll = None
         if lifecycle.has_events:
             self.tell(member)
         if member.ready:
             self._call_handlers(member)
         for feed, asked in lifecycle.take_questions():
             self._spawn(member, self._probe, feed, asked, name=f"probe of feed {feed.name}")
-        if turn is not None:
+        if roll is not None:
             member.attempt = anyio.CancelScope()
             self._rolls += 1
-            self._spawn(member, self._attempt, turn, member.attempt, name=f"roll to {turn.target.date}")
+            self._spawn(member, self._attempt, roll, member.attempt, name=f"roll to {roll.target.date}")
         elif member.attempt is not None and lifecycle.roll_expired:
             member.attempt.cancel()
         if self._queue:
@@ -376,13 +376,13 @@ class Driver:
             del self._ending[member]
             self._end(member)
 
-    async def _attempt(self, member: Member, turn: Round, scope: "anyio.CancelScope") -> None:
+    async def _attempt(self, member: Member, roll: RollRound, scope: "anyio.CancelScope") -> None:
         """Await the application's roll once and report what came of it."""
         error: BaseException | None = None
         try:
             with scope, Section(member):
-                if not await self._was_rolled(member, turn):
-                    outcome = member.roll_session(turn.target.date)
+                if not await self._was_rolled(member, roll):
+                    outcome = member.roll_session(roll.target.date)
                     if inspect.isawaitable(outcome):
                         await outcome
                     else:
@@ -397,8 +397,8 @@ class Driver:
             member.attempt = None
             self._rolls -= 1
         if error is None and scope.cancelled_caught:
-            error = RollTimeoutError(_seconds(turn))
-        member.end_roll(turn, error, self.look_or_last())
+            error = RollTimeoutError(_seconds(roll))
+        member.end_roll(roll, error, self.look_or_last())
         self.tell(member)
         self.wake(member)
         if self._queue:
@@ -410,11 +410,11 @@ class Driver:
             if not takes_back_cancellation():
                 raise
 
-    async def _was_rolled(self, member: Member, turn: Round) -> bool:
+    async def _was_rolled(self, member: Member, roll: RollRound) -> bool:
         """Ask the application whether a roll that an earlier run may have completed has in fact happened."""
-        if not turn.resumed or member.was_rolled is None:
+        if not roll.resumed or member.was_rolled is None:
             return False
-        answer = member.was_rolled(turn.target.date)
+        answer = member.was_rolled(roll.target.date)
         return bool(await answer if inspect.isawaitable(answer) else answer)
 
     def _call_handlers(self, member: Member) -> None:
@@ -465,7 +465,7 @@ class Driver:
     def _handler_failed(self, member: Member, handler: Handler, error: BaseException, cause: Event | None) -> None:
         self._hand_on(member.handler_failed(handler, error, cause, self.look_or_last()))
 
-    async def _probe(self, member: Member, watch: Watch, asked: timedelta) -> None:
+    async def _probe(self, member: Member, watch: FeedState, asked: timedelta) -> None:
         """Ask the application whether a feed is alive; whatever goes wrong means that it is not."""
         assert isinstance(watch, Feed)
         feed, probe, answer = watch, watch.probe, False
@@ -496,7 +496,7 @@ class Driver:
         self.wake(member)
 
 
-def _seconds(turn: Round) -> float:
-    assert turn.expires_at is not None
-    assert turn.started_at is not None
-    return (turn.expires_at - turn.started_at).total_seconds()
+def _seconds(roll: RollRound) -> float:
+    assert roll.expires_at is not None
+    assert roll.started_at is not None
+    return (roll.expires_at - roll.started_at).total_seconds()

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from session_lifecycle._core.feeds import Watch
+from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._model.config import AdaptiveTimeout
 from session_lifecycle._model.errors import FeedRemoved
 
@@ -21,7 +21,7 @@ class FeedCalls(NamedTuple):
     remove: Callable[["Feed"], None]
 
 
-class Feed(Watch):
+class Feed(FeedState):
     """A source of market data whose silence is watched. Made by `manager.add_feed`.
 
     All calls belong on the event loop's own thread.
@@ -111,7 +111,7 @@ class AdaptiveFeed(Feed):
         probe_timeout: timedelta,
         monotonic: Callable[[], float],
         calls: FeedCalls,
-        learn: Callable[[Watch, float], None],
+        learn: Callable[[FeedState, float], None],
     ) -> None:
         super().__init__(name, timeout, probe=probe, probe_timeout=probe_timeout, monotonic=monotonic, calls=calls)
         self._learn = learn

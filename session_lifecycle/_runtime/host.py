@@ -13,7 +13,7 @@ import anyio
 
 from session_lifecycle._core.lifecycle import Cohort, SessionLifecycle
 from session_lifecycle._core.machine import ERROR
-from session_lifecycle._core.rolls import Round
+from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._journal.records import (
     Entry,
@@ -183,7 +183,7 @@ class Member:
     @property
     def runs_here(self) -> bool:
         """Whether the calling task is inside its roll, or one of its handlers or probes."""
-        owners = (self, *self.handlers, *self.lifecycle.watches)
+        owners = (self, *self.handlers, *self.lifecycle.feed_states)
         return any(map(inside, owners))
 
     def write(self, record: Record) -> None:
@@ -221,27 +221,27 @@ class Member:
         self.broadcast.publish(event)
         return (event,)
 
-    def begin_roll(self, turn: Round, now: Reading) -> bool:
+    def begin_roll(self, roll: RollRound, now: Reading) -> bool:
         """Make the intent durable and begin the attempt; where that cannot be, go to ERROR and return False."""
-        if not turn.intended and self.journal is not None:
-            target = turn.target
+        if not roll.intended and self.journal is not None:
+            target = roll.target
             try:
-                self.journal.append(intent(turn.ended, target, turn.skipped, now.wall))
+                self.journal.append(intent(roll.ended, target, roll.skipped, now.wall))
             except Exception as error:  # the journal may be the application's own code
                 self.lifecycle.fail(f"the roll to {target.date} was not begun: {in_words(error)}", now)
                 return False
-            turn.intended = True
-        self.lifecycle.begin_roll(turn, now)
+            roll.intended = True
+        self.lifecycle.begin_roll(roll, now)
         return True
 
-    def end_roll(self, turn: Round, error: BaseException | None, now: Reading) -> None:
+    def end_roll(self, roll: RollRound, error: BaseException | None, now: Reading) -> None:
         """Make a completed roll durable, and report what came of the attempt. Nothing is awaited in between."""
         if error is not None:
-            self.lifecycle.roll_failed(turn, error, now)
+            self.lifecycle.roll_failed(roll, error, now)
             return
         try:
-            self.write(Record(Entry.DONE, turn.ended.date, now.wall, turn.target.date))
+            self.write(Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date))
         except Exception as failure:  # the journal may be the application's own code
-            self.lifecycle.roll_unrecorded(turn, failure, now)
+            self.lifecycle.roll_unrecorded(roll, failure, now)
         else:
-            self.lifecycle.roll_succeeded(turn, now)
+            self.lifecycle.roll_succeeded(roll, now)

@@ -78,7 +78,7 @@ class SessionBoundaryManager(Runner):
         TypeError: an argument is of the wrong kind; a `roll_session` that is not async, for one.
     """
 
-    __slots__ = ("_clock", "_driver", "_feed_calls", "_lifecycle", "_member", "_monotonic", "_silence", "_walk")
+    __slots__ = ("_clock", "_driver", "_feed_calls", "_lifecycle", "_member", "_monotonic", "_staleness", "_progress")
 
     def __init__(
         self,
@@ -112,8 +112,8 @@ class SessionBoundaryManager(Runner):
         self._member = Member(self._lifecycle, roll_session, was_rolled, journal, session)
         self._driver: Driver | None = None
         self._feed_calls: FeedCalls | None = None
-        self._walk = self._lifecycle.walk
-        self._silence = self._lifecycle.silence
+        self._progress = self._lifecycle.progress
+        self._staleness = self._lifecycle.staleness
         self._monotonic = self._clock.monotonic
 
     def __repr__(self) -> str:
@@ -153,7 +153,7 @@ class SessionBoundaryManager(Runner):
     @property
     def state(self) -> SessionState:
         """The state of the machine. NOT_STARTED before the manager has run."""
-        return self._walk.state
+        return self._progress.state
 
     @property
     def scheduled_state(self) -> SessionState:
@@ -183,7 +183,7 @@ class SessionBoundaryManager(Runner):
     @property
     def feeds(self) -> tuple[Feed, ...]:
         """The feeds that are registered, in the order in which they were."""
-        return cast("tuple[Feed, ...]", self._lifecycle.watches)
+        return cast("tuple[Feed, ...]", self._lifecycle.feed_states)
 
     @property
     def stale_feeds(self) -> tuple[str, ...]:
@@ -221,10 +221,10 @@ class SessionBoundaryManager(Runner):
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
-        silence = self._silence
-        if timestamp is silence.plain:
+        staleness = self._staleness
+        if timestamp is staleness.plain:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
-            silence.arrival = monotonic()
+            staleness.arrival = monotonic()
         else:
             self._lifecycle.record_data(self._look_for(timestamp), timestamp)
             if self._lifecycle.has_events:

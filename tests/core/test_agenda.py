@@ -25,7 +25,7 @@ from session_lifecycle import (
     Session,
     StateChanged,
 )
-from session_lifecycle._core.alarms import Agenda
+from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._journal.records import Entry, Record, Standing
@@ -767,7 +767,7 @@ def test_the_name_is_on_every_alarm() -> None:
     """A lifecycle's name is put on what it tells of its alarms."""
     timeline = Timeline(weekdays(), DEAF)
     monday = weekdays().session_on(MONDAY)
-    agenda = Agenda(timeline, LATEST, "XFIX")
+    agenda = AlarmScheduler(timeline, LATEST, "XFIX")
     early, late = Alarm("open"), Alarm("pre_market_start")
     for alarm in (early, late):
         agenda.add(alarm, at(MONDAY, (0, 0)))
@@ -776,7 +776,7 @@ def test_the_name_is_on_every_alarm() -> None:
     agenda.begin(monday, timeline.boundaries(monday), position, now.wall)
     told: list[Any] = []
     while agenda.due(now.wall, position) is not None:
-        told.append(agenda.ring(ACTIVE, now))
+        told.append(agenda.fire(ACTIVE, now))
     assert [(type(each), each.name) for each in told] == [(AlarmSkipped, "XFIX"), (AlarmFired, "XFIX")]
     assert agenda.next_instant(now.wall) == at(TUESDAY, (9, 0))
 
@@ -784,7 +784,7 @@ def test_the_name_is_on_every_alarm() -> None:
 def test_an_agenda_without_alarms_has_nothing_to_say() -> None:
     """Nothing is due, and nothing is next."""
     timeline = Timeline(weekdays(), DEAF)
-    agenda = Agenda(timeline, LATEST, None)
+    agenda = AlarmScheduler(timeline, LATEST, None)
     noon = at(MONDAY, (12, 0))
     assert agenda.next_instant(noon) is None
     assert agenda.due(noon, timeline.at(noon)) is None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from session_lifecycle import AdaptiveTimeout, StaleWhen
 from session_lifecycle._core import feeds as feeds_module
-from session_lifecycle._core.feeds import Feeds, Pace, Watch
+from session_lifecycle._core.feeds import FeedTable, GapEstimator, FeedState
 from session_lifecycle._core.staleness import ALL_ARE_LOOKED_AT
 from tests.helpers.builders import MICROSECOND
 
@@ -26,17 +26,17 @@ TEN, FIVE = s(10), s(5)
 PACED = AdaptiveTimeout(s(1), s(60), factor=3, half_life=s(20))
 
 
-def watching(*timeouts: timedelta | AdaptiveTimeout, rule: StaleWhen | int = ALL) -> tuple[Feeds, list[Watch]]:
+def watching(*timeouts: timedelta | AdaptiveTimeout, rule: StaleWhen | int = ALL) -> tuple[FeedTable, list[FeedState]]:
     """Return feeds named a, b, c, ... with those timeouts, of which data is expected from second 0 on."""
-    feeds = Feeds(rule)
-    watches = [Watch(chr(ord("a") + n), timeout) for n, timeout in enumerate(timeouts)]
-    for watch in watches:
+    feeds = FeedTable(rule)
+    feed_states = [FeedState(chr(ord("a") + n), timeout) for n, timeout in enumerate(timeouts)]
+    for watch in feed_states:
         feeds.add(watch, s(0))
     feeds.open(s(0))
-    return feeds, watches
+    return feeds, feed_states
 
 
-def found(feeds: Feeds, now: timedelta) -> list[tuple[str, timedelta]]:
+def found(feeds: FeedTable, now: timedelta) -> list[tuple[str, timedelta]]:
     """Return the feeds that one look finds stale, each with the instant at which it was."""
     stale = []
     while (due := feeds.due(now)) is not None:
@@ -44,7 +44,7 @@ def found(feeds: Feeds, now: timedelta) -> list[tuple[str, timedelta]]:
     return stale
 
 
-def driven(feeds: Feeds, until: timedelta) -> list[tuple[str, timedelta, timedelta]]:
+def driven(feeds: FeedTable, until: timedelta) -> list[tuple[str, timedelta, timedelta]]:
     """Look at every deadline up to an instant; return what was found: the name, when it was stale, and when found."""
     stale = []
     while (deadline := feeds.deadline) is not None and deadline <= until:
@@ -57,7 +57,7 @@ def driven(feeds: Feeds, until: timedelta) -> list[tuple[str, timedelta, timedel
 
 def test_without_a_gap_the_timeout_is_the_ceiling() -> None:
     """Nothing is known yet, so the feed gets all the time there is."""
-    assert Pace(PACED).timeout == s(60)
+    assert GapEstimator(PACED).timeout == s(60)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_without_a_gap_the_timeout_is_the_ceiling() -> None:
 )
 def test_the_timeout_is_a_multiple_of_the_gap_within_bounds(gap: float, timeout: float) -> None:
     """Three times the gap, but never below the floor nor above the ceiling."""
-    pace = Pace(PACED)
+    pace = GapEstimator(PACED)
     pace.heard(gap, 100.0)
     assert pace.timeout == s(timeout)
 
 
 def test_the_longest_gap_counts_until_it_has_faded() -> None:
     """A long gap counts half after its half-life, and shorter ones do not hide it before they are the longer."""
-    pace = Pace(PACED)
+    pace = GapEstimator(PACED)
     pace.heard(16.0, 100.0)
     pace.heard(1.0, 101.0)
     assert s(46) < pace.timeout < s(48)
@@ -84,7 +84,7 @@ def test_the_longest_gap_counts_until_it_has_faded() -> None:
 
 def test_a_silence_counts_as_the_ceiling_at_most() -> None:
     """After an outage of hours the timeout is back to usual in minutes, not in half-lives of hours."""
-    pace = Pace(PACED)
+    pace = GapEstimator(PACED)
     pace.heard(36_000.0, 36_000.0)
     pace.heard(0.5, 36_000.0 + 7 * 20)
     assert pace.timeout <= s(1.5)
@@ -92,7 +92,7 @@ def test_a_silence_counts_as_the_ceiling_at_most() -> None:
 
 def test_no_factor_is_too_large() -> None:
     """A product that no timedelta can hold is the ceiling."""
-    pace = Pace(AdaptiveTimeout(s(1), s(60), factor=1e300))
+    pace = GapEstimator(AdaptiveTimeout(s(1), s(60), factor=1e300))
     pace.heard(50.0, 50.0)
     assert pace.timeout == s(60)
 
@@ -101,7 +101,7 @@ def test_no_factor_is_too_large() -> None:
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=12))
 def test_the_pace_is_the_longest_of_all_faded_gaps(gaps: list[float]) -> None:
     """However many gaps there were, the timeout follows from the one that counts most by now."""
-    pace, now, ends = Pace(PACED), 0.0, []
+    pace, now, ends = GapEstimator(PACED), 0.0, []
     for gap in gaps:
         now += gap
         pace.heard(gap, now)
@@ -115,7 +115,7 @@ def test_the_pace_is_the_longest_of_all_faded_gaps(gaps: list[float]) -> None:
 
 def test_without_feeds_nothing_is_due() -> None:
     """An empty set has no deadline, expects nothing, and says nothing."""
-    feeds = Feeds(ANY)
+    feeds = FeedTable(ANY)
     feeds.open(s(0))
     assert (len(feeds), feeds.deadline, feeds.due(s(1e6)), feeds.says_timeout) == (0, None, None, False)
     assert (feeds.stale, feeds.since, feeds.halted, "a" in feeds) == ((), None, (), False)
@@ -123,8 +123,8 @@ def test_without_feeds_nothing_is_due() -> None:
 
 def test_nothing_is_due_before_data_is_expected() -> None:
     """A feed that was added before the open is timed from the open."""
-    feeds = Feeds(ALL)
-    watch = Watch("a", TEN)
+    feeds = FeedTable(ALL)
+    watch = FeedState("a", TEN)
     feeds.add(watch, s(0))
     assert (feeds.deadline, feeds.due(s(1e6))) == (None, None)
     feeds.open(s(500))
@@ -170,11 +170,11 @@ def test_a_late_look_finds_them_in_the_order_of_their_deadlines() -> None:
 def test_a_feed_added_while_data_is_expected_is_timed_from_then() -> None:
     """A latecomer has its whole timeout, before the first deadline of the others as well as after it."""
     feeds, _ = watching(TEN)
-    feeds.add(Watch("short", s(1)), s(2))
+    feeds.add(FeedState("short", s(1)), s(2))
     assert feeds.deadline == s(3)
     assert driven(feeds, s(5)) == [("short", s(3), s(3))]
-    feeds.add(Watch("late", s(30)), s(5))
-    feeds.add(Watch("shorter", s(2)), s(6))
+    feeds.add(FeedState("late", s(30)), s(5))
+    feeds.add(FeedState("shorter", s(2)), s(6))
     assert driven(feeds, s(100)) == [("shorter", s(8), s(8)), ("a", TEN, TEN), ("late", s(35), s(35))]
 
 
@@ -246,7 +246,7 @@ def test_only_while_it_matters_is_a_record_looked_at() -> None:
     feeds, (a, b) = watching(TEN, s(20))
     assert (a.plain, b.plain) == (None, None)
     feeds.watch_for_any(alert=True)
-    late = Watch("late", TEN)
+    late = FeedState("late", TEN)
     feeds.add(late, s(0))
     assert {watch.plain for watch in feeds.members} == {ALL_ARE_LOOKED_AT}
     found(feeds, TEN)
@@ -287,8 +287,8 @@ def test_a_shrinking_timeout_is_exact_to_the_microsecond() -> None:
 
 def test_nothing_is_learnt_while_no_data_is_expected() -> None:
     """Gaps on a break, in a halt and before the open are not the feed's pace."""
-    feeds = Feeds(ALL)
-    watch = Watch("a", PACED)
+    feeds = FeedTable(ALL)
+    watch = FeedState("a", PACED)
     feeds.add(watch, s(0))
     feeds.heard(watch, 1.0)
     feeds.heard(watch, 2.0)
@@ -345,13 +345,13 @@ pauses = st.sampled_from([0, 1, 100_000, 500_000, 999_999, 1_000_000, 2_000_000,
 @given(st.lists(policies, min_size=1, max_size=5), st.lists(st.tuples(pauses, st.integers(0, 4)), max_size=40))
 def test_laziness_changes_nothing(policies: list[timedelta | AdaptiveTimeout], steps: list[tuple[int, int]]) -> None:
     """Looking at deadlines alone finds the same feeds at the same instants as scanning all of them all the time."""
-    feeds, watches = watching(*policies)
+    feeds, feed_states = watching(*policies)
     now, arrivals, stale = s(0), [], []
     for pause, which in steps:
         now += pause * MICROSECOND
         stale += driven(feeds, now)
-        watch = watches[which % len(watches)]
-        arrivals.append((now, which % len(watches)))
+        watch = feed_states[which % len(feed_states)]
+        arrivals.append((now, which % len(feed_states)))
         feeds.heard(watch, now.total_seconds())
         if watch.stale:
             feeds.revive(watch, now)
@@ -387,7 +387,7 @@ def test_without_its_last_feed_a_set_has_no_deadline() -> None:
     feeds, (watch,) = watching(TEN)
     feeds.remove(watch, s(4))
     assert feeds.deadline is None
-    feeds.add(Watch("b", s(20)), s(50))
+    feeds.add(FeedState("b", s(20)), s(50))
     assert driven(feeds, s(100)) == [("b", s(70), s(70))]
 
 
@@ -396,7 +396,7 @@ def test_a_name_is_free_again_after_removal() -> None:
     feeds, (old,) = watching(TEN)
     found(feeds, s(5))
     feeds.remove(old, s(5))
-    new = Watch("a", TEN)
+    new = FeedState("a", TEN)
     feeds.add(new, s(6))
     assert driven(feeds, s(100)) == [("a", s(16), s(16))]
     assert (new.stale, old.stale) == (True, False)
@@ -467,8 +467,8 @@ def test_how_many_stale_feeds_are_a_timeout(
     rule: StaleWhen | int, stale: int, live: int, halted: int, verdict: bool
 ) -> None:
     """All of them, any of them, or so many, of those that are watched."""
-    feeds, watches = watching(*[FIVE] * stale, *[s(1000)] * live, *[FIVE] * halted, rule=rule)
-    for watch in watches[stale + live :]:
+    feeds, feed_states = watching(*[FIVE] * stale, *[s(1000)] * live, *[FIVE] * halted, rule=rule)
+    for watch in feed_states[stale + live :]:
         feeds.halt(watch, "closed", s(0))
     found(feeds, s(100))
     assert len(feeds.stale) == stale
@@ -508,7 +508,7 @@ def test_a_feed_is_mute_until_its_first_word_since_the_open() -> None:
 # ---- questions and answers ----
 
 
-def asked(timeout: timedelta = TEN, patience: timedelta = s(3)) -> tuple[Feeds, Watch]:
+def asked(timeout: timedelta = TEN, patience: timedelta = s(3)) -> tuple[FeedTable, FeedState]:
     """Return a feed whose probe has just been asked, at its deadline."""
     feeds, (watch,) = watching(timeout)
     watch.probe_timeout = patience
@@ -625,12 +625,12 @@ def test_thousands_of_lively_feeds_cost_next_to_nothing(
     monkeypatch: pytest.MonkeyPatch, policy: timedelta | AdaptiveTimeout, gap: float, looks: int, operations: int
 ) -> None:
     """A minute of a thousand feeds takes about a look a second, not one for each of their messages or deadlines."""
-    feeds, watches = watching(*[policy] * 1000)
+    feeds, feed_states = watching(*[policy] * 1000)
     costs, looked = Costs(monkeypatch), 0
     while (deadline := feeds.deadline) is not None and deadline <= s(60):
         looked += 1
         assert looked <= looks
-        for n, watch in enumerate(watches):  # everyone speaks every `gap` seconds, each at its own moments
+        for n, watch in enumerate(feed_states):  # everyone speaks every `gap` seconds, each at its own moments
             beat = floor((deadline.total_seconds() - n * gap / 1000) / gap) * gap + n * gap / 1000
             if beat > (watch.arrival or 0.0):
                 feeds.heard(watch, beat)
@@ -641,8 +641,8 @@ def test_thousands_of_lively_feeds_cost_next_to_nothing(
 @pytest.mark.parametrize("spread", [0.0, 0.5, 30.0])
 def test_when_thousands_die_at_once_each_costs_little(monkeypatch: pytest.MonkeyPatch, spread: float) -> None:
     """Ten thousand feeds that fall silent cost a few operations each, at one instant or at ten thousand."""
-    feeds, watches = watching(*[TEN] * 10_000)
-    for n, watch in enumerate(watches):
+    feeds, feed_states = watching(*[TEN] * 10_000)
+    for n, watch in enumerate(feed_states):
         watch.arrival = 1 + n * spread / 10_000
     costs = Costs(monkeypatch)
     assert len(driven(feeds, s(100))) == 10_000
@@ -652,12 +652,12 @@ def test_when_thousands_die_at_once_each_costs_little(monkeypatch: pytest.Monkey
 
 def test_when_half_of_them_die_the_living_do_not_look_at_the_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five thousand that fall silent among five thousand that speak are not looked at once for each of those."""
-    feeds, watches = watching(*[TEN] * 10_000)
-    for n, watch in enumerate(watches):
+    feeds, feed_states = watching(*[TEN] * 10_000)
+    for n, watch in enumerate(feed_states):
         watch.arrival = 1 + n / 10_000
     costs, stale = Costs(monkeypatch), 0
     while (deadline := feeds.deadline) is not None and deadline <= s(60):
-        for watch in watches[::2]:
+        for watch in feed_states[::2]:
             watch.arrival = deadline.total_seconds() - 0.05
         stale += len(found(feeds, deadline))
         if stale == 5000 and deadline > s(30):

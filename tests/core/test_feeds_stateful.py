@@ -39,7 +39,7 @@ from session_lifecycle import (
     StaleWhen,
     StateChanged,
 )
-from session_lifecycle._core.feeds import Watch
+from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import Resolution
@@ -386,7 +386,7 @@ class Run:
     def __init__(self, config: LifecycleConfig, wall: datetime) -> None:
         self.lifecycle = SessionLifecycle(SCHEDULE, config=config, session=SESSIONS[0].date)
         self.wall, self.mono = wall, ZERO
-        self.watches: dict[str, Watch] = {}
+        self.feed_states: dict[str, FeedState] = {}
         self.log: list[Event] = []
         self.lifecycle.begin(self.now)
         self.serve()
@@ -426,7 +426,7 @@ class Run:
                     self.serve()
 
     def data(self, stamp: datetime | None) -> None:
-        silence = self.lifecycle.silence
+        silence = self.lifecycle.staleness
         if stamp is silence.plain:
             silence.arrival = self.mono.total_seconds()
         else:
@@ -434,7 +434,7 @@ class Run:
             self.serve()
 
     def feed_data(self, name: str, stamp: datetime | None) -> None:
-        watch = self.watches[name]
+        watch = self.feed_states[name]
         if stamp is watch.plain:
             if watch.pace is not None:
                 self.lifecycle.feeds.pace(watch, self.mono.total_seconds())
@@ -444,17 +444,17 @@ class Run:
             self.log += self.lifecycle.take_events()
 
     def add(self, name: str, policy: Policy) -> None:
-        self.watches[name] = Watch(name, policy)
-        self.lifecycle.add_feed(self.watches[name], self.now)
+        self.feed_states[name] = FeedState(name, policy)
+        self.lifecycle.add_feed(self.feed_states[name], self.now)
         self.serve()
 
     def remove(self, name: str) -> None:
-        self.lifecycle.remove_feed(self.watches.pop(name), self.now)
+        self.lifecycle.remove_feed(self.feed_states.pop(name), self.now)
         self.serve()
 
     def halt(self, name: str | None) -> bool:
         try:
-            self.lifecycle.halt("why not", self.now, None if name is None else self.watches[name])
+            self.lifecycle.halt("why not", self.now, None if name is None else self.feed_states[name])
         except HaltRefused:
             return False
         finally:
@@ -462,7 +462,7 @@ class Run:
         return True
 
     def resume(self, name: str | None) -> None:
-        self.lifecycle.resume(self.now, None if name is None else self.watches[name])
+        self.lifecycle.resume(self.now, None if name is None else self.feed_states[name])
         self.serve()
 
     def fail(self) -> None:

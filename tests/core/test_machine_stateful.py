@@ -20,7 +20,7 @@ EDGES = {
 }
 
 
-class Walk(RuleBasedStateMachine):
+class Progress(RuleBasedStateMachine):
     """A machine and a plain string, moved side by side; a bystander is moved by neither."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Walk(RuleBasedStateMachine):
             assert self.bystander.state is SessionState.TIMEOUT
 
 
-class TestWalk(Walk.TestCase):
+class TestWalk(Progress.TestCase):
     """Whatever is fired, in whatever order, the machine is where the naive model says, and refuses what it refuses."""
 
     settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

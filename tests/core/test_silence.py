@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from session_lifecycle._core.staleness import Silence
+from session_lifecycle._core.staleness import StalenessTimer
 
 TIMEOUT, LIMIT = 300, 1000
 
@@ -16,25 +16,25 @@ def s(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def watch(*, timeout: int | None = TIMEOUT, limit: int | None = LIMIT, since: int | None = None) -> Silence:
+def watch(*, timeout: int | None = TIMEOUT, limit: int | None = LIMIT, since: int | None = None) -> StalenessTimer:
     """Return a watch, expecting data since some second, if given."""
-    silence = Silence(None if timeout is None else s(timeout), None if limit is None else s(limit))
+    silence = StalenessTimer(None if timeout is None else s(timeout), None if limit is None else s(limit))
     if since is not None:
         silence.expect(s(since))
     return silence
 
 
-def quiet(at: int = 1000, **options: int | None) -> Silence:
+def stale(at: int = 1000, **options: int | None) -> StalenessTimer:
     """Return a watch that has been found quiet at a second."""
     silence = watch(since=at - TIMEOUT, **options)
-    silence.go_quiet(s(at))
+    silence.go_stale(s(at))
     return silence
 
 
 def test_nothing_is_due_while_no_data_is_expected() -> None:
     """Before the open there is no deadline, though data comes or does not."""
     silence = watch()
-    assert (silence.deadline, silence.quiet, silence.arrival) == (None, False, None)
+    assert (silence.deadline, silence.stale, silence.arrival) == (None, False, None)
     silence.heard(5.0)
     assert (silence.deadline, silence.arrival) == (None, 5.0)
 
@@ -75,7 +75,7 @@ def test_without_a_timeout_nothing_is_ever_due() -> None:
     """None means never: no deadline, and no data that could end what cannot begin."""
     silence = watch(timeout=None, since=0)
     assert silence.deadline is None
-    silence.go_quiet(s(10))
+    silence.go_stale(s(10))
     silence.heard(11.0)
     assert not silence.is_fresh(s(11))
 
@@ -94,18 +94,18 @@ def test_without_a_timeout_nothing_is_ever_due() -> None:
 )
 def test_fault_09_only_young_data_ends_it(arrival: float | None, now: int, fresh: bool) -> None:
     """Data ends the silence while it is younger than the timeout; older data, freshly arrived, does not."""
-    silence = quiet(1000)
+    silence = stale(1000)
     if arrival is not None:
         silence.heard(arrival)
     assert silence.is_fresh(s(now)) is fresh
-    assert silence.quiet
+    assert silence.stale
 
 
 def test_data_from_before_the_silence_does_not_end_it() -> None:
     """The data after which it went quiet is no sign of life, however long the timeout."""
     silence = watch(since=0)
     silence.heard(50.0)
-    silence.go_quiet(s(340))  # earlier than the deadline: the newest arrival is still young
+    silence.go_stale(s(340))  # earlier than the deadline: the newest arrival is still young
     assert not silence.is_fresh(s(341))
     silence.heard(49.0)
     assert not silence.is_fresh(s(341))
@@ -115,27 +115,27 @@ def test_data_from_before_the_silence_does_not_end_it() -> None:
 
 def test_data_ends_the_silence_and_rearms_it() -> None:
     """Once data is back, the next silence counts from then, however old that data was."""
-    silence = quiet(1000)
+    silence = stale(1000)
     silence.heard(1200.0)
     silence.go_live(s(1250))
-    assert (silence.quiet, silence.deadline) == (False, s(1250 + TIMEOUT))
+    assert (silence.stale, silence.deadline) == (False, s(1250 + TIMEOUT))
 
 
 def test_data_that_comes_back_in_a_break_rearms_nothing() -> None:
     """In a break no silence is timed; its end does that."""
-    silence = quiet(1000)
+    silence = stale(1000)
     silence.suspend(s(1100))
     silence.heard(1200.0)
     silence.go_live(s(1200))
-    assert (silence.quiet, silence.deadline) == (False, None)
+    assert (silence.stale, silence.deadline) == (False, None)
 
 
 def test_the_limit_counts_expected_time_only() -> None:
     """A lasting silence is fatal after its limit, in which breaks do not count."""
-    silence = quiet(1000)
+    silence = stale(1000)
     assert silence.deadline == s(1000 + LIMIT)
     silence.suspend(s(1400))
-    assert (silence.deadline, silence.quiet) == (None, True)
+    assert (silence.deadline, silence.stale) == (None, True)
     silence.expect(s(5000))
     assert silence.deadline == s(5000 + LIMIT - 400)
     silence.suspend(s(5100))
@@ -145,24 +145,24 @@ def test_the_limit_counts_expected_time_only() -> None:
 
 def test_the_limit_starts_anew_with_each_silence() -> None:
     """A second silence is not blamed for the first one."""
-    silence = quiet(1000)
+    silence = stale(1000)
     silence.suspend(s(1900))
     silence.expect(s(2000))
     silence.go_live(s(2000))
-    silence.go_quiet(s(3000))
+    silence.go_stale(s(3000))
     assert silence.deadline == s(3000 + LIMIT)
 
 
 def test_without_a_limit_silence_may_last() -> None:
     """None means that a silence, once told, is never fatal."""
-    assert quiet(1000, limit=None).deadline is None
+    assert stale(1000, limit=None).deadline is None
 
 
 def test_the_end_of_the_session_forgets_it() -> None:
     """After the close nothing is due and nothing is quiet, and the next session begins afresh."""
-    silence = quiet(1000)
+    silence = stale(1000)
     silence.end()
-    assert (silence.quiet, silence.deadline) == (False, None)
+    assert (silence.stale, silence.deadline) == (False, None)
     silence.expect(s(90_000))
     assert silence.deadline == s(90_000 + TIMEOUT)
 
@@ -172,7 +172,7 @@ class Watched(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.silence = watch()
+        self.staleness = watch()
         self.now = 0
         self.expected = False
         self.began = 0  # when data was last begun to be expected, or a silence was found
@@ -188,32 +188,32 @@ class Watched(RuleBasedStateMachine):
 
     @rule(age=st.integers(0, 600))
     def hear(self, age: int) -> None:
-        self.silence.heard(float(self.now - age))
+        self.staleness.heard(float(self.now - age))
         self.heard_at.append(self.now - age)
 
     @precondition(lambda self: not self.expected)
     @rule()
     def begin(self) -> None:
-        self.silence.expect(s(self.now))
+        self.staleness.expect(s(self.now))
         self.expected, self.began = True, self.now
 
     @precondition(lambda self: self.expected)
     @rule()
     def pause(self) -> None:
-        self.silence.suspend(s(self.now))
+        self.staleness.suspend(s(self.now))
         self.expected = False
 
     @rule()
     def end(self) -> None:
-        self.silence.end()
+        self.staleness.end()
         self.expected, self.quiet_seconds = False, None
 
     @precondition(lambda self: self.expected)
     @rule()
     def judge(self) -> None:
         """Do what the lifecycle does with a watch: take it for quiet, or for live again, where that is due."""
-        silence = self.silence
-        if silence.quiet:
+        silence = self.staleness
+        if silence.stale:
             newest = max(self.heard_at, default=None)
             fresh = newest is not None and newest != self.heard_before and self.now - newest < TIMEOUT
             assert silence.is_fresh(s(self.now)) is fresh
@@ -221,14 +221,14 @@ class Watched(RuleBasedStateMachine):
                 silence.go_live(s(self.now))
                 self.quiet_seconds, self.began = None, self.now
         elif silence.deadline is not None and s(self.now) >= silence.deadline:
-            silence.go_quiet(s(self.now))
+            silence.go_stale(s(self.now))
             self.quiet_seconds, self.began = 0, self.now
             self.heard_before = max(self.heard_at, default=None)
 
     @invariant()
     def agree(self) -> None:
-        silence = self.silence
-        assert silence.quiet is (self.quiet_seconds is not None)
+        silence = self.staleness
+        assert silence.stale is (self.quiet_seconds is not None)
         assert silence.arrival == max(self.heard_at, default=None)
         if not self.expected:
             assert silence.deadline is None

@@ -1041,7 +1041,7 @@ class Bench:
         assert (status.state, status.session, status.roll_owed) == (model.state, model.date, model.owed)
         assert owner >= 0
         # For each message nothing is done but to note it, unless it can matter by itself.
-        assert (manager._silence.plain is None) is (model.state is not TIMEOUT and model.wary_of is None)
+        assert (manager._staleness.plain is None) is (model.state is not TIMEOUT and model.wary_of is None)
 
 
 def _as_far_as_known(said: Said, expected: Said) -> Said:
@@ -1054,7 +1054,7 @@ def _as_far_as_known(said: Said, expected: Said) -> Said:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _silence() -> Iterator[None]:
+def _staleness() -> Iterator[None]:
     """Have nothing logged: a log of thousands of lives takes longer than the lives do."""
     logger = logging.getLogger("session_lifecycle")
     level = logger.level

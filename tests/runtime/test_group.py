@@ -821,7 +821,7 @@ def test_a_thousand_share_what_they_can():
     schedule = season()
     one, two = (SessionBoundaryManager(schedule, roll_nothing) for _ in range(2))
     other = SessionBoundaryManager(LONDON, roll_nothing)
-    assert one._walk.timeline is two._walk.timeline
-    assert one._walk.timeline is not other._walk.timeline
+    assert one._progress.timeline is two._progress.timeline
+    assert one._progress.timeline is not other._progress.timeline
     assert one.clock is two.clock
     assert PRE_MARKET is not NOT_STARTED

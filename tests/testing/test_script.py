@@ -148,7 +148,7 @@ def test_a_silence_is_a_timeout_and_ends() -> None:
     assert edges(result)[2:4] == ["10:19:00 TIMEOUT", "10:25:00 ACTIVE"]
 
 
-class Feeds(App):
+class FeedTable(App):
     """Two feeds."""
 
     def __init__(self, manager_class: type[SessionBoundaryManager]) -> None:
@@ -159,7 +159,7 @@ class Feeds(App):
 
 def test_data_comes_from_every_feed_and_a_silence_may_be_one_s_own() -> None:
     """The other feed is not stale."""
-    result = play(SCRIPT.data_every(20 * SECOND).silence("10:15", "10:25", feed="AAPL"), Feeds)
+    result = play(SCRIPT.data_every(20 * SECOND).silence("10:15", "10:25", feed="AAPL"), FeedTable)
     assert [event.feed for event in result.of(FeedStale)] == ["AAPL"]
     assert [event.feed for event in result.of(FeedResumed)] == ["AAPL"]
     assert TIMEOUT not in {event.dest for event in result.of(StateChanged)}
@@ -167,14 +167,14 @@ def test_data_comes_from_every_feed_and_a_silence_may_be_one_s_own() -> None:
 
 def test_data_may_come_from_one_feed_alone() -> None:
     """The other has never said a word."""
-    result = play(SCRIPT.data_every(20 * SECOND, feed="AAPL").silence("12:00", "13:00", feed="AAPL"), Feeds)
+    result = play(SCRIPT.data_every(20 * SECOND, feed="AAPL").silence("12:00", "13:00", feed="AAPL"), FeedTable)
     assert {(event.feed, event.never) for event in result.of(FeedStale)} == {("MSFT", True)}
 
 
 def test_data_from_a_feed_that_is_none_is_refused() -> None:
     """When it is to come: the application may add its feeds as it goes."""
     with pytest.raises(ConfigurationError, match="data_every = 'TSLA' is refused: must be a feed of the manager's"):
-        play(SCRIPT.data_every(MINUTE, feed="TSLA"), Feeds)
+        play(SCRIPT.data_every(MINUTE, feed="TSLA"), FeedTable)
 
 
 @settings(max_examples=12, deadline=None)

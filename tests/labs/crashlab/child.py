@@ -338,7 +338,7 @@ def _mortal_tell(points: Points) -> Callable[[Member], Sequence[Event]]:
     tell = Member.tell
 
     def mortal(member: Member) -> Sequence[Event]:
-        big_news = any(isinstance(event, RollSucceeded) for event in member.lifecycle._walk.events or ())
+        big_news = any(isinstance(event, RollSucceeded) for event in member.lifecycle._progress.events or ())
         if big_news:
             points.hit("tell.before")
         told = tell(member)

@@ -28,7 +28,7 @@ from session_lifecycle import (
     SessionLifecycle,
     StateChanged,
 )
-from session_lifecycle._core.rolls import Round
+from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import Resolution
 from session_lifecycle._runtime.host import Member
@@ -50,7 +50,7 @@ from tests.labs.simulation.torn import Crash, TornJournal
 class Attempt:
     """An attempt at the roll under way: what comes of it, and when, on the monotonic clock."""
 
-    turn: Round
+    turn: RollRound
     ends_at: timedelta | None  # None: when it is cancelled
     error: BaseException | None
     when_cancelled: str = "obeys"
@@ -308,7 +308,7 @@ class Life:
             lifecycle.roll_expired,
         )
 
-    def _begin(self, turn: Round) -> Attempt:  # noqa: PLR0911 -- one return for each kind of fault
+    def _begin(self, turn: RollRound) -> Attempt:  # noqa: PLR0911 -- one return for each kind of fault
         """Begin what the application does for its roll."""
         day, mono, rng = turn.target.date, self.mono, self.rng
         if turn.resumed and self.asks_first and day in self.effects:
@@ -336,7 +336,7 @@ class Life:
             case _:
                 return self._lasting(turn, rng.random() * 6 * HOUR, "does not notice")
 
-    def _lasting(self, turn: Round, length: timedelta | None, when_cancelled: str) -> Attempt:
+    def _lasting(self, turn: RollRound, length: timedelta | None, when_cancelled: str) -> Attempt:
         timeout = self.config.roll_timeout
         if timeout is None:
             length = HOUR if length is None else length
