@@ -199,7 +199,7 @@ def test_the_events_table_has_every_event_with_its_fields() -> None:
     assert sorted(told) == sorted(events)
 
 
-def in_short(hint: Any) -> str:
+def summary(hint: Any) -> str:
     """Return a type as the README writes it."""
     return "None" if hint is type(None) else str(hint) if get_origin(hint) else hint.__name__
 
@@ -209,7 +209,7 @@ def types_in_short(hint: Any) -> set[str]:
     kinds = set(get_args(Event))
     members = set(get_args(hint)) if isinstance(hint, UnionType) else {hint}
     every = kinds <= members
-    return {in_short(each) for each in (members - kinds if every else members)} | ({"Event"} if every else set())
+    return {summary(each) for each in (members - kinds if every else members)} | ({"Event"} if every else set())
 
 
 def test_the_table_of_extras_has_every_field_of_a_log_record() -> None:

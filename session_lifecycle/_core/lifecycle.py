@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from session_lifecycle._core.alarms import AlarmScheduler, Cut
-from session_lifecycle._core.feeds import FeedTable, FeedState
+from session_lifecycle._core.feeds import FeedState, FeedTable
 from session_lifecycle._core.machine import (
     ACTIVE,
     ENDED,
@@ -24,7 +24,7 @@ from session_lifecycle._core.machine import (
     TIMEOUT,
 )
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.rolls import Rolls, RollRound
+from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import (
     cut_short,
     hold_past,
@@ -45,7 +45,7 @@ from session_lifecycle._model.errors import (
     OverrideRefused,
     RollNotOwedError,
     ScheduleExhausted,
-    in_words,
+    describe,
 )
 from session_lifecycle._model.events import Event, HorizonNear, ScheduleChanged, UnexpectedData
 from session_lifecycle._model.overrides import (
@@ -53,7 +53,7 @@ from session_lifecycle._model.overrides import (
     Override,
     SpecialHours,
     applied,
-    in_short,
+    summary,
 )
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
@@ -110,8 +110,8 @@ class SessionLifecycle:
         "_cut",
         "_failing",
         "_first",
-        "_rolls",
         "_progress",
+        "_rolls",
         "begun",
     )
 
@@ -367,7 +367,15 @@ class SessionLifecycle:
         if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
             return None
         alert, alerted = self._alert, self._alerted
-        return (id(progress.timeline), id(progress.session), id(self.config), progress.state, progress.breaks_passed, alert, alerted)
+        return (
+            id(progress.timeline),
+            id(progress.session),
+            id(self.config),
+            progress.state,
+            progress.breaks_passed,
+            alert,
+            alerted,
+        )
 
     def adopt(self, lead: "SessionLifecycle", before: Reading, now: Reading) -> bool:
         """Take over what has come of `poll(now)` for another of the same cohort, which it last saw at `before`.
@@ -588,27 +596,29 @@ class SessionLifecycle:
         """Return the record to be written before a change that ends the machine's session; None for any other."""
         if not change.ends:
             return None
-        return Record(Entry.ENDED, self._progress.session.date, now.wall, note=in_short(change.override))
+        return Record(Entry.ENDED, self._progress.session.date, now.wall, note=summary(change.override))
 
     def change_schedule(self, change: Change, now: Reading) -> None:
         """Go by other hours from now on, as planned."""
         progress, day, before, after = self._progress, change.override.date, change.before, change.after
         old = progress.timeline
         progress.emit(
-            ScheduleChanged(day, before, after, progress.session.date, in_short(change.override), now.wall, name=self.name)
+            ScheduleChanged(
+                day, before, after, progress.session.date, summary(change.override), now.wall, name=self.name
+            )
         )
         new = progress.timeline = self._rolls.timeline = Timeline.of(change.schedule, self.config)
         if self._alarms is not None:
             self._alarms.timeline = new
         if change.ends:
-            self._call_off(in_short(change.override))
+            self._call_off(summary(change.override))
         elif not progress.ended and progress.called_off is None:
             mine = after if day == progress.session.date and after is not None else progress.session
             progress.go_by(mine, new.boundaries(mine))
         progress.position = change.position
         for roll in self._rolls.rounds:
             if roll.target.date == day:
-                roll.called_off = in_short(change.override) if after is None else None
+                roll.called_off = summary(change.override) if after is None else None
                 roll.target = after or roll.target
             roll.bounds = new.boundaries(roll.target)
         if self._alarms is not None:
@@ -695,7 +705,9 @@ class SessionLifecycle:
         if state is ERROR:
             raise RollNotOwedError(state, "`await manager.recover()` first")
         if state is not ENDED:
-            raise RollNotOwedError(state, f"session {self._progress.session.date} has not ended; end_session() ends it now")
+            raise RollNotOwedError(
+                state, f"session {self._progress.session.date} has not ended; end_session() ends it now"
+            )
         if self._rolls.round is not None:
             raise RollNotOwedError(state, f"the roll to {self._rolls.round.target.date} is under way")
         self._rolls.waive_cap(self._progress.position)
@@ -724,7 +736,7 @@ class SessionLifecycle:
         roll.resumed = True
         self._progress.emit(self._rolls.failed(roll, error, now, retry=False))
         self._fail(
-            f"uncertain: the roll from {roll.ended.date} to {roll.target.date} returned, but {in_words(error)}. "
+            f"uncertain: the roll from {roll.ended.date} to {roll.target.date} returned, but {describe(error)}. "
             "If its effects are there, `await manager.recover(Resolution.MARK_DONE)`, else `recover(Resolution.RETRY)`"
         )
 
@@ -756,7 +768,7 @@ class SessionLifecycle:
         elif self._rolls.is_spent(roll):
             self._fail(
                 f"the roll from {roll.ended.date} to {roll.target.date} failed at attempt {roll.attempt}, the last: "
-                f"{in_words(error)}"
+                f"{describe(error)}"
             )
 
     # ---- how it decides ----
@@ -782,7 +794,7 @@ class SessionLifecycle:
 
     def _blame(self, error: Exception) -> str:
         """Return the reason for ERROR where the schedule has raised."""
-        return in_words(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {in_words(error)}"
+        return describe(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {describe(error)}"
 
     def _tell_horizon(self) -> None:
         """Look thirty days ahead, which also has the schedule load what it will need, at a quiet moment."""
@@ -790,7 +802,11 @@ class SessionLifecycle:
             self.schedule.session_at(self._progress.last_reading.wall + HORIZON)
         except ScheduleExhausted as error:
             if error.last >= self._progress.session.date:
-                self._progress.emit(HorizonNear(error.last, self._progress.session.date, self._progress.last_reading.wall, name=self.name))
+                self._progress.emit(
+                    HorizonNear(
+                        error.last, self._progress.session.date, self._progress.last_reading.wall, name=self.name
+                    )
+                )
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))
 

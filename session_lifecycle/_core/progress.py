@@ -5,7 +5,7 @@ The walk decides what is due, and in which order; what is owed at the session's 
 
 from datetime import datetime, timedelta
 
-from session_lifecycle._core.feeds import FeedTable, FeedState
+from session_lifecycle._core.feeds import FeedState, FeedTable
 from session_lifecycle._core.machine import (
     ACTIVE,
     ENDED,
@@ -56,12 +56,12 @@ class Progress:
         "events",
         "feeds",
         "halted",
+        "last_reading",
         "name",
         "next_transition",
         "on_break",
         "position",
         "reason",
-        "last_reading",
         "session",
         "staleness",
         "state",
@@ -397,7 +397,11 @@ class Progress:
 
     def fresh_at(self, arrival: float | None) -> datetime | None:
         """Return the wall instant of a monotonic second, as of the last look."""
-        return None if arrival is None else self.last_reading.wall - (self.last_reading.monotonic - timedelta(seconds=arrival))
+        return (
+            None
+            if arrival is None
+            else self.last_reading.wall - (self.last_reading.monotonic - timedelta(seconds=arrival))
+        )
 
     def revive(self, feed: FeedState) -> None:
         """Tell that a stale feed is live again, where what came from it is fresh enough."""
@@ -421,4 +425,8 @@ class Progress:
 
     def _is_catch_up(self, due: datetime) -> bool:
         """Tell whether an edge due then is walked only on the way to where the clock says that the session is."""
-        return self.called_off is not None or due < self.position.since or (self.catching_up and due < self.last_reading.wall)
+        return (
+            self.called_off is not None
+            or due < self.position.since
+            or (self.catching_up and due < self.last_reading.wall)
+        )

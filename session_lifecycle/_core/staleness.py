@@ -30,8 +30,8 @@ class StalenessTimer:
         "arrival",
         "opened",
         "plain",
-        "stale",
         "since",
+        "stale",
     )
 
     def __init__(self, timeout: timedelta | None, limit: timedelta | None) -> None:

@@ -6,7 +6,7 @@ Wall time decides boundaries; monotonic time decides staleness, roll timeouts an
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, runtime_checkable
 
-from session_lifecycle._model.errors import ClockFailed, NaiveDatetimeError, in_words
+from session_lifecycle._model.errors import ClockFailed, NaiveDatetimeError, describe
 
 STEP: Final = timedelta(seconds=1)
 """A change of wall − monotonic of at least this much between two looks is a step of the wall clock."""
@@ -87,4 +87,4 @@ def read(clock: Clock) -> Reading:
     try:
         return Reading(as_utc("the clock's now()", clock.now()), timedelta(seconds=clock.monotonic()))
     except Exception as error:  # the clock may be the application's own code
-        raise ClockFailed(in_words(error)) from error
+        raise ClockFailed(describe(error)) from error

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from session_lifecycle._model.states import SessionState
 
 
-def in_words(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """Return an error as text: our own by its message, another with its type; also one that cannot show itself."""
     try:
         return str(error) if isinstance(error, LifecycleError) else repr(error)

@@ -129,7 +129,7 @@ def _must(override: SpecialHours, hour: Hour, zone: tzinfo) -> datetime:
     return instant
 
 
-def in_short(override: Override) -> str:
+def summary(override: Override) -> str:
     """Return what an override is, and its reason, for messages."""
     what = "closed" if isinstance(override, Closure) else "special hours"
     return f"{what}: {override.reason}" if override.reason else what

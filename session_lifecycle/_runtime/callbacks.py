@@ -12,7 +12,7 @@ from typing import Self
 import anyio
 
 from session_lifecycle._model.clock import Clock, Reading
-from session_lifecycle._model.errors import ClockFailed, HandlerTimeoutError, LifecycleError, in_words
+from session_lifecycle._model.errors import ClockFailed, HandlerTimeoutError, LifecycleError, describe
 
 
 class Section:
@@ -70,7 +70,7 @@ async def guarded(
         try:
             await clock.sleep(limit)
         except Exception as error:  # the clock may be the application's own code
-            verdict: LifecycleError = ClockFailed(in_words(error))  # nobody can tell when the time has passed
+            verdict: LifecycleError = ClockFailed(describe(error))  # nobody can tell when the time has passed
         else:
             verdict = HandlerTimeoutError(label, limit.total_seconds())
         if not done:

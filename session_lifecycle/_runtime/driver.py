@@ -25,7 +25,7 @@ from session_lifecycle._model.errors import (
     HandlerTimeoutError,
     RollTimeoutError,
     SubscriberOverrun,
-    in_words,
+    describe,
 )
 from session_lifecycle._model.events import Event
 from session_lifecycle._runtime.callbacks import Section, guarded, takes_back_cancellation
@@ -324,7 +324,7 @@ class Driver:
             except ClockFailed:
                 raise
             except Exception as error:  # the clock may be the application's own code
-                raise ClockFailed(in_words(error)) from error
+                raise ClockFailed(describe(error)) from error
             finally:
                 self._nap = None
 
@@ -486,10 +486,10 @@ class Driver:
         denied = None if answer else "its probe says that it is dead"
         if error is not None:
             LOGGER.warning(
-                "%s: the probe of feed %s failed: %s", member.lifecycle.schedule.name, feed.name, in_words(error)
+                "%s: the probe of feed %s failed: %s", member.lifecycle.schedule.name, feed.name, describe(error)
             )
             denied = (
-                in_words(error) if isinstance(error, HandlerTimeoutError) else f"its probe failed: {in_words(error)}"
+                describe(error) if isinstance(error, HandlerTimeoutError) else f"its probe failed: {describe(error)}"
             )
         member.lifecycle.answer_probe(feed, asked, denied, self.look_or_last())
         self.tell(member)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, assert_never
 
 from session_lifecycle._core.machine import ERROR, TIMEOUT
-from session_lifecycle._model.errors import in_words
+from session_lifecycle._model.errors import describe
 from session_lifecycle._model.events import (
     AlarmFired,
     AlarmSkipped,
@@ -54,7 +54,7 @@ def log_event(event: Event, schedule: Schedule) -> None:
     cause = None
     if isinstance(event, HandlerFailed) or (isinstance(event, RollFailed) and event.retry_at is None):
         cause = event.error
-    LOGGER.log(level, "%s: %s", event.name or calendar, describe(event), extra=extra, exc_info=cause)
+    LOGGER.log(level, "%s: %s", event.name or calendar, summarize(event), extra=extra, exc_info=cause)
 
 
 _LEVELS: Final[Mapping[type[Event], int]] = {
@@ -83,7 +83,7 @@ def _level(event: Event) -> int:
     return _LEVELS.get(type(event), logging.INFO)
 
 
-def describe(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of event
+def summarize(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of event
     """Return an event in words."""
     match event:
         case StateChanged():
@@ -98,7 +98,7 @@ def describe(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return
             return f"roll {event.session} → {event.next_session} completed{tail}"
         case RollFailed():
             then = f"next attempt at {event.retry_at}" if event.retry_at else "no further attempt"
-            why = "" if event.error is None else f": {in_words(event.error)}"
+            why = "" if event.error is None else f": {describe(event.error)}"
             return f"roll {event.session} → {event.next_session}, attempt {event.attempt} failed{why}; {then}"
         case ClockStepped():
             return f"the wall clock stepped by {event.delta.total_seconds():+g} s"
@@ -115,7 +115,7 @@ def describe(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return
             return f"{event.session} alarm {event.alarm} of {event.scheduled_at} was skipped: {event.reason}"
         case HandlerFailed():
             on = "" if event.cause is None else f" on {type(event.cause).__name__}"
-            return f"handler {event.handler} failed{on}: {in_words(event.error)}"
+            return f"handler {event.handler} failed{on}: {describe(event.error)}"
         case FeedStale():
             return f"{event.session} feed {event.feed} is stale: {event.reason}"
         case FeedResumed():

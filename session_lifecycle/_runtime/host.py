@@ -25,7 +25,7 @@ from session_lifecycle._journal.records import (
     standing_after,
 )
 from session_lifecycle._model.clock import Reading
-from session_lifecycle._model.errors import in_words
+from session_lifecycle._model.errors import describe
 from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
@@ -228,7 +228,7 @@ class Member:
             try:
                 self.journal.append(intent(roll.ended, target, roll.skipped, now.wall))
             except Exception as error:  # the journal may be the application's own code
-                self.lifecycle.fail(f"the roll to {target.date} was not begun: {in_words(error)}", now)
+                self.lifecycle.fail(f"the roll to {target.date} was not begun: {describe(error)}", now)
                 return False
             roll.intended = True
         self.lifecycle.begin_roll(roll, now)

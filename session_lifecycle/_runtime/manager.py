@@ -78,7 +78,7 @@ class SessionBoundaryManager(Runner):
         TypeError: an argument is of the wrong kind; a `roll_session` that is not async, for one.
     """
 
-    __slots__ = ("_clock", "_driver", "_feed_calls", "_lifecycle", "_member", "_monotonic", "_staleness", "_progress")
+    __slots__ = ("_clock", "_driver", "_feed_calls", "_lifecycle", "_member", "_monotonic", "_progress", "_staleness")
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import NotASession, OverrideRefused, ScheduleExhausted, SnapshotRefused
-from session_lifecycle._model.overrides import Override, in_short
+from session_lifecycle._model.overrides import Override, summary
 from session_lifecycle._model.session import (
     Session,
     require_date,
@@ -244,7 +244,7 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
         overrides = tuple(each for each in was.overrides if f"{first}" <= each[: len(f"{first}")] <= f"{last}")
     elif isinstance(schedule, ExchangeSchedule):
         corrections, extended_hours, made_from = schedule.corrects, schedule.extends, versions()
-        overrides = tuple(f"{each.date} {in_short(each)}" for each in schedule.overrides if first <= each.date <= last)
+        overrides = tuple(f"{each.date} {summary(each)}" for each in schedule.overrides if first <= each.date <= last)
     head = SnapshotHead(schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from)
     try:
         put(Path(path), written(head, schedule.timezone, sessions, as_json=suffix == ".json"))

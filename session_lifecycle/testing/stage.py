@@ -13,11 +13,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from session_lifecycle._model.config import LifecycleConfig
-from session_lifecycle._model.errors import ConfigurationError, LifecycleError, ScheduleExhausted, in_words
+from session_lifecycle._model.errors import ConfigurationError, LifecycleError, ScheduleExhausted, describe
 from session_lifecycle._model.events import Event, HandlerFailed, RollFailed
 from session_lifecycle._model.session import end_of
 from session_lifecycle._model.states import SessionState
-from session_lifecycle._runtime.event_log import LOGGER, describe
+from session_lifecycle._runtime.event_log import LOGGER, summarize
 from session_lifecycle._runtime.feed import AdaptiveFeed
 from session_lifecycle._runtime.handlers import require_async
 from session_lifecycle._runtime.host import RollSession
@@ -218,7 +218,7 @@ class Stage:
         self._runs.append(run)
         async for event in events:
             run.append(event)
-            self._lines.append(Line(event.observed_at, describe(event) + self._trace(event)))
+            self._lines.append(Line(event.observed_at, summarize(event) + self._trace(event)))
         told.set()
 
     def _trace(self, event: Event) -> str:
@@ -268,7 +268,7 @@ class Stage:
             if self._plan.strict:
                 raise
             self._refused.append(Refused(self.clock.now(), act.words, error))
-            self._lines.append(Line(self.clock.now(), f"refused: {in_words(error)}"))
+            self._lines.append(Line(self.clock.now(), f"refused: {describe(error)}"))
         await self.clock.advance(_NO_TIME)
 
     async def _feed(self, data: DataFeed, scope: anyio.CancelScope) -> None:

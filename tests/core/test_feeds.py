@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from session_lifecycle import AdaptiveTimeout, StaleWhen
 from session_lifecycle._core import feeds as feeds_module
-from session_lifecycle._core.feeds import FeedTable, GapEstimator, FeedState
+from session_lifecycle._core.feeds import FeedState, FeedTable, GapEstimator
 from session_lifecycle._core.staleness import ALL_ARE_LOOKED_AT
 from tests.helpers.builders import MICROSECOND
 

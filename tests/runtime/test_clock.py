@@ -20,7 +20,7 @@ from session_lifecycle._model.clock import (
     as_utc,
     read,
 )
-from session_lifecycle._model.errors import ClockFailed, ConfigurationError, NaiveDatetimeError, in_words
+from session_lifecycle._model.errors import ClockFailed, ConfigurationError, NaiveDatetimeError, describe
 from session_lifecycle._runtime.system_clock import SystemClock
 
 pytestmark = pytest.mark.usefixtures("way_of_sleeping")
@@ -139,7 +139,7 @@ def test_read_wraps_whatever_a_clock_does_wrong(now: Any, cause: type[Exception]
     with pytest.raises(ClockFailed) as caught:
         read(BrokenClock(now))
     assert type(caught.value.__cause__) is cause
-    assert in_words(caught.value.__cause__) in str(caught.value)
+    assert describe(caught.value.__cause__) in str(caught.value)
 
 
 def test_read_wraps_a_monotonic_time_that_is_no_number() -> None:

@@ -18,7 +18,7 @@ from session_lifecycle._cli.shapes import (
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._cli.views.days import Moment, Usual, moments
 from session_lifecycle._model.errors import NotASession
-from session_lifecycle._model.overrides import in_short
+from session_lifecycle._model.overrides import summary
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.comparison import Difference
 from session_lifecycle._schedules.corrections import reach
@@ -175,7 +175,7 @@ def _changes(venue: Venue, first: date, last: date) -> Iterator[Change]:
                 yield Change("corrected", Difference(each.date, each.after, each.before), each.source)
     for day, override in overridden.items():
         after, before = _on(venue, day, overridden=True), _on(venue, day, overridden=False)
-        yield Change("override", Difference(day, after, before), in_short(override))
+        yield Change("override", Difference(day, after, before), summary(override))
 
 
 def _on(venue: Venue, day: date, *, overridden: bool) -> Session | None:
