@@ -31,7 +31,7 @@ from session_lifecycle._core.schedule_change import (
 )
 from session_lifecycle._core.staleness import StalenessTimer
 from session_lifecycle._core.timeline import Position, Timeline
-from session_lifecycle._journal.records import Entry, Record, Standing
+from session_lifecycle._journal.records import Entry, JournalState, Record
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading, as_utc
 from session_lifecycle._model.config import LifecycleConfig, Resolution
@@ -275,7 +275,7 @@ class SessionLifecycle:
 
     # ---- what it is told ----
 
-    def begin(self, now: Reading, standing: Standing | None = None) -> None:
+    def begin(self, now: Reading, journal_state: JournalState | None = None) -> None:
         """Take up the session and catch up with the clock as far as that goes without a roll.
 
         With a `standing`, take up what a journal tells of an earlier run: its session, an ERROR that nobody has
@@ -289,14 +289,14 @@ class SessionLifecycle:
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
         first, lost = position.session if self._first is None else self._first, False
-        if standing is not None:
-            first, lost = self._restore(standing)
+        if journal_state is not None:
+            first, lost = self._restore(journal_state)
         self._progress.begin(first, now, position)
         self._watch_for_any()
         if self._alarms is not None:
             self._alarms.begin(self._progress.session, self._progress.bounds, position, now.wall)
-        if standing is not None and standing.ended:
-            by_clock = standing.intent is not None or standing.beyond is not None
+        if journal_state is not None and journal_state.ended:
+            by_clock = journal_state.intent is not None or journal_state.abandoned_target is not None
             if not by_clock or now.wall < self._progress.bounds.end:
                 self._cut_short(None)
         elif lost:
@@ -305,19 +305,19 @@ class SessionLifecycle:
         self._tell_horizon()
         self.poll(now)
 
-    def _restore(self, standing: Standing) -> tuple[Session, bool]:
+    def _restore(self, journal_state: JournalState) -> tuple[Session, bool]:
         """Take up what a journal tells. Return the session, and whether the schedule has lost it since."""
-        session, lost = self._remembered(standing.session, standing.open, standing.close)
-        self._progress.ended = standing.ended
-        self._rolls.beyond = standing.beyond
-        intent = standing.intent
+        session, lost = self._remembered(journal_state.session, journal_state.open, journal_state.close)
+        self._progress.ended = journal_state.ended
+        self._rolls.abandoned_target = journal_state.abandoned_target
+        intent = journal_state.intent
         if intent is not None and intent.target is not None:
             target, gone = self._remembered(intent.target, intent.open, intent.close)
             self._rolls.unfinished = RollRound.resumed_from(session, target, self._progress.timeline)
             self._rolls.unfinished.called_off = _LOST if gone else None
-        if standing.error is not None:
-            self._progress.stand_in(ERROR, standing.error)
-        elif standing.ended:
+        if journal_state.error is not None:
+            self._progress.stand_in(ERROR, journal_state.error)
+        elif journal_state.ended:
             self._progress.stand_in(ENDED, None)
         return session, lost
 

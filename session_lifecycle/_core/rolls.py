@@ -59,7 +59,7 @@ class RollRound:
 class Rolls:
     """The rolls of one lifecycle: at most one round at a time, and the events that its attempts give rise to."""
 
-    __slots__ = ("_config", "_name", "_waived_to", "beyond", "round", "stopping", "timeline", "unfinished")
+    __slots__ = ("_config", "_name", "_waived_to", "abandoned_target", "round", "stopping", "timeline", "unfinished")
 
     def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
         self.timeline: Timeline = timeline
@@ -69,7 +69,7 @@ class Rolls:
         self.round: RollRound | None = None
         self.unfinished: RollRound | None = None
         """A round whose intent a journal holds, while it is not being pursued."""
-        self.beyond: date | None = None
+        self.abandoned_target: date | None = None
         """The last session that a person gave up rolling to; the next roll goes past it."""
         self.stopping: bool = False
         """Whether no further attempt may begin."""
@@ -127,7 +127,7 @@ class Rolls:
         waived = self._waived_to is not None and position.session.date <= self._waived_to
         limit = None if waived else config.max_catch_up_sessions
         target, skipped = choose_target(
-            self.timeline, ended, position, config.missed_sessions, limit, beyond=self.beyond
+            self.timeline, ended, position, config.missed_sessions, limit, abandoned_target=self.abandoned_target
         )
         # The boundaries are found now, so that entering the session after the roll cannot fail.
         return RollRound(ended, target, self.timeline.boundaries(target), skipped)
@@ -141,7 +141,7 @@ class Rolls:
     def skip(self, roll: RollRound) -> None:
         """Give up rolling to the round's target."""
         self.unfinished = None
-        self.beyond = roll.target.date
+        self.abandoned_target = roll.target.date
 
     def due(self, now: Reading) -> RollRound | None:
         """Return the round whose next attempt is due, if one is."""
@@ -166,7 +166,7 @@ class Rolls:
 
     def succeeded(self, roll: RollRound, now: Reading) -> RollSucceeded:
         """Close the round: its attempt under way has returned."""
-        self.round = self.unfinished = self.beyond = None
+        self.round = self.unfinished = self.abandoned_target = None
         return RollSucceeded(
             roll.ended.date,
             roll.target.date,
@@ -210,7 +210,7 @@ def choose_target(
     policy: MissedSessions,
     limit: int | None,
     *,
-    beyond: date | None = None,
+    abandoned_target: date | None = None,
 ) -> tuple[Session, tuple[date, ...]]:
     """Return the session to roll to from `ended`, and the dates of those that are skipped.
 
@@ -228,7 +228,7 @@ def choose_target(
     """
     schedule = timeline.schedule
     first = schedule.next_session(ended.date)
-    following = first if beyond is None else schedule.next_session(beyond)
+    following = first if abandoned_target is None else schedule.next_session(abandoned_target)
     owner = position.session
     if limit is not None and owner.date > following.date:
         _hold_to(limit, schedule, ended, following, owner)

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from session_lifecycle._journal.records import Entry, Record, standing_after
+from session_lifecycle._journal.records import Entry, Record, journal_state_after
 from session_lifecycle._model.errors import (
     JournalCorrupt,
     JournalLocked,
@@ -88,7 +88,7 @@ def read_lines(content: bytes) -> Lines:
     if lines and sealed_line(tail[:-_SEAL], checksum)[0][:-1] == tail[:-1]:
         return so_far("its newline is damaged", len(content) - 1, len(lines) + 1)
     try:
-        standing_after(records)
+        journal_state_after(records)
     except ValueError as error:
         return so_far(f"its records contradict each other: {error}", offset, len(lines))
     return so_far(None, 0, 0)
@@ -335,9 +335,9 @@ class FileJournal:
         if len(self._records) < MOST_RECORDS:
             return self._records
         past, recent = self._records[:-KEPT_RECORDS], self._records[-KEPT_RECORDS:]
-        standing = standing_after(past)
-        assert standing is not None, "a journal with records has a first one"
-        return [*standing.records(past[-1].at), *recent]
+        journal_state = journal_state_after(past)
+        assert journal_state is not None, "a journal with records has a first one"
+        return [*journal_state.records(past[-1].at), *recent]
 
     def _rewrite(self, records: list[Record]) -> None:
         """Write a whole new file, and put it in the place of the old one."""

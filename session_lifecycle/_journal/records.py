@@ -58,7 +58,7 @@ class Record:
 
 
 @value
-class Standing:
+class JournalState:
     """What the records add up to: where the application is, and what is owed.
 
     `ended` tells that the session was ended by hand or its roll was begun. `intent` is the roll that may or may not
@@ -71,10 +71,10 @@ class Standing:
     close: datetime | None = None
     ended: bool = False
     intent: Record | None = None
-    beyond: date | None = None
+    abandoned_target: date | None = None
     error: str | None = None
 
-    def after(self, record: Record) -> "Standing":  # noqa: PLR0911 -- one return for each kind of record
+    def after(self, record: Record) -> "JournalState":  # noqa: PLR0911 -- one return for each kind of record
         """Return the standing once `record` is added.
 
         Raises:
@@ -85,7 +85,7 @@ class Standing:
             raise ValueError(msg)
         match record.entry:
             case Entry.ADOPTED:
-                return Standing(record.session, record.open, record.close)
+                return JournalState(record.session, record.open, record.close)
             case Entry.ENDED:
                 return replace(self, ended=True)
             case Entry.INTENT:
@@ -96,9 +96,9 @@ class Standing:
                     msg = f"done to {record.target} does not match the intent {intent and intent.target}"
                     raise ValueError(msg)
                 hours = record if intent is None else intent
-                return Standing(record.target, hours.open, hours.close)
+                return JournalState(record.target, hours.open, hours.close)
             case Entry.SKIPPED:
-                return replace(self, ended=True, intent=None, beyond=record.target, error=None)
+                return replace(self, ended=True, intent=None, abandoned_target=record.target, error=None)
             case Entry.FAILED:
                 return replace(self, error=record.note)
             case Entry.RECOVERED:
@@ -107,8 +107,8 @@ class Standing:
     def records(self, at: datetime) -> tuple[Record, ...]:
         """Return the shortest journal that adds up to this standing: what compaction keeps of the distant past."""
         kept = [Record(Entry.ADOPTED, self.session, at, open=self.open, close=self.close)]
-        if self.beyond is not None:
-            kept.append(Record(Entry.SKIPPED, self.session, at, self.beyond))
+        if self.abandoned_target is not None:
+            kept.append(Record(Entry.SKIPPED, self.session, at, self.abandoned_target))
         elif self.ended and self.intent is None:
             kept.append(Record(Entry.ENDED, self.session, at))
         if self.intent is not None:
@@ -118,21 +118,21 @@ class Standing:
         return tuple(kept)
 
 
-def standing_after(records: Iterable[Record]) -> Standing | None:
+def journal_state_after(records: Iterable[Record]) -> JournalState | None:
     """Return what the records add up to, None where there are none.
 
     Raises:
         ValueError: a record does not fit what came before, or the first is not ADOPTED.
     """
-    standing: Standing | None = None
+    journal_state: JournalState | None = None
     for record in records:
-        if standing is None:
+        if journal_state is None:
             if record.entry is not Entry.ADOPTED:
                 msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"
                 raise ValueError(msg)
-            standing = Standing(record.session)
-        standing = standing.after(record)
-    return standing
+            journal_state = JournalState(record.session)
+        journal_state = journal_state.after(record)
+    return journal_state
 
 
 def adoption(session: Session, at: datetime) -> Record:
@@ -145,7 +145,7 @@ def intent(ended: Session, target: Session, skipped: tuple[date, ...], at: datet
     return Record(Entry.INTENT, ended.date, at, target.date, skipped, target.open, target.close)
 
 
-def completion(standing: Standing, session: date | None, at: datetime) -> Record | None:
+def completion(journal_state: JournalState, session: date | None, at: datetime) -> Record | None:
     """Return the record that makes the standing agree with the session that the application says it is in.
 
     None where it agrees already, or where the application says nothing. An application in the target of the open intent
@@ -154,8 +154,8 @@ def completion(standing: Standing, session: date | None, at: datetime) -> Record
     Raises:
         JournalMismatch: the two contradict each other.
     """
-    if session is None or session == standing.session:
+    if session is None or session == journal_state.session:
         return None
-    if standing.intent is None or session != standing.intent.target:
-        raise JournalMismatch("the session", standing.session, session)
-    return Record(Entry.DONE, standing.session, at, session, note="by session=")
+    if journal_state.intent is None or session != journal_state.intent.target:
+        raise JournalMismatch("the session", journal_state.session, session)
+    return Record(Entry.DONE, journal_state.session, at, session, note="by session=")

@@ -17,12 +17,12 @@ from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._journal.records import (
     Entry,
+    JournalState,
     Record,
-    Standing,
     adoption,
     completion,
     intent,
-    standing_after,
+    journal_state_after,
 )
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.errors import describe
@@ -116,33 +116,35 @@ class Member:
             return
         records = self.journal.open(self.lifecycle.schedule.name)
         self.holds_journal = True
-        standing = standing_after(records)
-        if standing is not None:
-            record = completion(standing, self.first, now.wall)
+        journal_state = journal_state_after(records)
+        if journal_state is not None:
+            record = completion(journal_state, self.first, now.wall)
             if record is not None:
-                standing = self._complete(standing, record)
-        self.lifecycle.begin(now, standing)
-        if standing is None:
+                journal_state = self._complete(journal_state, record)
+        self.lifecycle.begin(now, journal_state)
+        if journal_state is None:
             self.journal.append(adoption(self.lifecycle.session, now.wall))
-        elif standing.error is not None:
-            LOGGER.error("%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, standing.error)
+        elif journal_state.error is not None:
+            LOGGER.error(
+                "%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, journal_state.error
+            )
 
-    def _complete(self, standing: Standing, record: Record) -> Standing:
+    def _complete(self, journal_state: JournalState, record: Record) -> JournalState:
         """Count the open intent as done, because the application says that it is in its target; an ERROR stays."""
-        skipped = standing.intent.skipped if standing.intent is not None else ()
+        skipped = journal_state.intent.skipped if journal_state.intent is not None else ()
         added = [record]
-        if standing.error is not None and record.target is not None:
-            added.append(Record(Entry.FAILED, record.target, record.at, note=standing.error))
+        if journal_state.error is not None and record.target is not None:
+            added.append(Record(Entry.FAILED, record.target, record.at, note=journal_state.error))
         for each in added:
             self.write(each)
-            standing = standing.after(each)
+            journal_state = journal_state.after(each)
         LOGGER.warning(
             "%s: the roll to %s counts as done, since session= says so; skipped on the way: %s",
             self.lifecycle.schedule.name,
             record.target,
             ", ".join(map(str, skipped)) or "none",
         )
-        return standing
+        return journal_state
 
     @property
     def broadcast(self) -> Broadcast:

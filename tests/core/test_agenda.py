@@ -28,7 +28,7 @@ from session_lifecycle import (
 from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.timeline import Timeline
-from session_lifecycle._journal.records import Entry, Record, Standing
+from session_lifecycle._journal.records import Entry, JournalState, Record
 from session_lifecycle._model.alarm import ANCHORS, FURTHEST
 from session_lifecycle._model.clock import Reading
 from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at, session, weekdays
@@ -89,7 +89,7 @@ class Life:
         *,
         config: LifecycleConfig = DEAF,
         session: date | None = None,
-        standing: Standing | None = None,
+        journal_state: JournalState | None = None,
     ) -> None:
         self.core = SessionLifecycle(schedule, config=config, session=session)
         self.wall, self.monotonic = start, ZERO
@@ -99,7 +99,7 @@ class Life:
         self.fresh: list[Event] = []
         for alarm in alarms:
             self.core.add_alarm(alarm, self.now)
-        self.core.begin(self.now, standing)
+        self.core.begin(self.now, journal_state)
         self.look()
 
     @property
@@ -625,7 +625,7 @@ def test_ended_by_hand_its_alarms_before_the_end_are_void() -> None:
 def test_ended_by_hand_in_an_earlier_run(restart: datetime) -> None:
     """A session that a journal tells to have been ended by hand has no alarms before its end, even if made up for."""
     alarms = [Alarm("close", -HOUR, RUN_ONCE), Alarm("close", 3 * HOUR)]
-    life = Life(weekdays(), restart, alarms, standing=Standing(MONDAY, ended=True))
+    life = Life(weekdays(), restart, alarms, journal_state=JournalState(MONDAY, ended=True))
     life.run_to(at(TUESDAY, (1, 0)))
     assert life.fired == [(MONDAY, at(TUESDAY, (0, 0)))]
     (told,) = of(AlarmSkipped, life.log)
@@ -634,15 +634,15 @@ def test_ended_by_hand_in_an_earlier_run(restart: datetime) -> None:
 
 def test_a_roll_begun_by_the_clock_in_an_earlier_run_voids_nothing() -> None:
     """An open intent after the scheduled end says nothing about hands: its session's alarms are missed, not void."""
-    standing = Standing(MONDAY, ended=True, intent=Record(Entry.INTENT, MONDAY, at(MONDAY, (21, 30)), TUESDAY))
-    life = Life(weekdays(), at(MONDAY, (22, 0)), [Alarm("close", -HOUR, RUN_ONCE)], standing=standing)
+    journal_state = JournalState(MONDAY, ended=True, intent=Record(Entry.INTENT, MONDAY, at(MONDAY, (21, 30)), TUESDAY))
+    life = Life(weekdays(), at(MONDAY, (22, 0)), [Alarm("close", -HOUR, RUN_ONCE)], journal_state=journal_state)
     assert life.fired == [(MONDAY, at(MONDAY, (20, 0)))]
 
 
 def test_restarted_in_the_session_after_one_ended_by_hand() -> None:
     """Rolled already by an earlier run, and ahead of the clock: the ended session has left what lies after its end."""
     alarms = [Alarm("close", -HOUR, RUN_ONCE), Alarm("close", 2 * HOUR)]
-    life = Life(weekdays(), at(MONDAY, (17, 0)), alarms, standing=Standing(TUESDAY))
+    life = Life(weekdays(), at(MONDAY, (17, 0)), alarms, journal_state=JournalState(TUESDAY))
     life.run_to(at(TUESDAY, (22, 0)))
     assert life.fired == [(MONDAY, at(MONDAY, (23, 0))), (TUESDAY, at(TUESDAY, (20, 0)))]
     assert life.skipped == []
@@ -651,9 +651,12 @@ def test_restarted_in_the_session_after_one_ended_by_hand() -> None:
 def test_a_session_that_the_schedule_has_lost_has_its_alarms() -> None:
     """A session that only the journal remembers is called off: what it still had before its end is void, not late."""
     schedule = FixedSchedule([session(MONDAY), session(WEDNESDAY)])
-    standing = Standing(TUESDAY, at(TUESDAY, (14, 30)), at(TUESDAY, (18, 0)))
+    journal_state = JournalState(TUESDAY, at(TUESDAY, (14, 30)), at(TUESDAY, (18, 0)))
     life = Life(
-        schedule, at(TUESDAY, (12, 0)), [Alarm("close", -HOUR), Alarm("close", timedelta(hours=16))], standing=standing
+        schedule,
+        at(TUESDAY, (12, 0)),
+        [Alarm("close", -HOUR), Alarm("close", timedelta(hours=16))],
+        journal_state=journal_state,
     )
     life.run_to(at(WEDNESDAY, (20, 30)))
     assert life.fired == [

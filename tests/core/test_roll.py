@@ -342,7 +342,7 @@ def test_the_target_lies_beyond_what_was_skipped(ended: int, skipped: int, owner
     """The target is the first session past what was skipped, or by LATEST the present's where that is later."""
     first = max(ended, skipped) + 1
     assume(ended < skipped < LAST)
-    found = choose_target(TIMELINE, SESSIONS[ended], position_in(owner), policy, None, beyond=DAYS[skipped])
+    found = choose_target(TIMELINE, SESSIONS[ended], position_in(owner), policy, None, abandoned_target=DAYS[skipped])
     target = max(first, owner) if policy is LATEST else first
     assert found == (SESSIONS[target], tuple(DAYS[ended + 1 : target]))
 

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 import hypothesis.strategies as st
 
 from session_lifecycle import Entry, Record
-from session_lifecycle._journal.records import Standing
+from session_lifecycle._journal.records import JournalState
 from tests.helpers.builders import DAY, MONDAY, at, utc
 
 NOTED = utc(2024, 3, 4, 21, 30, 0, 123456)
@@ -72,17 +72,17 @@ def histories(draw: st.DrawFn, *, most: int = 12) -> list[Record]:
     records = [Record(Entry.ADOPTED, day, draw(instants), **draw(_hours(day)))]
     ended = error = False
     intended: date | None = None
-    beyond: date | None = None
+    abandoned_target: date | None = None
     for _ in range(draw(st.integers(0, most))):
         legal = [Entry.ADOPTED, Entry.INTENT] if intended is None else [Entry.DONE]
         legal += [] if ended or error else [Entry.ENDED]
         legal += [Entry.RECOVERED, Entry.SKIPPED, Entry.DONE] if error else [Entry.FAILED]
         entry = draw(st.sampled_from(legal))
-        target = intended or max(day, beyond or day) + draw(st.integers(1, 4)) * DAY
+        target = intended or max(day, abandoned_target or day) + draw(st.integers(1, 4)) * DAY
         when, note = draw(instants), draw(notes)
         match entry:
             case Entry.ADOPTED:
-                day, ended, error, beyond = day + DAY, False, False, None
+                day, ended, error, abandoned_target = day + DAY, False, False, None
                 records.append(Record(entry, day, when, **draw(_hours(day)), note=note))
             case Entry.INTENT:
                 intended, ended = target, True
@@ -90,10 +90,10 @@ def histories(draw: st.DrawFn, *, most: int = 12) -> list[Record]:
                 records.append(Record(entry, day, when, target, skipped, **draw(_hours(target)), note=note))
             case Entry.DONE:
                 records.append(Record(entry, day, when, target, **draw(_hours(target)), note=note))
-                day, ended, error, intended, beyond = target, False, False, None, None
+                day, ended, error, intended, abandoned_target = target, False, False, None, None
             case Entry.SKIPPED:
                 records.append(Record(entry, day, when, target, note=note))
-                ended, error, intended, beyond = True, False, None, target
+                ended, error, intended, abandoned_target = True, False, None, target
             case _:
                 records.append(Record(entry, day, when, note=note))
                 ended = ended or entry is Entry.ENDED
@@ -107,7 +107,7 @@ def _hours(day: date) -> st.SearchStrategy[dict[str, datetime]]:
     return st.just({}) | some
 
 
-def summed_up(records: list[Record]) -> Standing:
+def summed_up(records: list[Record]) -> JournalState:
     """Return what a history adds up to, told by looking back from its end; written apart from the code under test."""
     entered = max(n for n, record in enumerate(records) if record.entry in (Entry.ADOPTED, Entry.DONE))
     entry, since = records[entered], records[entered + 1 :]
@@ -118,12 +118,12 @@ def summed_up(records: list[Record]) -> Standing:
     else:
         hours_from = entry
     kinds = [record.entry for record in since]
-    open_intent = beyond = None
+    open_intent = abandoned_target = None
     for record in since:
         if record.entry is Entry.INTENT:
             open_intent = record
         elif record.entry is Entry.SKIPPED:
-            open_intent, beyond = None, record.target
+            open_intent, abandoned_target = None, record.target
     error = None
     for record in reversed(since):
         if record.entry in (Entry.RECOVERED, Entry.SKIPPED):
@@ -131,12 +131,12 @@ def summed_up(records: list[Record]) -> Standing:
         if record.entry is Entry.FAILED:
             error = record.note
             break
-    return Standing(
+    return JournalState(
         entry.session if entry.entry is Entry.ADOPTED else entry.target,  # type: ignore[arg-type]
         hours_from.open,
         hours_from.close,
         ended=any(kind in (Entry.ENDED, Entry.INTENT, Entry.SKIPPED) for kind in kinds),
         intent=open_intent,
-        beyond=beyond,
+        abandoned_target=abandoned_target,
         error=error,
     )

@@ -28,7 +28,7 @@ from session_lifecycle import (
     Record,
 )
 from session_lifecycle._journal.file import KEPT_RECORDS, LONGEST_NOTE, MOST_RECORDS, MOST_SKIPPED, Files
-from session_lifecycle._journal.records import standing_after
+from session_lifecycle._journal.records import journal_state_after
 from tests.helpers.builders import DAY, MONDAY
 from tests.helpers.disk import Memory
 from tests.helpers.harness import TUESDAY
@@ -717,7 +717,7 @@ def test_a_journal_stays_small(path: Path, n: int):
     records = kept(path)
     assert len(records) >= KEPT_RECORDS
     assert records[-KEPT_RECORDS:] == rolls(n)[-KEPT_RECORDS:]
-    assert standing_after(records) == standing_after(rolls(n))
+    assert journal_state_after(records) == journal_state_after(rolls(n))
 
 
 LONG_NOTES = {
@@ -745,9 +745,9 @@ def test_a_journal_stays_small_whatever_happens(path: Path, note: str):
     journal.close()
     assert count_lines(path) <= MOST_RECORDS
     assert files.largest < MIB
-    standing = standing_after(kept(path))
-    assert standing is not None
-    assert (standing.intent, standing.error) == (intent(), None)
+    journal_state = journal_state_after(kept(path))
+    assert journal_state is not None
+    assert (journal_state.intent, journal_state.error) == (intent(), None)
 
 
 @some_files
@@ -763,7 +763,7 @@ def test_compaction_keeps_the_standing(
     for n, record in enumerate(history, 1):
         _, content = found(path, content, more=(record,))
         records, content = found(path, content)
-        assert standing_after(records) == standing_after(history[:n])
+        assert journal_state_after(records) == journal_state_after(history[:n])
         assert records[-recent:] == history[:n][-recent:]
         assert len(records) <= max(limit, recent + 5)
 
@@ -841,7 +841,9 @@ def test_compaction_may_be_stopped_at_every_step(path: Path, monkeypatch: pytest
         records = kept(path)
         added = records[-1].entry is Entry.FAILED
         assert added or stopped
-        assert standing_after(records) == standing_after([*history, failed(MONDAY + 4 * DAY)] if added else history)
+        assert journal_state_after(records) == journal_state_after(
+            [*history, failed(MONDAY + 4 * DAY)] if added else history
+        )
         outcomes.add((stopped, added))
     assert outcomes == {(True, False), (True, True), (False, True)}
 

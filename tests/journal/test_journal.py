@@ -13,7 +13,7 @@ from session_lifecycle import (
     Record,
     Session,
 )
-from session_lifecycle._journal.records import Standing, adoption, completion, standing_after
+from session_lifecycle._journal.records import JournalState, adoption, completion, journal_state_after
 from tests.helpers.builders import DAY, MONDAY, session
 from tests.helpers.harness import FRIDAY, THURSDAY, TUESDAY, WEDNESDAY
 from tests.helpers.journals import (
@@ -43,57 +43,57 @@ unhurried = settings(deadline=None, max_examples=30)
 @pytest.mark.parametrize(
     ("records", "standing"),
     [
-        ([], Standing(MONDAY, *HOURS)),
-        ([ended], Standing(MONDAY, *HOURS, ended=True)),
-        ([intent()], Standing(MONDAY, *HOURS, ended=True, intent=intent())),
-        ([ended, intent()], Standing(MONDAY, *HOURS, ended=True, intent=intent())),
-        ([intent(), done()], Standing(TUESDAY, *HOURS_AFTER)),
-        ([failed()], Standing(MONDAY, *HOURS, error="the disk is full")),
-        ([failed(), failed(note="again")], Standing(MONDAY, *HOURS, error="again")),
-        ([failed(), recovered], Standing(MONDAY, *HOURS)),
-        ([intent(), failed()], Standing(MONDAY, *HOURS, ended=True, intent=intent(), error="the disk is full")),
-        ([intent(), failed(), recovered], Standing(MONDAY, *HOURS, ended=True, intent=intent())),
-        ([intent(), failed(), done()], Standing(TUESDAY, *HOURS_AFTER)),
-        ([intent(), failed(), skipped], Standing(MONDAY, *HOURS, ended=True, beyond=TUESDAY)),
-        ([failed(), skipped], Standing(MONDAY, *HOURS, ended=True, beyond=TUESDAY)),
+        ([], JournalState(MONDAY, *HOURS)),
+        ([ended], JournalState(MONDAY, *HOURS, ended=True)),
+        ([intent()], JournalState(MONDAY, *HOURS, ended=True, intent=intent())),
+        ([ended, intent()], JournalState(MONDAY, *HOURS, ended=True, intent=intent())),
+        ([intent(), done()], JournalState(TUESDAY, *HOURS_AFTER)),
+        ([failed()], JournalState(MONDAY, *HOURS, error="the disk is full")),
+        ([failed(), failed(note="again")], JournalState(MONDAY, *HOURS, error="again")),
+        ([failed(), recovered], JournalState(MONDAY, *HOURS)),
+        ([intent(), failed()], JournalState(MONDAY, *HOURS, ended=True, intent=intent(), error="the disk is full")),
+        ([intent(), failed(), recovered], JournalState(MONDAY, *HOURS, ended=True, intent=intent())),
+        ([intent(), failed(), done()], JournalState(TUESDAY, *HOURS_AFTER)),
+        ([intent(), failed(), skipped], JournalState(MONDAY, *HOURS, ended=True, abandoned_target=TUESDAY)),
+        ([failed(), skipped], JournalState(MONDAY, *HOURS, ended=True, abandoned_target=TUESDAY)),
         (
             [failed(), skipped, intent(target=WEDNESDAY)],
-            Standing(MONDAY, *HOURS, ended=True, beyond=TUESDAY, intent=intent(target=WEDNESDAY)),
+            JournalState(MONDAY, *HOURS, ended=True, abandoned_target=TUESDAY, intent=intent(target=WEDNESDAY)),
         ),
         (
             [failed(), skipped, intent(target=WEDNESDAY), done(target=WEDNESDAY)],
-            Standing(WEDNESDAY, hours(WEDNESDAY)["open"], hours(WEDNESDAY)["close"]),
+            JournalState(WEDNESDAY, hours(WEDNESDAY)["open"], hours(WEDNESDAY)["close"]),
         ),
         (
             [failed(), Record(Entry.DONE, MONDAY, NOTED, FRIDAY, **hours(FRIDAY))],
-            Standing(FRIDAY, hours(FRIDAY)["open"], hours(FRIDAY)["close"]),
+            JournalState(FRIDAY, hours(FRIDAY)["open"], hours(FRIDAY)["close"]),
         ),
-        ([intent(), adopted(FRIDAY)], Standing(FRIDAY, hours(FRIDAY)["open"], hours(FRIDAY)["close"])),
+        ([intent(), adopted(FRIDAY)], JournalState(FRIDAY, hours(FRIDAY)["open"], hours(FRIDAY)["close"])),
     ],
     ids=lambda value: "-".join(record.entry.value for record in value) if isinstance(value, list) else "",
 )
-def test_what_records_add_up_to(records: list[Record], standing: Standing):
+def test_what_records_add_up_to(records: list[Record], journal_state: JournalState):
     """Each kind of record moves the standing as its description says."""
-    assert standing_after([adopted(), *records]) == standing
+    assert journal_state_after([adopted(), *records]) == journal_state
 
 
 def test_no_records_add_up_to_nothing():
     """A journal without records tells nothing."""
-    assert standing_after([]) is None
+    assert journal_state_after([]) is None
 
 
 @pytest.mark.parametrize("first", [each for each in ONE_OF_EACH if each.entry is not Entry.ADOPTED], ids=str)
 def test_a_journal_begins_with_the_session_adopted(first: Record):
     """No other kind of record can be the first; the message says which it was."""
     with pytest.raises(ValueError, match=f"the first record is {first.entry.value}, not adopted"):
-        standing_after([first])
+        journal_state_after([first])
 
 
 @pytest.mark.parametrize("entry", [entry for entry in Entry if entry is not Entry.ADOPTED])
 def test_a_record_of_another_session_is_refused(entry: Entry):
     """A record for a session that the application is not in contradicts the others; the message names both."""
     with pytest.raises(ValueError, match=f"{entry.value} for session 2024-03-05, while the session is 2024-03-04"):
-        Standing(MONDAY).after(Record(entry, TUESDAY, NOTED, WEDNESDAY))
+        JournalState(MONDAY).after(Record(entry, TUESDAY, NOTED, WEDNESDAY))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_record_of_another_session_is_refused(entry: Entry):
 def test_done_must_match_the_intent(records: list[Record], words: str):
     """A completion of some other roll than the one that was begun contradicts it, and so does one to nowhere."""
     with pytest.raises(ValueError, match=words):
-        standing_after([adopted(), *records])
+        journal_state_after([adopted(), *records])
 
 
 @unhurried
@@ -115,7 +115,7 @@ def test_done_must_match_the_intent(records: list[Record], words: str):
 def test_any_history_adds_up(history: list[Record]):
     """Record by record, a history adds up to what the rules in words say."""
     for length in range(1, len(history) + 1):
-        assert standing_after(history[:length]) == summed_up(history[:length])
+        assert journal_state_after(history[:length]) == summed_up(history[:length])
 
 
 @unhurried
@@ -124,30 +124,30 @@ def test_a_summary_stands_for_the_past(history: list[Record]):
     """At every point the past can be put in at most four records, with the same standing there and at the end."""
     for length in range(1, len(history) + 1):
         past, recent = history[:length], history[length:]
-        standing = standing_after(past)
-        assert standing is not None
-        summary = standing.records(NOTED)
+        journal_state = journal_state_after(past)
+        assert journal_state is not None
+        summary = journal_state.records(NOTED)
         assert len(summary) <= 4
-        assert standing_after(summary) == standing
-        assert standing_after([*summary, *recent]) == standing_after(history)
+        assert journal_state_after(summary) == journal_state
+        assert journal_state_after([*summary, *recent]) == journal_state_after(history)
 
 
 @unhurried
 @given(histories())
 def test_a_summary_is_as_short_as_can_be(history: list[Record]):
     """No record of a summary can be left out."""
-    standing = standing_after(history)
-    assert standing is not None
-    summary = standing.records(NOTED)
+    journal_state = journal_state_after(history)
+    assert journal_state is not None
+    summary = journal_state.records(NOTED)
     for left_out in range(1, len(summary)):
-        assert standing_after([*summary[:left_out], *summary[left_out + 1 :]]) != standing
+        assert journal_state_after([*summary[:left_out], *summary[left_out + 1 :]]) != journal_state
 
 
 def test_the_history_that_tests_use_is_legal():
     """Every kind of record occurs in it, and it adds up."""
     assert {record.entry for record in ONE_OF_EACH} == set(Entry)
-    assert standing_after(ONE_OF_EACH) == summed_up(ONE_OF_EACH)
-    assert standing_after(rolls(3)) == summed_up(rolls(3))
+    assert journal_state_after(ONE_OF_EACH) == summed_up(ONE_OF_EACH)
+    assert journal_state_after(rolls(3)) == summed_up(rolls(3))
 
 
 # ---- the application's own word ----
@@ -157,40 +157,40 @@ def test_the_first_record():
     """A journal begins with the session that the application is in, and its hours."""
     monday = session()
     assert adoption(monday, NOTED) == Record(Entry.ADOPTED, MONDAY, NOTED, open=monday.open, close=monday.close)
-    standing = Standing(MONDAY, monday.open, monday.close)
-    assert standing_after([adoption(monday, NOTED)]) == standing
+    journal_state = JournalState(MONDAY, monday.open, monday.close)
+    assert journal_state_after([adoption(monday, NOTED)]) == journal_state
 
 
-@pytest.mark.parametrize("standing", [Standing(MONDAY), Standing(MONDAY, ended=True, intent=intent())])
+@pytest.mark.parametrize("standing", [JournalState(MONDAY), JournalState(MONDAY, ended=True, intent=intent())])
 @pytest.mark.parametrize("word", [None, MONDAY])
-def test_an_application_that_agrees_completes_nothing(standing: Standing, word: object):
+def test_an_application_that_agrees_completes_nothing(journal_state: JournalState, word: object):
     """Where the application says nothing, or what the journal says, nothing is added: an open intent stays open."""
-    assert completion(standing, word, NOTED) is None
+    assert completion(journal_state, word, NOTED) is None
 
 
 def test_an_application_in_the_target_has_completed_the_roll():
     """An application that says it is in the target of the open intent has done that roll."""
-    standing = Standing(MONDAY, ended=True, intent=intent(target=THURSDAY), error="uncertain")
-    record = completion(standing, THURSDAY, NOTED)
+    journal_state = JournalState(MONDAY, ended=True, intent=intent(target=THURSDAY), error="uncertain")
+    record = completion(journal_state, THURSDAY, NOTED)
     assert record == Record(Entry.DONE, MONDAY, NOTED, THURSDAY, note="by session=")
-    after = standing.after(record)
-    assert after == Standing(THURSDAY, hours(THURSDAY)["open"], hours(THURSDAY)["close"])
+    after = journal_state.after(record)
+    assert after == JournalState(THURSDAY, hours(THURSDAY)["open"], hours(THURSDAY)["close"])
 
 
 @pytest.mark.parametrize(
     "standing",
     [
-        Standing(TUESDAY),
-        Standing(TUESDAY, ended=True),
-        Standing(TUESDAY, ended=True, intent=intent(TUESDAY)),
-        Standing(TUESDAY, ended=True, beyond=FRIDAY),
+        JournalState(TUESDAY),
+        JournalState(TUESDAY, ended=True),
+        JournalState(TUESDAY, ended=True, intent=intent(TUESDAY)),
+        JournalState(TUESDAY, ended=True, abandoned_target=FRIDAY),
     ],
 )
 @pytest.mark.parametrize("word", [MONDAY, THURSDAY, FRIDAY])
-def test_an_application_elsewhere_is_refused(standing: Standing, word: object):
+def test_an_application_elsewhere_is_refused(journal_state: JournalState, word: object):
     """Any other session contradicts the journal: a JournalMismatch that names both."""
     with pytest.raises(JournalMismatch) as caught:
-        completion(standing, word, NOTED)
+        completion(journal_state, word, NOTED)
     assert (caught.value.what, caught.value.found, caught.value.wanted) == ("the session", TUESDAY, word)
     assert str(TUESDAY) in str(caught.value)
     assert str(word) in str(caught.value)
@@ -240,6 +240,6 @@ def test_fault_47_a_journal_in_memory_belongs_to_one_calendar():
 @given(st.sampled_from([session(MONDAY + n * DAY) for n in range(5)]))
 def test_an_adopted_session_can_be_told_again(first: Session):
     """From the first record alone the session's label and hours can be known."""
-    standing = standing_after([adoption(first, NOTED)])
-    assert standing is not None
-    assert Session(standing.session, *filter(None, (standing.open, standing.close))) == first
+    journal_state = journal_state_after([adoption(first, NOTED)])
+    assert journal_state is not None
+    assert Session(journal_state.session, *filter(None, (journal_state.open, journal_state.close))) == first

@@ -29,7 +29,7 @@ from session_lifecycle._cli.shapes import JournalJson
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.file import FileJournal, Lines, read_lines
-from session_lifecycle._journal.records import Entry, Record, Standing, standing_after
+from session_lifecycle._journal.records import Entry, JournalState, Record, journal_state_after
 from session_lifecycle._model.clock import (
     Reading,
     read,
@@ -120,8 +120,8 @@ def _soundness(lines: Lines) -> str:
     return f"sound: {len(lines.records)} records{torn if lines.torn else ''}"
 
 
-def _standing(lines: Lines) -> Standing | None:
-    return None if lines.damage is not None else standing_after(lines.records)
+def _standing(lines: Lines) -> JournalState | None:
+    return None if lines.damage is not None else journal_state_after(lines.records)
 
 
 def _drawn(lines: Lines, most: int) -> "RenderableType":
@@ -169,15 +169,15 @@ def _on_one_line(reason: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(reason.split()))
 
 
-def _in_words(standing: Standing) -> list[tuple[str, str]]:
+def _in_words(standing: JournalState) -> list[tuple[str, str]]:
     """Return what the records add up to, a line for each fact, with a style."""
     closes = "" if standing.close is None else f", which closes at {standing.close:%Y-%m-%d %H:%M} UTC"
     told = [(f"the application is in session {standing.session}{closes}", "bold")]
     if standing.intent is not None:
         target = standing.intent.target
         told.append((f"the roll to {target} was begun and may have happened: it is owed, and finished first", "yellow"))
-    elif standing.beyond is not None:
-        told.append((f"the roll to {standing.beyond} was given up: one to a later session is owed", "yellow"))
+    elif standing.abandoned_target is not None:
+        told.append((f"the roll to {standing.abandoned_target} was given up: one to a later session is owed", "yellow"))
     elif standing.ended:
         told.append(("the session was ended by hand: a roll is owed", "yellow"))
     if standing.error is not None:
@@ -215,7 +215,7 @@ def _as_json(file: Path, lines: Lines) -> JournalJson:
             "close": None if standing.close is None else iso(standing.close),
             "ended": standing.ended,
             "intent": None if standing.intent is None else f"{standing.intent.target}",
-            "beyond": None if standing.beyond is None else f"{standing.beyond}",
+            "beyond": None if standing.abandoned_target is None else f"{standing.abandoned_target}",
             "error": standing.error,
         },
     }
@@ -236,7 +236,7 @@ def _resolve(
     """Write down a person's decision, as `manager.recover()` does."""
     if lines.damage is not None:
         raise JournalCorrupt(str(file), lines.damage.offset, lines.damage.why)
-    standing = standing_after(lines.records)
+    standing = journal_state_after(lines.records)
     if standing is None or standing.error is None:
         msg = f"{file} tells of no ERROR, so there is nothing to resolve: {_instead(standing)}"
         raise Refused(msg)
@@ -245,7 +245,7 @@ def _resolve(
     config = LifecycleConfig(missed_sessions=missed_sessions)
     held = FileJournal(file)
     try:
-        standing = standing_after(held.open(schedule.name))
+        standing = journal_state_after(held.open(schedule.name))
         assert standing is not None, "a journal loses no records"
         record = _taken_up(schedule, config, standing, now).plan_recovery(resolution, now)
         if resolution is not Resolution.RETRY:
@@ -257,7 +257,7 @@ def _resolve(
     _show_restart(_taken_up(schedule, config, standing.after(record), now), now)
 
 
-def _instead(standing: Standing | None) -> str:
+def _instead(standing: JournalState | None) -> str:
     if standing is None:
         return "no session was adopted yet"
     if standing.intent is not None:
@@ -266,7 +266,7 @@ def _instead(standing: Standing | None) -> str:
     return "the next start goes on by itself"
 
 
-def _taken_up(schedule: Schedule, config: LifecycleConfig, standing: Standing, now: Reading) -> SessionLifecycle:
+def _taken_up(schedule: Schedule, config: LifecycleConfig, standing: JournalState, now: Reading) -> SessionLifecycle:
     """Return what a manager that starts now would take up."""
     lifecycle = SessionLifecycle(schedule, config=config)
     lifecycle.begin(now, standing)

@@ -100,7 +100,7 @@ class Checker:
         self.high = wall
         self.ended = self.on_break = self.stopping = False
         self.marks_passed = 0
-        self.beyond: int | None = None
+        self.abandoned_target: int | None = None
         self.waived = -1
         self.uncertain = self.must_fail = self.fails_later = False
         self.asked_for: tuple[Any, ...] | None = None
@@ -124,7 +124,7 @@ class Checker:
         if self.journal:
             if self.kept is None:
                 self.wrong("durable", "started without a record of the session")
-            self.i, self.ended, self.beyond = self.kept, self.kept_ended, self.kept_beyond
+            self.i, self.ended, self.abandoned_target = self.kept, self.kept_ended, self.kept_beyond
             self.uncertain = self.kept_intent is not None
             self.round = None if self.kept_intent is None else self.kept_intent[0]
             self.state = ERROR if self.kept_error else ENDED if self.ended else NOT_STARTED
@@ -245,13 +245,13 @@ class Checker:
         """Return the session to roll to: the one begun before, else by policy."""
         if self.round is not None:
             return self.round
-        following = (self.i if self.beyond is None else self.beyond) + 1
+        following = (self.i if self.abandoned_target is None else self.abandoned_target) + 1
         if self.config.missed_sessions is MissedSessions.EACH:
             return following
         return max(following, self.hours.owner(self.wall))
 
     def _backlog(self) -> int:
-        following = (self.i if self.beyond is None else self.beyond) + 1
+        following = (self.i if self.abandoned_target is None else self.abandoned_target) + 1
         return max(self.hours.owner(self.wall) - following + 1, 1)
 
     def _is_capped(self) -> bool:
@@ -417,8 +417,8 @@ class Checker:
         if entry is Entry.DONE:
             self.marked, self.round = True, self._target()
         elif entry is Entry.SKIPPED:
-            self.beyond, self.round, self.uncertain = self.hours.index[target], None, False
-            self.given_up.update((*self._between(self.beyond), target))
+            self.abandoned_target, self.round, self.uncertain = self.hours.index[target], None, False
+            self.given_up.update((*self._between(self.abandoned_target), target))
 
     def _entered(self, event: StateChanged) -> None:
         if self.succeeded is None or self.hours.index[event.session] != self.succeeded:
@@ -427,7 +427,7 @@ class Checker:
             self.wrong("entered twice", f"the session was {self.hours.sessions[self.i].date}: {event}")
         self.i, self.succeeded = self.succeeded, None
         self.ended, self.high = False, self.wall
-        self.beyond = self.round = None
+        self.abandoned_target = self.round = None
         self.attempts, self.retry_at, self.uncertain = 0, None, False
 
     def _roll_started(self, event: RollStarted) -> None:
@@ -570,9 +570,9 @@ class Checker:
 
     def furthest(self) -> int:
         """Return the latest session that the clock, the machine, or the roll that is owed has to do with."""
-        beyond = -1 if self.beyond is None else self.beyond + 1
+        abandoned_target = -1 if self.abandoned_target is None else self.abandoned_target + 1
         round_ = -1 if self.round is None else self.round
-        return max(self.i, round_, beyond, self.hours.owner(self.high))
+        return max(self.i, round_, abandoned_target, self.hours.owner(self.high))
 
     def calm_begins(self) -> None:
         """From here on there are no faults: the edges must be those of `replay`."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from session_lifecycle import JournalLocked, JournalWriteFailed, Record
-from session_lifecycle._journal.records import standing_after
+from session_lifecycle._journal.records import journal_state_after
 
 MOST, KEPT = 60, 20
 
@@ -36,9 +36,9 @@ class TornJournal:
         self.held = True
         if len(self.records) > MOST:
             past = self.records[:-KEPT]
-            standing = standing_after(past)
-            assert standing is not None
-            self.records[:-KEPT] = standing.records(past[-1].at)
+            journal_state = journal_state_after(past)
+            assert journal_state is not None
+            self.records[:-KEPT] = journal_state.records(past[-1].at)
         return tuple(self.records)
 
     def append(self, record: Record) -> None:
