@@ -38,7 +38,7 @@ class Correction:
     first_fixed: str | None = None
 
 
-class Hours(NamedTuple):
+class CorrectedHours(NamedTuple):
     """A session's hours in local time. An open that is not before the close is one of the evening before."""
 
     open: time
@@ -61,8 +61,8 @@ class Row(NamedTuple):
     `days` are single dates; a row with `since` holds for all sessions from then on, to `until` inclusive.
     """
 
-    was: Hours | None
-    true: Hours | None
+    was: CorrectedHours | None
+    true: CorrectedHours | None
     source: str
     days: tuple[str, ...] = ()
     since: date | None = None
@@ -123,14 +123,14 @@ _GITHUB: Final = "https://github.com/gerrymanoim/exchange_calendars"
 _MONDO: Final = "https://mondovisione.com/media-and-resources/news"
 _HKEX: Final = "https://www.hkex.com.hk/News/Market-Communications"
 
-_GLOBEX: Final = Hours(time(17), time(17))
-_GLOBEX_HOLIDAY: Final = Hours(time(17), time(12))
+_GLOBEX: Final = CorrectedHours(time(17), time(17))
+_GLOBEX_HOLIDAY: Final = CorrectedHours(time(17), time(12))
 
 # CMES stands for the US equity-index products on CME Globex (ES, NQ, YM, RTY); other product groups keep other hours.
 _CMES: Final = (
     Row(  # trading until the cash market would have opened, the national day of mourning for J. Carter
         None,
-        Hours(time(17), time(8, 30)),
+        CorrectedHours(time(17), time(8, 30)),
         f"{_MONDO}/cme-group-announces-trading-hours-for-us-national-day-of-mourning-to-honor-for/ "
         "https://stocktitan.net/news/CME/"
         "cme-group-announces-trading-hours-for-u-s-national-day-of-mourning-m5kw34fg9jbu.html",
@@ -139,33 +139,33 @@ _CMES: Final = (
     ),
     Row(  # likewise for G. H. W. Bush
         None,
-        Hours(time(17), time(8, 30)),
+        CorrectedHours(time(17), time(8, 30)),
         "https://www.prnewswire.com/news-releases/"
         "cme-group-us-equity-interest-rate-markets-to-close-for-national-day-of-mourning-300758702.html",
         ("2018-12-05",),
     ),
     Row(  # Good Fridays with a report on employment
         None,
-        Hours(time(17), time(8, 15)),
+        CorrectedHours(time(17), time(8, 15)),
         "https://daytradetowin.com/blog/good-friday-2015-trading-hours/",
         ("2015-04-03",),
     ),
     Row(
         None,
-        Hours(time(17), time(8, 15)),
+        CorrectedHours(time(17), time(8, 15)),
         "https://dailybuzzoffers.com/2021/04/02/market-snapshot-u-s-stock-futures-extend-rise-after-march-jobs-report-"
         "regular-trading-closed-for-good-friday",
         ("2021-04-02",),
     ),
     Row(
         None,
-        Hours(time(17), time(8, 15)),
+        CorrectedHours(time(17), time(8, 15)),
         "https://equity-insider.com/?p=132558 https://github.com/rsheftel/pandas_market_calendars/pull/311",
         ("2023-04-07",),
     ),
     Row(  # Hurricane Sandy
         _GLOBEX,
-        Hours(time(17), time(8, 15)),
+        CorrectedHours(time(17), time(8, 15)),
         "http://www.mypivots.com/board/topic/7539/1/hurricane-sandy-to-close-some-futures-markets "
         "https://prnewswire.com/news-releases/"
         "cme-group-to-reopen-us-equity-index-and-interest-rate-complexes-tonight-176339591.html",
@@ -182,79 +182,79 @@ _CMES: Final = (
     ),
     Row(
         _GLOBEX,
-        Hours(time(17), time(12, 15)),
+        CorrectedHours(time(17), time(12, 15)),
         "http://optionsthinktank.blogspot.com/2013/06/trading-schedule-times-given-are.html",
         ("2013-07-03",),
     ),
     Row(
         _GLOBEX,
-        Hours(time(17), time(12, 15)),
+        CorrectedHours(time(17), time(12, 15)),
         "https://daytradetowin.com/blog/july-4-independence-day-trading-holiday-hours/",
         ("2017-07-03",),
     ),
     Row(
         _GLOBEX,
-        Hours(time(17), time(12, 15)),
+        CorrectedHours(time(17), time(12, 15)),
         "https://github.com/QuantConnect/Lean/pull/9807 https://iqhelp.dtn.com/fourth-of-july-service-hours-2024",
         ("2023-07-03", "2024-07-03"),
     ),
     Row(
         _GLOBEX_HOLIDAY,
-        Hours(time(17), time(10, 30)),
+        CorrectedHours(time(17), time(10, 30)),
         "http://optionsthinktank.blogspot.com/2013/06/trading-schedule-times-given-are.html",
         ("2013-07-04",),
     ),
     Row(
         _GLOBEX_HOLIDAY,
-        Hours(time(17), time(12, 15)),
+        CorrectedHours(time(17), time(12, 15)),
         "http://www.zerohedge.com/news/2013-12-24/todays-early-market-closure-schedule",
         ("2013-12-24",),
     ),
     Row(
         _GLOBEX_HOLIDAY,
-        Hours(time(17), time(12, 15)),
+        CorrectedHours(time(17), time(12, 15)),
         "https://github.com/rsheftel/pandas_market_calendars/issues/464",
         ("2026-11-27",),
     ),
     Row(  # the end of the day at 16:15, with a halt after the close of the cash market
         _GLOBEX,
-        Hours(time(17), time(16, 15), ((time(15, 15), time(15, 30)),)),
+        CorrectedHours(time(17), time(16, 15), ((time(15, 15), time(15, 30)),)),
         "http://www.eminiroom.com/better-trader.php?id=35 https://ninjatrader.com/Advisories/Advisory25",
         since=date(2012, 11, 19),
         until=date(2015, 9, 18),
     ),
     Row(  # the end of the day at 16:00
         _GLOBEX,
-        Hours(time(17), time(16)),
+        CorrectedHours(time(17), time(16)),
         "http://www.cmegroup.com/trading/equity-index/us-index/e-mini-sandp500_contract_specifications.html "
         f"https://ninjatrader.com/Advisories/Advisory25 {_GITHUB}/pull/594",
         since=date(2015, 9, 21),
     ),
 )
 
-_HONG_KONG: Final = Hours(time(9, 30), time(16), ((time(12), time(13)),))
+_HONG_KONG: Final = CorrectedHours(time(9, 30), time(16), ((time(12), time(13)),))
 _XHKG: Final = (
     Row(_HONG_KONG, None, f"{_HKEX}/2023/2309012news?sc_lang=en {_GITHUB}/pull/603", ("2023-09-01",)),
     Row(_HONG_KONG, None, f"{_HKEX}/2023/2309083news?sc_lang=en {_GITHUB}/pull/603", ("2023-09-08",)),
     # No morning, because of the weather; where trading began in the afternoon there was no lunch to break for.
-    Row(_HONG_KONG, Hours(time(13, 30), time(16)), f"{_HKEX}/2020/2008192news?sc_lang=en", ("2020-08-19",)),
-    Row(_HONG_KONG, Hours(time(13, 30), time(16)), f"{_HKEX}/2021/2106283news?sc_lang=en", ("2021-06-28",)),
+    Row(_HONG_KONG, CorrectedHours(time(13, 30), time(16)), f"{_HKEX}/2020/2008192news?sc_lang=en", ("2020-08-19",)),
+    Row(_HONG_KONG, CorrectedHours(time(13, 30), time(16)), f"{_HKEX}/2021/2106283news?sc_lang=en", ("2021-06-28",)),
     Row(
         _HONG_KONG,
-        Hours(time(13), time(16)),
+        CorrectedHours(time(13), time(16)),
         "https://www.scmp.com/business/article/3190086/"
         "hong-kong-markets-halted-morning-session-typhoon-warning-china-tourism",
         ("2022-08-25",),
     ),
     Row(
         _HONG_KONG,
-        Hours(time(14), time(16)),
+        CorrectedHours(time(14), time(16)),
         f"{_MONDO}/hkex-trading-in-securities-and-derivatives-markets-to-resume-after-cancellation-1/",
         ("2023-10-09",),
     ),
 )
 
-_KOREA: Final = Hours(time(9), time(15, 30))
+_KOREA: Final = CorrectedHours(time(9), time(15, 30))
 _XKRX: Final = (
     Row(  # nationwide local elections
         _KOREA,
@@ -272,16 +272,26 @@ _XKRX: Final = (
     # The day of the college entrance exam: everything an hour later.
     Row(
         _KOREA,
-        Hours(time(10), time(16, 30)),
+        CorrectedHours(time(10), time(16, 30)),
         "https://www.donga.com/news/amp/all/20211104/110076830/1",
         ("2021-11-18",),
     ),
-    Row(_KOREA, Hours(time(10), time(16, 30)), "https://en.yna.co.kr/view/AEN20221114005700320", ("2022-11-17",)),
-    Row(_KOREA, Hours(time(10), time(16, 30)), "https://en.yna.co.kr/view/AEN20231102004500320", ("2023-11-16",)),
-    Row(_KOREA, Hours(time(10), time(16, 30)), "https://m.wikitree.co.kr/articles/999852", ("2024-11-14",)),
     Row(
         _KOREA,
-        Hours(time(10), time(16, 30)),
+        CorrectedHours(time(10), time(16, 30)),
+        "https://en.yna.co.kr/view/AEN20221114005700320",
+        ("2022-11-17",),
+    ),
+    Row(
+        _KOREA,
+        CorrectedHours(time(10), time(16, 30)),
+        "https://en.yna.co.kr/view/AEN20231102004500320",
+        ("2023-11-16",),
+    ),
+    Row(_KOREA, CorrectedHours(time(10), time(16, 30)), "https://m.wikitree.co.kr/articles/999852", ("2024-11-14",)),
+    Row(
+        _KOREA,
+        CorrectedHours(time(10), time(16, 30)),
         "https://www.edaily.co.kr/News/Read?newsId=05520246642365064&mediaCodeNo=257",
         ("2025-11-13",),
     ),
@@ -290,7 +300,7 @@ _XKRX: Final = (
 # The exchange counts 239 trading days in 2026.
 _XIDX: Final = (
     Row(
-        Hours(time(9), time(15, 50)),
+        CorrectedHours(time(9), time(15, 50)),
         None,
         "https://mureks.co.id/bei-umumkan-kalender-libur-bursa-2026-hanya-239-hari-perdagangan-cek-tanggal-pentingnya "
         f"{_GITHUB}/pull/589",
@@ -315,7 +325,7 @@ _XIDX: Final = (
 _XBOM: Final = (
     Row(  # a Sunday, the Union Budget
         None,
-        Hours(time(9, 15), time(15, 30)),
+        CorrectedHours(time(9, 15), time(15, 30)),
         "https://www.business-standard.com/amp/budget/news/"
         "budget-2026-bse-nse-trading-session-sunday-february-1-time-126011601035_1.html",
         ("2026-02-01",),

@@ -23,7 +23,7 @@ _HOUR: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{6})?)?)
 _DAWN, _LATE = time(5), time(22)
 
 
-class Hour(NamedTuple):
+class LocalTimeOfDay(NamedTuple):
     """A local time, so many days after the session's date."""
 
     days: int
@@ -50,20 +50,20 @@ class Hour(NamedTuple):
 
 
 @value
-class Hours:
+class LocalHours:
     """The hours of a session in local time; `opens`, `closes` and `by_night` are for holding many apart quickly.
 
     While no hour of `by_night` is skipped or comes twice on its day, the order of local times is that of the instants.
     """
 
-    open: Hour
-    close: Hour
-    breaks: tuple[tuple[Hour, Hour], ...]
-    pre_market_start: Hour | None
-    post_market_end: Hour | None
+    open: LocalTimeOfDay
+    close: LocalTimeOfDay
+    breaks: tuple[tuple[LocalTimeOfDay, LocalTimeOfDay], ...]
+    pre_market_start: LocalTimeOfDay | None
+    post_market_end: LocalTimeOfDay | None
     opens: int
     closes: int
-    by_night: tuple[Hour, ...]
+    by_night: tuple[LocalTimeOfDay, ...]
 
     def on(self, day: date, zone: tzinfo) -> Session:
         """Return the session of that date.
@@ -82,7 +82,7 @@ class Hours:
         )
 
 
-def hours_of(told: Mapping[str, Any]) -> Hours:
+def hours_of(told: Mapping[str, Any]) -> LocalHours:
     """Return the hours that have been told, by their names, as `words_in` gives them.
 
     Raises:
@@ -93,9 +93,9 @@ def hours_of(told: Mapping[str, Any]) -> Hours:
             refuse(f"{name} is told neither here nor in `regular`")
     opened, closed = told["open"], told["close"]
     breaks, start, end = told.get("breaks", ()), told.get("pre_market_start"), told.get("post_market_end")
-    every: list[Hour | None] = [opened, closed, start, end, *(hour for pair in breaks for hour in pair)]
+    every: list[LocalTimeOfDay | None] = [opened, closed, start, end, *(hour for pair in breaks for hour in pair)]
     by_night = tuple(hour for hour in every if hour is not None and not _DAWN <= hour.time < _LATE)
-    return Hours(opened, closed, breaks, start, end, opened.ticks, closed.ticks, by_night)
+    return LocalHours(opened, closed, breaks, start, end, opened.ticks, closed.ticks, by_night)
 
 
 def words_in(text: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def in_words(session: Session, zone: tzinfo) -> tuple[str, ...]:
         if instant is None:
             return ABSENT
         local = instant.astimezone(zone)
-        hour = Hour((local.date() - session.date).days, local.time())
+        hour = LocalTimeOfDay((local.date() - session.date).days, local.time())
         if not hour.is_single(session.date, zone):
             refuse(
                 f"{local:%H:%M} of {local:%Y-%m-%d} comes twice in {zone}, because the clocks change, so session "
@@ -154,15 +154,15 @@ def refuse(why: str) -> NoReturn:
     raise ValueError(why)
 
 
-def _break(text: str) -> tuple[Hour, Hour]:
+def _break(text: str) -> tuple[LocalTimeOfDay, LocalTimeOfDay]:
     start, slash, end = text.partition("/")
     if not slash:
         refuse(f"{text!r} is no break, such as 12:00/13:00")
     return _hour(start), _hour(end)
 
 
-def _hour(text: str) -> Hour:
+def _hour(text: str) -> LocalTimeOfDay:
     found = _HOUR.fullmatch(text)
     if found is None:
         refuse(f"{text!r} is no time, such as 16:00, or 17:00-1d for the evening before, 00:00+1d for midnight")
-    return Hour(int(found[2] or 0), time.fromisoformat(found[1]))
+    return LocalTimeOfDay(int(found[2] or 0), time.fromisoformat(found[1]))

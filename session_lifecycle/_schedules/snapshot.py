@@ -22,7 +22,7 @@ from session_lifecycle._model.session import (
 )
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle._schedules.comparison import Difference, compare
-from session_lifecycle._schedules.local_hours import Hours
+from session_lifecycle._schedules.local_hours import LocalHours
 from session_lifecycle._schedules.snapshot_format import PathLike, SnapshotHead, put, read_snapshot, written
 
 _DAY: Final = timedelta(days=1)
@@ -38,7 +38,7 @@ class SnapshotSchedule:
     It knows the days from `first` to `last` of the file's head. A date between them that has no line has no session.
     """
 
-    def __init__(self, head: SnapshotHead, zone: tzinfo, days: list[date], hours: list[Hours | Session]) -> None:
+    def __init__(self, head: SnapshotHead, zone: tzinfo, days: list[date], hours: list[LocalHours | Session]) -> None:
         self._head = head
         self._timezone = zone
         self._days = days

@@ -24,7 +24,7 @@ from session_lifecycle._schedules.local_hours import (
     ABSENT,
     FIELDS,
     TICKS_A_DAY,
-    Hours,
+    LocalHours,
     differing,
     hours_of,
     in_words,
@@ -67,7 +67,7 @@ class Content(NamedTuple):
     head: SnapshotHead
     zone: tzinfo
     days: list[date]
-    hours: list[Hours]
+    hours: list[LocalHours]
 
 
 # ---- reading ----
@@ -178,11 +178,11 @@ def _sessions(
     zone: tzinfo,
     head: SnapshotHead,
     refusal: Callable[[int, str], SnapshotRefused],
-) -> tuple[list[date], list[Hours]]:
+) -> tuple[list[date], list[LocalHours]]:
     """Return the sessions' dates and hours, held apart in local time; none of them is made into instants yet."""
     days: list[date] = []
-    found: list[Hours] = []
-    known: dict[str, Hours] = {}
+    found: list[LocalHours] = []
+    known: dict[str, LocalHours] = {}
     clocks_change = zone.utcoffset(None) is None
     before, closed = date.min, 0
     for number, line in enumerate(lines):
@@ -207,7 +207,7 @@ def _sessions(
     return days, found
 
 
-def _told(standard: dict[str, Any], text: str) -> Hours:
+def _told(standard: dict[str, Any], text: str) -> LocalHours:
     if text and text[0] != " ":
         refuse(f"{text!r} must follow the date after a blank")
     return hours_of({**standard, **words_in(text.partition("#")[0])})
@@ -221,7 +221,7 @@ def _refuse_order(day: date, before: date, head: SnapshotHead) -> NoReturn:
     refuse(f"session {day} opens before session {before} has closed")
 
 
-def _refuse_double(day: date, hours: Hours, zone: tzinfo) -> None:
+def _refuse_double(day: date, hours: LocalHours, zone: tzinfo) -> None:
     for hour in hours.by_night:
         if not hour.is_single(day, zone):
             refuse(f"{hour} is skipped or comes twice on that day, because the clocks change")

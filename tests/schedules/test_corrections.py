@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from session_lifecycle import Correction, ExchangeSchedule, compare
-from session_lifecycle._schedules.corrections import TABLE, Hours, Row, corrected
+from session_lifecycle._schedules.corrections import TABLE, CorrectedHours, Row, corrected
 from tests.helpers.builders import DAY, session, utc, weekdays
 from tests.labs.simulation.hours import NAMES
 
@@ -131,10 +131,10 @@ def test_nothing_is_touched_where_upstream_says_something_else():
     schedule = weekdays(n=3)
     days = schedule.sessions(date(2024, 1, 1), date(2024, 12, 31))
     monday, tuesday, wednesday = (each.date for each in days)
-    was = Hours(time(14, 30), time(21))
+    was = CorrectedHours(time(14, 30), time(21))
     rows = (
         Row(was, None, "https://x", (str(tuesday),)),
-        Row(Hours(time(14), time(21)), None, "https://x", (str(monday),)),
+        Row(CorrectedHours(time(14), time(21)), None, "https://x", (str(monday),)),
         Row(None, was, "https://x", (str(wednesday),)),
         Row(was, None, "https://x", (str(wednesday + DAY),)),
         Row(None, was, "https://x", (str(wednesday + 2 * DAY),)),
@@ -155,5 +155,5 @@ def apply(rows, days, first, last):
 
 
 def test_an_open_that_is_not_before_the_close_is_of_the_evening_before():
-    assert Hours(time(17), time(16)).on(date(2024, 3, 4), UTC).open == utc(2024, 3, 3, 17)
-    assert Hours(time(14, 30), time(21)).on(date(2024, 3, 4), UTC) == session()
+    assert CorrectedHours(time(17), time(16)).on(date(2024, 3, 4), UTC).open == utc(2024, 3, 3, 17)
+    assert CorrectedHours(time(14, 30), time(21)).on(date(2024, 3, 4), UTC) == session()
