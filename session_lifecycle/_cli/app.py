@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from session_lifecycle._cli.failures import Refused, in_one_line
-from session_lifecycle._cli.output import tell
+from session_lifecycle._cli.failures import CommandRefused, in_one_line
+from session_lifecycle._cli.output import notify
 from session_lifecycle._model.errors import LifecycleError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class OneLineErrors(TyperGroup):
                 **extra,
             )
         except (typer.TyperException, LifecycleError, OSError) as error:
-            tell(in_one_line(error))
-            status = Refused.exit_code
+            notify(in_one_line(error))
+            status = CommandRefused.exit_code
         if standalone_mode:
             sys.exit(status)
         return status

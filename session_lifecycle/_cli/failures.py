@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Refused(typer.TyperException):
+class CommandRefused(typer.TyperException):
     """What was asked cannot be done: a message that says what to do instead, and exit status 2."""
 
     exit_code = 2
@@ -37,12 +37,12 @@ def reading(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror}"
-        raise Refused(msg) from error
+        raise CommandRefused(msg) from error
     except LifecycleError:
         raise
     except ValueError as error:  # no TOML, or no UTF-8
         msg = f"cannot read {path}: {error}"
-        raise Refused(msg) from error
+        raise CommandRefused(msg) from error
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def writing(path: Path) -> Generator[None]:
         yield
     except FileNotFoundError as error:
         msg = f"cannot write {path}: there is no folder {path.parent}; make it first"
-        raise Refused(msg) from error
+        raise CommandRefused(msg) from error
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror}"
-        raise Refused(msg) from error
+        raise CommandRefused(msg) from error

@@ -25,7 +25,7 @@ def now() -> datetime:
     return SystemClock().now()
 
 
-def tell(message: str) -> None:
+def notify(message: str) -> None:
     """Print a line that is no result."""
     typer.echo(message, err=True)
 

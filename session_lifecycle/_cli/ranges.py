@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from session_lifecycle._cli.failures import Refused
+from session_lifecycle._cli.failures import CommandRefused
 
 _MOST_DAYS: Final = 3660
 _EARLIEST: Final = date(1900, 1, 1)
@@ -40,7 +40,7 @@ def zone_in_words(zone: tzinfo) -> str:
     return str(zone).rpartition("/")[2].replace("_", " ")
 
 
-class Days(NamedTuple):
+class DayRange(NamedTuple):
     """A range of dates as it was asked for; without `first` it begins with the day that it is at each venue."""
 
     first: date | None
@@ -59,17 +59,17 @@ def hold_in_order(first: date, last: date) -> None:
     """Refuse a range that ends before it begins."""
     if last < first:
         msg = f"--to {last} lies before the first day, {first}: give a later one, or an earlier --from"
-        raise Refused(msg)
+        raise CommandRefused(msg)
 
 
-def days_asked_for(first: date | None, last: date | None, n: int | None, default: int) -> Days:
+def days_asked_for(first: date | None, last: date | None, n: int | None, default: int) -> DayRange:
     """Return the range that `--from`, `--to` and `--days` ask for."""
     if last is not None and n is not None:
         msg = "--to and --days both say where to stop: give one of them"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     if first is not None and last is not None:
         hold_in_order(first, last)
-    return Days(first, last, default if n is None else n)
+    return DayRange(first, last, default if n is None else n)
 
 
 First = Annotated[

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from session_lifecycle._cli.failures import Refused, reading
-from session_lifecycle._cli.output import tell
+from session_lifecycle._cli.failures import CommandRefused, reading
+from session_lifecycle._cli.output import notify
 from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import ConfigurationError
@@ -56,7 +56,7 @@ def open_venues(
     for name, count in Counter(venue.schedule.name for venue in by_file).items():
         if count > 1:
             msg = f"{count} files of --hours are for {name}: put them into one"
-            raise Refused(msg)
+            raise CommandRefused(msg)
     venues: list[Venue] = []
     for name in calendars or ():
         if is_snapshot(name):
@@ -68,10 +68,10 @@ def open_venues(
     venues += [venue for venue in by_file if venue.schedule.name not in seen]
     if not venues:
         msg = "name at least one CALENDAR, such as XNYS, or a file with --hours"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     lacking = ", ".join(venue.asked for venue in venues if venue.lacks_extended_hours)
     if lacking:
-        tell(f"note: no extended hours are on record for {lacking}; the default durations apply")
+        notify(f"note: no extended hours are on record for {lacking}; the default durations apply")
     return venues
 
 
@@ -84,9 +84,9 @@ def _open_snapshot(path: str, overridden: Container[str], *, has_options: bool) 
     loaded = SnapshotSchedule.load(path)
     if loaded.name in overridden:
         msg = f"both {path} and a file of --hours are for {loaded.name}: make the snapshot with `--hours`"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     if has_options:
-        tell(f"note: {path} is a snapshot, which --extended-hours and --no-corrections do not change")
+        notify(f"note: {path} is a snapshot, which --extended-hours and --no-corrections do not change")
     return Venue(Path(path).name, loaded, loaded, Timeline(loaded, LifecycleConfig()))
 
 

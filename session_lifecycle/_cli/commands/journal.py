@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from session_lifecycle._cli.failures import (
-    Refused,
+    CommandRefused,
     reading,
 )
 from session_lifecycle._cli.options import (
@@ -21,9 +21,9 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import (
     iso,
+    notify,
     show,
     show_json,
-    tell,
 )
 from session_lifecycle._cli.shapes import JournalJson
 from session_lifecycle._cli.venues import open_venues
@@ -87,7 +87,7 @@ def journal(
     if resolve is not None:
         if check or json:
             msg = "--resolve writes a decision, and goes with neither --check nor --json"
-            raise Refused(msg)
+            raise CommandRefused(msg)
         _resolve(file, lines, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions)
         return
     if json:
@@ -107,7 +107,7 @@ def _read(file: Path) -> Lines:
         return read_lines(content)
     except JournalMismatch as error:
         msg = f"{file} is a journal of version {error.found}, and this release reads version {error.wanted}"
-        raise Refused(msg) from error
+        raise CommandRefused(msg) from error
 
 
 # ---- looking ----
@@ -239,7 +239,7 @@ def _resolve(
     standing = journal_state_after(lines.records)
     if standing is None or standing.error is None:
         msg = f"{file} tells of no ERROR, so there is nothing to resolve: {_instead(standing)}"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     now = read(SystemClock())
     schedule = open_venues([calendar or lines.calendar or ""], now.wall, hours=hours)[0].schedule
     config = LifecycleConfig(missed_sessions=missed_sessions)
@@ -288,7 +288,7 @@ def _show_restart(lifecycle: SessionLifecycle, now: Reading) -> None:
     turn, session = lifecycle.due_roll(now), lifecycle.session.date
     if lifecycle.state is SessionState.ERROR:
         why = _on_one_line(lifecycle.reason or "")
-        tell(f"note: by the default configuration, a manager that is started now is in ERROR again: {why}")
+        notify(f"note: by the default configuration, a manager that is started now is in ERROR again: {why}")
     elif turn is not None:
         resumed = ", which may have happened (resumed=True)" if turn.resumed else ""
         show(f"a manager that is started now rolls from {session} to {turn.target.date}{resumed}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from session_lifecycle._cli.failures import Refused
+from session_lifecycle._cli.failures import CommandRefused
 from session_lifecycle._cli.options import (
     Calendars,
     ExtendedHours,
@@ -23,7 +23,7 @@ from session_lifecycle._cli.output import (
 from session_lifecycle._cli.ranges import DayCount, First, Last, Zone, days_asked_for, zone_in_words
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views.days import BOUNDARIES, ODDITIES, day_and_time
-from session_lifecycle._cli.views.planned import Change, Plan, planned
+from session_lifecycle._cli.views.planned import Plan, PlannedChange, planned
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,7 +54,7 @@ def plan(
     """
     if json and ics:
         msg = "--json and --ics are two results: ask for one of them"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     span = days_asked_for(first, last, n, _DAYS)
     t = now()
     near = t if first is None else datetime.combine(first, datetime.min.time(), UTC)
@@ -109,7 +109,7 @@ def _drawn(plan: Plan, zone: tzinfo | None, *, last: bool) -> "Iterator[Renderab
 
 
 def _session_rows(plan: Plan) -> Iterator[_Row]:
-    changes = defaultdict[date, list[Change]](list)
+    changes = defaultdict[date, list[PlannedChange]](list)
     for change in plan.changes:
         changes[change.date].append(change)
     for each in plan.sessions:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from session_lifecycle._cli.failures import (
-    Refused,
+    CommandRefused,
     reading,
 )
 from session_lifecycle._cli.options import (
@@ -19,10 +19,10 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import (
     iso,
+    notify,
     now,
     show,
     show_json,
-    tell,
 )
 from session_lifecycle._cli.ranges import a_date, hold_in_order
 from session_lifecycle._cli.shapes import HoursJson, SnapshotCheckJson
@@ -92,28 +92,28 @@ def snapshot(
     if check is not None:
         if calendar is not None or out is not None or first is not None or last is not None:
             msg = "--check takes a snapshot, which says what it holds: leave out CALENDAR, --out, --from and --to"
-            raise Refused(msg)
+            raise CommandRefused(msg)
         if extended_hours or no_corrections:
             msg = "--check goes by what the snapshot says: leave out --extended-hours and --no-corrections"
-            raise Refused(msg)
+            raise CommandRefused(msg)
         _check(check, hours, json=json)
         return
     if out is None or json:
         msg = "give --out FILE to write a snapshot, or --check FILE, with --json if you like, to check one"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     t = now()
     names = None if calendar is None else [calendar]
     venues = open_venues(names, t, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
     if len(venues) > 1:
         msg = f"a snapshot is of one calendar, and here are {' and '.join(venue.schedule.name for venue in venues)}"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     schedule = venues[0].schedule
     pinned = schedule.head if isinstance(schedule, SnapshotSchedule) else None
     usual = (date(t.year - 1, 1, 1), date(t.year + 1, 12, 31)) if pinned is None else (pinned.first, pinned.last)
     start, end = first or usual[0], last or usual[1]
     if last is None and schedule.known_until < end:
         end = schedule.known_until
-        tell(f"note: {schedule.name} is known until {end}, with which the snapshot ends")
+        notify(f"note: {schedule.name} is known until {end}, with which the snapshot ends")
     hold_in_order(start, end)
     write_snapshot(schedule, out, start, end)
     show(f"{out}: {_content(SnapshotSchedule.load(out))}")
@@ -146,7 +146,7 @@ def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | 
             content = read_overrides(path)
         if content.calendar != calendar:
             msg = f"{path} is for {content.calendar}, and the snapshot is of {calendar}"
-            raise Refused(msg)
+            raise CommandRefused(msg)
         found = [*(found or ()), *content.overrides]
     return found
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from session_lifecycle._cli.failures import (
-    Refused,
+    CommandRefused,
     writing,
 )
 from session_lifecycle._cli.options import (
@@ -54,10 +54,10 @@ def timeline(
     """
     if output is not None and json:
         msg = "--json and --output are two results: ask for one of them"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     if output is not None and output.suffix not in _FORMATS:
         msg = f"cannot draw {output}: name a file that ends in .svg or .png"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     zone = zone or ZoneInfo("UTC")
     t = now()
     first_day, last_day = days_asked_for(first, last, n, _DAYS).at(zone, t)

@@ -5,7 +5,7 @@ from typing import Final
 
 import anyio
 
-from session_lifecycle._cli.failures import Refused
+from session_lifecycle._cli.failures import CommandRefused
 from session_lifecycle._cli.options import (
     Calendars,
     ExtendedHours,
@@ -19,7 +19,7 @@ from session_lifecycle._cli.output import (
     show_json,
 )
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, Standing, drawn
+from session_lifecycle._cli.views.board import Board, StatusRow, drawn
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._runtime.system_clock import SystemClock
 
@@ -42,7 +42,7 @@ def watch(
     """
     if not json and not new_console().is_terminal:
         msg = "watch draws on a terminal, and this is none: use `status`, or `watch --json` for a line at each change"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     venues = open_venues(calendars, now(), hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
     # The countdowns show whole seconds, for which the timers of the event loop are good enough.
     clock = SystemClock(spin=timedelta(0))
@@ -63,7 +63,7 @@ async def _redraw(board: Board, clock: Clock) -> None:
 
 async def _tell(board: Board, clock: Clock) -> None:
     """Print where each venue stands, and again when that changes."""
-    told: list[Standing] = []
+    told: list[StatusRow] = []
     while True:
         standings = board.at(clock.now())
         known = [(each.position, each.next) for each in told]

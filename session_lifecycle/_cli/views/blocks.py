@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from session_lifecycle._cli.failures import Refused
+from session_lifecycle._cli.failures import CommandRefused
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._cli.views.bands import Band, Kind, Stretch
 
@@ -53,7 +53,7 @@ def in_text(rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now: datetim
     days = (stretch.last - stretch.first).days + 1
     if days > width:
         msg = f"{days} days do not fit into {width} characters: ask for fewer days, or for a picture with --output"
-        raise Refused(msg)
+        raise CommandRefused(msg)
     lines = [Text(str(stretch), "bold"), Text(" " * margin + _days(stretch, width))]
     for venue, drawn in rows.items():
         line = Text(venue.asked.ljust(margin))

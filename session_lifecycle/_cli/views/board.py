@@ -32,7 +32,7 @@ HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StatusRow:
     """Where a venue stood at `t`, by the clock. `next` is None where the schedule's knowledge ends."""
 
     venue: Venue
@@ -88,9 +88,9 @@ class Board:
 
     def __init__(self, venues: Iterable[Venue]) -> None:
         self._venues = tuple(venues)
-        self._last: dict[Venue, Standing] = {}
+        self._last: dict[Venue, StatusRow] = {}
 
-    def at(self, t: datetime) -> list[Standing]:
+    def at(self, t: datetime) -> list[StatusRow]:
         """Return where every venue stands at `t`.
 
         Raises:
@@ -100,7 +100,7 @@ class Board:
             self._last[venue] = self._look(venue, t)
         return [self._last[venue] for venue in self._venues]
 
-    def _look(self, venue: Venue, t: datetime) -> Standing:
+    def _look(self, venue: Venue, t: datetime) -> StatusRow:
         last = self._last.get(venue)
         if last is not None and last.position.covers(t):
             return replace(last, t=t, next=coming(last.position, t))
@@ -110,10 +110,10 @@ class Board:
             return replace(last, t=t, position=position, next=coming(position, t))
         usual = Usual(venue.schedule, session.date, session.date)
         notes = tuple(usual.in_words(session))
-        return Standing(venue, t, position, coming(position, t), notes, tuple(usual.oddities(session)))
+        return StatusRow(venue, t, position, coming(position, t), notes, tuple(usual.oddities(session)))
 
 
-def drawn(standings: Sequence[Standing], width: int) -> "RenderableType":
+def drawn(standings: Sequence[StatusRow], width: int) -> "RenderableType":
     """Return the board as a table or, where even a tight one is wider than `width`, as a list."""
     from rich.console import Group
     from rich.table import Table

@@ -106,7 +106,7 @@ def countdown(left: timedelta) -> str:
     return f"{days} d {hours:2} h" if days else f"{hours}:{minutes:02}:{seconds % 60:02}"
 
 
-class Hours(NamedTuple):
+class UsualHours(NamedTuple):
     """A session's open and close by the exchange's clock, counted from the midnight that begins its date."""
 
     open: timedelta
@@ -130,19 +130,19 @@ class Usual:
             sessions = schedule.sessions(self._first, self._last)
         self._hours = {session.date: self._hours_of(session) for session in sessions}
 
-    def _hours_of(self, session: Session) -> Hours:
+    def _hours_of(self, session: Session) -> UsualHours:
         midnight = datetime.combine(session.date, time())
         opened, closed = (each.astimezone(self._zone).replace(tzinfo=None) for each in (session.open, session.close))
-        return Hours(opened - midnight, closed - midnight)
+        return UsualHours(opened - midnight, closed - midnight)
 
-    def usual(self, day: date) -> Hours | None:
+    def usual(self, day: date) -> UsualHours | None:
         """Return the hours that most sessions have on this day of the week; None where the venue usually has none."""
         weeks = (day + n * _WEEK for n in range(-_WEEKS, _WEEKS + 1))
         known = [each for each in weeks if self._first <= each <= self._last]
         hours = [self._hours[each] for each in known if each in self._hours]
         return Counter(hours).most_common(1)[0][0] if 2 * len(hours) > len(known) else None
 
-    def _recurs(self, day: date, hours: Hours) -> bool:
+    def _recurs(self, day: date, hours: UsualHours) -> bool:
         days = (day + timedelta(days=n) for n in range(-_AROUND.days, _AROUND.days + 1))
         around = [self._hours[each] for each in days if each in self._hours]
         return 4 * around.count(hours) >= len(around)

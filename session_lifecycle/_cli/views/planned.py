@@ -30,7 +30,7 @@ _BREAK: Final[tuple[BoundaryName, BoundaryName]] = ("break_start", "break_end")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PlannedChange:
     """A date whose hours are not those of exchange_calendars. `kind` is "corrected" or "override"."""
 
     kind: ChangeKind
@@ -111,7 +111,7 @@ class Plan:
     last: date
     sessions: tuple[PlannedSession, ...]
     holidays: tuple[date, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[PlannedChange, ...]
     clock_changes: tuple[ClockChange, ...]
 
     def as_json(self) -> PlanJson:
@@ -163,7 +163,7 @@ def _planned_session(venue: Venue, session: Session, usual: Usual) -> PlannedSes
     )
 
 
-def _changes(venue: Venue, first: date, last: date) -> Iterator[Change]:
+def _changes(venue: Venue, first: date, last: date) -> Iterator[PlannedChange]:
     schedule = venue.schedule
     if isinstance(schedule, SnapshotSchedule):
         return  # it tells what its hours are, not what they were made of
@@ -172,10 +172,10 @@ def _changes(venue: Venue, first: date, last: date) -> Iterator[Change]:
     if known is not None and known[0] <= last and first <= known[1]:
         for each in schedule.corrections:
             if first <= each.date <= last:
-                yield Change("corrected", Difference(each.date, each.after, each.before), each.source)
+                yield PlannedChange("corrected", Difference(each.date, each.after, each.before), each.source)
     for day, override in overridden.items():
         after, before = _on(venue, day, overridden=True), _on(venue, day, overridden=False)
-        yield Change("override", Difference(day, after, before), summary(override))
+        yield PlannedChange("override", Difference(day, after, before), summary(override))
 
 
 def _on(venue: Venue, day: date, *, overridden: bool) -> Session | None:
