@@ -52,11 +52,11 @@ def assert_legal(events: Iterable[Event]) -> None:
         AssertionError: they cannot; it shows the first event that is wrong, its index, and the path up to it.
     """
     __tracebackhide__ = True  # pytest shows the line that called this, and no more
-    walks: dict[str | None, _Walk] = {}
+    walks: dict[str | None, _EdgeChecker] = {}
     told: list[Event] = []
     for index, event in enumerate(events):
         told.append(event)
-        wrong = walks.setdefault(event.name, _Walk()).take(event)
+        wrong = walks.setdefault(event.name, _EdgeChecker()).take(event)
         if wrong is not None:
             raise AssertionError(_message(told, index, wrong))
 
@@ -74,7 +74,7 @@ def _message(told: list[Event], index: int, wrong: str) -> str:
     return "\n".join([*lines, *earlier, *path[-_SHOWN:]])
 
 
-class _Walk:
+class _EdgeChecker:
     """What the events of one name have led to so far. `take` says what is wrong with the next one, None if nothing."""
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ class RollFault:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScriptPlan:
     """All that a script says."""
 
     days: Days

@@ -16,7 +16,7 @@ from session_lifecycle._model.session import Session
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle.testing.local import Days, LocalTime
-from session_lifecycle.testing.plan import Act, DataFeed, Plan, Restart, RollFault, Silence
+from session_lifecycle.testing.plan import Act, DataFeed, Restart, RollFault, ScriptPlan, Silence
 from session_lifecycle.testing.result import Result
 from session_lifecycle.testing.stage import Stage
 
@@ -30,7 +30,7 @@ _HALTED: Final = "halted by the script"
 class _Written:
     """A script so far: the plan, the session that times are of, and the calls that have made it."""
 
-    plan: Plan
+    plan: ScriptPlan
     day: date
     calls: tuple[str, ...] = field(compare=False)
 
@@ -61,7 +61,7 @@ class Script:
     __slots__ = ("_written",)
 
     def __init__(self, schedule: Schedule | str, day: date, *, days: int = 1, strict: bool = True) -> None:
-        plan = Plan(Days.of(schedule, day, days), strict)
+        plan = ScriptPlan(Days.of(schedule, day, days), strict)
         options = f"{f', days={days}' if days != 1 else ''}{'' if strict else ', strict=False'}"
         self._written = _Written(plan, day, (f"Script({schedule!r}, {_shown(day)}{options})",))
 

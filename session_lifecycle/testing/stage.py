@@ -25,7 +25,7 @@ from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Subscription
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle.testing.clock import SimulatedClock
-from session_lifecycle.testing.plan import Act, DataFeed, Plan, Restart, RollFault
+from session_lifecycle.testing.plan import Act, DataFeed, Restart, RollFault, ScriptPlan
 from session_lifecycle.testing.result import Line, Refused, Result, RollAttempt, diary
 
 App = TypeVar("App")
@@ -55,7 +55,7 @@ class Stage:
     app: Any
     manager: SessionBoundaryManager
 
-    def __init__(self, plan: Plan, script: str) -> None:
+    def __init__(self, plan: ScriptPlan, script: str) -> None:
         self.clock: Final = SimulatedClock(plan.days.start)
         self._plan = plan
         self._script = script
