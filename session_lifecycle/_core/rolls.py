@@ -220,7 +220,7 @@ def choose_target(
         position: where the clock says that the venue is.
         policy: what to do about sessions that went by.
         limit: how many sessions may be rolled or skipped at most; None: as many as there are.
-        beyond: a session that is not to be rolled to, nor any before it.
+        abandoned_target: a session that is not to be rolled to, nor any before it.
 
     Raises:
         ScheduleExhausted: the schedule knows no session to roll to.

@@ -15,7 +15,7 @@ from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import ClockFailed, HandlerTimeoutError, LifecycleError, describe
 
 
-class Section:
+class CallbackScope:
     """A stretch of application code that `owner` is awaiting. Enter it in the task that runs the code."""
 
     __slots__ = ("_open", "_owner", "_token")
@@ -23,7 +23,7 @@ class Section:
     def __init__(self, owner: object) -> None:
         self._owner = owner
         self._open = False
-        self._token: Token[tuple[Section, ...]] | None = None
+        self._token: Token[tuple[CallbackScope, ...]] | None = None
 
     def __enter__(self) -> Self:
         self._token = _sections.set((*_sections.get(), self))
@@ -42,7 +42,7 @@ class Section:
         return self._open and (owner is None or owner is self._owner)
 
 
-_sections: ContextVar[tuple[Section, ...]] = ContextVar("session_lifecycle_sections", default=())
+_sections: ContextVar[tuple[CallbackScope, ...]] = ContextVar("session_lifecycle_sections", default=())
 
 
 def inside(owner: object | None = None) -> bool:
@@ -50,20 +50,20 @@ def inside(owner: object | None = None) -> bool:
     return any(section.holds(owner) for section in _sections.get())
 
 
-async def guarded(
+async def run_callback(
     owner: object,
     label: str,
     limit: timedelta | None,
     call: Callable[[], Awaitable[object]],
     *,
     clock: Clock,
-    look: Callable[[], Reading],
+    observe: Callable[[], Reading],
 ) -> BaseException | None:
     """Await the application's code, for less than `limit` by the clock; return what it raised, or its timeout."""
     failure: BaseException | None = None
     late: LifecycleError | None = None
     done = False
-    began = look().monotonic if limit is not None else timedelta(0)
+    began = observe().monotonic if limit is not None else timedelta(0)
 
     async def expire(limit: timedelta) -> None:
         nonlocal late
@@ -90,7 +90,7 @@ async def guarded(
         if not takes_back_cancellation():
             raise
         failure = cancelled if failure is None else failure
-    if failure is None and late is None and limit is not None and look().monotonic - began >= limit:
+    if failure is None and late is None and limit is not None and observe().monotonic - began >= limit:
         late = HandlerTimeoutError(label, limit.total_seconds())  # it has blocked the event loop, for one
     return late if failure is None else failure
 
@@ -98,7 +98,7 @@ async def guarded(
 async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[object]]) -> BaseException | None:
     """Await the application's code and return what it raised; a cancellation that is the manager's own goes on."""
     try:
-        with Section(owner):
+        with CallbackScope(owner):
             outcome = call()
             if inspect.isawaitable(outcome):
                 await outcome

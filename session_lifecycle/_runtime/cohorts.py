@@ -13,10 +13,10 @@ from session_lifecycle._core.lifecycle import Cohort
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.events import Event
 from session_lifecycle._runtime.event_log import is_logged
-from session_lifecycle._runtime.host import Member
+from session_lifecycle._runtime.host import Host
 
 
-class Lead:
+class CohortResult:
     """What has become of the first of a cohort, and of those that have followed it.
 
     `followers` are all of them, the first included, with the deadlines `wall` and `monotonic`; `moved` are those whose
@@ -26,45 +26,45 @@ class Lead:
 
     __slots__ = ("apart", "cohort", "followers", "heard", "monotonic", "moved", "told", "wall")
 
-    def __init__(self, members: list[Member], now: Reading) -> None:
-        first = members[0]
+    def __init__(self, hosts: list[Host], now: Reading) -> None:
+        first = hosts[0]
         lifecycle = first.lifecycle
         before = lifecycle.progress.last_reading
         lifecycle.poll(now)
-        events = first.tell()
+        events = first.emit()
         self.cohort: Final = lifecycle.cohort
         self.wall: datetime | None
         self.monotonic: timedelta | None
         self.wall, self.monotonic = lifecycle.deadlines
         self.told: list[Event] = list(events)
-        self.apart: list[Member] = []
-        self.followers: list[Member] = []
-        self.moved: list[Member] = []
-        self.heard: list[Member] = []
+        self.apart: list[Host] = []
+        self.followers: list[Host] = []
+        self.moved: list[Host] = []
+        self.heard: list[Host] = []
         if self.cohort is None or not events:
-            self.apart = members  # where no edge was taken, each goes on with what it has heard itself
+            self.apart = hosts  # where no edge was taken, each goes on with what it has heard itself
         else:
-            self._lead(members, events, before, now)
+            self._lead(hosts, events, before, now)
 
-    def _lead(self, members: list[Member], events: Sequence[Event], before: Reading, now: Reading) -> None:
+    def _lead(self, hosts: list[Host], events: Sequence[Event], before: Reading, now: Reading) -> None:
         """Have members follow, and tell the same, each under its own name. One pass: memory is what takes time here."""
-        first = members[0]
+        first = hosts[0]
         lead, cohort, wall, monotonic = first.lifecycle, self.cohort, self.wall, self.monotonic
         names: list[str | None] = []
         followers = self.followers
-        for member in members:
-            if member is not first:
-                if not member.lifecycle.adopt(lead, before, now):
-                    self.apart.append(member)
+        for host in hosts:
+            if host is not first:
+                if not host.lifecycle.adopt(lead, before, now):
+                    self.apart.append(host)
                     continue
-                names.append(member.lifecycle.progress.name)
-            followers.append(member)
-            member.cohort, member.wall = cohort, wall
-            if member.monotonic != monotonic:
-                member.monotonic = monotonic
-                self.moved.append(member)
-            if member.hearers is not None:
-                self.heard.append(member)
+                names.append(host.lifecycle.progress.name)
+            followers.append(host)
+            host.cohort, host.wall = cohort, wall
+            if host.monotonic != monotonic:
+                host.monotonic = monotonic
+                self.moved.append(host)
+            if host.subscribers is not None:
+                self.heard.append(host)
         self._tell(events, names)
 
     def _tell(self, events: Sequence[Event], names: list[str | None]) -> None:
@@ -75,11 +75,11 @@ class Lead:
             steps.append([event, *[kind(*fields, name) for name in names]])
         logged = any(map(is_logged, events))
         if logged or self.heard:
-            hearers = set(self.heard)
+            subscribers = set(self.heard)
             own = zip(self.followers, zip(*steps, strict=True), strict=True)
-            for member, told in islice(own, 1, None):  # the first has told its own
-                if logged or member in hearers:
-                    member.hand_out(told)
+            for host, emitted in islice(own, 1, None):  # the first has told its own
+                if logged or host in subscribers:
+                    host.dispatch(emitted)
         self.told = steps[0] if len(steps) == 1 else [event for step in steps for event in step]
 
 
@@ -88,14 +88,14 @@ def _unnamed(event: Event) -> tuple[Any, ...]:
     return tuple([getattr(event, field) for field in event.__match_args__[:-1]])
 
 
-def keep_step(members: Iterable[Member], now: Reading) -> list[Lead]:
+def advance_cohorts(hosts: Iterable[Host], now: Reading) -> list[CohortResult]:
     """Bring members of cohorts up to date, one cohort after the other."""
-    cohorts: dict[Cohort | None, list[Member]] = {}
+    cohorts: dict[Cohort | None, list[Host]] = {}
     last: Cohort | None = None
-    alike: list[Member] = []
-    for member in members:
-        cohort = member.cohort
+    cohort_members: list[Host] = []
+    for host in hosts:
+        cohort = host.cohort
         if cohort is not last:  # equal ones are one object, and most come one after the other
-            last, alike = cohort, cohorts.setdefault(cohort, [])
-        alike.append(member)
-    return [Lead(alike, now) for alike in cohorts.values()]
+            last, cohort_members = cohort, cohorts.setdefault(cohort, [])
+        cohort_members.append(host)
+    return [CohortResult(cohort_members, now) for cohort_members in cohorts.values()]

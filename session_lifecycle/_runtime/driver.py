@@ -28,14 +28,14 @@ from session_lifecycle._model.errors import (
     describe,
 )
 from session_lifecycle._model.events import Event
-from session_lifecycle._runtime.callbacks import Section, guarded, takes_back_cancellation
-from session_lifecycle._runtime.cohorts import keep_step
+from session_lifecycle._runtime.callbacks import CallbackScope, run_callback, takes_back_cancellation
+from session_lifecycle._runtime.cohorts import advance_cohorts
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.handlers import Handler
-from session_lifecycle._runtime.host import DRIVEN, LEAVING, Member
+from session_lifecycle._runtime.host import RUNNING, STOPPING, Host
 from session_lifecycle._runtime.subscriptions import LIMIT, Broadcast, in_time_order
-from session_lifecycle._runtime.timer_queue import Deadlines
+from session_lifecycle._runtime.timer_queue import TimerQueue
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
 """How long to wait, by the event loop's own time, before a clock that has failed is asked again."""
@@ -61,110 +61,112 @@ class Driver:
         lasting: bool = False,
         max_concurrent_rolls: int | None = None,
         broadcast: Broadcast | None = None,
-        left: Callable[[Member], None] | None = None,
+        left: Callable[[Host], None] | None = None,
     ) -> None:
         self._clock = clock
         self._lasting = lasting
         self._most_rolls = max_concurrent_rolls
         self._broadcast = broadcast
         self._left = left
-        self._members: dict[Member, None] = {}
-        self._ending: dict[Member, None] = {}  # they have left, and something of theirs still runs
-        self._dirty: dict[Member, None] = {}  # a dict, because it keeps its order
-        self._walls: Deadlines[Member, datetime] = Deadlines(attrgetter("wall"))
-        self._monotonics: Deadlines[Member, timedelta] = Deadlines(attrgetter("monotonic"))
+        self._hosts: dict[Host, None] = {}
+        self._ending: dict[Host, None] = {}  # they have left, and something of theirs still runs
+        self._dirty: dict[Host, None] = {}  # a dict, because it keeps its order
+        self._wall_timers: TimerQueue[Host, datetime] = TimerQueue(attrgetter("wall"))
+        self._monotonic_timers: TimerQueue[Host, timedelta] = TimerQueue(attrgetter("monotonic"))
         self._cohorts: dict[Cohort | None, Cohort | None] = {}
         self._rolls = 0  # so many are awaited
-        self._queue: dict[Member, None] = {}  # whose rolls are due, and wait their turn
-        self._untold: list[Sequence[Event]] | None = None  # what members have told in this turn; None between turns
-        self._nap: anyio.CancelScope | None = None
+        self._queue: dict[Host, None] = {}  # whose rolls are due, and wait their turn
+        self._unpublished: list[Sequence[Event]] | None = (
+            None  # what members have told in this turn; None between turns
+        )
+        self._sleep_scope: anyio.CancelScope | None = None
         self._stopping = False
         self._broken = False
-        self._seen: Reading
+        self._last_reading: Reading
         self._tasks: anyio.abc.TaskGroup
 
-    async def run(self, members: Iterable[Member], task_status: "anyio.abc.TaskStatus[None]") -> None:
+    async def run(self, hosts: Iterable[Host], task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Drive members from their beginning until they have left, or, where it is to last, until `stop`.
 
         Raises:
             LifecycleError: a member cannot begin. All of them have ended then.
         """
-        members = tuple(members)
+        hosts = tuple(hosts)
         try:
-            self.look()
-            for member in members:
-                self._begin(member)
+            self.observe()
+            for host in hosts:
+                self._begin(host)
             with ExitStack() as leaving:
                 async with anyio.create_task_group() as self._tasks:
-                    self._serve(self._seen)
+                    self._poll_due(self._last_reading)
                     task_status.started()
                     try:
                         while not self._stopping:
-                            await self._turn()
+                            await self._iterate()
                     finally:
                         leaving.enter_context(self.passing_time())
-                    while self._members:
-                        await self._turn()
+                    while self._hosts:
+                        await self._iterate()
         finally:
-            for member in dict.fromkeys((*members, *self._members, *self._ending)):
-                self._end(member)
+            for host in dict.fromkeys((*hosts, *self._hosts, *self._ending)):
+                self._end(host)
 
-    def add(self, member: Member) -> None:
+    def add(self, host: Host) -> None:
         """Take in a member while running. On return it has caught up as far as that goes without a roll.
 
         Raises:
             LifecycleError: it cannot begin. It has ended then, and nothing else is affected.
         """
         try:
-            self.look()
-            self._begin(member)
+            self.observe()
+            self._begin(host)
         except BaseException:
-            member.end()
+            host.end()
             raise
-        self.wake(member)
+        self.wake(host)
 
     def stop(self) -> None:
         """Have all leave, and do not last any longer."""
         self._stopping = True
-        for member in self._members:
-            self.leave(member)
-        self._end_nap()
+        for host in self._hosts:
+            self.leave(host)
+        self._wake_driver()
 
-    def leave(self, member: Member) -> None:
+    def leave(self, host: Host) -> None:
         """Have a member leave as soon as its attempt under way, if any, has ended; begin no other."""
-        if not member.driven:
+        if not host.running:
             return
         if not self._lasting:
             self._stopping = True
-        member.stage = LEAVING
-        member.lifecycle.stop()
-        self.wake(member)
+        host.state = STOPPING
+        host.lifecycle.stop()
+        self.wake(host)
 
-    def wake(self, member: Member) -> None:
+    def wake(self, host: Host) -> None:
         """Look at a member that was changed from outside."""
-        self._dirty[member] = None
-        self._end_nap()
+        self._dirty[host] = None
+        self._wake_driver()
 
     @property
     def stopping(self) -> bool:
         """Whether all are leaving, so that nobody can come any more."""
         return self._stopping
 
-    def look(self) -> Reading:
+    def observe(self) -> Reading:
         """Read the clock; where it fails, raise `ClockFailed`."""
-        self._seen = read(self._clock)
-        return self._seen
+        self._last_reading = read(self._clock)
+        return self._last_reading
 
-    def look_or_last(self) -> Reading:
+    def observe_or_last(self) -> Reading:
         """Read the clock; where it fails, go by the last time that it did not."""
         try:
-            return self.look()
+            return self.observe()
         except ClockFailed:
-            return self._seen
+            return self._last_reading
 
-    def tell(self, member: Member) -> None:
+    def emit(self, host: Host) -> None:
         """Log and hand out what has happened to a member."""
-        self._hand_on(member.tell())
+        self._broadcast_later(host.emit())
 
     def passing_time(self) -> AbstractContextManager[object]:
         """Let a simulated clock jump by itself while somebody is leaving: nobody may advance it meanwhile."""
@@ -173,120 +175,120 @@ class Driver:
 
     # ---- turns ----
 
-    def _begin(self, member: Member) -> None:
-        member.begin(self._seen)
-        member.stage = DRIVEN
-        self._members[member] = self._dirty[member] = None
-        self.tell(member)
+    def _begin(self, host: Host) -> None:
+        host.begin(self._last_reading)
+        host.state = RUNNING
+        self._hosts[host] = self._dirty[host] = None
+        self.emit(host)
 
-    async def _turn(self) -> None:
+    async def _iterate(self) -> None:
         """Sleep until something is due, then see to it."""
-        before = self._seen  # a step since then is news to everybody, whoever looks meanwhile
+        before = self._last_reading  # a step since then is news to everybody, whoever looks meanwhile
         try:
             if not self._dirty:
                 await self._sleep()
-            now = self.look()
+            now = self.observe()
         except ClockFailed as error:
-            self._give_up(error)
+            self._fail_all(error)
             return
         self._broken = False
-        for member in self._monotonics.take(now.monotonic):
-            member.monotonic = None
-            self._dirty[member] = None
-        alike: list[Member] = []
-        for member in self._walls.take(now.wall):
-            member.wall = None
-            if member.cohort is None or member in self._dirty:
-                self._dirty[member] = None
+        for host in self._monotonic_timers.pop_due(now.monotonic):
+            host.monotonic = None
+            self._dirty[host] = None
+        cohort_members: list[Host] = []
+        for host in self._wall_timers.pop_due(now.wall):
+            host.wall = None
+            if host.cohort is None or host in self._dirty:
+                self._dirty[host] = None
             else:
-                alike.append(member)
-        if now.step_since(before) is not None or not (self._dirty or alike):
+                cohort_members.append(host)
+        if now.step_since(before) is not None or not (self._dirty or cohort_members):
             # The clock stepped, or woke early for a reason of its own: everybody has a look.
-            self._dirty.update(self._members)
-            alike = []
-        self._serve(now, alike)
+            self._dirty.update(self._hosts)
+            cohort_members = []
+        self._poll_due(now, cohort_members)
 
-    def _serve(self, now: Reading, alike: Iterable[Member] = ()) -> None:
+    def _poll_due(self, now: Reading, cohort_members: Iterable[Host] = ()) -> None:
         """Bring members up to date, begin the rolls that are due, and file the new deadlines."""
-        self._untold = []
-        self._keep_step(now, alike)
+        self._unpublished = []
+        self._advance_cohorts(now, cohort_members)
         while self._dirty:
             dirty, self._dirty = self._dirty, {}
-            for member in dirty:
-                if member.driven:
-                    self._bring_up(member, now)
-        untold, self._untold = self._untold, None
-        if untold and self._broadcast is not None:
-            self._broadcast.publish_all(in_time_order(untold))
+            for host in dirty:
+                if host.running:
+                    self._poll_host(host, now)
+        unpublished, self._unpublished = self._unpublished, None
+        if unpublished and self._broadcast is not None:
+            self._broadcast.publish_all(in_time_order(unpublished))
 
-    def _keep_step(self, now: Reading, alike: Iterable[Member]) -> None:
+    def _advance_cohorts(self, now: Reading, cohort_members: Iterable[Host]) -> None:
         """See to members that may be alike, cohort by cohort; whoever is not is left to be seen to by himself."""
-        for lead in keep_step(alike, now):
-            self._hand_on(lead.told)
+        for lead in advance_cohorts(cohort_members, now):
+            self._broadcast_later(lead.told)
             self._dirty.update(dict.fromkeys(lead.apart))
-            for member in lead.heard:
-                self._call_handlers(member)
+            for host in lead.heard:
+                self._call_handlers(host)
             if lead.wall is not None:
-                self._walls.file_all(lead.wall, lead.followers)
+                self._wall_timers.schedule_all(lead.wall, lead.followers)
             if lead.monotonic is not None:
-                self._monotonics.file_all(lead.monotonic, lead.moved)
+                self._monotonic_timers.schedule_all(lead.monotonic, lead.moved)
 
-    def _bring_up(self, member: Member, now: Reading) -> None:
-        lifecycle = member.lifecycle
+    def _poll_host(self, host: Host, now: Reading) -> None:
+        lifecycle = host.lifecycle
         lifecycle.poll(now)
         roll = lifecycle.due_roll(now)
         if roll is None:
-            self._queue.pop(member, None)
-        elif not (self._may_roll(member) and member.begin_roll(roll, now)):
+            self._queue.pop(host, None)
+        elif not (self._may_roll(host) and host.begin_roll(roll, now)):
             roll = None
         if lifecycle.has_events:
-            self.tell(member)
-        if member.ready:
-            self._call_handlers(member)
+            self.emit(host)
+        if host.ready:
+            self._call_handlers(host)
         for feed, asked in lifecycle.take_questions():
-            self._spawn(member, self._probe, feed, asked, name=f"probe of feed {feed.name}")
+            self._spawn(host, self._probe, feed, asked, name=f"probe of feed {feed.name}")
         if roll is not None:
-            member.attempt = anyio.CancelScope()
+            host.attempt = anyio.CancelScope()
             self._rolls += 1
-            self._spawn(member, self._attempt, roll, member.attempt, name=f"roll to {roll.target.date}")
-        elif member.attempt is not None and lifecycle.roll_expired:
-            member.attempt.cancel()
+            self._spawn(host, self._attempt, roll, host.attempt, name=f"roll to {roll.target.date}")
+        elif host.attempt is not None and lifecycle.roll_expired:
+            host.attempt.cancel()
         if self._queue:
-            self._call_up()
-        if member.stage is LEAVING and member.attempt is None:
-            self._let_go(member)
+            self._admit_next_roll()
+        if host.state is STOPPING and host.attempt is None:
+            self._remove(host)
         else:
-            self._file(member)
+            self._schedule(host)
 
-    def _may_roll(self, member: Member) -> bool:
+    def _may_roll(self, host: Host) -> bool:
         """Tell whether a roll that is due may begin. Otherwise it waits its turn: first come, first served."""
         queue = self._queue
         if self._most_rolls is None:
             return True
-        if self._rolls < self._most_rolls and next(iter(queue), member) is member:
-            queue.pop(member, None)
+        if self._rolls < self._most_rolls and next(iter(queue), host) is host:
+            queue.pop(host, None)
             return True
-        queue[member] = None
+        queue[host] = None
         return False
 
-    def _call_up(self) -> None:
+    def _admit_next_roll(self) -> None:
         """Have a look at the first of those that wait to roll, where there is room for it."""
         if self._queue and self._most_rolls is not None and self._rolls < self._most_rolls:
             self._dirty[next(iter(self._queue))] = None
 
-    def _file(self, member: Member) -> None:
-        member.cohort = self._shared(member.lifecycle.cohort)
-        wall, monotonic = member.lifecycle.deadlines
-        if wall != member.wall:
-            member.wall = wall
+    def _schedule(self, host: Host) -> None:
+        host.cohort = self._shared(host.lifecycle.cohort)
+        wall, monotonic = host.lifecycle.deadlines
+        if wall != host.wall:
+            host.wall = wall
             if wall is not None:
-                self._walls.file(wall, member)
-        if member in self._queue:
+                self._wall_timers.schedule(wall, host)
+        if host in self._queue:
             monotonic = None  # its attempt has been due for long
-        if monotonic != member.monotonic:
-            member.monotonic = monotonic
+        if monotonic != host.monotonic:
+            host.monotonic = monotonic
             if monotonic is not None:
-                self._monotonics.file(monotonic, member)
+                self._monotonic_timers.schedule(monotonic, host)
 
     def _shared(self, cohort: Cohort | None) -> Cohort | None:
         """Return one object for equal cohorts: thousands hold it."""
@@ -294,28 +296,28 @@ class Driver:
             self._cohorts.clear()  # sessions come and go
         return self._cohorts.setdefault(cohort, cohort)
 
-    def _let_go(self, member: Member) -> None:
+    def _remove(self, host: Host) -> None:
         """Have a member leave; its handlers may see to what they have been told, but nothing more comes."""
-        del self._members[member]
-        self._queue.pop(member, None)
-        member.wall = member.monotonic = None
-        member.close()
-        if member.tasks:
-            self._ending[member] = None
+        del self._hosts[host]
+        self._queue.pop(host, None)
+        host.wall = host.monotonic = None
+        host.close()
+        if host.tasks:
+            self._ending[host] = None
         else:
-            self._end(member)
+            self._end(host)
 
-    def _end(self, member: Member) -> None:
-        member.end()
+    def _end(self, host: Host) -> None:
+        host.end()
         if self._left is not None:
-            self._left(member)
+            self._left(host)
 
     async def _sleep(self) -> None:
         """Sleep to the earliest deadline, or until woken. A clock that has failed is given a second to get well."""
-        wall, elapsed = self._walls.earliest(), self._monotonics.earliest()
+        wall, elapsed = self._wall_timers.next_deadline(), self._monotonic_timers.next_deadline()
         monotonic = None if elapsed is None else elapsed.total_seconds()
         with anyio.CancelScope() as scope:
-            self._nap = scope
+            self._sleep_scope = scope
             try:
                 if self._broken:
                     await anyio.sleep(_BROKEN_CLOCK_SECONDS)
@@ -326,63 +328,63 @@ class Driver:
             except Exception as error:  # the clock may be the application's own code
                 raise ClockFailed(describe(error)) from error
             finally:
-                self._nap = None
+                self._sleep_scope = None
 
-    def _end_nap(self) -> None:
-        if self._nap is not None:
-            self._nap.cancel()
+    def _wake_driver(self) -> None:
+        if self._sleep_scope is not None:
+            self._sleep_scope.cancel()
 
-    def _give_up(self, error: ClockFailed) -> None:
+    def _fail_all(self, error: ClockFailed) -> None:
         """Put every member in ERROR: without a clock, nothing can be known."""
         self._broken = True
         self._dirty.clear()
-        for member in tuple(self._members):
-            member.lifecycle.fail(str(error), self._seen)
-            self.tell(member)
-            self._call_handlers(member)  # whoever is to be called in ERROR needs that most of all
-            if member.stage is LEAVING:
-                if member.attempt is not None:
-                    member.attempt.cancel()  # nobody could tell when its timeout has passed
+        for host in tuple(self._hosts):
+            host.lifecycle.fail(str(error), self._last_reading)
+            self.emit(host)
+            self._call_handlers(host)  # whoever is to be called in ERROR needs that most of all
+            if host.state is STOPPING:
+                if host.attempt is not None:
+                    host.attempt.cancel()  # nobody could tell when its timeout has passed
                 else:
-                    self._let_go(member)
+                    self._remove(host)
 
-    def _hand_on(self, events: Sequence[Event]) -> None:
+    def _broadcast_later(self, events: Sequence[Event]) -> None:
         """Tell those who hear of all members: at the end of the turn, so that they hear in the order of time."""
         if self._broadcast is None or not events:
             return
-        if self._untold is not None:
-            self._untold.append(events)
+        if self._unpublished is not None:
+            self._unpublished.append(events)
         else:
             for event in events:
                 self._broadcast.publish(event)
 
     # ---- the application's code ----
 
-    def _spawn(self, member: Member, function: Callable[..., Awaitable[None]], *args: object, name: str) -> None:
+    def _spawn(self, host: Host, function: Callable[..., Awaitable[None]], *args: object, name: str) -> None:
         """Run something of a member in a task of its own. The member has not ended before that has."""
-        member.tasks += 1
-        self._tasks.start_soon(self._counted, member, function, args, name=name)
+        host.tasks += 1
+        self._tasks.start_soon(self._counted, host, function, args, name=name)
 
-    async def _counted(self, member: Member, function: Callable[..., Awaitable[None]], args: Sequence[object]) -> None:
+    async def _counted(self, host: Host, function: Callable[..., Awaitable[None]], args: Sequence[object]) -> None:
         try:
-            await function(member, *args)
+            await function(host, *args)
         finally:
-            self._done(member)
+            self._done(host)
 
-    def _done(self, member: Member) -> None:
+    def _done(self, host: Host) -> None:
         """Count down the tasks of a member; the last one ends a member that has left."""
-        member.tasks -= 1
-        if not member.tasks and member in self._ending:
-            del self._ending[member]
-            self._end(member)
+        host.tasks -= 1
+        if not host.tasks and host in self._ending:
+            del self._ending[host]
+            self._end(host)
 
-    async def _attempt(self, member: Member, roll: RollRound, scope: "anyio.CancelScope") -> None:
+    async def _attempt(self, host: Host, roll: RollRound, scope: "anyio.CancelScope") -> None:
         """Await the application's roll once and report what came of it."""
         error: BaseException | None = None
         try:
-            with scope, Section(member):
-                if not await self._was_rolled(member, roll):
-                    outcome = member.roll_session(roll.target.date)
+            with scope, CallbackScope(host):
+                if not await self._was_rolled(host, roll):
+                    outcome = host.roll_session(roll.target.date)
                     if inspect.isawaitable(outcome):
                         await outcome
                     else:
@@ -394,13 +396,13 @@ class Driver:
                 raise
             error = cancelled
         finally:
-            member.attempt = None
+            host.attempt = None
             self._rolls -= 1
         if error is None and scope.cancelled_caught:
             error = RollTimeoutError(_seconds(roll))
-        member.end_roll(roll, error, self.look_or_last())
-        self.tell(member)
-        self.wake(member)
+        host.end_roll(roll, error, self.observe_or_last())
+        self.emit(host)
+        self.wake(host)
         if self._queue:
             self.wake(next(iter(self._queue)))
         try:
@@ -410,62 +412,62 @@ class Driver:
             if not takes_back_cancellation():
                 raise
 
-    async def _was_rolled(self, member: Member, roll: RollRound) -> bool:
+    async def _was_rolled(self, host: Host, roll: RollRound) -> bool:
         """Ask the application whether a roll that an earlier run may have completed has in fact happened."""
-        if not roll.resumed or member.was_rolled is None:
+        if not roll.resumed or host.was_rolled is None:
             return False
-        answer = member.was_rolled(roll.target.date)
+        answer = host.was_rolled(roll.target.date)
         return bool(await answer if inspect.isawaitable(answer) else answer)
 
-    def _call_handlers(self, member: Member) -> None:
+    def _call_handlers(self, host: Host) -> None:
         """Have the handlers called that are ready, if nobody sees to that already."""
-        if member.ready and not member.dispatching:
-            member.dispatching = True
-            self._spawn(member, self._dispatch, name="handlers")
+        if host.ready and not host.dispatching:
+            host.dispatching = True
+            self._spawn(host, self._dispatch, name="handlers")
 
-    async def _dispatch(self, member: Member) -> None:
+    async def _dispatch(self, host: Host) -> None:
         """Start the handlers that are ready, one after the other, each up to its first wait."""
-        ready = member.ready
+        ready = host.ready
         try:
             while ready:
                 handler = ready.popleft()
                 if handler.overrun:
                     handler.overrun = False
-                    self._handler_failed(member, handler, SubscriberOverrun(LIMIT), None)
+                    self._handler_failed(host, handler, SubscriberOverrun(LIMIT), None)
                 if handler.begin():
-                    member.tasks += 1
-                    await self._tasks.start(self._handle, member, handler, name=f"handler {handler.label}")
+                    host.tasks += 1
+                    await self._tasks.start(self._handle, host, handler, name=f"handler {handler.label}")
         finally:
-            member.dispatching = False
+            host.dispatching = False
 
-    async def _handle(self, member: Member, handler: Handler, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
+    async def _handle(self, host: Host, handler: Handler, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Call a handler for all the events that wait for it."""
         try:
             task_status.started()
             while (event := handler.take()) is not None:
                 await anyio.lowlevel.checkpoint_if_cancelled()
-                await self._call_handler(member, handler, event)
+                await self._call_handler(host, handler, event)
         finally:
-            self._done(member)
+            self._done(host)
 
-    async def _call_handler(self, member: Member, handler: Handler, event: Event) -> None:
+    async def _call_handler(self, host: Host, handler: Handler, event: Event) -> None:
         """Call a handler once; its failure is told, and concerns nobody else."""
-        error = await guarded(
+        error = await run_callback(
             handler,
             handler.label,
             handler.timeout,
             lambda: handler.function(event),
             clock=self._clock,
-            look=self.look_or_last,
+            observe=self.observe_or_last,
         )
         if error is not None:
-            self._handler_failed(member, handler, error, event)
-            self.wake(member)
+            self._handler_failed(host, handler, error, event)
+            self.wake(host)
 
-    def _handler_failed(self, member: Member, handler: Handler, error: BaseException, cause: Event | None) -> None:
-        self._hand_on(member.handler_failed(handler, error, cause, self.look_or_last()))
+    def _handler_failed(self, host: Host, handler: Handler, error: BaseException, cause: Event | None) -> None:
+        self._broadcast_later(host.handler_failed(handler, error, cause, self.observe_or_last()))
 
-    async def _probe(self, member: Member, watch: FeedState, asked: timedelta) -> None:
+    async def _probe(self, host: Host, watch: FeedState, asked: timedelta) -> None:
         """Ask the application whether a feed is alive; whatever goes wrong means that it is not."""
         assert isinstance(watch, Feed)
         feed, probe, answer = watch, watch.probe, False
@@ -475,25 +477,25 @@ class Driver:
             nonlocal answer
             answer = bool(await probe(feed))
 
-        error = await guarded(
+        error = await run_callback(
             feed,
             f"the probe of feed {feed.name}",
             feed.probe_timeout,
             ask,
             clock=self._clock,
-            look=self.look_or_last,
+            observe=self.observe_or_last,
         )
         denied = None if answer else "its probe says that it is dead"
         if error is not None:
             LOGGER.warning(
-                "%s: the probe of feed %s failed: %s", member.lifecycle.schedule.name, feed.name, describe(error)
+                "%s: the probe of feed %s failed: %s", host.lifecycle.schedule.name, feed.name, describe(error)
             )
             denied = (
                 describe(error) if isinstance(error, HandlerTimeoutError) else f"its probe failed: {describe(error)}"
             )
-        member.lifecycle.answer_probe(feed, asked, denied, self.look_or_last())
-        self.tell(member)
-        self.wake(member)
+        host.lifecycle.answer_probe(feed, asked, denied, self.observe_or_last())
+        self.emit(host)
+        self.wake(host)
 
 
 def _seconds(roll: RollRound) -> float:

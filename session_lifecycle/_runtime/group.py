@@ -17,8 +17,8 @@ from session_lifecycle._model.errors import (
     ReentrancyError,
 )
 from session_lifecycle._runtime.driver import Driver
-from session_lifecycle._runtime.host import Member
-from session_lifecycle._runtime.lifespan import Runner
+from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.lifespan import Lifespan
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Broadcast, Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
@@ -29,7 +29,7 @@ LIMIT: Final = 1_000_000
 _CHECK_EVERY: Final = 32
 
 
-class SessionGroup(Runner):
+class SessionGroup(Lifespan):
     """Runs many managers in one task: one for each venue, or one for each symbol.
 
     Run it with `async with group:` or with `await task_group.start(group.run)`; once only. Once entered, every manager
@@ -71,8 +71,8 @@ class SessionGroup(Runner):
         self._driver: Driver | None = None
         self._stopped = False
         self._broadcast = Broadcast()
-        self._managers: dict[Member, SessionBoundaryManager] = {}
-        self._leavers: dict[Member, anyio.Event] = {}
+        self._managers: dict[Host, SessionBoundaryManager] = {}
+        self._leavers: dict[Host, anyio.Event] = {}
         for manager in managers:
             self._take(manager)
 
@@ -144,11 +144,11 @@ class SessionGroup(Runner):
             raise GroupStopped(call)
         self._take(manager)
         if self._driver is not None:
-            member = self._join(self._driver, manager)
+            host = self._join(self._driver, manager)
             try:
-                self._driver.add(member)
+                self._driver.add(host)
             except BaseException:
-                self._forget(member)
+                self._forget(host)
                 raise
 
     async def remove(self, manager: SessionBoundaryManager) -> None:
@@ -160,22 +160,22 @@ class SessionGroup(Runner):
             NotAMember: it is not in this group. Nothing has changed.
             ReentrancyError: called from inside this manager's own roll or handler, which it would wait for.
         """
-        member = manager._member  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
-        if member not in self._managers:
-            if member.over:
+        host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
+        if host not in self._managers:
+            if host.stopped:
                 await anyio.lowlevel.checkpoint()
                 return
             raise NotAMember(repr(manager))
-        if member.runs_here:
+        if host.runs_here:
             call = "group.remove()"
             raise ReentrancyError(call)
         driver = self._driver
         if driver is None:
-            self._forget(member)
+            self._forget(host)
             await anyio.lowlevel.checkpoint()
             return
-        gone = self._leavers.setdefault(member, anyio.Event())
-        driver.leave(member)
+        gone = self._leavers.setdefault(host, anyio.Event())
+        driver.leave(host)
         with driver.passing_time():
             await gone.wait()
 
@@ -195,11 +195,11 @@ class SessionGroup(Runner):
         if not isinstance(manager, SessionBoundaryManager):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             msg = f"a SessionGroup takes SessionBoundaryManagers, not {manager!r}"
             raise TypeError(msg)
-        member = manager._member  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
-        if manager.started or member in self._managers:
+        host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
+        if manager.started or host in self._managers:
             raise AlreadyStartedError
         self._clock = self._agreed(manager.clock)
-        self._managers[member] = manager
+        self._managers[host] = manager
 
     def _agreed(self, clock: Clock) -> Clock:
         """Return the one clock that the group and a manager go by: of two real ones, the one that looks more often."""
@@ -210,12 +210,12 @@ class SessionGroup(Runner):
             raise ConfigurationError("clock", clock, f"must be the group's, {ours!r}: all members go by one")
         return clock if clock.check_interval < ours.check_interval else ours
 
-    def _join(self, driver: Driver, manager: SessionBoundaryManager) -> Member:
+    def _join(self, driver: Driver, manager: SessionBoundaryManager) -> Host:
         return manager._join(driver, "SessionGroup")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
 
-    def _forget(self, member: Member) -> None:
+    def _forget(self, host: Host) -> None:
         """Take note that a member has left."""
-        self._managers.pop(member, None)
-        gone = self._leavers.pop(member, None)
+        self._managers.pop(host, None)
+        gone = self._leavers.pop(host, None)
         if gone is not None:
             gone.set()

@@ -40,24 +40,24 @@ WasRolled = Callable[[date], Awaitable[bool] | bool]
 
 
 @unique
-class Stage(Enum):
+class HostState(Enum):
     """How far a member has come with its driver."""
 
-    AHEAD = "ahead"
-    DRIVEN = "driven"
-    LEAVING = "leaving"
-    GONE = "gone"
-    OVER = "over"
+    NEW = "ahead"
+    RUNNING = "running"
+    STOPPING = "leaving"
+    DRAINING = "gone"
+    STOPPED = "stopped"
 
 
-AHEAD: Final = Stage.AHEAD
-DRIVEN: Final = Stage.DRIVEN
-LEAVING: Final = Stage.LEAVING
-GONE: Final = Stage.GONE
-OVER: Final = Stage.OVER
+NEW: Final = HostState.NEW
+RUNNING: Final = HostState.RUNNING
+STOPPING: Final = HostState.STOPPING
+DRAINING: Final = HostState.DRAINING
+STOPPED: Final = HostState.STOPPED
 
 
-class Member:
+class Host:
     """One lifecycle under a driver: the core, the application's roll, and the readers of its events."""
 
     __slots__ = (
@@ -66,14 +66,14 @@ class Member:
         "dispatching",
         "first",
         "handlers",
-        "hearers",
         "holds_journal",
         "journal",
         "lifecycle",
         "monotonic",
         "ready",
         "roll_session",
-        "stage",
+        "state",
+        "subscribers",
         "tasks",
         "wall",
         "was_rolled",
@@ -94,7 +94,7 @@ class Member:
         self.first: Final = first
         """The session that the application says that it is in."""
         self.holds_journal: bool = False
-        self.hearers: Broadcast | None = None
+        self.subscribers: Broadcast | None = None
         """The broadcast, where there has been a reader."""
         self.handlers: tuple[Handler, ...] = ()  # held here: the broadcast does not hold its readers
         self.ready: deque[Handler] | None = None
@@ -102,7 +102,7 @@ class Member:
         self.dispatching: bool = False
         self.cohort: Cohort | None = None
         """What it shared with others when it was last seen to; None where it goes its own way."""
-        self.stage: Stage = AHEAD
+        self.state: HostState = NEW
         self.tasks: int = 0
         """How many tasks run something of it."""
         self.attempt: anyio.CancelScope | None = None
@@ -149,32 +149,32 @@ class Member:
     @property
     def broadcast(self) -> Broadcast:
         """What hands its events to their readers."""
-        if self.hearers is None:
-            self.hearers = Broadcast()
-            if self.stage is GONE or self.stage is OVER:
-                self.hearers.close()
-        return self.hearers
+        if self.subscribers is None:
+            self.subscribers = Broadcast()
+            if self.state is DRAINING or self.state is STOPPED:
+                self.subscribers.close()
+        return self.subscribers
 
     @property
-    def driven(self) -> bool:
+    def running(self) -> bool:
         """Whether a driver sees to it: from its beginning until it has left."""
-        return self.stage is DRIVEN or self.stage is LEAVING
+        return self.state is RUNNING or self.state is STOPPING
 
     @property
-    def over(self) -> bool:
+    def stopped(self) -> bool:
         """Whether nothing of it runs any more."""
-        return self.stage is OVER
+        return self.state is STOPPED
 
     def close(self) -> None:
         """Leave, and end every reader's events; handlers may see to what they have been told."""
-        self.stage = GONE
-        if self.hearers is not None:
-            self.hearers.close()
+        self.state = DRAINING
+        if self.subscribers is not None:
+            self.subscribers.close()
 
     def end(self) -> None:
         """End every reader's events, let go of the journal, and be over. A second call does nothing."""
         self.close()
-        self.stage = OVER
+        self.state = STOPPED
         if self.journal is not None and self.holds_journal:
             self.holds_journal = False
             try:
@@ -193,13 +193,13 @@ class Member:
         if self.journal is not None:
             self.journal.append(record)
 
-    def tell(self) -> Sequence[Event]:
+    def emit(self) -> Sequence[Event]:
         """Log, hand out and return what has happened. An ERROR is written down first, if it can be."""
         events = self.lifecycle.take_events()
-        self.hand_out(events)
+        self.dispatch(events)
         return events
 
-    def hand_out(self, events: Sequence[Event]) -> None:
+    def dispatch(self, events: Sequence[Event]) -> None:
         """Log events, and hand them to their readers."""
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
@@ -208,8 +208,8 @@ class Member:
                 except Exception:  # the journal may be the application's own code
                     LOGGER.exception("%s: ERROR could not be journalled", self.lifecycle.schedule.name)
             log_event(event, self.lifecycle.schedule)
-            if self.hearers is not None:
-                self.hearers.publish(event)
+            if self.subscribers is not None:
+                self.subscribers.publish(event)
 
     def handler_failed(
         self, handler: Handler, error: BaseException, cause: Event | None, now: Reading

@@ -10,7 +10,7 @@ import anyio.abc
 from session_lifecycle._model.errors import AlreadyStartedError
 
 
-class Runner(ABC):
+class Lifespan(ABC):
     """Run it with `async with`, or with `await task_group.start(runner.run)`; once only."""
 
     __slots__ = ("__weakref__", "_started", "_tasks")

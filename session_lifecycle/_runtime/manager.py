@@ -37,8 +37,8 @@ from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import AdaptiveFeed, Feed, FeedCalls, Probe
 from session_lifecycle._runtime.handlers import Handler, Wanted, on_alarm, on_kind, on_state, require_async
-from session_lifecycle._runtime.host import Member, RollSession, WasRolled
-from session_lifecycle._runtime.lifespan import Runner
+from session_lifecycle._runtime.host import Host, RollSession, WasRolled
+from session_lifecycle._runtime.lifespan import Lifespan
 from session_lifecycle._runtime.subscriptions import Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import Schedule
@@ -52,7 +52,7 @@ _PROBE_TIMEOUT = timedelta(seconds=5)
 _ON_TIME = timedelta(seconds=1)
 
 
-class SessionBoundaryManager(Runner):
+class SessionBoundaryManager(Lifespan):
     """Knows which trading session this is and which state it is in, and rolls the day.
 
     Run it with `async with manager:` or with `await task_group.start(manager.run)`; once only. All calls belong on the
@@ -78,7 +78,7 @@ class SessionBoundaryManager(Runner):
         TypeError: an argument is of the wrong kind; a `roll_session` that is not async, for one.
     """
 
-    __slots__ = ("_clock", "_driver", "_feed_calls", "_lifecycle", "_member", "_monotonic", "_progress", "_staleness")
+    __slots__ = ("_clock", "_driver", "_feed_calls", "_host", "_lifecycle", "_monotonic", "_progress", "_staleness")
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class SessionBoundaryManager(Runner):
 
             schedule = ExchangeSchedule(schedule, near=read(self._clock).wall)
         self._lifecycle = SessionLifecycle(schedule, config=config, session=session, name=name)
-        self._member = Member(self._lifecycle, roll_session, was_rolled, journal, session)
+        self._host = Host(self._lifecycle, roll_session, was_rolled, journal, session)
         self._driver: Driver | None = None
         self._feed_calls: FeedCalls | None = None
         self._progress = self._lifecycle.progress
@@ -117,7 +117,7 @@ class SessionBoundaryManager(Runner):
         self._monotonic = self._clock.monotonic
 
     def __repr__(self) -> str:
-        phase = "stopped" if self._member.over else "running" if self._started else "not started"
+        phase = "stopped" if self._host.stopped else "running" if self._started else "not started"
         return f"<SessionBoundaryManager {self._lifecycle.schedule.name} {self.state.name}, {phase}>"
 
     # ---- running ----
@@ -128,13 +128,13 @@ class SessionBoundaryManager(Runner):
 
     async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
         driver = self._driver = Driver(self._clock)
-        await driver.run([self._member], task_status)
+        await driver.run([self._host], task_status)
 
-    def _join(self, driver: Driver, call: str) -> Member:
+    def _join(self, driver: Driver, call: str) -> Host:
         """Be seen to from now on by a driver that sees to others too."""
         self._claim(call)
         self._driver = driver
-        return self._member
+        return self._host
 
     def stop(self) -> None:
         """Stop: a roll under way may finish within its timeout, none is retried. A second call does nothing.
@@ -146,7 +146,7 @@ class SessionBoundaryManager(Runner):
         """
         if self._driver is None:
             raise NotRunningError("stop()")
-        self._driver.leave(self._member)
+        self._driver.leave(self._host)
 
     # ---- reading: attribute reads only, at any time once started ----
 
@@ -228,7 +228,7 @@ class SessionBoundaryManager(Runner):
         else:
             self._lifecycle.record_data(self._look_for(timestamp), timestamp)
             if self._lifecycle.has_events:
-                self._told()
+                self._emit()
 
     def add_feed(
         self,
@@ -265,7 +265,7 @@ class SessionBoundaryManager(Runner):
         if probe is not None:
             require_async("probe", "the feed", probe)
         require_duration("probe_timeout", probe_timeout)
-        if self._member.over:
+        if self._host.stopped:
             raise ManagerStopped("add_feed()", self.state)
         if self._feed_calls is None:
             self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
@@ -291,7 +291,7 @@ class SessionBoundaryManager(Runner):
                 calls=self._feed_calls,
             )
         self._lifecycle.add_feed(feed, read(self._clock))
-        self._told()
+        self._emit()
         return feed
 
     def halt(self, reason: str) -> None:
@@ -316,20 +316,20 @@ class SessionBoundaryManager(Runner):
 
     def _halt(self, call: str, reason: str, feed: Feed | None = None) -> None:
         driver = self._running(call)
-        if not self._lifecycle.halt(_reason(reason), driver.look(), feed):
+        if not self._lifecycle.halt(_reason(reason), driver.observe(), feed):
             LOGGER.warning("%r: %s changes nothing, it is halted already (now: %s)", feed or self, call, reason)
-        self._told()
+        self._emit()
 
     def _resume(self, call: str, feed: Feed | None = None) -> None:
         driver = self._running(call)
-        if not self._lifecycle.resume(driver.look(), feed):
+        if not self._lifecycle.resume(driver.observe(), feed):
             LOGGER.warning("%r: %s changes nothing, there is no halt", feed or self, call)
-        self._told()
+        self._emit()
 
     def _feed_heard(self, feed: Feed, timestamp: datetime | None) -> None:
         self._lifecycle.record_feed(feed, self._look_for(timestamp), timestamp)
         if self._lifecycle.has_events:
-            self._told()
+            self._emit()
 
     def _feed_halt(self, feed: Feed, reason: str) -> None:
         self._halt("feed.halt()", reason, feed)
@@ -339,7 +339,7 @@ class SessionBoundaryManager(Runner):
 
     def _feed_remove(self, feed: Feed) -> None:
         self._lifecycle.remove_feed(feed, read(self._clock))
-        self._told()
+        self._emit()
 
     def end_session(self, reason: str) -> None:
         """End an open session now: walk the remaining edges, and roll.
@@ -349,11 +349,11 @@ class SessionBoundaryManager(Runner):
             JournalWriteFailed: it could not be written down. Nothing has changed.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._running("end_session()").look()
+        now = self._running("end_session()").observe()
         record = self._lifecycle.plan_end(_reason(reason), now)
-        self._member.write(record)
+        self._host.write(record)
         self._lifecycle.end_session(reason, now)
-        self._told()
+        self._emit()
 
     def fail(self, reason: str) -> None:
         """Go to ERROR and stay there until `recover()`. During a roll, once the attempt under way has ended.
@@ -364,9 +364,9 @@ class SessionBoundaryManager(Runner):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._running("fail()")
-        if not self._lifecycle.fail(_reason(reason), driver.look_or_last()):
+        if not self._lifecycle.fail(_reason(reason), driver.observe_or_last()):
             LOGGER.warning("%r: fail(%r) changes nothing in ERROR (%s)", self, reason, self._lifecycle.reason)
-        self._told()
+        self._emit()
 
     def apply(self, override: Override) -> None:
         """Change the hours of a date from now on: an early close announced at 11:00 takes effect today.
@@ -383,14 +383,14 @@ class SessionBoundaryManager(Runner):
             JournalWriteFailed: the end of the session could not be written down. Nothing has changed.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._running("apply()").look()
+        now = self._running("apply()").observe()
         change = self._lifecycle.plan_override(override, now)
         if change is not None:
             record = self._lifecycle.ending(change, now)
             if record is not None:
-                self._member.write(record)
+                self._host.write(record)
             self._lifecycle.change_schedule(change, now)
-        self._told()
+        self._emit()
 
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
         """Leave ERROR. Where a roll is owed it is begun again, else the session is walked anew from its start.
@@ -408,14 +408,14 @@ class SessionBoundaryManager(Runner):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_inside("recover()")
-        now = self._running("recover()").look()
+        now = self._running("recover()").observe()
         if not isinstance(resolution, Resolution):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
             msg = f"recover() takes a Resolution, not {resolution!r}"
             raise TypeError(msg)
         record = self._lifecycle.plan_recovery(resolution, now)
-        self._member.write(record)
+        self._host.write(record)
         self._lifecycle.recover(record, now)
-        self._told()
+        self._emit()
         await anyio.lowlevel.checkpoint()
 
     async def roll(self) -> RollSucceeded:
@@ -432,9 +432,9 @@ class SessionBoundaryManager(Runner):
         self._refuse_inside("roll()")
         driver = self._running("roll()")
         ended = self._lifecycle.session.date
-        outcomes = self._member.broadcast.subscribe(_is_outcome)
-        self._lifecycle.request_roll(driver.look())
-        self._told()
+        outcomes = self._host.broadcast.subscribe(_is_outcome)
+        self._lifecycle.request_roll(driver.observe())
+        self._emit()
         failed: RollFailed | None = None
         async for event in outcomes:
             if isinstance(event, RollSucceeded):
@@ -455,7 +455,7 @@ class SessionBoundaryManager(Runner):
         Call it before starting to see the start too. Each call is a reader of its own. A slow one never delays the
         machine: after 10,000 unread events it gets those, then `SubscriberOverrun`.
         """
-        return self._member.broadcast.subscribe()
+        return self._host.broadcast.subscribe()
 
     async def wait_for(self, *states: SessionState) -> SessionState:
         """Return the first of `states` that is entered, however briefly; at once where it is the present one.
@@ -472,7 +472,7 @@ class SessionBoundaryManager(Runner):
         if self.state in states:
             await anyio.lowlevel.checkpoint()
             return self.state
-        broadcast = self._member.broadcast
+        broadcast = self._host.broadcast
         entered = broadcast.subscribe(lambda e: isinstance(e, StateChanged) and e.dest in states)
         try:
             async for event in entered:
@@ -563,10 +563,10 @@ class SessionBoundaryManager(Runner):
             ConfigurationError: a value is out of range.
             ManagerStopped: the manager does not run any more.
         """
-        if self._member.over:
+        if self._host.stopped:
             raise ManagerStopped("alarms()", self.state)
         alarm = Alarm(anchor, offset, misfire, grace)
-        fired = self._member.broadcast.subscribe(on_alarm(alarm))
+        fired = self._host.broadcast.subscribe(on_alarm(alarm))
         self._add_alarm(alarm)
         return cast("AsyncIterator[AlarmFired]", fired)
 
@@ -590,12 +590,12 @@ class SessionBoundaryManager(Runner):
         """
         _require_states("during()", states)
         require_duration("grace", grace, never=True)
-        member = self._member
+        host = self._host
         return scopes.during(
             states,
             grace,
             lifecycle=self._lifecycle,
-            broadcast=member.broadcast,
+            broadcast=host.broadcast,
             clock=self._clock,
             wait_for=self.wait_for,
         )
@@ -608,7 +608,7 @@ class SessionBoundaryManager(Runner):
         Raises:
             NotRunningError: the manager has not started.
         """
-        return scopes.sessions(lifecycle=self._begun("sessions()"), broadcast=self._member.broadcast)
+        return scopes.sessions(lifecycle=self._begun("sessions()"), broadcast=self._host.broadcast)
 
     def _registering(
         self, call: str, wanted: Wanted, *, missed: bool, timeout: timedelta | None
@@ -617,36 +617,36 @@ class SessionBoundaryManager(Runner):
 
         def register(function: Any) -> Any:  # noqa: ANN401 -- the public signatures have the types
             require_async("a handler", "one event", function)
-            if self._member.over:
+            if self._host.stopped:
                 raise ManagerStopped(call, self.state)
-            member = self._member
-            if member.ready is None:
-                member.ready = deque()
-            handler = Handler(function, wanted, member.ready, self._lifecycle, missed=missed, timeout=timeout)
-            member.handlers += (handler,)
-            member.broadcast.add(handler)
+            host = self._host
+            if host.ready is None:
+                host.ready = deque()
+            handler = Handler(function, wanted, host.ready, self._lifecycle, missed=missed, timeout=timeout)
+            host.handlers += (handler,)
+            host.broadcast.add(handler)
             return function
 
         return register
 
     def _add_alarm(self, alarm: Alarm) -> None:
         self._lifecycle.add_alarm(alarm, read(self._clock))
-        self._told()
+        self._emit()
 
     # ---- helpers ----
 
-    def _told(self) -> None:
+    def _emit(self) -> None:
         """Hand out what a call has brought about, and have the driver look at it."""
         if self._driver is None:
-            self._member.tell()
+            self._host.emit()
         else:
-            self._driver.tell(self._member)
-            self._driver.wake(self._member)
+            self._driver.emit(self._host)
+            self._driver.wake(self._host)
 
     def _look_for(self, timestamp: datetime | None) -> Reading:
         """Look at the clock; data without a stamp is not refused because that has failed."""
         if timestamp is None and self._driver is not None and self._lifecycle.begun:
-            return self._driver.look_or_last()
+            return self._driver.observe_or_last()
         return read(self._clock)
 
     def _begun(self, call: str) -> SessionLifecycle:
@@ -657,12 +657,12 @@ class SessionBoundaryManager(Runner):
     def _running(self, call: str) -> Driver:
         if self._driver is None or not self._lifecycle.begun:
             raise NotRunningError(call)
-        if self._member.over:
+        if self._host.stopped:
             raise ManagerStopped(call, self.state)
         return self._driver
 
     def _refuse_inside(self, call: str) -> None:
-        if inside(self._member):
+        if inside(self._host):
             raise ReentrancyError(call)
 
 

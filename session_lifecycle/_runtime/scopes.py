@@ -68,9 +68,9 @@ async def during(
 ) -> AsyncGenerator[Session]:
     """Be the context manager behind `manager.during`."""
     await _wait(states, lifecycle, wait_for)
-    over = anyio.Event()
+    stopped = anyio.Event()
     with ExitStack() as leaving, anyio.CancelScope() as body:
-        ending = _Ending(states, body.cancel if grace is None else over.set, clock, leaving)
+        ending = _Ending(states, body.cancel if grace is None else stopped.set, clock, leaving)
         broadcast.add(ending)
         try:
             if ending.stopped:  # the state is what it was when the manager stopped, for ever
@@ -78,7 +78,7 @@ async def during(
             if grace is None:
                 yield lifecycle.session
             else:
-                async with _timer(over, clock, grace, body):
+                async with _timer(stopped, clock, grace, body):
                     yield lifecycle.session
         finally:
             broadcast.remove(ending)  # whoever keeps the body's error keeps this frame, and with it the reader
@@ -103,13 +103,13 @@ async def _wait(
 
 @asynccontextmanager
 async def _timer(
-    over: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope"
+    stopped: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope"
 ) -> AsyncGenerator[None]:
     """Time the grace beside the body. What the body raises stays as it is, not wrapped in a group of our own."""
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_after, over, clock, grace, body)
+            tasks.start_soon(_cancel_after, stopped, clock, grace, body)
             try:
                 yield
             except BaseException as error:
@@ -127,8 +127,8 @@ async def _timer(
         del failure  # it refers to this frame
 
 
-async def _cancel_after(over: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope") -> None:
-    await over.wait()
+async def _cancel_after(stopped: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope") -> None:
+    await stopped.wait()
     try:
         await clock.sleep(grace)
     except Exception:  # the clock may be the application's own code

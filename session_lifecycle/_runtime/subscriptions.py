@@ -163,15 +163,15 @@ class Broadcast:
                 subscription.end()
 
 
-def in_time_order(told: Sequence[Sequence[Event]]) -> list[Event]:
+def in_time_order(emitted: Sequence[Sequence[Event]]) -> list[Event]:
     """Return what several have told in one turn, by the instants at which it was due, each one's own order kept.
 
     What has no such instant goes with its teller's event before it, or else the one after it.
     """
-    if len(told) == 1:
-        return list(told[0])
+    if len(emitted) == 1:
+        return list(emitted[0])
     dated: list[tuple[datetime, Event]] = []
-    for events in told:
+    for events in emitted:
         instants = [getattr(event, "scheduled_at", None) for event in events]
         due = next((instant for instant in instants if instant is not None), events[0].observed_at)
         for event, instant in zip(events, instants, strict=True):

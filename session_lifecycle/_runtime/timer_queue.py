@@ -13,7 +13,7 @@ M = TypeVar("M")
 T = TypeVar("T", datetime, timedelta)
 
 
-class Deadlines(Generic[M, T]):
+class TimerQueue(Generic[M, T]):
     """The deadlines of many by one clock. `due_of` tells the one that somebody has by now, None for none."""
 
     __slots__ = ("_buckets", "_due_of", "_heap")
@@ -27,23 +27,23 @@ class Deadlines(Generic[M, T]):
         """Return how many distinct instants there are, those included that nobody waits for any more."""
         return len(self._heap)
 
-    def file(self, due: T, member: M) -> None:
+    def schedule(self, due: T, host: M) -> None:
         """Have somebody come up at an instant, which is his deadline from now on."""
         bucket = self._buckets.get(due)
         if bucket is None:
-            self._buckets[due] = [member]
+            self._buckets[due] = [host]
             heappush(self._heap, due)
         else:
-            bucket.append(member)
+            bucket.append(host)
 
-    def file_all(self, due: T, members: Iterable[M]) -> None:
+    def schedule_all(self, due: T, hosts: Iterable[M]) -> None:
         """Have many come up at an instant, likewise."""
-        members = iter(members)
-        for first in members:
-            self.file(due, first)
-            self._buckets[due].extend(members)
+        hosts = iter(hosts)
+        for first in hosts:
+            self.schedule(due, first)
+            self._buckets[due].extend(hosts)
 
-    def earliest(self) -> T | None:
+    def next_deadline(self) -> T | None:
         """Return the first instant that somebody still waits for; None where nobody waits."""
         heap, buckets, due_of = self._heap, self._buckets, self._due_of
         while heap:
@@ -56,7 +56,7 @@ class Deadlines(Generic[M, T]):
             del buckets[heappop(heap)]
         return None
 
-    def take(self, now: T) -> Iterator[M]:
+    def pop_due(self, now: T) -> Iterator[M]:
         """Take all whose deadline has come: by their instants, and of the same instant as they were filed.
 
         Somebody may come up twice, where his deadline has moved away and back.
@@ -64,6 +64,6 @@ class Deadlines(Generic[M, T]):
         heap, due_of = self._heap, self._due_of
         while heap and heap[0] <= now:
             due = heappop(heap)
-            for member in self._buckets.pop(due):
-                if due_of(member) == due:
-                    yield member
+            for host in self._buckets.pop(due):
+                if due_of(host) == due:
+                    yield host

@@ -23,6 +23,7 @@ from session_lifecycle._model.events import (
     StateChanged,
 )
 from session_lifecycle._model.states import SessionState
+from session_lifecycle._runtime.event_log import summarize
 
 _NO_TIME = timedelta(0)
 _SHOWN = 20

@@ -41,7 +41,7 @@ unhurried = settings(deadline=None, max_examples=30)
 
 
 @pytest.mark.parametrize(
-    ("records", "standing"),
+    ("records", "journal_state"),
     [
         ([], JournalState(MONDAY, *HOURS)),
         ([ended], JournalState(MONDAY, *HOURS, ended=True)),
@@ -161,7 +161,7 @@ def test_the_first_record():
     assert journal_state_after([adoption(monday, NOTED)]) == journal_state
 
 
-@pytest.mark.parametrize("standing", [JournalState(MONDAY), JournalState(MONDAY, ended=True, intent=intent())])
+@pytest.mark.parametrize("journal_state", [JournalState(MONDAY), JournalState(MONDAY, ended=True, intent=intent())])
 @pytest.mark.parametrize("word", [None, MONDAY])
 def test_an_application_that_agrees_completes_nothing(journal_state: JournalState, word: object):
     """Where the application says nothing, or what the journal says, nothing is added: an open intent stays open."""
@@ -178,7 +178,7 @@ def test_an_application_in_the_target_has_completed_the_roll():
 
 
 @pytest.mark.parametrize(
-    "standing",
+    "journal_state",
     [
         JournalState(TUESDAY),
         JournalState(TUESDAY, ended=True),

@@ -40,7 +40,7 @@ from session_lifecycle import (
     StateChanged,
 )
 from session_lifecycle._model.clock import Reading
-from session_lifecycle._runtime.host import Member
+from session_lifecycle._runtime.host import Host
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MONDAY, at, weekdays
 from tests.helpers.disk import (
@@ -187,7 +187,7 @@ class Life:
         In ERROR the disk is mended and a person decides.
         """
         journal = FileJournal(self.folder / JOURNAL, files=process)
-        member = Member(SessionLifecycle(SCHEDULE, config=self.config), nothing, None, journal)
+        member = Host(SessionLifecycle(SCHEDULE, config=self.config), nothing, None, journal)
         self.reader = member.broadcast.subscribe()
         monotonic = timedelta(0)
         turns = 0
@@ -231,16 +231,16 @@ class Life:
             self.read()
         return None
 
-    def resolve(self, member: Member, resolutions: Iterator[Resolution]) -> Resolution:
+    def resolve(self, member: Host, resolutions: Iterator[Resolution]) -> Resolution:
         """Decide as a person would who knows the application: MARK_DONE where that is true alone."""
         wanted = next(resolutions, Resolution.RETRY)
         if wanted is Resolution.RETRY or not member.lifecycle.roll_owed:
             return Resolution.RETRY
         return wanted
 
-    def tell_all(self, member: Member) -> None:
+    def tell_all(self, member: Host) -> None:
         try:
-            member.tell()
+            member.emit()
         finally:
             self.read()
 
@@ -569,7 +569,7 @@ async def test_fault_44_an_intent_that_cannot_be_written(disk: Disk, tmp_path: P
     """Without a durable intent the roll is not called, and ERROR says why; once the disk is mended, `recover` rolls."""
     journal, process = on(disk, tmp_path)
     manager, clock = make(EVENING, journal=journal)
-    manager._member.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
+    manager._host.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
     async with running(manager) as log:
         base = len(process.calls)
         process.faults = {base + n: fault for n, fault in faults_then.items()}
@@ -607,7 +607,7 @@ async def test_fault_45_a_completion_that_cannot_be_written(
         if len(asked) == 1:
             process.faults = {len(process.calls) + n: fault for n, fault in faults_then.items()}
 
-    manager._member.roll_session = roll  # type: ignore[misc]
+    manager._host.roll_session = roll  # type: ignore[misc]
     async with running(manager) as log:
         await clock.advance_to(END + HOUR)
         assert (manager.state, manager.session.date) == (ERROR, MONDAY)
@@ -651,14 +651,14 @@ async def test_fault_45_a_restart_after_it(disk: Disk, tmp_path: Path, still_bro
     async def roll(next_date: date) -> None:
         process.faults = {len(process.calls) + 1: Fault.REFUSED}
 
-    manager._member.roll_session = roll  # type: ignore[misc]
+    manager._host.roll_session = roll  # type: ignore[misc]
     async with running(manager):
         await clock.advance_to(END + HOUR)
         assert manager.state is ERROR
     disk.cut_power(least, least)
     journal, _ = on(disk, tmp_path)
     manager, clock = make(END + 2 * HOUR, journal=journal)
-    manager._member.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
+    manager._host.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
     async with running(manager) as log:
         if not still_broken:
             assert manager.state is ERROR
@@ -677,7 +677,7 @@ async def test_a_decision_that_cannot_be_written_changes_nothing(disk: Disk, tmp
     journal, process = on(disk, tmp_path)
     process.until_mended = True
     manager, clock = make(EVENING, journal=journal)
-    manager._member.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
+    manager._host.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
     async with running(manager) as log:
         process.faults = {len(process.calls) + 1: Fault.REFUSED}
         await clock.advance_to(END + MINUTE)
@@ -749,7 +749,7 @@ def test_fault_38_cancelled_just_after_the_roll_returned(disk: Disk, tmp_path: P
             else:
                 process.at_sync = task.cancel  # type: ignore[method-assign, assignment]
 
-        manager._member.roll_session = roll  # type: ignore[misc]
+        manager._host.roll_session = roll  # type: ignore[misc]
         async with manager:
             await clock.advance_to(END + MINUTE)
             process.at_sync = noop  # type: ignore[method-assign]
@@ -769,7 +769,7 @@ def test_fault_38_cancelled_just_after_the_roll_returned(disk: Disk, tmp_path: P
 
     async def again() -> None:
         manager, clock = make(END + HOUR, journal=on(disk, tmp_path)[0])
-        manager._member.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
+        manager._host.roll_session = rolls = Rolls(clock)  # type: ignore[misc]
         async with running(manager):
             assert rolls.dates == []
             assert manager.session.date == done_by_now[-1]

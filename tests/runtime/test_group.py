@@ -230,7 +230,7 @@ async def test_a_group_that_is_leaving_takes_in_nobody():
         except GroupStopped as error:
             refused.append(str(error))
 
-    one._member.roll_session = Rolls(desk.clock, 3 * MINUTE)  # type: ignore[misc]
+    one._host.roll_session = Rolls(desk.clock, 3 * MINUTE)  # type: ignore[misc]
     async with SessionGroup([one]) as group:
         await desk.clock.advance_to(at(MONDAY, (21, 31)))
     assert len(refused) == 1
@@ -589,7 +589,7 @@ async def test_a_clock_that_fails_is_an_error_of_all():
     ]
     async with SessionGroup(managers):
         clock.broken = True
-        managers[0]._driver.wake(managers[0]._member)
+        managers[0]._driver.wake(managers[0]._host)
         await anyio.wait_all_tasks_blocked()
         assert [manager.state for manager in managers] == [ERROR, ERROR]
         clock.broken = False

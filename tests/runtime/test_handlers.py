@@ -743,7 +743,7 @@ async def test_a_failing_clock_calls_the_handlers_of_error_at_once():
     async with manager:
         clock.failing = True
         manager.record_data_received()
-        manager._driver.wake(manager._member)
+        manager._driver.wake(manager._host)
         with anyio.fail_after(30):
             await called.wait()
         assert heard == [ERROR]
@@ -844,7 +844,7 @@ async def test_what_is_not_async_is_refused(function):
     manager, _ = make(MORNING)
     with pytest.raises(TypeError, match=r"a handler must be.* async"):
         manager.on(ACTIVE)(function)
-    assert manager._member.handlers == ()
+    assert manager._host.handlers == ()
 
 
 async def test_what_only_shows_at_the_call_is_a_failure():
@@ -1434,7 +1434,7 @@ async def test_a_handler_that_cannot_keep_up_is_told(caplog):
         await clock.advance(NOW)
         assert heard == ["the first"]
         for number in range(LIMIT + 5):
-            manager._member.broadcast.publish(halted(number))
+            manager._host.broadcast.publish(halted(number))
         manager.resume()
         await clock.advance(NOW)
         (failed,) = failures.events
@@ -1459,7 +1459,7 @@ async def test_an_overrun_before_the_first_call_is_told_too():
     async with manager:
         await clock.advance(NOW)
         for number in range(LIMIT + 5):
-            manager._member.broadcast.publish(halted(number))
+            manager._host.broadcast.publish(halted(number))
         manager.halt("and one more")
         await clock.advance(NOW)
         assert [event.reason for event in calls.events] == [f"number {number}" for number in range(LIMIT)]
@@ -1482,7 +1482,7 @@ async def test_an_overrun_of_what_listens_to_failures_does_not_loop():
         await clock.advance(NOW)
         for batch in range(2):
             for number in range(LIMIT // 2 + 5):
-                manager._member.broadcast.publish(HandlerFailed(f"{batch} {number}", Boom()))
+                manager._host.broadcast.publish(HandlerFailed(f"{batch} {number}", Boom()))
             manager.halt("to be looked at")
             manager.resume()
             await clock.advance(NOW)
@@ -1556,15 +1556,15 @@ async def test_ten_thousand_calls_leave_nothing_behind():
 
     async with manager:
         await clock.advance(NOW)
-        (handler,) = manager._member.handlers
+        (handler,) = manager._host.handlers
         for _ in range(100):
             for number in range(100):
-                manager._member.broadcast.publish(halted(number))
-            manager._driver.wake(manager._member)
+                manager._host.broadcast.publish(halted(number))
+            manager._driver.wake(manager._host)
             await clock.advance(NOW)
         assert seen == [10_000]
         assert len(handler._events) == 0
-        assert len(manager._member.ready) == 0
+        assert len(manager._host.ready) == 0
 
 
 # ---- by the real clock ----

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from session_lifecycle._runtime.callbacks import Section, inside
+from session_lifecycle._runtime.callbacks import CallbackScope, inside
 
 ONE, OTHER = object(), object()
 
@@ -20,7 +20,7 @@ def test_outside_is_inside_nobody() -> None:
 
 def test_a_section_holds_for_its_owner() -> None:
     """Inside a section the code is its owner's, and nobody else's; after it, it is free."""
-    with Section(ONE) as section:
+    with CallbackScope(ONE) as section:
         assert where() == (True, False, True)
         assert section.holds(ONE)
     assert where() == (False, False, False)
@@ -29,10 +29,10 @@ def test_a_section_holds_for_its_owner() -> None:
 
 def test_sections_nest() -> None:
     """Code of one owner that runs another's is inside both, until the inner one ends."""
-    with Section(ONE):
-        with Section(OTHER):
+    with CallbackScope(ONE):
+        with CallbackScope(OTHER):
             assert where() == (True, True, True)
-            with Section(ONE):
+            with CallbackScope(ONE):
                 assert where() == (True, True, True)
             assert where() == (True, True, True)
         assert where() == (True, False, True)
@@ -41,7 +41,7 @@ def test_sections_nest() -> None:
 
 def test_an_exception_ends_a_section() -> None:
     """A section ends however its code ends, and lets the exception through."""
-    with pytest.raises(KeyError), Section(ONE):
+    with pytest.raises(KeyError), CallbackScope(ONE):
         raise KeyError
     assert where() == (False, False, False)
 
@@ -49,7 +49,7 @@ def test_an_exception_ends_a_section() -> None:
 def test_owners_are_told_apart_by_identity() -> None:
     """Two owners that are equal are still two."""
     mine, equal = [1], [1]
-    with Section(mine):
+    with CallbackScope(mine):
         assert inside(mine)
         assert not inside(equal)
 
@@ -62,7 +62,7 @@ async def test_a_task_started_inside_is_inside() -> None:
     async def child() -> None:
         seen.append(where())
 
-    with Section(ONE):
+    with CallbackScope(ONE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(child)
     assert seen == [(True, False, True)]
@@ -78,11 +78,11 @@ async def test_a_task_that_outlives_the_section_is_free() -> None:
         seen.append(where())
         await ended.wait()
         seen.append(where())
-        with Section(OTHER):
+        with CallbackScope(OTHER):
             seen.append(where())
 
     async with anyio.create_task_group() as tasks:
-        with Section(ONE):
+        with CallbackScope(ONE):
             tasks.start_soon(background)
             await anyio.wait_all_tasks_blocked()
         ended.set()
@@ -96,7 +96,7 @@ async def test_a_task_started_outside_is_outside() -> None:
     begun, over = anyio.Event(), anyio.Event()
 
     async def inner() -> None:
-        with Section(ONE):
+        with CallbackScope(ONE):
             begun.set()
             await over.wait()
             seen.append(where())
@@ -117,7 +117,7 @@ async def test_a_task_started_outside_is_outside() -> None:
 @pytest.mark.anyio
 async def test_a_cancelled_section_ends() -> None:
     """A cancellation ends the section too."""
-    with anyio.CancelScope() as scope, Section(ONE):
+    with anyio.CancelScope() as scope, CallbackScope(ONE):
         scope.cancel()
         await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught

@@ -19,7 +19,7 @@ from session_lifecycle._model.errors import (
     NeverSettledError,
     ReentrancyError,
 )
-from session_lifecycle._runtime.callbacks import Section
+from session_lifecycle._runtime.callbacks import CallbackScope
 from session_lifecycle.testing import SimulatedClock
 from session_lifecycle.testing import clock as clock_module
 
@@ -713,7 +713,7 @@ async def test_a_second_advance_at_once_is_refused(clock: SimulatedClock) -> Non
 
 async def test_an_advance_from_inside_application_code_is_refused(clock: SimulatedClock) -> None:
     """It would wait for the very code that calls it. Afterwards, and elsewhere, it is allowed."""
-    with Section(object()):
+    with CallbackScope(object()):
         for call in (clock.advance(HOUR), clock.advance_to(T0 + HOUR)):
             with pytest.raises(ReentrancyError, match=r"SimulatedClock\.advance\(\) was called from inside a roll"):
                 await call

@@ -44,7 +44,7 @@ from session_lifecycle import (
 )
 from session_lifecycle._journal import file as file_journal
 from session_lifecycle._journal.file import Files
-from session_lifecycle._runtime.host import Member
+from session_lifecycle._runtime.host import Host
 from session_lifecycle.testing import SimulatedClock
 
 ROLL_DELAY = timedelta(minutes=30)
@@ -320,7 +320,7 @@ class Life(logging.Handler):
         logger.propagate = False
         try:
             with (
-                mock.patch.object(Member, "tell", _mortal_tell(self.points)),
+                mock.patch.object(Host, "emit", _mortal_tell(self.points)),
                 mock.patch.object(file_journal, "MOST_RECORDS", 7),
                 mock.patch.object(file_journal, "KEPT_RECORDS", 2),
             ):
@@ -333,11 +333,11 @@ class Life(logging.Handler):
             os.close(self._announcements)
 
 
-def _mortal_tell(points: Points) -> Callable[[Member], Sequence[Event]]:
+def _mortal_tell(points: Points) -> Callable[[Host], Sequence[Event]]:
     """Return `Member.tell` with a point before and after the news of a completed roll."""
-    tell = Member.tell
+    tell = Host.emit
 
-    def mortal(member: Member) -> Sequence[Event]:
+    def mortal(member: Host) -> Sequence[Event]:
         big_news = any(isinstance(event, RollSucceeded) for event in member.lifecycle._progress.events or ())
         if big_news:
             points.hit("tell.before")

@@ -31,7 +31,7 @@ from session_lifecycle import (
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import Resolution
-from session_lifecycle._runtime.host import Member
+from session_lifecycle._runtime.host import Host
 from tests.labs.simulation.checker import Checker
 from tests.labs.simulation.faults import (
     DAY,
@@ -94,7 +94,7 @@ class Life:
         )
         self.mono = timedelta(seconds=rng.randrange(1000))
         self.attempt: Attempt | None = None
-        self.member: Member
+        self.member: Host
         if self.journal is not None:
             self.journal.strike = self._strike
             self.journal.wrote = self._wrote
@@ -178,7 +178,7 @@ class Life:
             self.note("starting", self.wall, self.mono, session)
             self.figures["starts"] += 1
             lifecycle = SessionLifecycle(self.hours.schedule, config=self.config, session=session)
-            self.member = Member(lifecycle, _never, None, self.journal, session)
+            self.member = Host(lifecycle, _never, None, self.journal, session)
             self.ears = self.member.broadcast.subscribe(self._hear)
             self.attempt = None
             try:
@@ -195,7 +195,7 @@ class Life:
                 break
             self.note("gone")
         self.note("started")
-        self.member.tell()
+        self.member.emit()
         self.serve()
 
     def leave(self, *, crash: bool) -> None:
@@ -290,7 +290,7 @@ class Life:
                 self._may_crash("crash before the intent")
                 begun = member.begin_roll(turn, now)
                 self._may_crash("crash after the intent")
-            member.tell()
+            member.emit()
             if begun and turn is not None:
                 self.attempt = self._begin(turn)
             elif self.attempt is not None and self.attempt.ends_at is None and lifecycle.roll_expired:
@@ -364,7 +364,7 @@ class Life:
         self.member.end_roll(attempt.turn, attempt.error, now)
         if attempt.error is None:
             self._may_crash("crash after done")
-        self.member.tell()
+        self.member.emit()
         if attempt.error is None:
             self._may_crash("crash after telling")
 
@@ -392,7 +392,7 @@ class Life:
         else:
             self.member.lifecycle.recover(record, now)
             self.figures[f"recovered by {resolution.value}"] += 1
-        self.member.tell()
+        self.member.emit()
         self.serve()
 
     def end_session(self) -> bool:
@@ -411,7 +411,7 @@ class Life:
             pass
         else:
             self.member.lifecycle.end_session("trading is over", now)
-        self.member.tell()
+        self.member.emit()
         self.serve()
         return True
 
@@ -420,7 +420,7 @@ class Life:
         self.note("look", self.wall, self.mono)
         self.note("asked", "fail")
         self.member.lifecycle.fail("somebody says so", Reading(self.wall, self.mono))
-        self.member.tell()
+        self.member.emit()
         self.serve()
 
     def hear_data(self, stamp: datetime | None = None) -> None:
@@ -429,7 +429,7 @@ class Life:
         self.note("look", self.wall, self.mono)
         self.note("data", self.wall, self.mono, stamp)
         lifecycle.record_data(Reading(self.wall, self.mono), stamp)
-        self.member.tell()
+        self.member.emit()
         self.serve()
 
 

@@ -117,7 +117,7 @@ class ManagedWorld:
                 clock=self.clock,
                 journal=self.journal,
             )
-            ears = self.manager._member.broadcast.subscribe(self._hear)
+            ears = self.manager._host.broadcast.subscribe(self._hear)
             self.has_started = False
             self.note("starting", self.clock.now(), timedelta(seconds=self.clock.monotonic()), session)
             crashed = False
