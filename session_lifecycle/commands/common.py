@@ -53,7 +53,7 @@ ExtendedHours = Annotated[
 NoCorrections = Annotated[
     bool, typer.Option("--no-corrections", help="Show the raw calendar, without what is known to be wrong put right.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, in the shape that the README documents.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, in the shape that the guide documents.")]
 
 
 class Refused(typer.TyperException):
@@ -106,7 +106,13 @@ def in_one_line(error: Exception) -> str:
 
 def new_app() -> typer.Typer:
     """Return an application without commands."""
-    app = typer.Typer(cls=OneLineErrors, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        cls=OneLineErrors,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        epilog="The guide: examples/guide/command-line.md",
+    )
 
     @app.callback()
     def about() -> None:  # pyright: ignore[reportUnusedFunction] -- typer keeps it, for `--help`
