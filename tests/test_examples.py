@@ -131,6 +131,50 @@ def test_crash_and_restart_resumes_the_roll_that_was_killed() -> None:
     ]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM can be handled there, nor is there such a lock")
+def test_service_finishes_the_roll_before_it_stops_and_goes_on_from_its_journal() -> None:
+    """SIGTERM comes five seconds into a roll of twenty; on Monday the session is the journal's."""
+    result = run("service.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "Fri 10:00:00  started: ACTIVE in session 2024-11-29",
+        "Fri 10:00:00  subscribed for 2024-11-29",
+        "Fri 12:45:00  flat before the close of 2024-11-29",
+        "Fri 13:30:00  roll to 2024-12-02 begins, after 179 orders",
+        "Fri 13:30:05  SIGTERM in ENDED",
+        "Fri 13:30:20  roll to 2024-12-02 is done",
+        "Fri 13:30:20  stopped in session 2024-12-02",
+        "Mon 10:00:00  started: ACTIVE in session 2024-12-02",
+        "Mon 10:00:00  subscribed for 2024-12-02",
+        "Mon 11:00:00  SIGTERM in ACTIVE",
+        "Mon 11:00:00  stopped in session 2024-12-02",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock of the journal's kind there")
+def test_roll_in_transaction_does_not_repeat_a_roll_that_was_committed() -> None:
+    """The journal ends with an intent, and the database has the date: the positions are moved once."""
+    result = run("roll_in_transaction.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "rolled to 2024-12-02",
+        "killed; on Monday:",
+        "rolled to 2024-12-02 before: True",
+        "in session 2024-12-02, resumed=True",
+        "('AAPL', 125, 0)",
+    ]
+
+
+def test_feed_per_symbol_withdraws_the_orders_of_one_symbol_only() -> None:
+    """The other one goes on, and the state with it."""
+    result = run("feed_per_symbol.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "14:30:50 orders in AAPL withdrawn: no data for 0:00:30",
+        "{'AAPL': False, 'MSFT': True} ACTIVE",
+    ]
+
+
 def test_flatten_before_close_moves_with_the_half_day_and_tells_what_is_too_late() -> None:
     """On time on both days, five minutes late while the market is open, and skipped once it has closed."""
     result = run("flatten_before_close.py")

@@ -48,7 +48,13 @@ class OneLineErrors(TyperGroup):
 
 def new_app() -> typer.Typer:
     """Return an application without commands."""
-    app = typer.Typer(cls=OneLineErrors, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        cls=OneLineErrors,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        epilog="The guide: examples/guide/command-line.md",
+    )
 
     @app.callback()
     def about() -> None:  # pyright: ignore[reportUnusedFunction] -- typer keeps it, for `--help`

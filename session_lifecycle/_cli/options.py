@@ -39,4 +39,4 @@ NoCorrections = Annotated[
 ]
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, in the shape that the README documents.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, in the shape that the guide documents.")]

@@ -1,4 +1,4 @@
-"""What `--json` prints: the one declaration that the commands build, the README shows and the tests hold.
+"""What `--json` prints: the one declaration that the commands build, the guide shows and the tests hold.
 
 Instants are ISO 8601 in UTC, dates are ISO 8601, states are the values of `SessionState`.
 """

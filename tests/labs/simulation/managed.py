@@ -207,7 +207,7 @@ class ManagedWorld:
         lifecycle = self.manager._lifecycle
         resolution = self.rng.choice(tuple(Resolution)) if lifecycle.roll_owed else Resolution.RETRY
         self._look()
-        record = lifecycle.plan_recovery(resolution, self.manager._driver.look())
+        record = lifecycle.plan_recovery(resolution, self.manager._driver.observe())
         self.note("asked", "recover", record.entry, record.target)
         with suppress(JournalWriteFailed):
             await self.manager.recover(resolution)
@@ -216,7 +216,7 @@ class ManagedWorld:
     def _ask_roll(self) -> None:
         """Roll by hand, without a task that waits for it."""
         try:
-            self.manager._lifecycle.request_roll(self.manager._driver.look())
+            self.manager._lifecycle.request_roll(self.manager._driver.observe())
         except RollNotOwedError:
             return
         self._look()
