@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 import pytest
 
 import session_lifecycle
+import session_lifecycle.testing
 
 MODULES = [
     importlib.import_module(module.name)
@@ -67,6 +68,25 @@ def test_what_is_no_part_of_the_api_is_private_by_its_path() -> None:
     """Every module below the top is in an underscored package, or in the public kit."""
     below = {module.__name__.split(".")[1] for module in MODULES}
     assert {name for name in below if not name.startswith("_")} == {"testing"}
+
+
+def test_every_public_name_says_that_it_is_the_package_s() -> None:
+    """Tracebacks, reprs and pickles do not depend on where a file lives, nor on what was imported first."""
+    aliases = {"Event", "Override"}
+    public = {name: getattr(session_lifecycle, name) for name in session_lifecycle.__all__ if name not in aliases}
+    assert {name for name, value in public.items() if value.__module__ != "session_lifecycle"} == set()
+    kit = session_lifecycle.testing
+    assert {name for name in kit.__all__ if getattr(kit, name).__module__ != kit.__name__} <= {"LocalTime"}
+
+
+def test_no_class_name_exists_twice() -> None:
+    """One word, one meaning: a name in a traceback or a search leads to one class."""
+    places: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module.__name__)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
 def test_the_commands_are_for_the_command_line_only() -> None:

@@ -103,6 +103,8 @@ class SessionLifecycle:
         NotASession: `session` is none of the schedule's.
     """
 
+    __module__ = "session_lifecycle"
+
     __slots__ = (
         "_alarms",
         "_alert",

@@ -98,6 +98,8 @@ def dest_of(state: SessionState, trigger: str, *, roll_owed: bool = False) -> Se
 class SessionMachine:
     """One session's state, moved by triggers along the table and in no other way."""
 
+    __module__ = "session_lifecycle"
+
     __slots__ = ("_state",)
 
     def __init__(self, initial: SessionState = SessionState.NOT_STARTED) -> None:

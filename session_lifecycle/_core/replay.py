@@ -85,6 +85,9 @@ def replay(
     return _with_alarms(edges, merge(*rings, key=lambda fire: fire.due))
 
 
+replay.__module__ = "session_lifecycle"
+
+
 class _Ring(NamedTuple):
     """An alarm's going off; without an alarm, a session's lack of one, so that looking ahead goes no further."""
 

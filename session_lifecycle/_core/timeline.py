@@ -49,11 +49,16 @@ class Position(NamedTuple):
         return self.until is not None and self.since <= t < self.until
 
 
+Position.__module__ = "session_lifecycle"
+
+
 class Timeline:
     """A schedule seen through a configuration: boundaries, and the position at any instant.
 
     What has been found is kept, since a schedule's answers do not change: what is asked again costs a bisection.
     """
+
+    __module__ = "session_lifecycle"
 
     __slots__ = (
         "__weakref__",

@@ -34,3 +34,6 @@ class Journal(Protocol):
     def close(self) -> None:
         """Let go of the journal. A second call does nothing."""
         ...
+
+
+Journal.__module__ = "session_lifecycle"

@@ -217,6 +217,8 @@ class FileJournal:
     systems, whose locks and syncs promise less.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, path: str | os.PathLike[str], *, files: Files | None = None) -> None:
         self.path: Path = Path(path)
         self._files = Files() if files is None else files

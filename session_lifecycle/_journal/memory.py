@@ -7,6 +7,8 @@ from session_lifecycle._model.errors import JournalLocked, JournalMismatch, Jour
 class MemoryJournal:
     """A journal that lives as long as the process: for tests, and for restarting a manager within one."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self) -> None:
         self.records: list[Record] = []
         self._calendar: str | None = None

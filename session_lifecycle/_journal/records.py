@@ -18,6 +18,8 @@ from session_lifecycle._model.values import value
 class Entry(Enum):
     """What a record of the journal says."""
 
+    __module__ = "session_lifecycle"
+
     ADOPTED = "adopted"
     """The application is in `session`: where a journal begins."""
 
@@ -46,6 +48,8 @@ class Record:
 
     `open` and `close` are the hours of the session that is entered: of `session` for ADOPTED, of `target` for INTENT.
     """
+
+    __module__ = "session_lifecycle"
 
     entry: Entry
     session: date

@@ -23,6 +23,8 @@ _LONGEST_GRACE: Final = timedelta(days=3650)  # as for every duration of the con
 class Misfire(Enum):
     """What to do about an alarm that could not go off in time: the process was asleep, down, or owed a roll."""
 
+    __module__ = "session_lifecycle"
+
     SKIP = "skip"
     """Let it go off late if the state that it belongs to still holds by the clock; else tell that it was skipped."""
 
@@ -43,6 +45,8 @@ class Alarm:
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
     """
+
+    __module__ = "session_lifecycle"
 
     anchor: Anchor
     offset: timedelta = timedelta(0)

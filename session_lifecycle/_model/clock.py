@@ -37,6 +37,9 @@ class Clock(Protocol):
         ...
 
 
+Clock.__module__ = "session_lifecycle"
+
+
 class Reading:
     """One look at both clocks. `monotonic` is kept as a timedelta, so that sums of it are exact to the microsecond.
 

@@ -19,6 +19,8 @@ _LONGEST: Final = timedelta(days=3650)  # far from where sums of instants would 
 class MissedSessions(Enum):
     """What to do about sessions that went by while a roll was owed."""
 
+    __module__ = "session_lifecycle"
+
     LATEST = "latest"
     """Roll once, to the session that owns the present; the event lists those skipped."""
 
@@ -29,6 +31,8 @@ class MissedSessions(Enum):
 @unique
 class Resolution(Enum):
     """What a person decides about a roll that is owed when the state is ERROR."""
+
+    __module__ = "session_lifecycle"
 
     RETRY = "retry"
     """Await it again, for its own date."""
@@ -43,6 +47,8 @@ class Resolution(Enum):
 @unique
 class StaleWhen(Enum):
     """When the session is TIMEOUT, where feeds are registered. A whole number instead: when so many are stale."""
+
+    __module__ = "session_lifecycle"
 
     ALL = "all"
     """When every feed that is watched is stale."""
@@ -88,6 +94,8 @@ class RetryPolicy:
         ConfigurationError: a value is out of range.
     """
 
+    __module__ = "session_lifecycle"
+
     attempts: int = 3
     initial: timedelta = timedelta(seconds=1)
     factor: float = 2
@@ -123,6 +131,8 @@ class AdaptiveTimeout:
     Raises:
         ConfigurationError: a value is out of range.
     """
+
+    __module__ = "session_lifecycle"
 
     floor: timedelta
     ceiling: timedelta
@@ -161,6 +171,8 @@ class LifecycleConfig:
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
     """
+
+    __module__ = "session_lifecycle"
 
     auto_roll: bool = True
     data_timeout: timedelta | None = timedelta(seconds=300)

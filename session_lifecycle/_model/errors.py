@@ -22,9 +22,13 @@ def describe(error: BaseException) -> str:
 class LifecycleError(Exception):
     """The root of every error that this package raises on purpose."""
 
+    __module__ = "session_lifecycle"
+
 
 class NaiveDatetimeError(LifecycleError, ValueError):
     """An instant without a time zone was given; which instant it means is a guess, so none is made."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, what: str, value: datetime) -> None:
         super().__init__(what, value)
@@ -41,6 +45,8 @@ class NaiveDatetimeError(LifecycleError, ValueError):
 class ConfigurationError(LifecycleError, ValueError):
     """A setting has a value that it cannot have."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, field: str, value: object, rule: str) -> None:
         super().__init__(field, value, rule)
         self.field = field
@@ -53,6 +59,8 @@ class ConfigurationError(LifecycleError, ValueError):
 
 class IllegalTransition(LifecycleError):
     """A trigger was fired that the present state has no edge for. The state is unchanged."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, state: SessionState, trigger: str, allowed: Sequence[str] = ()) -> None:
         super().__init__(state, trigger, allowed)
@@ -68,9 +76,13 @@ class IllegalTransition(LifecycleError):
 class InvalidSession(LifecycleError, ValueError):
     """Hours that cannot be: a close before the open, breaks outside the session, sessions that overlap."""
 
+    __module__ = "session_lifecycle"
+
 
 class CalendarUnavailable(LifecycleError, LookupError):
     """A calendar cannot be had, because its name is unknown or because building it failed."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, name: object, near: Sequence[str] = (), reason: str | None = None) -> None:
         super().__init__(name, near, reason)
@@ -91,6 +103,8 @@ class ScheduleExhausted(LifecycleError):
     `first` and `last` are the dates of the first and last sessions that it knows, or of the days that it can know.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, schedule: str, wanted: object, first: date, last: date) -> None:
         super().__init__(schedule, wanted, first, last)
         self.schedule = schedule
@@ -107,6 +121,8 @@ class ScheduleExhausted(LifecycleError):
 
 class NotASession(LifecycleError, ValueError):
     """A date was given that is no trading session of the schedule."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, schedule: str, day: date, near: Sequence[date] = ()) -> None:
         super().__init__(schedule, day, near)
@@ -125,6 +141,8 @@ class OverrideRefused(LifecycleError, ValueError):
     `date` is the date that they are for, None where a file could not be understood.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, day: date | None, why: str) -> None:
         super().__init__(day, why)
         self.date = day
@@ -141,6 +159,8 @@ class SnapshotRefused(LifecycleError, ValueError):
     `place` says where in the file, None where it is not about one place.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, path: str, place: str | None, why: str, remedy: str) -> None:
         super().__init__(path, place, why, remedy)
         self.path = path
@@ -156,6 +176,8 @@ class SnapshotRefused(LifecycleError, ValueError):
 class ReentrancyError(LifecycleError):
     """A call was made from inside the roll that would have to wait for that very roll."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, call: str) -> None:
         super().__init__(call)
         self.call = call
@@ -169,6 +191,8 @@ class ReentrancyError(LifecycleError):
 
 class NotRunningError(LifecycleError):
     """The manager was used before it was started."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, call: str) -> None:
         super().__init__(call)
@@ -184,6 +208,8 @@ class NotRunningError(LifecycleError):
 class AlreadyStartedError(LifecycleError):
     """A manager, or a group, was started a second time."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, kind: str = "SessionBoundaryManager") -> None:
         super().__init__(kind)
         self.kind = kind
@@ -197,6 +223,8 @@ class AlreadyStartedError(LifecycleError):
 
 class ManagerStopped(LifecycleError):
     """The manager stopped before what was awaited, or asked for, could happen."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, call: str, state: SessionState) -> None:
         super().__init__(call, state)
@@ -212,6 +240,8 @@ class ManagerStopped(LifecycleError):
 class GroupStopped(LifecycleError):
     """A group was asked for something that it can do only while it runs, or before."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, call: str) -> None:
         super().__init__(call)
         self.call = call
@@ -223,6 +253,8 @@ class GroupStopped(LifecycleError):
 class NotAMember(LifecycleError, LookupError):
     """A group was asked about a manager that is not in it."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, manager: str) -> None:
         super().__init__(manager)
         self.manager = manager
@@ -233,6 +265,8 @@ class NotAMember(LifecycleError, LookupError):
 
 class RollNotOwedError(LifecycleError):
     """There is no roll to be started, marked as done or skipped by hand. Nothing has changed."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, state: SessionState, why: str) -> None:
         super().__init__(state, why)
@@ -248,6 +282,8 @@ class RollFailedError(LifecycleError):
 
     The last attempt's own exception is the `__cause__`.
     """
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, session: date, next_session: date | None, attempts: int, reason: str) -> None:
         super().__init__(session, next_session, attempts, reason)
@@ -267,6 +303,8 @@ class RollFailedError(LifecycleError):
 class RollTimeoutError(LifecycleError, TimeoutError):
     """An attempt of the roll took longer than `roll_timeout` and was cancelled."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, timeout_seconds: float) -> None:
         super().__init__(timeout_seconds)
         self.timeout_seconds = timeout_seconds
@@ -277,6 +315,8 @@ class RollTimeoutError(LifecycleError, TimeoutError):
 
 class HandlerTimeoutError(LifecycleError, TimeoutError):
     """A handler or a probe took longer than its own timeout, and was cancelled."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, handler: str, seconds: float) -> None:
         super().__init__(handler, seconds)
@@ -290,6 +330,8 @@ class HandlerTimeoutError(LifecycleError, TimeoutError):
 class FeedNameTaken(LifecycleError, ValueError):
     """A feed of that name is registered already."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
@@ -300,6 +342,8 @@ class FeedNameTaken(LifecycleError, ValueError):
 
 class FeedRemoved(LifecycleError):
     """A call on a feed that has been removed. Nothing has changed."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, name: str, call: str) -> None:
         super().__init__(name, call)
@@ -312,6 +356,8 @@ class FeedRemoved(LifecycleError):
 
 class HaltRefused(LifecycleError):
     """A halt of a session that is not open, nor about to be. Nothing has changed."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, state: SessionState) -> None:
         super().__init__(state)
@@ -326,6 +372,8 @@ class HaltRefused(LifecycleError):
 
 class TooManySessionsMissed(LifecycleError):
     """More sessions went by than may be rolled or skipped without a person's decision."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, session: date, owner: date, limit: int) -> None:
         super().__init__(session, owner, limit)
@@ -343,6 +391,8 @@ class TooManySessionsMissed(LifecycleError):
 class JournalLocked(LifecycleError):
     """Somebody else holds the journal."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, journal: str, pid: int | None) -> None:
         super().__init__(journal, pid)
         self.journal = journal
@@ -358,6 +408,8 @@ class JournalLocked(LifecycleError):
 
 class JournalCorrupt(LifecycleError):
     """The journal has been damaged, elsewhere than at its end, where a crash can tear it."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, journal: str, offset: int, why: str) -> None:
         super().__init__(journal, offset, why)
@@ -376,6 +428,8 @@ class JournalCorrupt(LifecycleError):
 class JournalMismatch(LifecycleError):
     """The journal is not the one for what is being started."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, what: str, found: object, wanted: object) -> None:
         super().__init__(what, found, wanted)
         self.what = what
@@ -392,6 +446,8 @@ class JournalMismatch(LifecycleError):
 class JournalUnavailable(LifecycleError):
     """The journal cannot be opened, created or read. The system's own error is the `__cause__`."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, journal: str, reason: str) -> None:
         super().__init__(journal, reason)
         self.journal = journal
@@ -403,6 +459,8 @@ class JournalUnavailable(LifecycleError):
 
 class JournalWriteFailed(LifecycleError):
     """A record could not be made durable, so it does not count. The system's own error is the `__cause__`."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, journal: str, entry: str, reason: str) -> None:
         super().__init__(journal, entry, reason)
@@ -420,6 +478,8 @@ class JournalWriteFailed(LifecycleError):
 class SubscriberOverrun(LifecycleError):
     """A reader of `events()` fell so far behind that events had to be dropped for it."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self.limit = limit
@@ -434,6 +494,8 @@ class SubscriberOverrun(LifecycleError):
 class ClockFailed(LifecycleError):
     """The clock raised, or gave something that is no instant. Its own exception is the `__cause__`."""
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -444,6 +506,8 @@ class ClockFailed(LifecycleError):
 
 class NegativeAdvanceError(LifecycleError, ValueError):
     """Simulated time was asked to pass backwards."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -456,12 +520,16 @@ class NegativeAdvanceError(LifecycleError, ValueError):
 class ConcurrentAdvanceError(LifecycleError):
     """Two tasks asked the same simulated clock to advance at once."""
 
+    __module__ = "session_lifecycle"
+
     def __str__(self) -> str:
         return "another task is advancing this clock: let one task alone drive simulated time"
 
 
 class NeverSettledError(LifecycleError):
     """Simulated time could not pass because some task is never blocked."""
+
+    __module__ = "session_lifecycle"
 
     def __init__(self, task: str, passes: int) -> None:
         super().__init__(task, passes)

@@ -37,6 +37,8 @@ class StateChanged(_Scheduled):
     the way to where the clock says the session is. `reason` is given for `fail`, `data_timeout` and `end_session`.
     """
 
+    __module__ = "session_lifecycle"
+
     source: SessionState
     dest: SessionState
     trigger: str
@@ -55,6 +57,8 @@ class BreakStarted(_Scheduled):
     Where the session is failed or ended by hand during the break, no `BreakEnded` follows.
     """
 
+    __module__ = "session_lifecycle"
+
     session: date
     scheduled_at: datetime
     observed_at: datetime
@@ -65,6 +69,8 @@ class BreakStarted(_Scheduled):
 @value
 class BreakEnded(_Scheduled):
     """A break of the session ended; data is expected again, and its silence is timed from here."""
+
+    __module__ = "session_lifecycle"
 
     session: date
     scheduled_at: datetime
@@ -80,6 +86,8 @@ class RollStarted:
     `session` is the ended session, `attempt` counts from 1, `resumed` tells that an earlier run of the process may have
     completed this very roll.
     """
+
+    __module__ = "session_lifecycle"
 
     session: date
     next_session: date
@@ -97,6 +105,8 @@ class RollSucceeded:
     returned only after its `roll_timeout` had passed. `duration` is the attempt's, on the monotonic clock.
     """
 
+    __module__ = "session_lifecycle"
+
     session: date
     next_session: date
     attempt: int
@@ -111,6 +121,8 @@ class RollSucceeded:
 @value
 class RollFailed:
     """An attempt at the roll failed with `error`. `retry_at` is when the next one is due, None after the last."""
+
+    __module__ = "session_lifecycle"
 
     session: date
     next_session: date
@@ -127,6 +139,8 @@ class RollFailed:
 class ClockStepped:
     """The wall clock moved against the monotonic one by `delta`: forward (also a suspend) positive, back negative."""
 
+    __module__ = "session_lifecycle"
+
     delta: timedelta
     session: date | None = None
     observed_at: datetime = UNSET
@@ -136,6 +150,8 @@ class ClockStepped:
 @value
 class HorizonNear:
     """The schedule's knowledge ends within thirty days: `known_until` is its last session. Told once for a session."""
+
+    __module__ = "session_lifecycle"
 
     known_until: date
     session: date | None = None
@@ -151,6 +167,8 @@ class AlarmFired(_Scheduled):
     `catch_up` marks an alarm that comes later than its grace allows, because it was missed.
     """
 
+    __module__ = "session_lifecycle"
+
     alarm: Alarm
     session: date
     scheduled_at: datetime
@@ -163,6 +181,8 @@ class AlarmFired(_Scheduled):
 @value
 class AlarmSkipped:
     """An alarm of a session was missed, and will not go off for that session any more; `reason` says why."""
+
+    __module__ = "session_lifecycle"
 
     alarm: Alarm
     session: date
@@ -179,6 +199,8 @@ class HandlerFailed:
     `handler` is the function's qualified name, `cause` the event that it was called with.
     """
 
+    __module__ = "session_lifecycle"
+
     handler: str
     error: BaseException
     cause: "Event | None" = None
@@ -194,6 +216,8 @@ class FeedStale(_Scheduled):
     `never` tells that it has not said a word since the open, or since it was added, if that was later. `last_data_at`
     is when its newest data was fresh, None where there never was any.
     """
+
+    __module__ = "session_lifecycle"
 
     feed: str
     session: date
@@ -212,6 +236,8 @@ class FeedResumed:
     It was silent for `silent_for`, on the monotonic clock: since its last data, or since data was expected of it.
     """
 
+    __module__ = "session_lifecycle"
+
     feed: str
     session: date
     silent_for: timedelta
@@ -223,6 +249,8 @@ class FeedResumed:
 class Halted:
     """Trading was halted, by `halt(reason)`: of the venue, or, where `feed` is given, of that feed alone."""
 
+    __module__ = "session_lifecycle"
+
     reason: str
     session: date
     feed: str | None = None
@@ -233,6 +261,8 @@ class Halted:
 @value
 class Resumed:
     """A halt ended: by `resume()`, or, where `lapsed` is set, because the session has closed."""
+
+    __module__ = "session_lifecycle"
 
     session: date
     feed: str | None = None
@@ -248,6 +278,8 @@ class UnexpectedData:
     `session` is the one that the calendar expects next, `feed` the feed that the data came from, where it is one.
     """
 
+    __module__ = "session_lifecycle"
+
     session: date
     feed: str | None = None
     observed_at: datetime = UNSET
@@ -260,6 +292,8 @@ class ScheduleChanged:
 
     `session` is the one that the application was in. What `before` says of the past, `after` says too.
     """
+
+    __module__ = "session_lifecycle"
 
     day: date
     before: Session | None

@@ -19,6 +19,8 @@ Hour = time | datetime
 class Closure:
     """The venue is closed on a date on which the calendar has a session. `reason` is for people."""
 
+    __module__ = "session_lifecycle"
+
     date: date
     reason: str = ""
 
@@ -39,6 +41,8 @@ class SpecialHours:
         TypeError: an hour is neither a time without a time zone nor a datetime.
         OverrideRefused: no hour is given.
     """
+
+    __module__ = "session_lifecycle"
 
     date: date
     open: Hour | None = None

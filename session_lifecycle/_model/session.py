@@ -25,6 +25,8 @@ class Session:
         InvalidSession: the instants are not in order.
     """
 
+    __module__ = "session_lifecycle"
+
     date: date
     open: datetime
     close: datetime
@@ -76,6 +78,9 @@ class Boundaries(NamedTuple):
     end: datetime
 
 
+Boundaries.__module__ = "session_lifecycle"
+
+
 def end_of(session: Session, following: Session | None, post_market_roll_delay: timedelta) -> datetime:
     """Return the instant at which a session ends: its own fact or delay, cut off at the next session's open."""
     end = session.post_market_end
@@ -103,6 +108,9 @@ def boundaries(
     if previous is not None:
         start = max(start, end_of(previous, session, post_market_roll_delay))
     return Boundaries(start, session.open, session.close, end_of(session, following, post_market_roll_delay))
+
+
+boundaries.__module__ = "session_lifecycle"
 
 
 def require_date(what: str, value: date) -> None:

@@ -10,6 +10,8 @@ from enum import Enum, unique
 class SessionState(Enum):
     """Where a trading session stands. Every session passes the first five in this order."""
 
+    __module__ = "session_lifecycle"
+
     NOT_STARTED = "not_started"
     """The session is known and lies ahead: its pre-market has not begun."""
 

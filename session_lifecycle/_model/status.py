@@ -17,6 +17,8 @@ class Status:
     so many that are registered, `stale_feeds` the names of those that are stale, the longest stale first.
     """
 
+    __module__ = "session_lifecycle"
+
     name: str | None
     schedule: str
     state: SessionState

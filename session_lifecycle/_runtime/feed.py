@@ -27,6 +27,8 @@ class Feed(FeedState):
     All calls belong on the event loop's own thread.
     """
 
+    __module__ = "session_lifecycle"
+
     __slots__ = ("_calls", "_monotonic", "probe")
 
     def __init__(

@@ -52,6 +52,8 @@ class SessionGroup(Lifespan):
         TypeError: one of them is no manager.
     """
 
+    __module__ = "session_lifecycle"
+
     __slots__ = ("_broadcast", "_clock", "_driver", "_leavers", "_managers", "_most_rolls", "_stopped")
 
     def __init__(

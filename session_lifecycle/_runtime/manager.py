@@ -78,6 +78,8 @@ class SessionBoundaryManager(Lifespan):
         TypeError: an argument is of the wrong kind; a `roll_session` that is not async, for one.
     """
 
+    __module__ = "session_lifecycle"
+
     __slots__ = ("_clock", "_driver", "_feed_calls", "_host", "_lifecycle", "_monotonic", "_progress", "_staleness")
 
     def __init__(

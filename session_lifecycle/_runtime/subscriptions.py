@@ -24,6 +24,8 @@ class Subscription:
         SubscriberOverrun: (on iteration) the reader left `limit` events unread; it gets those first, then this.
     """
 
+    __module__ = "session_lifecycle"
+
     __slots__ = (
         "__weakref__",
         "_check_every",

@@ -32,6 +32,8 @@ class SystemClock:
         ConfigurationError: `check_interval` is not a positive timedelta, or `spin` none from zero to 10 ms.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(
         self, check_interval: timedelta = timedelta(seconds=1), *, spin: timedelta = timedelta(milliseconds=2)
     ) -> None:

@@ -53,6 +53,9 @@ class Schedule(Protocol):
         ...
 
 
+Schedule.__module__ = "session_lifecycle"
+
+
 @runtime_checkable
 class AdjustableSchedule(Schedule, Protocol):
     """A schedule that can be had with other hours on a date: what `manager.apply()` needs."""
@@ -64,3 +67,6 @@ class AdjustableSchedule(Schedule, Protocol):
             InvalidSession, OverrideRefused: the session would run into a neighbour.
         """
         ...
+
+
+AdjustableSchedule.__module__ = "session_lifecycle"

@@ -24,6 +24,8 @@ Interval = tuple[datetime, datetime]
 class Difference:
     """A session date about which two schedules disagree; None stands for "no session"."""
 
+    __module__ = "session_lifecycle"
+
     date: date
     a: Session | None
     b: Session | None
@@ -81,6 +83,9 @@ def compare(a: Schedule, b: Schedule, first: date, last: date) -> tuple[Differen
     return tuple(Difference(day, ours.get(day), theirs.get(day)) for day in days if ours.get(day) != theirs.get(day))
 
 
+compare.__module__ = "session_lifecycle"
+
+
 def overlap(
     schedules: Iterable[Schedule], start: datetime, end: datetime, *, off_breaks: bool = False
 ) -> tuple[Interval, ...]:
@@ -106,6 +111,9 @@ def overlap(
     for market in markets:
         common = list(_intersection(common, _open(market, start, end, off_breaks=off_breaks)))
     return tuple(common)
+
+
+overlap.__module__ = "session_lifecycle"
 
 
 def _open(schedule: Schedule, start: datetime, end: datetime, *, off_breaks: bool) -> list[Interval]:

@@ -30,6 +30,8 @@ class Correction:
     exchange_calendars, None where they are not known.
     """
 
+    __module__ = "session_lifecycle"
+
     date: date
     before: Session | None
     after: Session | None

@@ -77,6 +77,8 @@ class ExchangeSchedule:
         NaiveDatetimeError: `near` has no time zone.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(
         self,
         name: str,

@@ -21,6 +21,8 @@ class FixedSchedule:
         InvalidSession: no session at all, or two that are out of order or overlap; the message names both.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, sessions: Iterable[Session], *, name: str = "fixed", timezone: tzinfo = UTC) -> None:
         self._sessions = tuple(sessions)
         if not self._sessions:

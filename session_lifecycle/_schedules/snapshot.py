@@ -38,6 +38,8 @@ class SnapshotSchedule:
     It knows the days from `first` to `last` of the file's head. A date between them that has no line has no session.
     """
 
+    __module__ = "session_lifecycle"
+
     def __init__(self, head: SnapshotHead, zone: tzinfo, days: list[date], hours: list[LocalHours | Session]) -> None:
         self._head = head
         self._timezone = zone
@@ -253,3 +255,6 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
         raise SnapshotRefused(where, None, why, "see to the folder and its permissions") from error
     except ValueError as error:
         raise SnapshotRefused(where, None, str(error), "no file was written") from error
+
+
+write_snapshot.__module__ = "session_lifecycle"

@@ -57,6 +57,8 @@ class SimulatedClock:
         NaiveDatetimeError: `start` has no time zone.
     """
 
+    __module__ = "session_lifecycle.testing"
+
     def __init__(self, start: datetime, *, autojump: bool = False) -> None:
         self._elapsed = 0  # microseconds
         self._origin = _since_epoch(as_utc("start", start))  # the wall time at which `_elapsed` would be 0

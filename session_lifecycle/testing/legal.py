@@ -62,6 +62,9 @@ def assert_legal(events: Iterable[Event]) -> None:
             raise AssertionError(_message(told, index, wrong))
 
 
+assert_legal.__module__ = "session_lifecycle.testing"
+
+
 def _message(told: list[Event], index: int, wrong: str) -> str:
     name = told[index].name
     path = [

@@ -22,6 +22,8 @@ class RollAttempt:
     `reached` tells whether the application's own roll was awaited. One that was killed or cancelled has that as error.
     """
 
+    __module__ = "session_lifecycle.testing"
+
     session: date
     next_session: date
     began_at: datetime
@@ -44,6 +46,8 @@ class RollAttempt:
 class Refused:
     """Something that the script did and the manager refused."""
 
+    __module__ = "session_lifecycle.testing"
+
     at: datetime
     what: str
     error: LifecycleError
@@ -65,6 +69,8 @@ class Result(Generic[App]):
     the events of each of them, `events` those of all. `rolls` are the attempts at the roll that were awaited. `refused`
     is what the script did and the manager would not have, in a script that is not strict.
     """
+
+    __module__ = "session_lifecycle.testing"
 
     app: App
     manager: SessionBoundaryManager

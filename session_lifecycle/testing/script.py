@@ -58,6 +58,8 @@ class Script:
         ConfigurationError: (this and every method) a value cannot be; it is named.
     """
 
+    __module__ = "session_lifecycle.testing"
+
     __slots__ = ("_written",)
 
     def __init__(self, schedule: Schedule | str, day: date, *, days: int = 1, strict: bool = True) -> None:

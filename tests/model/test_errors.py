@@ -221,7 +221,9 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
 ]
 EVERY = {
-    cls.__name__: cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__
+    cls.__name__: cls
+    for _, cls in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(cls, errors.LifecycleError)
 }
 ALSO = {
     "NotAMember": LookupError,
