@@ -2,6 +2,7 @@
 
 import asyncio
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,10 +25,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NEVER: Final = 2**62  # microseconds: fourteen times what lies between datetime.min and datetime.max
 
-# One clean pass is no proof on asyncio: the result of a task inside shield, gather, wait_for or a task group travels
-# through callbacks of futures, one pass for each, and meanwhile every task looks blocked.
+# Where the ready queue is hidden (uvloop), one clean pass is no proof: the result of a task inside shield, gather,
+# wait_for or a task group moves through callbacks of futures, one pass each, and meanwhile every task seems blocked.
 _CLEAN_PASSES: Final = 5
 _MAX_PASSES: Final = 100_000
+_NAMING_PASSES: Final = 10  # how many more a ready queue that never empties gets, to find a task to name
 
 
 class SimulatedClock:
@@ -46,8 +48,9 @@ class SimulatedClock:
       head: a wait that is to take simulated time belongs in `clock.sleep`.
     * A task that is never blocked stops simulated time. On asyncio that is a `NeverSettledError`, raised by whoever was
       passing the time: `advance`, or with autojump a sleep. On trio time just never passes.
-    * On trio "blocked" is exact. On asyncio it is several passes of the event loop in which every task waits on a
-      future that is pending; a result handed through a longer chain of bare futures or `call_soon`s comes too late.
+    * "Blocked" is exact on trio, and on asyncio where the event loop shows its ready queue, as asyncio's own loops do.
+      On uvloop it is several passes of the loop in which every task waits on a pending future: a result that is handed
+      through a longer chain of bare futures or `call_soon`s arrives too late there.
     * `step` wakes its sleepers all at once, and trio runs such a batch in an order of its own.
     * Two clocks with autojump in one event loop wait for each other; use one.
 
@@ -251,20 +254,27 @@ class SimulatedClock:
         if this is None:  # trio again, as a guest of an asyncio loop
             await anyio.wait_all_tasks_blocked()
             return
-        # anyio's own would do here too, but sleeps for 0.1 real seconds between two passes.
+        # anyio's wait_all_tasks_blocked() would do here too, but sleeps for 0.1 real seconds between two passes.
+        ready = _ready_queue(asyncio.get_running_loop())
         passes = clean = 0
-        while clean < _CLEAN_PASSES:
+        while True:
             await asyncio.sleep(0)
             if jumper is not None and (jumper.woken or not self._should_jump()):
                 return
             passes += 1
-            busy = _busy_task(this)
-            if busy is None:
-                clean += 1
-            elif passes < _MAX_PASSES:
-                clean = 0
+            if ready is None:
+                busy = _busy_task(this)
+                clean = clean + 1 if busy is None else 0
+                if clean == _CLEAN_PASSES:
+                    return
+            elif ready:
+                busy = _busy_task(this) if passes >= _MAX_PASSES else None
             else:
+                return
+            if passes >= _MAX_PASSES and busy is not None:
                 raise NeverSettledError(busy.get_name(), passes)
+            if passes >= _MAX_PASSES + _NAMING_PASSES:
+                raise NeverSettledError("a callback of the event loop", passes)
 
 
 class _Sleeper:
@@ -287,6 +297,20 @@ class _Sleeper:
     async def wait(self) -> None:
         await self._event.wait()
         self._event = anyio.Event()
+
+
+def _ready_queue(loop: asyncio.AbstractEventLoop) -> deque[Any] | None:
+    """Return the queue of all callbacks that `loop` runs next, or None where the loop does not show it (uvloop).
+
+    After `asyncio.sleep(0)` an empty queue proves that every other task is blocked: a step of a task, a callback of a
+    future and an expired timer each pass through it, and the loop polls its sockets and timers before that sleep ends.
+    """
+    # A loop with a call_soon() of its own (qasync) inherits the queue and does not use it.
+    if not isinstance(loop, asyncio.BaseEventLoop) or type(loop).call_soon is not asyncio.BaseEventLoop.call_soon:
+        return None
+    # Private, as `_fut_waiter` below is; a loop without it is scanned.
+    ready: deque[Any] | None = getattr(loop, "_ready", None)
+    return ready if isinstance(ready, deque) else None
 
 
 def _busy_task(this: asyncio.Task[Any]) -> asyncio.Task[Any] | None:

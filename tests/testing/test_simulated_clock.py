@@ -508,6 +508,101 @@ async def test_a_task_that_blocks_for_single_passes_only_is_reported(
     task.cancel()
 
 
+@pytest.fixture
+def shown_queue(anyio_backend_name: str, anyio_backend_options: dict[str, Any]) -> None:
+    """Skip a test of loops that show their ready queue on those that do not."""
+    if anyio_backend_name != "asyncio" or anyio_backend_options.get("use_uvloop"):
+        pytest.skip("about loops that show their ready queue")
+
+
+@pytest.mark.usefixtures("shown_queue")
+@pytest.mark.parametrize("length", [1, 5, 6, 50])
+async def test_a_chain_of_callbacks_of_any_length_settles(clock: SimulatedClock, log: Log, length: int) -> None:
+    """Every task waits on a pending future meanwhile; the ready queue shows that the chain still runs."""
+
+    async def outermost() -> None:
+        await clock.sleep(HOUR)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def hand_on(left: int) -> None:
+            if left:
+                loop.call_soon(hand_on, left - 1)
+            else:
+                future.set_result(None)
+
+        hand_on(length)
+        await future
+        log.append(("done", clock.now(), clock.monotonic()))
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(outermost)
+        tg.start_soon(sleeper, clock, log, "later", HOUR + MICROSECOND)
+        await clock.advance(2 * HOUR)
+    assert log[0] == ("done", T0 + HOUR, 3600.0)
+
+
+@pytest.mark.usefixtures("shown_queue")
+async def test_blocked_tasks_cost_an_advance_nothing(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An advance looks at the ready queue and at no task, however many there are."""
+
+    def scan(_: object) -> None:
+        pytest.fail("the tasks were scanned")
+
+    monkeypatch.setattr(clock_module, "_busy_task", scan)
+    async with anyio.create_task_group() as tg:
+        for _ in range(100):
+            tg.start_soon(anyio.sleep_forever)
+        await clock.advance(HOUR)
+        tg.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("shown_queue")
+async def test_a_callback_that_never_rests_is_reported(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No task is to blame, and the error says so."""
+    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
+    loop = asyncio.get_running_loop()
+    resting = False
+
+    def again() -> None:
+        if not resting:
+            loop.call_soon(again)
+
+    again()
+    with pytest.raises(NeverSettledError, match="a callback of the event loop was still running after"):
+        await clock.advance(HOUR)
+    assert clock.now() == T0
+    resting = True
+    await clock.advance(HOUR)
+    assert clock.now() == T0 + HOUR
+
+
+def test_a_loop_with_a_ready_queue_of_its_own_settles() -> None:
+    """A loop that overrides `call_soon` may leave the inherited queue empty: there the tasks are scanned."""
+    elsewhere: list[asyncio.Handle] = []
+
+    class OwnQueue(asyncio.SelectorEventLoop):
+        def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+            handle = asyncio.Handle(callback, args, self, context)
+            elsewhere.append(handle)
+            return handle
+
+        def _run_once(self) -> None:
+            self._ready.extend(elsewhere)  # type: ignore[attr-defined]
+            elsewhere.clear()
+            super()._run_once()  # type: ignore[misc]
+
+    async def main() -> list[object]:
+        clock, log = SimulatedClock(T0), Log()
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(sleeper, clock, log, "first", HOUR)
+            tg.start_soon(sleeper, clock, log, "second", 2 * HOUR)
+            await clock.advance(3 * HOUR)
+        return names(log)
+
+    assert anyio.run(main, backend_options={"loop_factory": OwnQueue}) == ["first", "second"]
+
+
 async def test_what_waits_on_the_outside_counts_as_blocked(clock: SimulatedClock) -> None:
     """Real time is not waited for: simulated time passes over the head of a bare anyio.sleep."""
     async with anyio.create_task_group() as tg:
