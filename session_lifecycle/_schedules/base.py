@@ -64,7 +64,7 @@ class AdjustableSchedule(Schedule, Protocol):
         """Return a schedule that is like this one, but for one date: that has this session, or none.
 
         Raises:
-            InvalidSession, OverrideRefused: the session would run into a neighbour.
+            InvalidSession, OverrideRefused: the session would overlap a neighbour.
         """
         ...
 

@@ -86,7 +86,7 @@ class FixedSchedule:
         """Return a schedule that is like this one, but for one date: that has this session, or none.
 
         Raises:
-            InvalidSession: the session would run into a neighbour, or none would be left.
+            InvalidSession: the session would overlap a neighbour, or none would be left.
         """
         require_date("day", day)
         kept = [each for each in self._sessions if each.date != day]

@@ -142,7 +142,7 @@ class SnapshotSchedule:
 
         Raises:
             ScheduleExhausted: `day` lies outside the known days.
-            OverrideRefused: the session would run into a neighbour, or none would be left.
+            OverrideRefused: the session would overlap a neighbour, or none would be left.
         """
         self._require_known("day", day)
         at = bisect_left(self._days, day)
@@ -157,7 +157,7 @@ class SnapshotSchedule:
             around = [other._get(each) for each in (at - 1, at, at + 1) if 0 <= each < len(other._days)]  # noqa: SLF001
             for earlier, later in pairwise(around):
                 if earlier.close > later.open:
-                    raise OverrideRefused(day, f"{earlier} would run into {later}")
+                    raise OverrideRefused(day, f"{earlier} would overlap {later}")
         return other
 
     def check(self, overrides: Iterable[Override] | None = None) -> tuple[Difference, ...]:

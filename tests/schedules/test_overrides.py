@@ -149,8 +149,8 @@ def test_overrides_of_an_exchange_schedule():
     [
         ([Closure(date(2024, 11, 29)), SpecialHours(date(2024, 11, 29), close=time(12))], "contradict each other"),
         ([Closure(date(2024, 11, 28))], "no session"),
-        ([SpecialHours(date(2024, 11, 29), open=utc(2024, 11, 27, 20))], "would run into"),
-        ([SpecialHours(date(2024, 12, 31), close=utc(2025, 1, 2, 15))], "would run into"),
+        ([SpecialHours(date(2024, 11, 29), open=utc(2024, 11, 27, 20))], "would overlap"),
+        ([SpecialHours(date(2024, 12, 31), close=utc(2025, 1, 2, 15))], "would overlap"),
         ([SpecialHours(date(2024, 11, 29), close=time(9))], "must come before"),
     ],
 )
@@ -173,7 +173,7 @@ def test_an_exchange_schedule_with_another_session_leaves_the_original_alone():
     assert schedule.next_session(date(2024, 11, 27)).date == date(2024, 11, 29)
     assert changed.session_on(date(2029, 11, 28)) == schedule.session_on(date(2029, 11, 28))
     late = Session(date(2024, 11, 29), utc(2024, 11, 29, 15), utc(2024, 12, 2, 15))
-    with pytest.raises(OverrideRefused, match="would run into"):
+    with pytest.raises(OverrideRefused, match="would overlap"):
         schedule.with_session(date(2024, 11, 29), late)
 
 

@@ -523,7 +523,7 @@ def test_a_session_that_runs_into_a_neighbour_is_refused(loaded: SnapshotSchedul
         replace(session(tuesday), open=at(MONDAY, (20, 0))),
         replace(session(tuesday), close=at(MONDAY + 2 * DAY, (15, 0))),
     ):
-        with pytest.raises(OverrideRefused, match="would run into"):
+        with pytest.raises(OverrideRefused, match="would overlap"):
             loaded.with_session(tuesday, clash)
     with pytest.raises(OverrideRefused, match="no session left"):
         again(week(), file, MONDAY, MONDAY).with_session(MONDAY, None)
