@@ -218,8 +218,8 @@ def test_a_file_describes_a_schedule(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "must say which calendar it is for"),
-        ("calendar = 5", "must say which calendar it is for"),
+        ("", "must name its calendar"),
+        ("calendar = 5", "must name its calendar"),
         ('calendar = "XNYS"\nextended_hours = "yes"', "extended_hours must be true or false, not 'yes'"),
         ('calendar = "XNYS"\n[closure]\ndate = 2024-11-26', "'closure' is not understood"),
         ('calendar = "XNYS"\n[[holiday]]\ndate = 2024-11-26', "'holiday' is not understood"),
