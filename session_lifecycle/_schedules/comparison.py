@@ -7,18 +7,18 @@ in which only one of two venues has changed its clocks.
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, tzinfo
 
+import msgspec
+
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.session import Session, require_date
-from session_lifecycle._model.values import value
 from session_lifecycle._schedules.base import Schedule
 
 Interval = tuple[datetime, datetime]
 """A half-open interval of time: the first instant is in it, the second is not."""
 
 
-@value
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """A date on which two schedules differ. None means "no session"."""
 
     __module__ = "session_lifecycle"

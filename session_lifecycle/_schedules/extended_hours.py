@@ -9,9 +9,10 @@ are not included. They can have a trade date of their own, so they would be sess
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from session_lifecycle._model.session import Session
 

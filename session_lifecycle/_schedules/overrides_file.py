@@ -1,7 +1,6 @@
 """Read overrides from a TOML file: see `ExchangeSchedule.from_file`."""
 
 import os
-from dataclasses import fields
 from typing import Any, Final, NamedTuple, cast
 
 from session_lifecycle._model.errors import OverrideRefused
@@ -37,7 +36,7 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
         raise OverrideRefused(None, f'{path} must name its calendar, such as calendar = "XNYS"')
     options: dict[str, bool] = {name: content.pop(name) for name in _OPTIONS if name in content}
     for name, switch in options.items():
-        if not isinstance(switch, bool):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
+        if not isinstance(switch, bool):
             raise OverrideRefused(None, f"{path}: {name} must be true or false, not {switch!r}")
     found: list[Override] = []
     for kind, tables in content.items():
@@ -50,7 +49,7 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
 
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
-    known = [field.name for field in fields(factory)]
+    known = factory.__struct_fields__
     if not isinstance(table, dict) or "date" not in table or not set(cast("dict[str, object]", table)) <= set(known):
         raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs `date`, and can have {', '.join(known)}")
     try:

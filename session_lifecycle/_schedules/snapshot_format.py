@@ -11,15 +11,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import fields
 from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, cast
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from session_lifecycle._model.errors import SnapshotRefused
 from session_lifecycle._model.session import Session
-from session_lifecycle._model.values import value
 from session_lifecycle._schedules.local_hours import (
     ABSENT,
     FIELDS,
@@ -43,8 +43,7 @@ _ABOUT: Final = (
 _AGAIN: Final = "create it again with `python -m session_lifecycle snapshot`"
 
 
-@value
-class SnapshotHead:
+class SnapshotHead(msgspec.Struct, frozen=True):
     """The head of a snapshot.
 
     `first` and `last` are the known days, both inclusive. `overrides` has a line for each override that is included,
@@ -141,12 +140,12 @@ def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
     for each in head.overrides:
         _day(f"{each}"[:_ISO])
     for name, each in head.made_from.items():
-        if not isinstance(each, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
+        if not isinstance(each, str):
             refuse(f"`made_from`: {name} must be a version, not {each!r}")
     regular = _take(content, "regular", str, "hours, such as open=09:30 close=16:00")
     lines = _take(content, "sessions", (str, list), "a line for each session")
     lines = lines.splitlines() if isinstance(lines, str) else cast("list[str]", lines)
-    if not all(isinstance(line, str) for line in lines):  # pyright: ignore[reportUnnecessaryIsInstance] -- likewise
+    if not all(isinstance(line, str) for line in lines):
         refuse("`sessions` must have a text for each session")
     if content:
         refuse(f"{', '.join(map(repr, content))} is not understood")
@@ -255,7 +254,7 @@ def snapshot_text(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session],
 
 
 def _entries(head: SnapshotHead) -> dict[str, Any]:
-    return {"format": FORMAT, **{field.name: getattr(head, field.name) for field in fields(head)}}
+    return {"format": FORMAT, **{name: getattr(head, name) for name in head.__struct_fields__}}
 
 
 def _toml(head: SnapshotHead, regular: str, lines: list[str]) -> str:

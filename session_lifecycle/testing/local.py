@@ -68,7 +68,7 @@ class Days:
             clock = time.fromisoformat(value) if isinstance(value, str) else value
         except ValueError:
             clock = None
-        if not isinstance(clock, time) or clock.tzinfo is not None:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(clock, time) or clock.tzinfo is not None:
             raise ConfigurationError(field, value, "must be a time of the exchange's day, such as '10:15'")
         zone = self.schedule.timezone
         days = (self.local(session.open).date() - _A_DAY, self.local(session.close).date() + _A_DAY)

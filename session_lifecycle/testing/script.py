@@ -5,9 +5,10 @@ A script is a value: each method returns a longer one and checks what it is give
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from session_lifecycle._model.config import Resolution, require_duration
 from session_lifecycle._model.errors import ConfigurationError
@@ -26,13 +27,12 @@ _NO_TIME: Final = timedelta(0)
 _HALTED: Final = "halted by the script"
 
 
-@dataclass(frozen=True)
-class _Written:
+class _Written(msgspec.Struct, frozen=True):
     """A script so far: the plan, the session that times are of, and the calls that have made it."""
 
     plan: ScriptPlan
     day: date
-    calls: tuple[str, ...] = field(compare=False)
+    calls: tuple[str, ...]
 
 
 class Script:
@@ -159,7 +159,7 @@ class Script:
 
     def step_clock(self, at: LocalTime, delta: timedelta) -> "Script":
         """Step the wall clock, either way; no time passes. What follows goes by the wall clock as it then is."""
-        if not isinstance(delta, timedelta) or not delta:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(delta, timedelta) or not delta:
             raise ConfigurationError("step_clock", delta, "must be a timedelta other than zero")
         return self._doing("step_clock", at, (delta,), lambda stage: stage.clock.step(delta))
 
@@ -174,7 +174,7 @@ class Script:
         if type(times) is not int or times < 1:
             raise ConfigurationError("roll_fails", times, "must be a whole number of at least 1")
         error = ConnectionError("the script fails the roll") if error is None else error
-        if not isinstance(error, Exception):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(error, Exception):
             raise ConfigurationError("roll_fails", error, "must be an Exception to be raised")
         call = _call("roll_fails", *(() if times == 1 else (times,)), after=after)
         return self._faults(call, times * (RollFault(error=error, after=after),))
@@ -242,10 +242,10 @@ class Script:
         *,
         day: date | None = None,
         acts: tuple[Act, ...] = (),
-        **changes: Any,  # noqa: ANN401 -- as those of dataclasses.replace
+        **changes: Any,  # noqa: ANN401 -- as those of msgspec.structs.replace
     ) -> "Script":
         written, longer = self._written, copy(self)
-        plan = replace(written.plan, acts=(*written.plan.acts, *acts), **changes)
+        plan = msgspec.structs.replace(written.plan, acts=(*written.plan.acts, *acts), **changes)
         object.__setattr__(longer, "_written", _Written(plan, day or written.day, (*written.calls, call)))
         return longer
 
