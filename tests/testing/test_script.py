@@ -585,7 +585,7 @@ MIDNIGHT = FixedSchedule([Session(MONDAY + n * DAY, utc(2024, 3, 4 + n), utc(202
         (lambda: SCRIPT.halt(10), "halt = 10 is refused"),
         (lambda: SCRIPT.silence("10:15", "10:15"), r"silence = \('10:15', '10:15'\) is refused: must end after it"),
         (lambda: SCRIPT.halt("10:15", "10:05"), r"halt = \('10:15', '10:05'\) is refused: must end after it begins"),
-        (lambda: SCRIPT.silence("10:15", "10:25").silence("10:20", "10:30"), "must not overlap the silence 10:15 to 10:25"),
+        (lambda: SCRIPT.silence("10:15", "10:25").silence("10:20", "10:30"), "overlap the silence 10:15 to 10:25"),
         (lambda: SCRIPT.silence("10:15", "10:25", feed="A").silence("10:24", "10:30"), "must not overlap"),
         (lambda: SCRIPT.silence("10:15", "10:25").silence("10:24", "10:30", feed="A"), "must not overlap"),
         (lambda: SCRIPT.data_every(60), "interval = 60 is refused: must be a timedelta above zero"),
