@@ -1,7 +1,7 @@
-"""Questions about several schedules at once: where they differ, and when their markets are open together.
+"""Compare schedules: where they differ, and when their markets are open together.
 
-They ask any `Schedule` and compute nothing by the time of day: sessions are instants, so the answers are right also in
-the weeks in which the clocks of two venues have not changed together.
+Both work with any `Schedule` and use instants only, never the time of day. So the answers are also right in the weeks
+in which only one of two venues has changed its clocks.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,18 +11,15 @@ import msgspec
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
-from session_lifecycle._model.session import (
-    Session,
-    require_date,
-)
+from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.base import Schedule
 
 Interval = tuple[datetime, datetime]
-"""A stretch of time, half-open: from the first instant on, up to but without the second."""
+"""A half-open interval of time: the first instant is in it, the second is not."""
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A session date about which two schedules disagree; None stands for "no session"."""
+    """A date on which two schedules differ. None means "no session"."""
 
     __module__ = "session_lifecycle"
 
@@ -32,34 +29,34 @@ class Difference(msgspec.Struct, frozen=True):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """What differs: `("session",)` where only one of them has it, else the names of the `Session`'s fields."""
+        """The names of the fields of `Session` that differ; `("session",)` where only one schedule has a session."""
         if self.a is None or self.b is None:
             return ("session",)
         names = ("open", "close", "breaks", "pre_market_start", "post_market_end")
         return tuple(name for name in names if getattr(self.a, name) != getattr(self.b, name))
 
     def in_words(self, zone: tzinfo = UTC) -> str:
-        """Return one line that says what differs, first `a`, then `b`, with the hours in that zone.
+        """Describe the difference in one line, `a` before `b`, with local times in `zone`.
 
-        For example `2024-12-24: close 13:00 EST / 16:00 EST`. An hour of another day than the date has its day too.
+        For example `2024-12-24: close 13:00 EST / 16:00 EST`. A time on another day than `date` includes that day.
         """
         if self.a is None or self.b is None:
-            told = (
-                "no session" if each is None else self._hours(zone, each.open, each.close) for each in (self.a, self.b)
+            texts = (
+                "no session" if each is None else self._times(zone, each.open, each.close) for each in (self.a, self.b)
             )
-            return f"{self.date}: {' / '.join(told)}"
+            return f"{self.date}: {' / '.join(texts)}"
         parts: list[str] = []
         for name in self.fields:
-            told = (self._value(zone, getattr(each, name)) for each in (self.a, self.b))
-            parts.append(f"{name} {' / '.join(told)}")
+            texts = (self._field(zone, getattr(each, name)) for each in (self.a, self.b))
+            parts.append(f"{name} {' / '.join(texts)}")
         return f"{self.date}: {'; '.join(parts)}"
 
-    def _value(self, zone: tzinfo, value: datetime | tuple[Interval, ...] | None) -> str:
-        if isinstance(value, datetime):
-            return self._hours(zone, value)
-        return ", ".join(self._hours(zone, *pause) for pause in value or ()) or "none"
+    def _field(self, zone: tzinfo, content: datetime | tuple[Interval, ...] | None) -> str:
+        if isinstance(content, datetime):
+            return self._times(zone, content)
+        return ", ".join(self._times(zone, *pause) for pause in content or ()) or "none"
 
-    def _hours(self, zone: tzinfo, *instants: datetime) -> str:
+    def _times(self, zone: tzinfo, *instants: datetime) -> str:
         local = [instant.astimezone(zone) for instant in instants]
         return " to ".join(
             f"{each:%H:%M %Z}" if each.date() == self.date else f"{each:%m-%d %H:%M %Z}" for each in local
@@ -67,13 +64,13 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def compare(a: Schedule, b: Schedule, first: date, last: date) -> tuple[Difference, ...]:
-    """Return where two schedules differ, by date, for the sessions labelled from `first` to `last`, both inclusive.
+    """Return the dates on which two schedules differ, ascending, from `first` to `last`, both inclusive.
 
-    Every field of a session counts. A schedule that is given in full, as a `FixedSchedule` is, has no sessions before
-    its first and after its last, so there it differs from one that has.
+    Every field of a session is compared. A `FixedSchedule` has no sessions before its first one and after its last
+    one, so it differs there from a schedule that has some.
 
     Raises:
-        ScheduleExhausted: a part of the range lies outside of what one of them knows, and it goes on beyond that.
+        ScheduleExhausted: part of the range lies outside the known days of a schedule that continues beyond them.
     """
     require_date("first", first)
     require_date("last", last)
@@ -89,16 +86,16 @@ compare.__module__ = "session_lifecycle"
 def overlap(
     schedules: Iterable[Schedule], start: datetime, end: datetime, *, off_breaks: bool = False
 ) -> tuple[Interval, ...]:
-    """Return when all of the markets are open, `start` ≤ t < `end`, as intervals in UTC that ascend and do not touch.
+    """Return when all markets are open at once, `start` ≤ t < `end`, as ascending intervals in UTC that do not touch.
 
-    Open is from a session's open to its close; with `off_breaks`, less its breaks. A schedule is taken to know the time
-    from its first session's open to its last session's close. What lies outside is not "closed": a range that reaches
-    there raises, even where the other markets are closed by then. An empty range asks nobody.
+    A market is open from a session's open to its close; with `off_breaks`, except during its breaks. A schedule covers
+    the time from its first session's open to its last session's close. Time outside is unknown and not "closed": a
+    range that reaches it raises, even where another market is closed then. An empty range queries no schedule.
 
     Raises:
         NaiveDatetimeError: `start` or `end` has no time zone.
         ConfigurationError: `end` lies before `start`, or there is no schedule.
-        ScheduleExhausted: a part of the range lies before the first session of a schedule, or after its last one.
+        ScheduleExhausted: part of the range lies before the first session of a schedule, or after its last one.
     """
     start, end, markets = as_utc("start", start), as_utc("end", end), tuple(schedules)
     if end < start:
@@ -117,10 +114,10 @@ overlap.__module__ = "session_lifecycle"
 
 
 def _open(schedule: Schedule, start: datetime, end: datetime, *, off_breaks: bool) -> list[Interval]:
-    """Return a market's open intervals that reach into the range, and maybe beyond; those that touch are one."""
+    """Return a market's open intervals that overlap the range, not cut off at its ends. Adjacent ones are merged."""
     session = schedule.session_at(start)
     if start < session.open:
-        # The range begins in a gap, which is known only if there is a session on its other side too.
+        # The range begins in a gap between sessions. The gap is known only if there is a session before it.
         schedule.previous_session(session.date)
     intervals: list[Interval] = []
     while session.open < end:

@@ -1,14 +1,14 @@
-"""What exchange_calendars is known to have wrong, with the source of every row.
+"""The known errors of exchange_calendars, with the source of every row.
 
-A row holds the hours that exchange_calendars gives and the hours that are true, both in the exchange's local time. It
-is applied only where a session has exactly those wrong hours: where a later release has put a day right, or says yet
-something else about it, nothing is touched. Every row was found wrong in 4.13.2. The versions in between are told where
-they are known: `first_wrong` is the first release with the error, `first_fixed` the first without it.
+A row has the hours that exchange_calendars gives and the true hours, both in the exchange's local time. It applies only
+to a session with exactly those wrong hours: a day that a later release fixes, or changes otherwise, stays as it is.
+Every row was found wrong in 4.13.2. Where they are known, `first_wrong` is the first release with the error and
+`first_fixed` the first one without it.
 
 Not in the table, because no source was found: CMES before 2012-11-19, when the Globex day ended at 15:15 and began at
 15:30 or 17:00 depending on the day; most of its Good Fridays (in 2018 and 2024 it was closed, so there is no rule); its
-shortened 3 July in other years than those below, 2025 among them; until when after 2015 it halted at 15:15; the hour at
-which Hong Kong resumed on the mornings that it lost to the weather up to 2014, and at which it stopped on 2022-11-02;
+shortened 3 July in years other than those below, including 2025; the end, after 2015, of its halt at 15:15; the times
+at which Hong Kong resumed after mornings without trading because of the weather up to 2014, and stopped on 2022-11-02;
 Korea's exam day of 2026.
 """
 
@@ -24,10 +24,10 @@ _DAY: Final = timedelta(days=1)
 
 
 class Correction(msgspec.Struct, frozen=True):
-    """One session that was put right. None stands for "no session".
+    """One corrected session. None means "no session".
 
-    `source` says who says so: addresses, separated by blanks. `first_wrong` and `first_fixed` are releases of
-    exchange_calendars, None where they are not known.
+    `source` has the addresses of the evidence, separated by spaces. `first_wrong` and `first_fixed` are releases of
+    exchange_calendars, None where they are unknown.
     """
 
     __module__ = "session_lifecycle"
@@ -41,7 +41,7 @@ class Correction(msgspec.Struct, frozen=True):
 
 
 class CorrectedHours(NamedTuple):
-    """A session's hours in local time. An open that is not before the close is one of the evening before."""
+    """A session's hours in local time. An open that is not before the close is on the evening before."""
 
     open: time
     close: time
@@ -58,9 +58,9 @@ class CorrectedHours(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Known errors: what exchange_calendars says, and what is true, for some dates. None is "no session".
+    """A known error: the hours that exchange_calendars gives, and the true ones. None means "no session".
 
-    `days` are single dates; a row with `since` holds for all sessions from then on, to `until` inclusive.
+    `days` are single dates. A row with `since` applies to all sessions from `since` to `until`, both inclusive.
     """
 
     was: CorrectedHours | None
@@ -81,14 +81,14 @@ class Row(NamedTuple):
 def corrected(
     name: str, sessions: Iterable[Session], zone: tzinfo, first: date, last: date
 ) -> tuple[list[Session], list[Correction]]:
-    """Return the sessions of a calendar from `first` to `last` with what is known to be wrong put right, and what was.
+    """Return the sessions of a calendar from `first` to `last` with corrections applied, and those corrections.
 
     Args:
         name: the calendar's canonical name.
-        sessions: all that it has in that range, ascending.
+        sessions: all its sessions in that range, ascending.
         zone: the exchange's time zone.
         first: the first day of the range.
-        last: the last one, inclusive.
+        last: the last day of the range, inclusive.
     """
     found = {session.date: session for session in sessions}
     made: list[Correction] = []
@@ -110,7 +110,7 @@ def corrected(
 
 
 def reach(name: str) -> tuple[date, date] | None:
-    """Return the first and the last day that the table has rows for, `date.max` where one has no end; None: no row."""
+    """Return the first and the last day that a calendar has rows for (`date.max`: no end), or None without rows."""
     ends = [end for row in TABLE.get(name, ()) for end in _ends(row)]
     return (min(ends), max(ends)) if ends else None
 
@@ -130,7 +130,7 @@ _GLOBEX_HOLIDAY: Final = CorrectedHours(time(17), time(12))
 
 # CMES stands for the US equity-index products on CME Globex (ES, NQ, YM, RTY); other product groups keep other hours.
 _CMES: Final = (
-    Row(  # trading until the cash market would have opened, the national day of mourning for J. Carter
+    Row(  # open until the time of the cash market's open: the national day of mourning for J. Carter
         None,
         CorrectedHours(time(17), time(8, 30)),
         f"{_MONDO}/cme-group-announces-trading-hours-for-us-national-day-of-mourning-to-honor-for/ "
@@ -139,7 +139,7 @@ _CMES: Final = (
         ("2025-01-09",),
         first_wrong="4.7",
     ),
-    Row(  # likewise for G. H. W. Bush
+    Row(  # the national day of mourning for G. H. W. Bush
         None,
         CorrectedHours(time(17), time(8, 30)),
         "https://www.prnewswire.com/news-releases/"
@@ -238,7 +238,7 @@ _HONG_KONG: Final = CorrectedHours(time(9, 30), time(16), ((time(12), time(13)),
 _XHKG: Final = (
     Row(_HONG_KONG, None, f"{_HKEX}/2023/2309012news?sc_lang=en {_GITHUB}/pull/603", ("2023-09-01",)),
     Row(_HONG_KONG, None, f"{_HKEX}/2023/2309083news?sc_lang=en {_GITHUB}/pull/603", ("2023-09-08",)),
-    # No morning, because of the weather; where trading began in the afternoon there was no lunch to break for.
+    # No morning session, because of the weather. Trading began in the afternoon, so there was no lunch break.
     Row(_HONG_KONG, CorrectedHours(time(13, 30), time(16)), f"{_HKEX}/2020/2008192news?sc_lang=en", ("2020-08-19",)),
     Row(_HONG_KONG, CorrectedHours(time(13, 30), time(16)), f"{_HKEX}/2021/2106283news?sc_lang=en", ("2021-06-28",)),
     Row(
@@ -271,7 +271,7 @@ _XKRX: Final = (
         "https://github.com/vacanza/holidays/pull/3284",
         ("2026-07-17",),
     ),
-    # The day of the college entrance exam: everything an hour later.
+    # The day of the college entrance exam: open and close are an hour later.
     Row(
         _KOREA,
         CorrectedHours(time(10), time(16, 30)),

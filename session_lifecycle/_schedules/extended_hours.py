@@ -1,11 +1,11 @@
-"""Hours before the open and after the close that venues publish, with the source of every row.
+"""The pre-market and post-market hours that venues publish, with the source of every row.
 
-exchange_calendars knows none. A row holds for sessions with the regular hours that it names; on a day with others, what
-the venue does before and after them is not known, and the durations of the configuration apply.
+exchange_calendars has none. A row applies to sessions with the regular hours that it names. On a day with other hours
+the extended hours are unknown, and the durations of the configuration apply.
 
-What does not fit five states in a row: where the post-market begins after a gap (Toronto, Xetra), the gap is part of
+Limits of five states in a row: where the post-market begins after a gap (Toronto, Xetra), the gap is part of
 POST_MARKET. Overnight sessions of US venues (announced: NYSE Arca 01:30 to 23:30, Nasdaq a night session from 21:00)
-are not in here; they would be sessions of a calendar of their own, since they can trade on a date of their own.
+are not included. They can have a trade date of their own, so they would be sessions of another calendar.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,10 @@ from session_lifecycle._model.session import Session
 
 
 class Extended(NamedTuple):
-    """A venue's published hours around its regular ones, in local time.
+    """A venue's published extended hours, in local time.
 
-    `post` maps a regular close to the end of the post-market; `pre` is None where nothing is traded before the open.
+    `open` is the regular open. `pre` is the start of the pre-market, None where there is none. `post` maps a regular
+    close to the end of the post-market. `since` is the first date that the row applies to.
     """
 
     open: time
@@ -31,7 +32,7 @@ class Extended(NamedTuple):
 
 
 def extended(row: Extended, sessions: Iterable[Session], zone: tzinfo) -> list[Session]:
-    """Return the sessions with `pre_market_start` and `post_market_end` filled in, where they are known."""
+    """Return the sessions with `pre_market_start` and `post_market_end` set, where they are known."""
     filled: list[Session] = []
     for session in sessions:
         opened, closed = session.open.astimezone(zone), session.close.astimezone(zone)
@@ -49,8 +50,8 @@ def _at(session: Session, hour: time | None, zone: tzinfo) -> datetime | None:
 
 
 TABLE: Final[dict[str, Extended]] = {
-    # XNAS is another name of XNYS in exchange_calendars. Nasdaq opened at 04:00 from 2013 on (7:00 before), NYSE Arca
-    # likewise; half days end at 17:00 on Nasdaq, and by NYSE's notices from 2023 on, there too.
+    # XNAS is an alias of XNYS in exchange_calendars. Nasdaq has opened at 04:00 since 2013 (at 07:00 before), and NYSE
+    # Arca too. Half days end at 17:00 on Nasdaq, and according to NYSE's notices from 2023 on, there too.
     "XNYS": Extended(
         time(9, 30),
         time(4),
@@ -61,8 +62,8 @@ TABLE: Final[dict[str, Extended]] = {
         "https://mondovisione.com/media-and-resources/news/"
         "nyse-group-announces-2026-2027-and-2028-holiday-and-early-closings-calendar-20251223/",
     ),
-    # The Extended Xetra Retail Service: retail orders only. From the close to 17:40 (17:35 without Trade-at-Close) come
-    # the closing auction and Trade-at-Close.
+    # The Extended Xetra Retail Service: retail orders only. The closing auction and Trade-at-Close last from the close
+    # to 17:40 (17:35 without Trade-at-Close).
     "XETR": Extended(
         time(9),
         time(8),
@@ -72,7 +73,7 @@ TABLE: Final[dict[str, Extended]] = {
         "deutsche-boerse-circulars/Introduction-of-the-Extended-Xetra-Retail-Service-early-and-late-trading-Planned-"
         "changes-to-the-trading-process-valid-from-1-December-2025-4793480",
     ),
-    # 16:15 to 17:00, at the last sale price. The page has no date, so the past is left alone.
+    # 16:15 to 17:00, at the last sale price. The page has no date, so the row does not apply to earlier years.
     "XTSE": Extended(
         time(9, 30),
         None,

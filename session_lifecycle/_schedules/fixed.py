@@ -1,4 +1,4 @@
-"""A schedule of sessions given in full."""
+"""A schedule whose sessions are all given in advance."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from session_lifecycle._model.session import Session, require_date
 
 
 class FixedSchedule:
-    """A schedule of sessions given in full: for tests, and for venues of one's own.
+    """A schedule whose sessions are all given in advance: for tests, and for venues of your own.
 
     Args:
-        sessions: in ascending order, not overlapping, at least one.
-        name: what messages call it.
-        timezone: the venue's, for display.
+        sessions: at least one, in ascending order, not overlapping.
+        name: the name in messages.
+        timezone: the venue's time zone, for display.
 
     Raises:
-        InvalidSession: no session at all, or two that are out of order or overlap; the message names both.
+        InvalidSession: there is no session, or two are out of order or overlap; names both.
     """
 
     __module__ = "session_lifecycle"
@@ -46,20 +46,20 @@ class FixedSchedule:
 
     @property
     def name(self) -> str:
-        """The name given at construction."""
+        """The name passed to the constructor."""
         return self._name
 
     @property
     def timezone(self) -> tzinfo:
-        """The time zone given at construction."""
+        """The time zone passed to the constructor."""
         return self._timezone
 
     def session_at(self, t: datetime) -> Session:
-        """Return the first session whose `close` is after `t`; else raise `ScheduleExhausted`."""
+        """Return the first session whose `close` is after `t`, or raise `ScheduleExhausted`."""
         return self._get(bisect_right(self._closes, as_utc("t", t)), t)
 
     def session_on(self, day: date) -> Session:
-        """Return the session labelled `day`; else raise `NotASession`."""
+        """Return the session labelled `day`, or raise `NotASession`."""
         require_date("day", day)
         at = bisect_left(self._dates, day)
         if at < len(self._dates) and self._dates[at] == day:
@@ -67,26 +67,26 @@ class FixedSchedule:
         raise NotASession(self._name, day, self._dates[max(at - 1, 0) : at + 1])
 
     def next_session(self, day: date) -> Session:
-        """Return the first session labelled after `day`; else raise `ScheduleExhausted`."""
+        """Return the first session labelled after `day`, or raise `ScheduleExhausted`."""
         require_date("day", day)
         return self._get(bisect_right(self._dates, day), f"the session after {day}")
 
     def previous_session(self, day: date) -> Session:
-        """Return the last session labelled before `day`; else raise `ScheduleExhausted`."""
+        """Return the last session labelled before `day`, or raise `ScheduleExhausted`."""
         require_date("day", day)
         return self._get(bisect_left(self._dates, day) - 1, f"the session before {day}")
 
     def sessions(self, first: date, last: date) -> tuple[Session, ...]:
-        """Return the sessions labelled from `first` to `last`, both inclusive; none where there are none."""
+        """Return the sessions labelled from `first` to `last`, both inclusive."""
         require_date("first", first)
         require_date("last", last)
         return self._sessions[bisect_left(self._dates, first) : bisect_right(self._dates, last)]
 
     def with_session(self, day: date, session: Session | None) -> "FixedSchedule":
-        """Return a schedule that is like this one, but for one date: that has this session, or none.
+        """Return a copy of this schedule with another session on one date, or with none.
 
         Raises:
-            InvalidSession: the session would run into a neighbour, or none would be left.
+            InvalidSession: the session would overlap a neighbour, or none would be left.
         """
         require_date("day", day)
         kept = [each for each in self._sessions if each.date != day]

@@ -1,4 +1,4 @@
-"""Overrides in a TOML file: see `ExchangeSchedule.from_file`."""
+"""Read overrides from a TOML file: see `ExchangeSchedule.from_file`."""
 
 import os
 from typing import Any, Final, NamedTuple, cast
@@ -8,7 +8,7 @@ from session_lifecycle._model.overrides import Closure, Override, SpecialHours
 
 
 class OverridesFile(NamedTuple):
-    """What a file of overrides holds: the calendar's name, the overrides, and the other arguments of a schedule."""
+    """The content of an overrides file: the calendar's name, the overrides, and the schedule's other arguments."""
 
     calendar: str
     overrides: tuple[Override, ...]
@@ -16,29 +16,27 @@ class OverridesFile(NamedTuple):
 
 
 _KINDS: Final[dict[str, type[Closure | SpecialHours]]] = {"closure": Closure, "special_hours": SpecialHours}
-
-
 _OPTIONS: Final = ("corrections", "extended_hours")
 
 
 def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
-    """Return what a TOML file says: see `ExchangeSchedule.from_file`.
+    """Return the content of a TOML file: see `ExchangeSchedule.from_file`.
 
     Raises:
-        OverrideRefused: something in the file is not understood; names it.
-        OSError, tomllib.TOMLDecodeError: the file cannot be read, or is no TOML.
+        OverrideRefused: the file has an unknown or invalid entry; names it.
+        OSError, tomllib.TOMLDecodeError: the file cannot be read, or is not TOML.
     """
-    import tomllib  # needed for nothing else
+    import tomllib  # only used here
     from pathlib import Path
 
     with Path(path).open("rb") as file:
         content = tomllib.load(file)
     calendar = content.pop("calendar", None)
     if not isinstance(calendar, str):
-        raise OverrideRefused(None, f'{path} must say which calendar it is for, such as calendar = "XNYS"')
+        raise OverrideRefused(None, f'{path} must name its calendar, such as calendar = "XNYS"')
     options: dict[str, bool] = {name: content.pop(name) for name in _OPTIONS if name in content}
     for name, switch in options.items():
-        if not isinstance(switch, bool):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
+        if not isinstance(switch, bool):
             raise OverrideRefused(None, f"{path}: {name} must be true or false, not {switch!r}")
     found: list[Override] = []
     for kind, tables in content.items():

@@ -1,7 +1,7 @@
-"""A schedule from a file of hours that a desk has reviewed and pinned, without exchange_calendars and pandas.
+"""A schedule from a reviewed and pinned file of hours, without exchange_calendars and pandas.
 
-A process that runs by it starts in a fraction of the time and memory, and by hours that do not change when a package
-does. The file is made from any `Schedule`, and held against the installed calendar, where those packages are.
+A process that uses it starts in a fraction of the time and memory, and its hours do not change with a package. The file
+is written from any `Schedule`, and compared with the installed calendar where those packages are installed.
 """
 
 import os
@@ -16,26 +16,29 @@ from typing import Final, Self
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import NotASession, OverrideRefused, ScheduleExhausted, SnapshotRefused
 from session_lifecycle._model.overrides import Override, summary
-from session_lifecycle._model.session import (
-    Session,
-    require_date,
-)
+from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle._schedules.comparison import Difference, compare
 from session_lifecycle._schedules.local_hours import LocalHours
-from session_lifecycle._schedules.snapshot_format import PathLike, SnapshotHead, put, read_snapshot, written
+from session_lifecycle._schedules.snapshot_format import (
+    PathLike,
+    SnapshotHead,
+    read_snapshot,
+    snapshot_text,
+    write_file,
+)
 
 _DAY: Final = timedelta(days=1)
-_OURS: Final = "session_lifecycle"  # whose release the corrections are of
+_OURS: Final = "session_lifecycle"  # the corrections belong to its release
 _MADE_FROM: Final = ("exchange_calendars", "pandas", _OURS)
 SUFFIXES: Final = (".toml", ".json")
-"""What the name of a snapshot ends with."""
+"""The suffixes of snapshot files."""
 
 
 class SnapshotSchedule:
-    """The sessions that stand in a file: have one with `SnapshotSchedule.load(path)`.
+    """The sessions of a snapshot file: load one with `SnapshotSchedule.load(path)`.
 
-    It knows the days from `first` to `last` of the file's head. A date between them that has no line has no session.
+    It covers the days from `first` to `last` of the file's head. A date between them without a line has no session.
     """
 
     __module__ = "session_lifecycle"
@@ -48,10 +51,10 @@ class SnapshotSchedule:
 
     @classmethod
     def load(cls, path: PathLike) -> Self:
-        """Return the schedule that stands in a TOML or JSON file, as `write_snapshot` or the command makes it.
+        """Return the schedule in a TOML or JSON file, as `write_snapshot` or the command `snapshot` writes it.
 
         Raises:
-            SnapshotRefused: the file cannot be read, or something in it is not understood or cannot be; says where.
+            SnapshotRefused: the file cannot be read, or has an unknown or invalid entry; says where.
         """
         content = read_snapshot(path)
         return cls(content.head, content.zone, content.days, [*content.hours])
@@ -62,29 +65,29 @@ class SnapshotSchedule:
 
     @property
     def head(self) -> SnapshotHead:
-        """What the file says about itself: what it was made from, and what is in it."""
+        """The head of the file: what it contains, and the versions that it was made from."""
         return self._head
 
     @property
     def name(self) -> str:
-        """The name of the calendar that it was made from."""
+        """The name of the calendar that the file was made from."""
         return self._head.calendar
 
     @property
     def timezone(self) -> tzinfo:
-        """The exchange's time zone, by which the file's hours are read."""
+        """The exchange's time zone, which the file's hours are in."""
         return self._timezone
 
     @property
     def known_until(self) -> date:
-        """The last day that it knows, a session or not; beyond it lies `ScheduleExhausted`."""
+        """The last day that the file covers, a session or not. Later days raise `ScheduleExhausted`."""
         return self._head.last
 
     def session_at(self, t: datetime) -> Session:
         """Return the first session whose `close` is after `t`.
 
         Raises:
-            ScheduleExhausted: the last session has closed by `t`; or `t` lies before the first known day, in UTC.
+            ScheduleExhausted: the last session has closed by `t`, or `t` lies before the first known day, in UTC.
             NaiveDatetimeError: `t` has no time zone.
         """
         instant = as_utc("t", t)
@@ -98,7 +101,7 @@ class SnapshotSchedule:
         """Return the session labelled `day`.
 
         Raises:
-            NotASession: there is none; the nearest on either side are named.
+            NotASession: there is none; names the nearest session on either side.
             ScheduleExhausted: `day` lies outside the known days.
         """
         self._require_known("day", day)
@@ -108,7 +111,7 @@ class SnapshotSchedule:
         raise NotASession(self.name, day, self._days[max(at - 1, 0) : at + 1])
 
     def next_session(self, day: date) -> Session:
-        """Return the first session labelled after `day` (itself a session or not); else raise `ScheduleExhausted`."""
+        """Return the first session labelled after `day`, or raise `ScheduleExhausted`. `day` need not be a session."""
         require_date("day", day)
         wanted = f"the session after {day}"
         if day < self._head.first - _DAY:
@@ -116,7 +119,7 @@ class SnapshotSchedule:
         return self._found(bisect_right(self._days, day), wanted)
 
     def previous_session(self, day: date) -> Session:
-        """Return the last session labelled before `day` (itself a session or not); else raise `ScheduleExhausted`."""
+        """Return the last session labelled before `day`, or raise `ScheduleExhausted`. `day` need not be a session."""
         require_date("day", day)
         wanted = f"the session before {day}"
         if day > self._head.last + _DAY:
@@ -124,10 +127,10 @@ class SnapshotSchedule:
         return self._found(bisect_left(self._days, day) - 1, wanted)
 
     def sessions(self, first: date, last: date) -> tuple[Session, ...]:
-        """Return the sessions labelled from `first` to `last`, both inclusive; none where `first` is after `last`.
+        """Return the sessions labelled from `first` to `last`, both inclusive. Empty where `first` is after `last`.
 
         Raises:
-            ScheduleExhausted: a part of the range lies outside the known days.
+            ScheduleExhausted: part of the range lies outside the known days.
         """
         require_date("first", first)
         require_date("last", last)
@@ -138,11 +141,11 @@ class SnapshotSchedule:
         return tuple(map(self._get, range(bisect_left(self._days, first), bisect_right(self._days, last))))
 
     def with_session(self, day: date, session: Session | None) -> Self:
-        """Return a schedule that is like this one, but for one date: that has this session, or none.
+        """Return a copy of this schedule with another session on one date, or with none.
 
         Raises:
             ScheduleExhausted: `day` lies outside the known days.
-            OverrideRefused: the session would run into a neighbour, or none would be left.
+            OverrideRefused: the session would overlap a neighbour, or none would be left.
         """
         self._require_known("day", day)
         at = bisect_left(self._days, day)
@@ -157,20 +160,20 @@ class SnapshotSchedule:
             around = [other._get(each) for each in (at - 1, at, at + 1) if 0 <= each < len(other._days)]  # noqa: SLF001
             for earlier, later in pairwise(around):
                 if earlier.close > later.open:
-                    raise OverrideRefused(day, f"{earlier} would run into {later}")
+                    raise OverrideRefused(day, f"{earlier} would overlap {later}")
         return other
 
     def check(self, overrides: Iterable[Override] | None = None) -> tuple[Difference, ...]:
-        """Return where the installed calendar no longer agrees with it: `a` is this, `b` the calendar.
+        """Return the dates on which the installed calendar differs from this file: `a` is the file, `b` the calendar.
 
-        The calendar is built as the file says, with corrections and extended hours or without. Dates whose hours come
-        from overrides are left out; give the overrides to have them held, too. This loads exchange_calendars.
+        The calendar is built with corrections and extended hours as the file's head says. Dates whose hours come from
+        overrides are skipped; pass the overrides to compare them too. This loads exchange_calendars.
 
         Raises:
-            CalendarUnavailable, ConfigurationError, OverrideRefused: as by `ExchangeSchedule`.
-            ScheduleExhausted: the installed calendar does not know all of the days.
+            CalendarUnavailable, ConfigurationError, OverrideRefused: as raised by `ExchangeSchedule`.
+            ScheduleExhausted: the installed calendar does not cover all days of the file.
         """
-        from session_lifecycle._schedules.exchange import ExchangeSchedule  # what this module is for is to run without
+        from session_lifecycle._schedules.exchange import ExchangeSchedule  # slow; a snapshot is for running without it
 
         head = self._head
         installed = ExchangeSchedule(
@@ -206,8 +209,8 @@ class SnapshotSchedule:
 
 
 def versions() -> dict[str, str]:
-    """Return the installed versions of what a calendar's hours are made from."""
-    from importlib.metadata import version  # slow to import, and not needed to run by a file
+    """Return the installed versions of the packages that a calendar's hours are made from."""
+    from importlib.metadata import version  # slow to import, and not needed to load a file
 
     return {name: version(name) for name in _MADE_FROM}
 
@@ -215,14 +218,14 @@ def versions() -> dict[str, str]:
 def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) -> None:
     """Write the hours of the days from `first` to `last`, both inclusive, to a file for `SnapshotSchedule.load`.
 
-    Its name ends with `.toml` or `.json`. It is written as a whole or not at all, and keeps its permissions where it
-    exists. Overrides of an `ExchangeSchedule` are told in its head, what `with_session` has changed is not. That of a
-    `SnapshotSchedule` says what the first one was made from.
+    The file's suffix is `.toml` or `.json`. It is written completely or not at all, and an existing file keeps its
+    permissions. The head lists the overrides of an `ExchangeSchedule`, but not what `with_session` has changed. A
+    snapshot of a `SnapshotSchedule` keeps the versions that the first one was made from.
 
     Raises:
-        SnapshotRefused: the name ends otherwise, the file cannot be written, there is no session in that range, the
-            schedule's time zone has no name, or an hour comes twice in it on its day.
-        ScheduleExhausted: a part of the range lies outside what the schedule knows.
+        SnapshotRefused: the suffix is another one, the file cannot be written, there is no session in that range, the
+            schedule's time zone has no name, or an hour occurs twice on its day in that zone.
+        ScheduleExhausted: part of the range lies outside the known days.
     """
     from session_lifecycle._schedules.exchange import ExchangeSchedule
 
@@ -230,13 +233,11 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
     sessions = schedule.sessions(first, last)
     zone = "UTC" if schedule.timezone is UTC else getattr(schedule.timezone, "key", None)
     if suffix not in SUFFIXES:
-        raise SnapshotRefused(
-            where, None, "a snapshot is TOML or JSON", f"let its name end with {' or '.join(SUFFIXES)}"
-        )
+        raise SnapshotRefused(where, None, "a snapshot is TOML or JSON", f"use the suffix {' or '.join(SUFFIXES)}")
     if not sessions:
-        raise SnapshotRefused(where, None, "there would be no session in it", "choose other days")
+        raise SnapshotRefused(where, None, "it would have no session", "choose other days")
     if not isinstance(zone, str):
-        why = f"the time zone {schedule.timezone!r} has no name by which it can be found again"
+        why = f"the time zone {schedule.timezone!r} has no name that a file can refer to"
         raise SnapshotRefused(where, None, why, "use a ZoneInfo")
     corrections, extended_hours, overrides = False, False, tuple[str, ...]()
     made_from = {_OURS: versions()[_OURS]}
@@ -249,10 +250,10 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
         overrides = tuple(f"{each.date} {summary(each)}" for each in schedule.overrides if first <= each.date <= last)
     head = SnapshotHead(schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from)
     try:
-        put(Path(path), written(head, schedule.timezone, sessions, as_json=suffix == ".json"))
+        write_file(Path(path), snapshot_text(head, schedule.timezone, sessions, as_json=suffix == ".json"))
     except OSError as error:
         why = f"it cannot be written ({error.strerror})"
-        raise SnapshotRefused(where, None, why, "see to the folder and its permissions") from error
+        raise SnapshotRefused(where, None, why, "check the folder and its permissions") from error
     except ValueError as error:
         raise SnapshotRefused(where, None, str(error), "no file was written") from error
 

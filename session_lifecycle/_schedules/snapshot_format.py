@@ -1,9 +1,9 @@
-"""A file of hours for a desk to review, diff and pin: the format, read and written.
+"""The format of snapshot files, which are reviewed, diffed and pinned: read and write them.
 
-A head says which calendar it is, which days are known, and what the hours were made from. Then comes one line a
-session, in the exchange's own time: the date, and what differs from the regular hours, so that a changed early close is
-one changed line. The file is TOML or JSON. In TOML the lines stand in one literal string, because tomllib is written in
-Python, and takes twenty times as long for an array.
+A head names the calendar, the known days, and the versions that the hours were made from. One line for each session
+follows, in the exchange's local time: the date, and the fields that differ from the regular hours. So a changed early
+close is one changed line. The file is TOML or JSON. In TOML the lines are one literal string, because tomllib is
+written in Python and takes twenty times as long for an array.
 """
 
 import json
@@ -26,10 +26,10 @@ from session_lifecycle._schedules.local_hours import (
     TICKS_A_DAY,
     LocalHours,
     differing,
-    hours_of,
-    in_words,
+    field_texts,
+    hours_from,
+    parse_fields,
     refuse,
-    words_in,
 )
 
 FORMAT: Final = 1
@@ -40,14 +40,14 @@ _ABOUT: Final = (
     "A session a line, in the exchange's own time: its date, and what differs from `regular`. 17:00-1d is the evening",
     "before. `python -m session_lifecycle snapshot --check FILE` holds it against the installed calendar.",
 )
-_AGAIN: Final = "make it anew with `python -m session_lifecycle snapshot`"
+_AGAIN: Final = "create it again with `python -m session_lifecycle snapshot`"
 
 
 class SnapshotHead(msgspec.Struct, frozen=True):
-    """What a snapshot says about itself.
+    """The head of a snapshot.
 
-    `first` and `last` are the days that it knows, inclusive. `overrides` has a line for each override that is in it,
-    which begins with its date. `made_from` has the versions of what the hours came from.
+    `first` and `last` are the known days, both inclusive. `overrides` has a line for each override that is included,
+    which begins with its date. `made_from` has the versions of the packages that the hours come from.
     """
 
     calendar: str
@@ -61,7 +61,7 @@ class SnapshotHead(msgspec.Struct, frozen=True):
 
 
 class Content(NamedTuple):
-    """What a file holds: the head, the time zone, and the sessions' dates with their hours, ascending."""
+    """The content of a file: the head, the time zone, and the sessions' dates with their hours, ascending."""
 
     head: SnapshotHead
     zone: tzinfo
@@ -73,32 +73,34 @@ class Content(NamedTuple):
 
 
 def read_snapshot(path: PathLike) -> Content:
-    """Return what a file holds.
+    """Return the content of a file.
 
     Raises:
-        SnapshotRefused: it cannot be read, or something in it is not understood or cannot be; says where.
+        SnapshotRefused: the file cannot be read, or has an unknown or invalid entry; says where.
     """
     where = os.fspath(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         content = _decoded(text)
     except OSError as error:
-        raise SnapshotRefused(where, None, f"it cannot be read ({error.strerror})", "see to the file") from error
+        raise SnapshotRefused(
+            where, None, f"it cannot be read ({error.strerror})", "check the file and its permissions"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise SnapshotRefused(where, None, f"it is neither TOML nor JSON ({error})", _AGAIN) from error
     try:
         head, regular, lines = _parts(content)
-        standard = words_in(regular)
+        standard = parse_fields(regular)
     except ValueError as error:
         raise SnapshotRefused(where, None, str(error), _AGAIN) from error
     try:
         zone = ZoneInfo(head.timezone)
     except (LookupError, ValueError, OSError) as error:
         why = f"there is no time zone {head.timezone!r} on this machine"
-        raise SnapshotRefused(where, None, why, "mend the name, or install tzdata") from error
+        raise SnapshotRefused(where, None, why, "fix the name, or install tzdata") from error
 
     def refusal(number: int, why: str) -> SnapshotRefused:
-        return SnapshotRefused(where, _place(text, lines, number), why, "mend that line")
+        return SnapshotRefused(where, _place(text, lines, number), why, "fix that line")
 
     days, hours = _sessions(lines, standard, zone, head, refusal)
     if not days:
@@ -109,7 +111,7 @@ def read_snapshot(path: PathLike) -> Content:
 def _decoded(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
         return cast("dict[str, Any]", json.loads(text))
-    import tomllib  # takes longer to import than a file to read, and JSON has no need of it
+    import tomllib  # its import takes longer than reading a file, and JSON does not need it
 
     return tomllib.loads(text)
 
@@ -118,7 +120,7 @@ def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
     """Return the head, the regular hours, and the sessions' lines.
 
     Raises:
-        ValueError: something is missing, of the wrong kind, or not understood.
+        ValueError: an entry is missing, unknown, or of the wrong type.
     """
     version = _take(content, "format", int, "a whole number")
     if version != FORMAT:
@@ -138,12 +140,12 @@ def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
     for each in head.overrides:
         _day(f"{each}"[:_ISO])
     for name, each in head.made_from.items():
-        if not isinstance(each, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- a file may hold anything
+        if not isinstance(each, str):
             refuse(f"`made_from`: {name} must be a version, not {each!r}")
     regular = _take(content, "regular", str, "hours, such as open=09:30 close=16:00")
     lines = _take(content, "sessions", (str, list), "a line for each session")
     lines = lines.splitlines() if isinstance(lines, str) else cast("list[str]", lines)
-    if not all(isinstance(line, str) for line in lines):  # pyright: ignore[reportUnnecessaryIsInstance] -- likewise
+    if not all(isinstance(line, str) for line in lines):
         refuse("`sessions` must have a text for each session")
     if content:
         refuse(f"{', '.join(map(repr, content))} is not understood")
@@ -154,7 +156,7 @@ def _take(content: dict[str, Any], name: str, kind: type | tuple[type, ...], wha
     if name not in content:
         refuse(f"`{name}` is missing")
     found = content.pop(name)
-    # To Python a truth value is a number, and a datetime a date.
+    # In Python a bool is an int, and a datetime is a date.
     if not isinstance(found, kind) or (isinstance(found, bool | datetime) and kind is not bool):
         refuse(f"`{name}` must be {what}, not {found!r}")
     return found
@@ -166,8 +168,8 @@ def _take_day(content: dict[str, Any], name: str) -> date:
 
 
 def _day(text: str) -> date:
-    if len(text) != _ISO or text[4] != "-" or text[7] != "-":  # fromisoformat takes weeks, too
-        refuse(f"{text!r} is no date, such as 2026-11-27")
+    if len(text) != _ISO or text[4] != "-" or text[7] != "-":  # fromisoformat also accepts weeks
+        refuse(f"{text!r} is not a date, such as 2026-11-27")
     return date.fromisoformat(text)
 
 
@@ -178,7 +180,7 @@ def _sessions(
     head: SnapshotHead,
     refusal: Callable[[int, str], SnapshotRefused],
 ) -> tuple[list[date], list[LocalHours]]:
-    """Return the sessions' dates and hours, held apart in local time; none of them is made into instants yet."""
+    """Return the sessions' dates and hours. They are compared in local time and converted to instants on demand."""
     days: list[date] = []
     found: list[LocalHours] = []
     known: dict[str, LocalHours] = {}
@@ -188,11 +190,11 @@ def _sessions(
         if not line or line[0] == "#":
             continue
         try:
-            day, told = _day(line[:_ISO]), line[_ISO:]
-            hours = known.get(told)
+            day, text = _day(line[:_ISO]), line[_ISO:]
+            hours = known.get(text)
             if hours is None:
-                hours = known[told] = _told(standard, told)
-                hours.on(day, zone)  # refuses what is out of order
+                hours = known[text] = _parsed(standard, text)
+                hours.on(day, zone)  # raises where they are not in order
             midnight = day.toordinal() * TICKS_A_DAY
             if day <= before or midnight + hours.opens < closed or not head.first <= day <= head.last:
                 _refuse_order(day, before, head)
@@ -206,10 +208,10 @@ def _sessions(
     return days, found
 
 
-def _told(standard: dict[str, Any], text: str) -> LocalHours:
+def _parsed(standard: dict[str, Any], text: str) -> LocalHours:
     if text and text[0] != " ":
-        refuse(f"{text!r} must follow the date after a blank")
-    return hours_of({**standard, **words_in(text.partition("#")[0])})
+        refuse(f"{text!r} must follow the date after a space")
+    return hours_from({**standard, **parse_fields(text.partition("#")[0])})
 
 
 def _refuse_order(day: date, before: date, head: SnapshotHead) -> NoReturn:
@@ -223,11 +225,11 @@ def _refuse_order(day: date, before: date, head: SnapshotHead) -> NoReturn:
 def _refuse_double(day: date, hours: LocalHours, zone: tzinfo) -> None:
     for hour in hours.by_night:
         if not hour.is_single(day, zone):
-            refuse(f"{hour} is skipped or comes twice on that day, because the clocks change")
+            refuse(f"{hour} is skipped or occurs twice on that day, because the clocks change")
 
 
 def _place(text: str, lines: list[str], number: int) -> str:
-    """Return where a session's line stands: its number in the file, where the file is laid out as it was written."""
+    """Return the place of a session's line: its line number, or its session number in a file with another layout."""
     rows = text.splitlines()
     start = next((at for at, row in enumerate(rows) if row.strip().strip('"').startswith("sessions")), 0) + 1
     at, line = start + number, lines[number]
@@ -237,17 +239,17 @@ def _place(text: str, lines: list[str], number: int) -> str:
 # ---- writing ----
 
 
-def written(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session], *, as_json: bool) -> str:
+def snapshot_text(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session], *, as_json: bool) -> str:
     """Return the text of a file.
 
     Raises:
-        ValueError: an hour comes twice in the exchange's own time; says which.
+        ValueError: an hour occurs twice on its day in the exchange's local time; says which.
     """
-    rows = [(session.date, in_words(session, zone)) for session in sessions]
-    # Of hours that are as frequent, the later ones: they are more likely to be the regular ones of what is added.
-    regular = Counter(words for _, words in reversed(rows)).most_common(1)[0][0]
-    lines = [" ".join((f"{day}", *differing(words, regular))) for day, words in rows]
-    usual = " ".join(f"{name}={word}" for name, word in zip(FIELDS, regular, strict=True) if word != ABSENT)
+    rows = [(session.date, field_texts(session, zone)) for session in sessions]
+    # Of equally frequent hours take the later ones: the next sessions are more likely to have them.
+    regular = Counter(texts for _, texts in reversed(rows)).most_common(1)[0][0]
+    lines = [" ".join((f"{day}", *differing(texts, regular))) for day, texts in rows]
+    usual = " ".join(f"{name}={text}" for name, text in zip(FIELDS, regular, strict=True) if text != ABSENT)
     return (_json if as_json else _toml)(head, usual, lines)
 
 
@@ -259,34 +261,34 @@ def _toml(head: SnapshotHead, regular: str, lines: list[str]) -> str:
     parts = [f"# {line}" for line in _ABOUT]
     for name, entry in _entries(head).items():
         if isinstance(entry, dict):
-            parts += [f"{name}.{key} = {_text(told)}" for key, told in cast("dict[str, str]", entry).items()]
+            parts += [f"{name}.{key} = {_quoted(text)}" for key, text in cast("dict[str, str]", entry).items()]
         elif isinstance(entry, tuple):
-            told = "".join(f"\n  {_text(each)}," for each in cast("tuple[str, ...]", entry))
-            parts.append(f"{name} = [{told}\n]" if told else f"{name} = []")
+            items = "".join(f"\n  {_quoted(each)}," for each in cast("tuple[str, ...]", entry))
+            parts.append(f"{name} = [{items}\n]" if items else f"{name} = []")
         else:
-            parts.append(f"{name} = {entry if isinstance(entry, date) else _text(entry)}")
-    return "\n".join((*parts, f"regular = {_text(regular)}", "sessions = '''", *lines, "'''", ""))
+            parts.append(f"{name} = {entry if isinstance(entry, date) else _quoted(entry)}")
+    return "\n".join((*parts, f"regular = {_quoted(regular)}", "sessions = '''", *lines, "'''", ""))
 
 
 def _json(head: SnapshotHead, regular: str, lines: list[str]) -> str:
-    told = {name: f"{value}" if isinstance(value, date) else value for name, value in _entries(head).items()}
-    parts = [f"  {_text(name)}: {_text(value)}," for name, value in {**told, "regular": regular}.items()]
-    sessions = ",\n".join(f"    {_text(line)}" for line in lines)
+    entries = {name: f"{entry}" if isinstance(entry, date) else entry for name, entry in _entries(head).items()}
+    parts = [f"  {_quoted(name)}: {_quoted(entry)}," for name, entry in {**entries, "regular": regular}.items()]
+    sessions = ",\n".join(f"    {_quoted(line)}" for line in lines)
     return "\n".join(("{", *parts, '  "sessions": [', sessions, "  ]", "}", ""))
 
 
-def _text(value: object) -> str:
-    """Return a value as JSON has it, which for texts, numbers and truth values is TOML as well."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _quoted(entry: object) -> str:
+    """Return an entry as JSON, which for strings, numbers and Booleans is TOML too."""
+    return json.dumps(entry, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def put(path: Path, text: str) -> None:
-    """Write a file as a whole, or leave everything as it was; an existing file keeps its permissions.
+def write_file(path: Path, text: str) -> None:
+    """Write a file completely or not at all. An existing file keeps its permissions.
 
     Raises:
         OSError: it could not be written.
     """
-    target = path.resolve()  # a link stays a link
+    target = path.resolve()  # a symbolic link stays one
     new = target.with_name(f".{target.name}.{os.getpid()}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:

@@ -1,6 +1,6 @@
-"""What people need to test their own application: simulated time, and what goes with it.
+"""The testing kit for applications: simulated time, scripted days, and a check of events.
 
-It imports neither pytest nor Hypothesis; the modules beside it that need one of them are imported by their own names.
+This package imports neither pytest nor Hypothesis. The modules that need one of them are imported by their own names.
 """
 
 from session_lifecycle.testing.clock import SimulatedClock

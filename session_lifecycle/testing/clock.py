@@ -1,7 +1,8 @@
-"""Simulated time, for people's own tests as much as for ours: a year passes in a second, and nothing sleeps."""
+"""Simulated time for tests: a year passes in a second, and nothing sleeps."""
 
 import asyncio
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,36 +23,43 @@ from session_lifecycle._runtime import callbacks as reentrancy
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_NEVER: Final = 2**62  # microseconds: fourteen times what lies between datetime.min and datetime.max
+_NEVER: Final = 2**62  # microseconds: fourteen times the range of datetime
 
-# One clean pass is no proof on asyncio: the result of a task inside shield, gather, wait_for or a task group travels
-# through callbacks of futures, one pass for each, and meanwhile every task looks blocked.
+# Where the ready queue is hidden (uvloop), one clean pass is no proof: the result of a task inside shield, gather,
+# wait_for or a task group moves through callbacks of futures, one pass each, and meanwhile every task seems blocked.
 _CLEAN_PASSES: Final = 5
 _MAX_PASSES: Final = 100_000
+_NAMING_PASSES: Final = 10  # how many more a ready queue that never empties gets, to find a task to name
 
 
 class SimulatedClock:
-    """A `Clock` whose time passes only when told to.
+    """A `Clock` whose time passes only when the test advances it.
 
-    `start` is the wall time at the beginning; `monotonic()` starts at 0.0. Time is kept in whole microseconds, and each
-    sleeper wakes exactly at its deadline.
+    `start` is the wall time at the beginning; `monotonic()` starts at 0.0 seconds. Time is kept in whole microseconds,
+    and each sleeper wakes exactly at its deadline.
 
-    With `autojump` time also passes by itself: whenever every task is blocked it jumps to the next deadline. No task
-    runs in the background for that: one of the sleeping tasks does it.
+    With `autojump` time also passes by itself: whenever every task is blocked, it jumps to the next deadline. One of
+    the sleeping tasks makes the jump; there is no background task.
 
-    Where it misleads:
+    Time passes to the next deadline only when it has settled, which means that every other task is blocked:
 
-    * Only this clock is simulated: `datetime.now()`, `anyio.sleep` and `anyio.fail_after` go by real time. What waits
-      on the outside (a socket, a thread, a bare `anyio.sleep`) counts as blocked, and simulated time passes over its
-      head: a wait that is to take simulated time belongs in `clock.sleep`.
-    * A task that is never blocked stops simulated time. On asyncio that is a `NeverSettledError`, raised by whoever was
-      passing the time: `advance`, or with autojump a sleep. On trio time just never passes.
-    * On trio "blocked" is exact. On asyncio it is several passes of the event loop in which every task waits on a
-      future that is pending; a result handed through a longer chain of bare futures or `call_soon`s comes too late.
-    * `step` wakes its sleepers all at once, and trio runs such a batch in an order of its own.
+    * On trio, and on event loops of asyncio that show their ready queue, this is exact: one pass of the loop that
+      leaves the queue empty. The cost does not depend on the number of blocked tasks.
+    * On loops that hide the queue (uvloop), it is several consecutive passes in which every task waits on a pending
+      future. Each pass scans all tasks, and a result that is passed through a longer chain of bare futures or
+      `call_soon`s arrives too late.
+
+    Limits:
+
+    * Only this clock is simulated: `datetime.now()`, `anyio.sleep` and `anyio.fail_after` use real time. A task that
+      waits for the outside (a socket, a thread, a bare `anyio.sleep`) counts as blocked, and simulated time passes
+      without it. Use `clock.sleep` for a wait in simulated time.
+    * A task that never blocks stops simulated time. On asyncio the task that passes the time, in `advance` or in a
+      sleep with autojump, then raises `NeverSettledError`. On trio time just never passes.
+    * `step` wakes its sleepers all at once, and trio runs such a batch in an arbitrary order.
     * Two clocks with autojump in one event loop wait for each other; use one.
 
-    One clock serves one event loop, from the loop's own thread.
+    A clock belongs to one event loop and is used from the loop's own thread.
 
     Raises:
         NaiveDatetimeError: `start` has no time zone.
@@ -64,9 +72,9 @@ class SimulatedClock:
         self._origin = _since_epoch(as_utc("start", start))  # the wall time at which `_elapsed` would be 0
         self._jumping = int(autojump)
         self._advancing = False
-        self._goal: int | None = None  # where the advance under way ends, in elapsed microseconds
+        self._goal: int | None = None  # the end of the current advance, in elapsed microseconds
         self._jumper: _Sleeper | None = None
-        # Sorted by deadline, then by registration. None in it is ever overdue.
+        # Sorted by deadline, then by registration. No entry is overdue.
         self._queue: list[tuple[int, int, _Sleeper]] = []
         self._registrations = count()
 
@@ -78,11 +86,13 @@ class SimulatedClock:
         return _EPOCH + timedelta(microseconds=self._origin + self._elapsed)
 
     def monotonic(self) -> float:
-        """Return the simulated seconds that have passed; a step is none."""
+        """Return the simulated seconds that have passed; a step does not change them."""
         return self._elapsed / 1e6
 
     async def sleep_until(self, wall: datetime | None, monotonic: float | None) -> None:
-        """Wait until exactly the earlier of the two, or less long if the wall clock steps. Infinity means None.
+        """Wait exactly until the earlier of the two, or until the wall clock steps. Infinity is the same as None.
+
+        `wall` is an aware datetime, `monotonic` is in seconds; one between two microseconds is rounded up.
 
         Raises:
             NaiveDatetimeError: `wall` has no time zone.
@@ -96,48 +106,48 @@ class SimulatedClock:
         await self._sleep(due, heeds_steps=True)
 
     async def sleep(self, delta: timedelta) -> None:
-        """Wait until exactly `delta` has passed; steps of the wall clock make no difference."""
+        """Wait until exactly `delta` has passed. Steps of the wall clock do not affect it."""
         await self._sleep(self._elapsed + delta // _MICROSECOND, heeds_steps=False)
 
     async def advance(self, delta: timedelta) -> None:
         """Let `delta` pass. On return everything due by then has happened, in order, one deadline at a time.
 
-        Deadlines that come up on the way count. `advance(timedelta(0))` lets everything happen that is due now. After
-        a cancellation the clock stands at the last deadline reached and can be used again.
+        Deadlines that are registered on the way are included. `advance(timedelta(0))` runs everything that is due
+        now. After a cancellation the clock is at the last deadline reached and can be used again.
 
         Raises:
             NegativeAdvanceError: `delta` is below zero.
             ConcurrentAdvanceError: another task is advancing this clock.
             ReentrancyError: called from inside a roll or handler, which `advance` would wait for.
-            NeverSettledError: some task never blocks (asyncio only); the clock stands at the last deadline reached.
-            OverflowError: `delta` leads out of the range of datetime.
+            NeverSettledError: a task never blocks (asyncio only); the clock is at the last deadline reached.
+            OverflowError: the time would leave the range of datetime.
         """
         _require_timedelta("advance", delta)
         self._may_advance(delta)
         await self._advance(self._elapsed + delta // _MICROSECOND, on_wall=False)
 
     async def advance_to(self, instant: datetime) -> None:
-        """Let time pass until the wall clock reaches `instant`; like `advance`, and a step on the way is heeded.
+        """Let time pass until the wall clock reaches `instant`, as `advance` does. Steps on the way count.
 
         Raises:
             NaiveDatetimeError: `instant` has no time zone.
-            NegativeAdvanceError: `instant` is past.
-            Exception: all that `advance` raises.
+            NegativeAdvanceError: `instant` is in the past.
+            Exception: as raised by `advance`.
         """
         instant = as_utc("instant", instant)
         self._may_advance(instant - self.now())
         await self._advance(_since_epoch(instant), on_wall=True)
 
     def step(self, delta: timedelta) -> None:
-        """Step the wall clock by `delta`, either way, as NTP or an operator would: no time passes.
+        """Step the wall clock by `delta`, forward or back, as NTP or an operator does. No time passes.
 
-        Wakes whoever is in `sleep_until`; `sleep` is not affected.
+        Wakes every task in `sleep_until`. Tasks in `sleep` are not affected.
 
         Raises:
-            OverflowError: `delta` leads out of the range of datetime.
+            OverflowError: the time would leave the range of datetime.
         """
         _require_timedelta("step", delta)
-        _ = self.now() + delta  # an overflow is refused here, while nothing has changed
+        _ = self.now() + delta  # raises OverflowError while nothing has changed
         self._origin += delta // _MICROSECOND
         stepped = [entry for entry in self._queue if entry[2].heeds_steps]
         self._queue = [entry for entry in self._queue if not entry[2].heeds_steps]
@@ -145,18 +155,18 @@ class SimulatedClock:
             sleeper.wake()
 
     def idle_for(self) -> timedelta | None:
-        """Return how long nobody will wake: until the next deadline, or the end of an advance; None where neither is.
+        """Return the time until the next deadline or the end of the current advance, or None where there is neither.
 
-        For who plays a market in simulated time, and need not do what nobody is awake to see.
+        A simulated market can skip messages that arrive while every task sleeps.
         """
         ahead = [due for due in (self._queue[0][0] if self._queue else _NEVER, self._goal) if due is not None]
         return None if min(ahead) >= _NEVER else timedelta(microseconds=min(ahead) - self._elapsed)
 
     @contextmanager
     def jumping(self) -> Generator[None]:
-        """Have autojump in force inside the block, for the calling task and all others. May be nested.
+        """Enable autojump inside the block, for all tasks. May be nested.
 
-        For a driver that is leaving, so that nothing waits for an advance that nobody will make.
+        A driver uses it while it stops, so that no task waits for an advance that does not come.
         """
         self._jumping += 1
         self._hand_over()
@@ -173,14 +183,14 @@ class SimulatedClock:
             raise ReentrancyError(call)
         if self._advancing:
             raise ConcurrentAdvanceError
-        _ = self.now() + delta  # an overflow is refused here, while nothing has changed
+        _ = self.now() + delta  # raises OverflowError while nothing has changed
 
     async def _advance(self, end: int, *, on_wall: bool) -> None:
         self._advancing = True
         try:
             while True:
                 await self._settle()
-                # A step on the way moves `_origin`, and may move the end of advance_to() into the past.
+                # A step on the way moves `_origin`, possibly beyond the end of advance_to().
                 until = self._goal = max(self._elapsed, end - self._origin if on_wall else end)
                 if not self._pass_to_next(until):
                     if until == self._elapsed:
@@ -191,9 +201,9 @@ class SimulatedClock:
             self._hand_over()
 
     def _pass_to_next(self, until: int) -> bool:
-        """Move time on to the next deadline and wake its first sleeper; False if none is due by `until`.
+        """Move time to the next deadline and wake its first sleeper. Return False if no deadline is due by `until`.
 
-        Never two at once: trio would run them in an order of its own.
+        It never wakes two at once, because trio would run them in an arbitrary order.
         """
         if not self._queue or self._queue[0][0] > until:
             return False
@@ -220,18 +230,18 @@ class SimulatedClock:
             self._hand_over()
 
     def _should_jump(self) -> bool:
-        """Tell whether time should jump, and has somewhere to jump to."""
+        """Whether autojump is enabled, no advance is under way, and there is a deadline to jump to."""
         return self._jumping > 0 and not self._advancing and bool(self._queue) and self._queue[0][0] < _NEVER
 
     def _hand_over(self) -> None:
-        """Have a sleeper see to the jumping, if there is to be any and nobody does it."""
+        """Wake the first sleeper to make the jumps, if time should jump and no sleeper does so yet."""
         if self._jumper is None and self._should_jump():
             self._queue[0][2].kick()
 
     async def _jump(self, me: "_Sleeper") -> None:
-        """Wake others at their deadlines until `me` is woken, or until there is nothing more to do.
+        """Wake other sleepers at their deadlines until `me` is woken or time should not jump.
 
-        It gives way to an advance at once, which waits until all are blocked and so would wait for this one too.
+        It stops as soon as an advance begins, because the advance waits until every task is blocked, also this one.
         """
         self._jumper = me
         try:
@@ -243,32 +253,39 @@ class SimulatedClock:
             self._jumper = None
 
     async def _settle(self, jumper: "_Sleeper | None" = None) -> None:
-        """Wait until every other task is blocked, or until there is no jumping left to do for `jumper`."""
+        """Wait until every other task is blocked, or until `jumper` need not jump any more."""
         try:
             this = asyncio.current_task()
-        except RuntimeError:  # no asyncio loop runs here: this is trio
+        except RuntimeError:  # no asyncio loop is running: this is trio
             this = None
-        if this is None:  # trio again, as a guest of an asyncio loop
+        if this is None:  # trio as a guest of an asyncio loop
             await anyio.wait_all_tasks_blocked()
             return
-        # anyio's own would do here too, but sleeps for 0.1 real seconds between two passes.
+        # Not anyio's wait_all_tasks_blocked(): on asyncio it sleeps for 0.1 real seconds between two passes.
+        ready = _ready_queue(asyncio.get_running_loop())
         passes = clean = 0
-        while clean < _CLEAN_PASSES:
+        while True:
             await asyncio.sleep(0)
             if jumper is not None and (jumper.woken or not self._should_jump()):
                 return
             passes += 1
-            busy = _busy_task(this)
-            if busy is None:
-                clean += 1
-            elif passes < _MAX_PASSES:
-                clean = 0
+            if ready is None:
+                busy = _busy_task(this)
+                clean = clean + 1 if busy is None else 0
+                if clean == _CLEAN_PASSES:
+                    return
+            elif ready:
+                busy = _busy_task(this) if passes >= _MAX_PASSES else None
             else:
+                return
+            if passes >= _MAX_PASSES and busy is not None:
                 raise NeverSettledError(busy.get_name(), passes)
+            if passes >= _MAX_PASSES + _NAMING_PASSES:
+                raise NeverSettledError("a callback of the event loop", passes)
 
 
 class _Sleeper:
-    """A task that waits for its deadline: woken when it has come, kicked when it should look around."""
+    """A task that waits for its deadline. `wake` ends its sleep; `kick` makes it check whether to jump."""
 
     __slots__ = ("_event", "heeds_steps", "woken")
 
@@ -289,11 +306,25 @@ class _Sleeper:
         self._event = anyio.Event()
 
 
+def _ready_queue(loop: asyncio.AbstractEventLoop) -> deque[Any] | None:
+    """Return the queue of all callbacks that `loop` runs next, or None where the loop does not show it (uvloop).
+
+    After `asyncio.sleep(0)` an empty queue proves that every other task is blocked: a step of a task, a callback of a
+    future and an expired timer each pass through it, and the loop polls its sockets and timers before that sleep ends.
+    """
+    # A loop with a call_soon() of its own (qasync) inherits the queue and does not use it.
+    if not isinstance(loop, asyncio.BaseEventLoop) or type(loop).call_soon is not asyncio.BaseEventLoop.call_soon:
+        return None
+    # Private, as `_fut_waiter` below is; a loop without it is scanned.
+    ready: deque[Any] | None = getattr(loop, "_ready", None)
+    return ready if isinstance(ready, deque) else None
+
+
 def _busy_task(this: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
-    """Return some task of this loop, other than `this`, that is not blocked."""
+    """Return a task of this loop, other than `this`, that is not blocked, or None."""
     for task in asyncio.all_tasks():
         if task is not this:
-            # Private, but there is no public way to ask, and anyio's wait_all_tasks_blocked() relies on it as well.
+            # Private, but there is no public way, and anyio's wait_all_tasks_blocked() relies on it too.
             waiter = cast("asyncio.Future[Any] | None", task._fut_waiter)  # type: ignore[attr-defined]  # noqa: SLF001
             if waiter is None or waiter.done():
                 return task

@@ -1,4 +1,4 @@
-"""Whether a sequence of events can be: held against the machine's own table, and against what the events promise."""
+"""Check a sequence of events against the table of the state machine and the promises of the events."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
@@ -26,102 +26,103 @@ from session_lifecycle._model.states import SessionState
 
 _NO_TIME = timedelta(0)
 _SHOWN = 20
-"""How many events the path in a message holds at most: the last ones are what matters."""
+"""The most events in the path of a message: the last ones matter."""
 
-# A step of less than a second between two looks is told to nobody, and there may be many looks between two events.
-_UNTOLD_STEPS = timedelta(minutes=1)
+# A step of less than a second between two readings of the clock is not an event, and there may be many readings between
+# two events.
+_UNREPORTED_STEPS = timedelta(minutes=1)
 
 
 def assert_legal(events: Iterable[Event]) -> None:
-    """Assert that these events, in this order, can have come from a manager, or from several of different names.
+    """Assert that a manager, or several of different names, can have emitted these events in this order.
 
-    The events of each name are held by themselves. They are of one run, from anywhere in it to anywhere, with nothing
-    left out in between.
+    The events of each name are checked separately. They belong to one run and may begin and end anywhere in it, but no
+    event in between may be missing.
 
-    * Each change of state takes an edge of the machine, from where the last one has led, in the same session. A session
-      is left by `roll` alone, and only forward.
-    * A roll begins in ENDED. Its attempts are counted from 1, for one target, and each has one outcome; none follows
-      the last, nor a success. The edge `roll` follows its `RollSucceeded` at once, and nothing else does.
-    * Breaks begin and end in turn, while the market is open; a clock alone never closes one on a break. A halt is
-      lifted before the next, and a feed is stale before it is back again.
-    * Nothing is seen before it is due, nor before what was told earlier, unless the wall clock has stepped back; steps
-      that are too small to be told may add up to less than a minute. What is marked as a catch-up is late. An alarm
-      goes off in the present state, once for a session (and break).
+    * Each change of state is an edge of the machine, from the state that the last one led to, in the same session.
+      Only `roll` leaves a session, and only forward.
+    * A roll begins in ENDED. Its attempts are numbered from 1 and have one target, and each has one outcome. No attempt
+      follows the last one or a success. The edge `roll` follows its `RollSucceeded` at once, and no other event does.
+    * Breaks begin and end in turn, while the market is open, and the clock alone does not close the market on a break.
+      A halt is lifted before the next one, and a feed is stale before it resumes.
+    * No event is observed before it is due, nor before an earlier event was, unless the wall clock has stepped back.
+      Steps that are too small to be reported may add up to less than a minute. An event marked as a catch-up is late.
+      An alarm fires in the present state, once for a session (and break).
 
     Raises:
-        AssertionError: they cannot; it shows the first event that is wrong, its index, and the path up to it.
+        AssertionError: they cannot; shows the first illegal event, its index, and the path up to it.
     """
-    __tracebackhide__ = True  # pytest shows the line that called this, and no more
-    walks: dict[str | None, _EdgeChecker] = {}
-    told: list[Event] = []
+    __tracebackhide__ = True  # pytest shows only the line that called this
+    checkers: dict[str | None, _EventChecker] = {}
+    checked: list[Event] = []
     for index, event in enumerate(events):
-        told.append(event)
-        wrong = walks.setdefault(event.name, _EdgeChecker()).take(event)
-        if wrong is not None:
-            raise AssertionError(_message(told, index, wrong))
+        checked.append(event)
+        fault = checkers.setdefault(event.name, _EventChecker()).take(event)
+        if fault is not None:
+            raise AssertionError(_message(checked, index, fault))
 
 
 assert_legal.__module__ = "session_lifecycle.testing"
 
 
-def _message(told: list[Event], index: int, wrong: str) -> str:
-    name = told[index].name
+def _message(checked: list[Event], index: int, fault: str) -> str:
+    name = checked[index].name
     path = [
         f"{number:>5}  {each.observed_at:%Y-%m-%d %H:%M:%S}  {each.summary()}"
-        for number, each in enumerate(told)
+        for number, each in enumerate(checked)
         if each.name == name
     ]
     earlier = [f"  ...  {len(path) - _SHOWN} earlier ones"] if len(path) > _SHOWN else []
-    of_whom = "" if name is None else f" of {name}"
-    lines = [f"event {index} is illegal: {wrong}", f"  {told[index]!r}", f"the path{of_whom} up to it, in UTC:"]
+    of_name = "" if name is None else f" of {name}"
+    lines = [f"event {index} is illegal: {fault}", f"  {checked[index]!r}", f"the path{of_name} up to it, in UTC:"]
     return "\n".join([*lines, *earlier, *path[-_SHOWN:]])
 
 
-class _EdgeChecker:
-    """What the events of one name have led to so far. `take` says what is wrong with the next one, None if nothing."""
+class _EventChecker:
+    """The state that the events of one name have led to. `take` returns the fault of the next event, or None."""
 
     def __init__(self) -> None:
-        self.state: SessionState | None = None  # None: the log has not told yet
+        self.state: SessionState | None = None  # None: unknown so far
         self.session: date | None = None
-        self.seen: datetime | None = None
+        self.observed: datetime | None = None
         self.rolling: RollStarted | None = None  # the attempt under way
         self.failed: RollFailed | None = None  # the attempt before the next one
-        self.succeeded: RollSucceeded | None = None  # whose edge is to follow
-        self.recovered: tuple[int, ...] = ()  # the attempts that a roll can have which a recovery has just settled
+        self.succeeded: RollSucceeded | None = None  # the edge `roll` of this one must follow
+        self.recovered: tuple[int, ...] = ()  # the possible attempts of a roll that a recovery has just settled
         self.on_break = False
-        self.halted: bool | None = None  # None: the log has not told yet
-        self.live: set[str] = set()  # the feeds that have come back
+        self.halted: bool | None = None  # None: unknown so far
+        self.live: set[str] = set()  # the feeds that have resumed
         self.alarms: set[tuple[object, ...]] = set()
 
     def take(self, event: Event) -> str | None:
-        """Take the next event."""
+        """Check the next event and take it into account."""
         if isinstance(event, HandlerFailed):
-            return None  # told by the one who calls the handlers, whenever that is
+            return None  # emitted when a handler fails, at any time
         return self._time(event) or self._order(event) or self._fact(event)
 
     def _time(self, event: Event) -> str | None:
-        seen, self.seen = self.seen, event.observed_at
+        last, self.observed = self.observed, event.observed_at
         if isinstance(event, StateChanged | BreakStarted | BreakEnded | AlarmFired | FeedStale):
             if event.scheduled_at > event.observed_at:
-                return f"it was seen {event.scheduled_at - event.observed_at} before it was due"
-            # What the venue does not hold is walked at once: due now, and a catch-up. It has a reason.
+                return f"it was observed {event.scheduled_at - event.observed_at} before it was due"
+            # Transitions of a closed session are made at once: due now, and a catch-up. They have a reason.
             at_once = isinstance(event, StateChanged) and event.reason is not None
             if not isinstance(event, FeedStale) and event.catch_up and not event.lateness and not at_once:
-                return "it is marked as a catch-up, and not late"
+                return "it is marked as a catch-up, but is not late"
         stepped_back = isinstance(event, ClockStepped) and event.delta < _NO_TIME
-        if seen is not None and not stepped_back and event.observed_at <= seen - _UNTOLD_STEPS:
-            return f"it was seen {seen - event.observed_at} before what was told earlier, and no clock has stepped back"
+        if last is not None and not stepped_back and event.observed_at <= last - _UNREPORTED_STEPS:
+            return f"it was observed {last - event.observed_at} before the last event, and no clock has stepped back"
         return None
 
     def _order(self, event: Event) -> str | None:
-        """Hold what comes right after a success, and what a recovery has settled."""
+        """Check what may follow a success, and what a recovery has settled."""
         recovered = self.recovered
         if isinstance(event, StateChanged | RollStarted | RollSucceeded | RollFailed):
             self.recovered = ()
         if self.succeeded is not None and not (isinstance(event, StateChanged) and event.trigger == "roll"):
             return "the edge `roll` must follow its RollSucceeded at once"
         if isinstance(event, RollSucceeded) and self.rolling is None and self.state is not None:
-            # Marked as done: it tells the attempts that it had before, or none, and took no time.
+            # Marked as done: it has the number of attempts before, or none, and took no time.
             marked = event.attempt in recovered and not event.duration
             return None if marked else "no attempt at the roll was under way"
         return None
@@ -143,7 +144,7 @@ class _EdgeChecker:
                 self.live.discard(event.feed)
             case FeedResumed():
                 if event.feed in self.live:
-                    return f"feed {event.feed} is back already"
+                    return f"feed {event.feed} has resumed already"
                 self.live.add(event.feed)
             case AlarmFired() | AlarmSkipped():
                 return self._alarm(event)
@@ -152,8 +153,8 @@ class _EdgeChecker:
         return None
 
     def _changed(self, event: StateChanged) -> str | None:
-        wrong = self._edge(event) or (self._rolled(event) if event.trigger == "roll" else self._stayed(event))
-        if wrong is None:
+        fault = self._edge(event) or (self._rolled(event) if event.trigger == "roll" else self._stayed(event))
+        if fault is None:
             self.state, self.session = event.dest, event.session
             if event.dest not in (SessionState.ACTIVE, SessionState.TIMEOUT):
                 self.on_break = False
@@ -161,11 +162,11 @@ class _EdgeChecker:
                 attempts = 0 if self.failed is None else self.failed.attempt
                 self.recovered = (0, attempts) if event.trigger == "recover" else ()
                 self.failed = None
-        return wrong
+        return fault
 
     def _edge(self, event: StateChanged) -> str | None:
         if self.state not in (None, event.source):
-            return f"it leaves {event.source.name}, and the state was {self.state and self.state.name}"
+            return f"it leaves {event.source.name}, but the state was {self.state and self.state.name}"
         dests: set[SessionState] = set()
         for owed in (False, True):
             try:
@@ -175,44 +176,44 @@ class _EdgeChecker:
         if event.dest not in dests:
             return f"{event.trigger!r} leads from {event.source.name} to {_names(dests)}, not to {event.dest.name}"
         if self.rolling is not None:
-            return f"attempt {self.rolling.attempt} at the roll is under way, and has had no outcome"
+            return f"attempt {self.rolling.attempt} at the roll is under way, without an outcome"
         return None
 
     def _stayed(self, event: StateChanged) -> str | None:
         if self.session not in (None, event.session):
-            return f"it is of session {event.session}, and the session was {self.session}"
+            return f"it is of session {event.session}, but the session was {self.session}"
         if self.on_break and event.trigger == "close_market" and event.reason is None:
-            return "the market is on a break, which the clock ends before the close"
+            return "the market is on a break, which must end before the close"
         return None
 
     def _rolled(self, event: StateChanged) -> str | None:
         success, self.succeeded = self.succeeded, None
         if success is None and self.state is not None:
-            return "no RollSucceeded came before it"
+            return "there was no RollSucceeded before it"
         target = event.session if success is None else success.next_session
-        return None if event.session == target else f"it enters {event.session}, and the roll was to {target}"
+        return None if event.session == target else f"it enters {event.session}, but the roll was to {target}"
 
     def _started(self, event: RollStarted) -> str | None:
-        wrong = self._of_the_ended(event)
-        if wrong is not None:
-            return wrong
+        fault = self._of_the_ended(event)
+        if fault is not None:
+            return fault
         if self.rolling is not None:
-            return f"attempt {self.rolling.attempt} is under way, and has had no outcome"
+            return f"attempt {self.rolling.attempt} is under way, without an outcome"
         before, known = self.failed, self.state is not None
         if before is None:
             if known and event.attempt != 1:
-                return f"it is attempt {event.attempt}, and should be the first"
+                return f"it is attempt {event.attempt}, but must be the first"
         elif before.retry_at is None:
             return f"attempt {before.attempt} was the last one"
         elif (event.attempt, event.next_session) != (before.attempt + 1, before.next_session):
-            return f"attempt {before.attempt + 1}, to {before.next_session}, was to follow"
+            return f"attempt {before.attempt + 1}, to {before.next_session}, must follow"
         self.rolling, self.state = event, SessionState.ENDED
         return None
 
     def _ended(self, event: RollSucceeded | RollFailed) -> str | None:
-        wrong = self._of_the_ended(event)
-        if wrong is not None:
-            return wrong
+        fault = self._of_the_ended(event)
+        if fault is not None:
+            return fault
         begun, self.rolling = self.rolling, None
         if isinstance(event, RollFailed):
             if begun is None and self.state is not None:
@@ -224,7 +225,7 @@ class _EdgeChecker:
             if list(event.skipped) != sorted(
                 day for day in set(event.skipped) if event.session < day < event.next_session
             ):
-                return f"what it skipped does not lie between {event.session} and {event.next_session}, in order"
+                return f"the skipped sessions do not lie between {event.session} and {event.next_session}, in order"
             self.succeeded = event
         self.state = SessionState.ENDED
         if begun is not None and (begun.attempt, begun.next_session) != (event.attempt, event.next_session):
@@ -233,9 +234,9 @@ class _EdgeChecker:
 
     def _of_the_ended(self, event: RollStarted | RollSucceeded | RollFailed) -> str | None:
         if self.state not in (None, SessionState.ENDED):
-            return f"a roll is for ENDED, and the state was {self.state and self.state.name}"
+            return f"a roll happens in ENDED, but the state was {self.state and self.state.name}"
         if self.session not in (None, event.session):
-            return f"it is of session {event.session}, and the session was {self.session}"
+            return f"it is of session {event.session}, but the session was {self.session}"
         self.session = event.session
         return (
             None if event.session < event.next_session else f"{event.next_session} does not lie after {event.session}"
@@ -246,9 +247,9 @@ class _EdgeChecker:
         if self.state is None:
             self.on_break = not starts
         elif self.state not in (SessionState.ACTIVE, SessionState.TIMEOUT):
-            return f"breaks are for an open market, and the state was {self.state.name}"
+            return f"breaks happen in an open market, but the state was {self.state.name}"
         if self.session not in (None, event.session):
-            return f"it is of session {event.session}, and the session was {self.session}"
+            return f"it is of session {event.session}, but the session was {self.session}"
         if self.on_break is starts:
             return f"the market was {'' if starts else 'not '}on a break"
         self.on_break = starts
@@ -256,11 +257,11 @@ class _EdgeChecker:
 
     def _alarm(self, event: AlarmFired | AlarmSkipped) -> str | None:
         if isinstance(event, AlarmFired) and self.state not in (None, event.state):
-            return f"it says {event.state.name}, and the state was {self.state and self.state.name}"
+            return f"it says {event.state.name}, but the state was {self.state and self.state.name}"
         in_breaks = event.alarm.anchor.startswith("break")
         key = (event.alarm, event.session, event.scheduled_at if in_breaks else None)
         if key in self.alarms:
-            return f"it has gone off, or been skipped, for session {event.session} before"
+            return f"it has already fired, or been skipped, for session {event.session}"
         self.alarms.add(key)
         return None
 

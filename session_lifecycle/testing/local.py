@@ -1,4 +1,4 @@
-"""The days of a script, and the instants that its local times stand for."""
+"""The days of a script, and the instants of its local times."""
 
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
@@ -10,15 +10,15 @@ from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
 
 LocalTime = str | time | datetime
-"""A time of the exchange's day, `"10:15"` or a `time`, or an aware datetime for an instant that it cannot tell."""
+"""A local time at the exchange, `"10:15"` or a `time`; or an aware datetime for any other instant."""
 
 _MARGIN = timedelta(hours=6)
-"""How long before the open, and after the close, a scripted day begins and ends."""
+"""The time from the beginning of a scripted day to the first open, and from the last close to its end."""
 _A_DAY = timedelta(days=1)
 
 
 class Days:
-    """Some sessions of a schedule, one after the other, as the days of a script.
+    """Consecutive sessions of a schedule, as the days of a script.
 
     The script runs from six hours before the first open (not before the previous close) to six hours after the last
     close.
@@ -34,7 +34,7 @@ class Days:
 
     @classmethod
     def of(cls, schedule: Schedule | str, day: date, days: int) -> "Days":
-        """Return so many sessions of a schedule, from one date on."""
+        """Return that number of sessions of a schedule, the first one on `day`."""
         if type(days) is not int or days < 1:
             raise ConfigurationError("days", days, "must be a whole number of at least 1")
         if not isinstance(schedule, Schedule):
@@ -45,38 +45,40 @@ class Days:
         return cls(schedule, tuple(sessions))
 
     def on(self, day: date) -> Session:
-        """Return the session of that date; it must be one of the script's."""
+        """Return the script's session of that date."""
         for session in self.sessions:
             if session.date == day:
                 return session
         raise ConfigurationError("on", day, f"must be one of the script's sessions, {self._span}")
 
     def instant(self, field: str, value: LocalTime, session: Session) -> datetime:
-        """Return the instant that a local time stands for on a session's day, in UTC."""
+        """Return the instant, in UTC, of a local time in a session."""
         instant = as_utc(field, value) if isinstance(value, datetime) else self._nearest(field, value, session)
         if not self.start <= instant <= self.end:
             raise ConfigurationError(field, value, f"must lie within the script, which is {self._span}")
         return instant
 
     def local(self, instant: datetime) -> datetime:
-        """Return an instant in the exchange's time."""
+        """Return an instant in the exchange's local time."""
         return instant.astimezone(self.schedule.timezone)
 
     def _nearest(self, field: str, value: str | time, session: Session) -> datetime:
-        """Return the instant at which it is that time, in the session where there is one, else the nearest to it."""
+        """Return the instant of that local time in the session, or the one nearest to the session."""
         try:
             clock = time.fromisoformat(value) if isinstance(value, str) else value
         except ValueError:
             clock = None
-        if not isinstance(clock, time) or clock.tzinfo is not None:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            raise ConfigurationError(field, value, "must be a time of the exchange's day, such as '10:15'")
+        if not isinstance(clock, time) or clock.tzinfo is not None:
+            raise ConfigurationError(field, value, "must be a local time at the exchange, such as '10:15'")
         zone = self.schedule.timezone
         days = (self.local(session.open).date() - _A_DAY, self.local(session.close).date() + _A_DAY)
         found: list[datetime] = []
         for n in range((days[1] - days[0]).days + 1):
             local = datetime.combine(days[0] + n * _A_DAY, clock, zone)
             instant = local.astimezone(UTC)
-            if self.local(instant).replace(tzinfo=None) == local.replace(tzinfo=None):  # the clocks do not leap over it
+            if self.local(instant).replace(tzinfo=None) == local.replace(
+                tzinfo=None
+            ):  # it is not skipped by a change of clocks
                 found.append(instant)
         return min(found, key=lambda t: (max(session.open - t, t - session.close, timedelta(0)), t))
 
@@ -87,9 +89,8 @@ class Days:
 
 @lru_cache(maxsize=32)
 def _exchange(name: str, year: int) -> Schedule:
-    """Return an exchange's schedule; building one costs more than to run a script on it."""
-    from session_lifecycle._schedules.exchange import (
-        ExchangeSchedule,  # slow to import, and a fixed schedule needs none of it
-    )
+    """Return an exchange's schedule, cached: building one takes longer than running a script."""
+    # Slow to import, and not needed for other schedules.
+    from session_lifecycle._schedules.exchange import ExchangeSchedule
 
     return ExchangeSchedule(name, near=datetime(year, 7, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What a script says, as values: what happens when, what data comes, and what the roll meets."""
+"""The content of a script as values: actions at instants, data feeds, silences and faults of the roll."""
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
@@ -12,21 +12,21 @@ _NO_TIME: Final = timedelta(0)
 
 
 class Act(msgspec.Struct, frozen=True):
-    """Something that a script does at an instant; where there is nothing to be done, it is only told."""
+    """An action of a script at an instant. `text` is its line in the diary; without `do` it is only that line."""
 
     at: datetime
-    words: str
+    text: str
     do: Callable[[Any], object] | None = None
 
 
 class Restart(Act, frozen=True):
-    """The application is killed, and made again after a while."""
+    """The application is killed, and created again after `down`."""
 
     down: timedelta = _NO_TIME
 
 
 class DataFeed(msgspec.Struct, frozen=True):
-    """Data that comes so often: into a function, a feed, or all that there is."""
+    """Data that arrives at an interval: in a function, in one feed, or in the manager and all its feeds."""
 
     interval: timedelta
     feed: str | None = None
@@ -34,16 +34,16 @@ class DataFeed(msgspec.Struct, frozen=True):
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """A time in which no data comes, of one feed or of all."""
+    """An interval without data, of one feed or of all."""
 
     start: datetime
     end: datetime
     feed: str | None
-    words: str
+    text: str
 
 
 class RollFault(msgspec.Struct, frozen=True):
-    """What is done to one attempt at the roll."""
+    """A fault in one attempt at the roll: a delay, or an error instead of the application's roll or `after` it."""
 
     delay: timedelta = _NO_TIME
     error: Exception | None = None
@@ -51,7 +51,7 @@ class RollFault(msgspec.Struct, frozen=True):
 
 
 class ScriptPlan(msgspec.Struct, frozen=True):
-    """All that a script says."""
+    """The content of a script."""
 
     days: Days
     strict: bool

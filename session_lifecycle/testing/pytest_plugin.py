@@ -29,10 +29,10 @@ _SHORT: Final = 120
 
 
 class ManagerFactory:
-    """Makes managers in simulated time: call it as you would call `SessionBoundaryManager`, and enter what it returns.
+    """Creates managers in simulated time: call it like `SessionBoundaryManager`, and enter the manager it returns.
 
-    Without a `schedule` it is New York's, without a `roll_session` one that succeeds at once. `rolled_to` are the dates
-    that rolls have been awaited for, attempt by attempt.
+    The default `schedule` is New York's, the default `roll_session` succeeds at once. `rolled_to` has the target date
+    of each attempt at a roll.
     """
 
     def __init__(self, clock: SimulatedClock) -> None:
@@ -45,7 +45,7 @@ class ManagerFactory:
         roll_session: RollSession | None = None,
         **options: Any,  # noqa: ANN401 -- the class has the types
     ) -> SessionBoundaryManager:
-        """Return a manager on the simulated clock; the options are those of `SessionBoundaryManager`."""
+        """Return a manager with the simulated clock; the options are those of `SessionBoundaryManager`."""
 
         async def recorded(next_date: date) -> None:
             self.rolled_to.append(next_date)
@@ -58,10 +58,10 @@ class ManagerFactory:
 
 @pytest.fixture
 def simulated_start() -> datetime:
-    """When `simulated_clock` starts: a Monday, half an hour before the open in New York. Override it to choose.
+    """Return the start of `simulated_clock`: a Monday, half an hour before the open in New York.
 
-    A fixture of the same name in a conftest, a module or a class does so for all tests in it, and
-    `@pytest.mark.parametrize("simulated_start", [...])` for one.
+    Override it by a fixture of the same name in a conftest, a module or a class, or for one test by
+    `@pytest.mark.parametrize("simulated_start", [...])`.
     """
     return datetime(2024, 3, 4, 14, 0, tzinfo=UTC)
 
@@ -74,7 +74,7 @@ def simulated_clock(simulated_start: datetime) -> SimulatedClock:
 
 @pytest.fixture
 def session_manager(simulated_clock: SimulatedClock) -> ManagerFactory:
-    """Return a factory of managers on `simulated_clock`; enter what it makes with `async with`."""
+    """Return a factory of managers with `simulated_clock`. Enter a manager with `async with`."""
     return ManagerFactory(simulated_clock)
 
 

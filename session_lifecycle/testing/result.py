@@ -1,4 +1,4 @@
-"""What came of a script: the events, the rolls, the states, and the diary of it all."""
+"""The result of a script: the events, the rolls, the states, and the diary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +18,10 @@ E = TypeVar("E", bound=Event)
 
 
 class RollAttempt(msgspec.Struct, frozen=True):
-    """One attempt at the roll, as the application's side saw it; `error` is what it raised, None where it returned.
+    """One attempt at the roll. `error` is the exception that it raised, None where it returned.
 
-    `reached` tells whether the application's own roll was awaited. One that was killed or cancelled has that as error.
+    `reached` is whether the application's own roll was awaited. An attempt that was killed or cancelled has that
+    exception as its error.
     """
 
     __module__ = "session_lifecycle.testing"
@@ -39,12 +40,12 @@ class RollAttempt(msgspec.Struct, frozen=True):
 
     @property
     def duration(self) -> timedelta:
-        """How long it took, by the wall clock."""
+        """Its duration by the wall clock."""
         return self.ended_at - self.began_at
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Something that the script did and the manager refused."""
+    """An action of the script that the manager refused."""
 
     __module__ = "session_lifecycle.testing"
 
@@ -54,7 +55,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of the diary: an event, or what the script did."""
+    """A line of the diary: an event, or an action of the script."""
 
     at: datetime
     text: str
@@ -62,11 +63,11 @@ class Line(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, repr=False)
 class Result(Generic[App]):
-    """What came of a script. It prints as a diary, in the exchange's time: `assert ..., result` shows that.
+    """The result of a script. Its repr is the diary, in the exchange's local time: `assert ..., result` shows it.
 
-    `app` is the application and `manager` its manager, both the last ones where the script restarts them. `runs` are
-    the events of each of them, `events` those of all. `rolls` are the attempts at the roll that were awaited. `refused`
-    is what the script did and the manager would not have, in a script that is not strict.
+    `app` is the application and `manager` its manager, the last ones where the script restarts them. `runs` has the
+    events of each manager, `events` those of all. `rolls` has the attempts at the roll that were awaited. `refused` has
+    the actions that the manager refused, in a script that is not strict.
     """
 
     __module__ = "session_lifecycle.testing"
@@ -91,16 +92,16 @@ class Result(Generic[App]):
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The triggers of all changes of state, in their order."""
+        """The triggers of all changes of state, in order."""
         return tuple(event.trigger for event in self.of(StateChanged))
 
     def state_at(self, at: LocalTime, day: date | None = None) -> SessionState:
-        """Return the state at a local time of a day, by default the script's first; at a change, the new one.
+        """Return the state at a local time of a day, by default the script's first. At a change it is the new state.
 
-        After a step of the clock back, the later of two passes is told.
+        Where a step of the clock back repeats that time, it is the state at its last occurrence.
 
         Raises:
-            ConfigurationError: the time lies outside of the script, or `day` is none of its sessions.
+            ConfigurationError: the time lies outside the script, or `day` is not one of its sessions.
         """
         session = self.days.sessions[0] if day is None else self.days.on(day)
         instant = self.days.instant("state_at", at, session)
@@ -115,7 +116,7 @@ class Result(Generic[App]):
 
 
 def diary(script: str, days: Days, lines: Sequence[Line]) -> str:
-    """Return what happened as text: the script, and a line for each fact, with the exchange's time."""
+    """Return the diary as text: the script, and one line for each event or action, in the exchange's local time."""
     shown, day = [script], None
     for line in lines:
         local = days.local(line.at)

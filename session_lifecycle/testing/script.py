@@ -1,6 +1,6 @@
-"""An application's day, written down in a few lines: what the market, the clock and the roll do to it, and when.
+"""Script the day of an application in a few lines: what the market, the clock and the roll do, and when.
 
-A script is a value: each method returns a longer one and checks what it is given at once. `run` plays it.
+A script is a value: each method checks its arguments at once and returns a longer script. `run` plays it.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _HALTED: Final = "halted by the script"
 
 
 class _Written(msgspec.Struct, frozen=True):
-    """A script so far: the plan, the session that times are of, and the calls that have made it."""
+    """The state of a script: the plan, the session that local times refer to, and the calls that built it."""
 
     plan: ScriptPlan
     day: date
@@ -36,26 +36,27 @@ class _Written(msgspec.Struct, frozen=True):
 
 
 class Script:
-    """Some days of an exchange, and what happens on them, for `run` to play with an application.
+    """Some days of an exchange, and what happens on them. `run` plays them with an application.
 
-    Times are the exchange's own: `"10:15"`, a `time`, or an aware datetime. Each is the one in the session, or the
-    nearest to it; `on` turns to the next session. The script runs from six hours before the first open (not before the
-    previous close) to six hours after the last close, or to an hour after the last session's end, where that is later.
+    Times are local times of the exchange: `"10:15"`, a `time`, or an aware datetime. A local time is the one in the
+    session, or the nearest to it; `on` selects another session. The script runs from six hours before the first open
+    (not before the previous close) to six hours after the last close, or to an hour after the last session's end,
+    whichever is later.
 
-    A script is immutable: each method returns a new one, so that one may be the beginning of many.
+    A script is immutable: each method returns a new one, so several scripts can share a beginning.
 
     Args:
-        schedule: a `Schedule`, or the name of an exchange_calendars calendar. The application runs by this one,
-            whatever it asks for.
+        schedule: a `Schedule`, or the name of an exchange_calendars calendar. The application always uses this one,
+            instead of its own.
         day: the date of the first session.
-        days: how many sessions.
-        strict: whether `run` raises what the manager refuses, such as a halt after the close. Otherwise that stands in
-            `Result.refused`.
+        days: the number of sessions.
+        strict: whether `run` raises what the manager refuses, such as a halt after the close. Otherwise the refusals
+            are in `Result.refused`.
 
     Raises:
-        NotASession: `day` is none.
-        ScheduleExhausted: there are not so many sessions.
-        ConfigurationError: (this and every method) a value cannot be; it is named.
+        NotASession: there is no session on `day`.
+        ScheduleExhausted: the schedule has fewer sessions.
+        ConfigurationError: (this and every method) a value is invalid; names it.
     """
 
     __module__ = "session_lifecycle.testing"
@@ -78,38 +79,38 @@ class Script:
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule that the application runs by."""
+        """The schedule that the application uses."""
         return self._written.plan.days.schedule
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """The sessions that the script is of."""
+        """The sessions of the script."""
         return self._written.plan.days.sessions
 
     async def run(self, factory: Callable[[type[SessionBoundaryManager]], App]) -> Result[App]:
-        """Play the script with an application, in simulated time, and return what happened.
+        """Play the script with an application, in simulated time, and return the result.
 
-        `factory` makes the application, and is given a class to make its manager of. That has the arguments of
-        `SessionBoundaryManager`, but goes by the script's schedule and clock, and puts the script's faults before the
-        application's roll. What it makes is the manager itself, or has it as its attribute `manager`. It is run as it
-        is meant to be: entered, where it is an async context manager; by its async method `run()`, where it has one;
-        else its manager is entered.
+        `factory` creates the application, and is called with the class of its manager. That class has the arguments of
+        `SessionBoundaryManager`, but uses the script's schedule and clock, and applies the script's faults before the
+        application's roll. The factory returns the manager itself, or an application that creates it. An application
+        that is an async context manager is entered; one with an async method `run()` is run by that; for any other,
+        its manager is entered.
 
         Raises:
-            ConfigurationError: the factory makes no manager or several, or a silence interrupts no data.
-            Exception: what the application or a `call` raises, and in a strict script what the manager refuses; with
+            ConfigurationError: the factory creates no manager or several, or a silence interrupts no data.
+            Exception: as raised by the application or a `call`, and in a strict script what the manager refuses, with
                 the diary so far as a note.
         """
         for silence in self._written.plan.silences:
             if not any(silence.feed is None or data.feed in (None, silence.feed) for data in self._written.plan.data):
-                rule = "must interrupt data; say with data_every() how often that comes"
-                raise ConfigurationError("silence", silence.words, rule)
+                rule = "must interrupt data; add the data with data_every()"
+                raise ConfigurationError("silence", silence.text, rule)
         return await Stage(self._written.plan, repr(self)).play(factory)
 
     # ---- days ----
 
     def on(self, day: date) -> "Script":
-        """Turn to another of the script's sessions: what follows, times and faults of the roll, is that one's."""
+        """Select another session of the script: the times and roll faults of the following calls refer to it."""
         session = self._written.plan.days.on(day)
         return self._next(f"on({_shown(day)})", day=session.date)
 
@@ -118,73 +119,73 @@ class Script:
     def data_every(
         self, interval: timedelta, *, feed: str | None = None, into: Callable[[Any], object] | None = None
     ) -> "Script":
-        """Have data come at each open, and then so often, while the market is open and on no break.
+        """Deliver data at each open, and then at that interval, while the market is open and not on a break.
 
-        It is recorded with the manager, and with each of its feeds, or with the one that is named. With `into` that is
-        called instead, with the application: sync or async.
+        The data is recorded in the manager and in each of its feeds, or in `feed` only. With `into` that function is
+        called instead, with the application as its argument. It may be sync or async.
         """
         require_duration("interval", interval)
         taken = [data for data in self._written.plan.data if data.feed == feed and data.into == into]
         if taken:
-            raise ConfigurationError("data_every", feed, "comes from there already")
+            raise ConfigurationError("data_every", feed, "has data in this script already")
         data = DataFeed(interval, feed, into)
         return self._next(_call("data_every", interval, feed=feed, into=into), data=(*self._written.plan.data, data))
 
     def silence(self, start: LocalTime, end: LocalTime, *, feed: str | None = None) -> "Script":
-        """Have no data come from `start` on, inclusive, until `end`, exclusive; from one feed, where it is named."""
+        """Deliver no data from `start`, inclusive, to `end`, exclusive; of one feed if `feed` is given."""
         begins, ends = self._span("silence", start, end)
         for other in self._written.plan.silences:
             if begins < other.end and other.start < ends and (feed == other.feed or None in (feed, other.feed)):
-                raise ConfigurationError("silence", (start, end), f"must not overlap that of {other.words}")
+                raise ConfigurationError("silence", (start, end), f"must not overlap the silence {other.text}")
         silence = Silence(begins, ends, feed, f"{start} to {end}")
-        of_whom = "" if feed is None else f" of {feed}"
-        told = (Act(begins, f"the data{of_whom} stops"), Act(ends, f"the data{of_whom} is back"))
+        of_feed = "" if feed is None else f" of {feed}"
+        acts = (Act(begins, f"the data{of_feed} stops"), Act(ends, f"the data{of_feed} is back"))
         call = _call("silence", start, end, feed=feed)
-        return self._next(call, silences=(*self._written.plan.silences, silence), acts=told)
+        return self._next(call, silences=(*self._written.plan.silences, silence), acts=acts)
 
     def halt(self, start: LocalTime, end: LocalTime | None = None, *, reason: str = _HALTED) -> "Script":
-        """Halt trading at `start`, and resume it at `end`; with none, the close does."""
+        """Halt trading at `start`, and resume it at `end`. Without `end`, the halt lasts until the close."""
         begins, ends = (self._at("halt", start), None) if end is None else self._span("halt", start, end)
         acts = [Act(begins, f"halt({reason!r})", lambda stage: stage.manager.halt(reason))]
         if ends is not None:
             acts.append(Act(ends, "resume()", lambda stage: stage.manager.resume()))
-        told = {} if reason == _HALTED else {"reason": reason}
-        return self._next(_call("halt", start, *(() if end is None else (end,)), **told), acts=tuple(acts))
+        options = {} if reason == _HALTED else {"reason": reason}
+        return self._next(_call("halt", start, *(() if end is None else (end,)), **options), acts=tuple(acts))
 
     def apply(self, at: LocalTime, override: Override) -> "Script":
-        """Announce other hours: an early close, a closure."""
+        """Call `manager.apply(override)`: an early close or a closure is announced."""
         return self._doing("apply", at, (override,), lambda stage: stage.manager.apply(override))
 
     # ---- the clock ----
 
     def step_clock(self, at: LocalTime, delta: timedelta) -> "Script":
-        """Step the wall clock, either way; no time passes. What follows goes by the wall clock as it then is."""
-        if not isinstance(delta, timedelta) or not delta:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        """Step the wall clock, forward or back. No time passes. Later local times refer to the stepped clock."""
+        if not isinstance(delta, timedelta) or not delta:
             raise ConfigurationError("step_clock", delta, "must be a timedelta other than zero")
         return self._doing("step_clock", at, (delta,), lambda stage: stage.clock.step(delta))
 
     # ---- the roll ----
 
     def roll_fails(self, times: int = 1, *, error: Exception | None = None, after: bool = False) -> "Script":
-        """Have the next attempts at the session's roll fail, so many, instead of the application's roll.
+        """Fail the next attempts at the session's roll, `times` of them, instead of awaiting the application's roll.
 
-        With `after` the application's roll is awaited first: it has done its work, and yet has failed. The attempts
-        that `roll_fails` and `slow_roll` speak of come in the order of these calls.
+        With `after` the application's roll is awaited first: it completes its work, and the attempt fails anyway.
+        Several calls of `roll_fails` and `slow_roll` apply to the attempts in the order of the calls.
         """
         if type(times) is not int or times < 1:
             raise ConfigurationError("roll_fails", times, "must be a whole number of at least 1")
         error = ConnectionError("the script fails the roll") if error is None else error
-        if not isinstance(error, Exception):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            raise ConfigurationError("roll_fails", error, "must be an Exception to be raised")
+        if not isinstance(error, Exception):
+            raise ConfigurationError("roll_fails", error, "must be an Exception")
         call = _call("roll_fails", *(() if times == 1 else (times,)), after=after)
         return self._faults(call, times * (RollFault(error=error, after=after),))
 
     def slow_roll(self, delta: timedelta) -> "Script":
-        """Have the next attempt at the session's roll take so long before the application's roll is awaited."""
+        """Delay the next attempt at the session's roll by `delta`, before the application's roll is awaited."""
         require_duration("slow_roll", delta)
         return self._faults(_call("slow_roll", delta), (RollFault(delay=delta),))
 
-    # ---- people ----
+    # ---- the operator and the application ----
 
     def fail(self, at: LocalTime, reason: str) -> "Script":
         """Call `manager.fail(reason)`."""
@@ -199,16 +200,16 @@ class Script:
         return self._doing("end_session", at, (reason,), lambda stage: stage.manager.end_session(reason))
 
     def call(self, at: LocalTime, function: Callable[[Any], object]) -> "Script":
-        """Call a function with the application, sync or async: to do something, or to look.
+        """Call a function with the application, to act on it or to check it. It may be sync or async.
 
-        What it raises ends the play, and is raised by `run`.
+        An exception ends the script, and `run` raises it.
         """
         return self._doing("call", at, (function,), lambda stage: function(stage.app))
 
     def restart(self, at: LocalTime, down: timedelta = _NO_TIME) -> "Script":
-        """Kill the application, without a chance to clean up by `stop()`, and make another one after `down`.
+        """Kill the application, without a `stop()` to clean up, and create another one after `down`.
 
-        The factory is called again. What is to survive, such as a journal, is kept by whoever keeps the factory.
+        The factory is called again. Keep what must survive, such as a journal, outside of the application.
         """
         require_duration("restart", down, zero=True)
         call = _call("restart", at, *((down,) if down else ()))
@@ -229,8 +230,8 @@ class Script:
     def _doing(
         self, name: str, at: LocalTime, arguments: tuple[object, ...], do: Callable[[Stage], object]
     ) -> "Script":
-        words = _call(name, *arguments)
-        return self._next(_call(name, at, *arguments), acts=(Act(self._at(name, at), words, do),))
+        text = _call(name, *arguments)
+        return self._next(_call(name, at, *arguments), acts=(Act(self._at(name, at), text, do),))
 
     def _faults(self, call: str, faults: tuple[RollFault, ...]) -> "Script":
         day, plan = self._written.day, self._written.plan
@@ -251,14 +252,14 @@ class Script:
 
 
 def _call(name: str, *arguments: object, **options: object) -> str:
-    """Return a call as one would write it; options that are not set are left out."""
+    """Return a call as source text, without options that are not set."""
     shown = [_shown(argument) for argument in arguments]
     shown += [f"{option}={_shown(value)}" for option, value in options.items() if value not in (None, False)]
     return f"{name}({', '.join(shown)})"
 
 
 def _shown(value: object) -> str:
-    """Return a value as one would write it, with the usual imports."""
+    """Return a value as source text, with the usual imports."""
     if isinstance(value, timedelta):
         return _shown_duration(value)
     if isinstance(value, Resolution):

@@ -1,4 +1,4 @@
-"""Where a script is played: simulated time, a manager that does not know, and the faults as they fall due."""
+"""Play a script: simulated time, the application's manager, and the faults when they are due."""
 
 import inspect
 import logging
@@ -34,23 +34,23 @@ _NO_TIME: Final = timedelta(0)
 _AFTERWARDS: Final = timedelta(hours=1)
 
 
-def _to_nobody(_: logging.LogRecord) -> bool:
+def _drop(_: logging.LogRecord) -> bool:
     return False
 
 
 class _Killed(BaseException):
-    """Leaves the application as a power cut would: no `except Exception` of its own is in the way."""
+    """Ends the application as a power cut would: its `except Exception` does not catch it."""
 
     @classmethod
     def among(cls, error: BaseException) -> bool:
-        """Tell whether an error is this, or a group with it; what else the application raises then is lost as well."""
+        """Whether an error is this one, or a group that contains it. Other exceptions of such a group are lost too."""
         if isinstance(error, BaseExceptionGroup):
             return any(map(cls.among, cast("BaseExceptionGroup[BaseException]", error).exceptions))
         return isinstance(error, cls)
 
 
 class Stage:
-    """One playing of a script: its clock, the application that is on, and all that has happened."""
+    """One run of a script: its clock, the current application, and the record of all that happened."""
 
     app: Any
     manager: SessionBoundaryManager
@@ -69,12 +69,12 @@ class Stage:
         self._refused: list[Refused] = []
         self._lines: list[Line] = []
         self._failure: Exception | None = None
-        self._down: timedelta | None = None  # how long the application that was killed is
-        self._playing: anyio.CancelScope  # cancelled when something of the application's has failed
+        self._down: timedelta | None = None  # how long the killed application stays down
+        self._playing: anyio.CancelScope  # cancelled when the application fails
 
     async def play(self, factory: Callable[[type[SessionBoundaryManager]], App]) -> Result[App]:
-        """Play the script to its end. What the library would log meanwhile stands in the diary."""
-        LOGGER.addFilter(_to_nobody)
+        """Play the script to its end. Its events are in the diary and are not logged."""
+        LOGGER.addFilter(_drop)
         try:
             await self._run(factory)
             while self._down is not None:
@@ -84,7 +84,7 @@ class Stage:
             error.add_note(diary(self._script, self._plan.days, self._lines))
             raise
         finally:
-            LOGGER.removeFilter(_to_nobody)
+            LOGGER.removeFilter(_drop)
         return Result(
             cast("App", self.app),
             self.manager,
@@ -104,27 +104,27 @@ class Stage:
         self._down = None
         self._playing = anyio.CancelScope()
         async with anyio.create_task_group() as tasks:
-            told = anyio.Event()
-            tasks.start_soon(self._read, self.manager.events(), told)
+            stopped = anyio.Event()
+            tasks.start_soon(self._read, self.manager.events(), stopped)
             try:
-                async with self._entered(tasks, told):
+                async with self._entered(tasks, stopped):
                     await self._perform(tasks)
             except BaseException as error:
                 if not _Killed.among(error):
                     if not isinstance(error, Exception):
                         raise
-                    self._failure = self._failure or error  # the application's own
-            await self.clock.advance(_NO_TIME)  # what is told last is read
+                    self._failure = self._failure or error  # raised by the application
+            await self.clock.advance(_NO_TIME)  # reads the last events
             tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
     def _make(self, factory: Callable[[type[SessionBoundaryManager]], object]) -> None:
-        """Make the application, and find its manager."""
+        """Create the application, and find its manager."""
         stage = self
 
         class Scripted(SessionBoundaryManager):
-            """A manager by the script's schedule and clock, whose roll the script may fail."""
+            """A manager with the script's schedule and clock, and faults in its roll."""
 
             def __init__(
                 self,
@@ -132,7 +132,7 @@ class Stage:
                 roll_session: RollSession,
                 **options: Any,  # noqa: ANN401 -- the class has the types
             ) -> None:
-                del schedule  # the script's is what its times are of
+                del schedule  # the script's times refer to the script's own schedule
                 require_async("roll_session", "a date", roll_session)
                 options["clock"] = stage.clock
                 super().__init__(stage._plan.days.schedule, stage._faulty(roll_session), **options)
@@ -142,20 +142,20 @@ class Stage:
         self._made.clear()
         self.app = factory(Scripted)
         if len(self._made) != 1:
-            rule = f"must make one manager of the class that it is given; it has made {len(self._made)}"
+            rule = f"must create one manager of the class that it is called with; it has created {len(self._made)}"
             raise ConfigurationError("factory", factory, rule)
         self.manager = self._made[0]
 
     def _play_until_the_end_of(self, config: LifecycleConfig) -> None:
-        """Play until the last session has ended, by the application's configuration, and been rolled."""
+        """Extend the script until the last session has ended, by the application's configuration, and been rolled."""
         schedule, last, following = self._plan.days.schedule, self._plan.days.sessions[-1], None
         with suppress(ScheduleExhausted):
             following = schedule.next_session(last.date)
         self._end = max(self._end, end_of(last, following, config.post_market_roll_delay) + _AFTERWARDS)
 
     @asynccontextmanager
-    async def _entered(self, tasks: TaskGroup, told: anyio.Event) -> AsyncGenerator[None]:
-        """Have the application run inside the block, in the way that it is made for."""
+    async def _entered(self, tasks: TaskGroup, stopped: anyio.Event) -> AsyncGenerator[None]:
+        """Run the application inside the block: enter it, call its `run()`, or enter its manager."""
         app, manager = self.app, self.manager
         if hasattr(app, "__aenter__"):
             async with app:
@@ -167,7 +167,7 @@ class Stage:
                 await self.clock.advance(_NO_TIME)
                 yield
                 manager.stop()
-                await told.wait()  # a roll under way is waited for
+                await stopped.wait()  # waits for a roll under way
                 await self.clock.advance(_NO_TIME)
             finally:
                 scope.cancel()
@@ -180,17 +180,17 @@ class Stage:
             await self._guarded(run)
 
     async def _guarded(self, call: Callable[[], Any]) -> None:
-        """Call the application, sync or async; when it fails, the play is over."""
+        """Call a function of the application, sync or async. When it fails, the script ends."""
         try:
             outcome = call()
             if inspect.isawaitable(outcome):
                 await outcome
-        except Exception as error:  # the application's own
+        except Exception as error:  # raised by the application
             self._failure = self._failure or error
             self._playing.cancel()
 
     def _faulty(self, roll_session: RollSession) -> RollSession:
-        """Return the application's roll with the script's faults before it."""
+        """Return the application's roll with the script's faults."""
 
         async def roll(next_date: date) -> None:
             session, began = self.manager.session.date, self.clock.now()
@@ -204,7 +204,7 @@ class Stage:
                     reached = True
                     await roll_session(next_date)
                 if fault.error is not None:
-                    raise fault.error.with_traceback(None)  # noqa: TRY301 -- as if the roll had; an earlier trace is not this one's
+                    raise fault.error.with_traceback(None)  # noqa: TRY301 -- as the roll would; a traceback of an earlier attempt is dropped
             except BaseException as raised:
                 error = raised
                 raise
@@ -213,16 +213,16 @@ class Stage:
 
         return roll
 
-    async def _read(self, events: Subscription, told: anyio.Event) -> None:
+    async def _read(self, events: Subscription, stopped: anyio.Event) -> None:
         run: list[Event] = []
         self._runs.append(run)
         async for event in events:
             run.append(event)
             self._lines.append(Line(event.observed_at, event.summary() + self._trace(event)))
-        told.set()
+        stopped.set()
 
     def _trace(self, event: Event) -> str:
-        """Return where the error of a handler, or of the application's own roll, comes from."""
+        """Return the traceback of an error of a handler, or of the application's own roll."""
         error = event.error if isinstance(event, HandlerFailed | RollFailed) else None
         if error is None or isinstance(error, LifecycleError) or id(error) in self._injected:
             return ""
@@ -231,7 +231,7 @@ class Stage:
     # ---- the script ----
 
     async def _perform(self, tasks: TaskGroup) -> None:
-        """Let time pass, and do what the script says when it says so."""
+        """Let time pass, and perform each act of the script when it is due."""
         scopes = [anyio.CancelScope() for _ in self._plan.data]
         for data, scope in zip(self._plan.data, scopes, strict=True):
             tasks.start_soon(self._feed, data, scope)
@@ -241,7 +241,7 @@ class Stage:
                     await self._pass_to(self._acts[0].at)
                     await self._do(self._acts.popleft())
                 await self._pass_to(self._end)
-        except Exception as error:  # what the script has led to is raised as it is, whatever groups are in between
+        except Exception as error:  # raised as it is, without the exception groups in between
             self._failure = self._failure or error
             raise _Killed from error
         finally:
@@ -253,7 +253,7 @@ class Stage:
             await self.clock.advance_to(instant)
 
     async def _do(self, act: Act) -> None:
-        self._lines.append(Line(self.clock.now(), f"script: {act.words}"))
+        self._lines.append(Line(self.clock.now(), f"script: {act.text}"))
         if isinstance(act, Restart):
             self._down = act.down
             raise _Killed
@@ -262,17 +262,17 @@ class Stage:
         try:
             outcome = act.do(self)
             if inspect.isawaitable(outcome):
-                with self.clock.jumping():  # should it wait for time to pass
+                with self.clock.jumping():  # in case it waits for time to pass
                     await outcome
         except LifecycleError as error:
             if self._plan.strict:
                 raise
-            self._refused.append(Refused(self.clock.now(), act.words, error))
+            self._refused.append(Refused(self.clock.now(), act.text, error))
             self._lines.append(Line(self.clock.now(), f"refused: {describe(error)}"))
         await self.clock.advance(_NO_TIME)
 
     async def _feed(self, data: DataFeed, scope: anyio.CancelScope) -> None:
-        """Have data come while the market is open, except where the script says that it is silent."""
+        """Deliver data while the market is open, except during the script's silences."""
         with scope:
             while (due := self._data_due(data.feed)) is not None:
                 if due > self.clock.now():
@@ -290,26 +290,26 @@ class Stage:
             manager.record_data_received()
         feeds = [feed for feed in manager.feeds if data.feed in (None, feed.name)]
         if data.feed is not None and not feeds:
-            raise ConfigurationError("data_every", data.feed, "must be a feed of the manager's by then")
+            raise ConfigurationError("data_every", data.feed, "must be a feed of the manager when the data arrives")
         for feed in feeds:
             if self._silent_until(feed.name, now) is None:
                 feed.record()
         return None
 
     def _only_stored(self, data: DataFeed) -> bool:
-        """Tell whether data will do no more than store its arrival: it revives nothing, and its gaps are not learnt."""
+        """Whether data only stores its arrival: no feed is stale, and no gap between messages is measured."""
         manager = self.manager
         if data.into is not None or manager.state is SessionState.TIMEOUT or manager.stale_feeds:
             return False
         return not any(isinstance(feed, AdaptiveFeed) for feed in manager.feeds)
 
     def _unseen(self, interval: timedelta) -> int:
-        """Return after how many intervals data is next needed: the last before anybody wakes stands for the others."""
+        """Return the number of intervals to skip: only the last message before a task wakes is needed."""
         idle = self.clock.idle_for()
         return 1 if idle is None else max(-(-idle // interval) - 1, 1)
 
     def _data_due(self, feed: str | None) -> datetime | None:
-        """Return the first instant from now on at which data comes by; None where nothing is known of any."""
+        """Return the first instant from now on at which data is due, or None beyond the end of the schedule."""
         due = self.clock.now()
         while True:
             try:
@@ -323,5 +323,5 @@ class Stage:
             due = later
 
     def _silent_until(self, feed: str | None, t: datetime) -> datetime | None:
-        """Return when the silence ends that a feed, or all, is in at an instant; None where it is in none."""
+        """Return the end of the silence at an instant, of a feed or (None) of all, or None outside of silences."""
         return next((s.end for s in self._plan.silences if s.feed in (None, feed) and s.start <= t < s.end), None)

@@ -1,4 +1,4 @@
-"""Hypothesis strategies with which an application tests itself: hours, days of an exchange, faults, triggers.
+"""Hypothesis strategies for tests of applications: hours, days of an exchange, faults, triggers.
 
 All of them shrink towards the ordinary: five weekdays in UTC, a full day, a script without faults, a day's five edges.
 """
@@ -36,13 +36,13 @@ _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _MONDAY: Final = date(2024, 3, 4)
-"""The first date of most schedules, with no change of clocks near it."""
+"""The first date of most schedules, not near any change of clocks."""
 _FRIDAYS: Final = (date(2024, 3, 8), date(2024, 3, 29), date(2024, 4, 5))
-"""On the Sundays after these clocks are changed: in New York, in Europe, and in Australia, by half an hour for one."""
+"""Clocks change on the Sundays after these: in New York, in Europe and in Australia (on Lord Howe by half an hour)."""
 
 
 class Firing(NamedTuple):
-    """A trigger as `SessionMachine.fire` takes it."""
+    """The arguments of `SessionMachine.fire`."""
 
     trigger: str
     roll_owed: bool = False
@@ -52,12 +52,12 @@ class Firing(NamedTuple):
 
 
 def schedules(*, min_sessions: int = 2, max_sessions: int = 5) -> st.SearchStrategy[FixedSchedule]:
-    """Draw schedules: of weekdays, overnight, round the clock, and of no regularity at all.
+    """Draw schedules: weekdays, overnight, round the clock, and irregular ones.
 
-    Weekdays have whole and half days, holidays and up to two breaks, in one of several time zones, in weeks in which
-    clocks change. Overnight sessions open on the evening before. Round the clock, each session opens as the previous
-    one closes. The last kind has lengths from a microsecond to days, gaps from none to days, breaks, and facts of the
-    venue that may reach into the neighbours: hours at which instants often coincide.
+    Weekdays have full and half days, holidays and up to two breaks, in one of several time zones, in weeks in which
+    clocks change. Overnight sessions open on the evening before. Round the clock, each session opens when the previous
+    one closes. Irregular schedules have lengths from a microsecond to days, gaps from none to days, breaks, and
+    extended hours that may overlap the neighbours. Their instants often coincide.
     """
     if not 1 <= min_sessions <= max_sessions:
         raise ConfigurationError("min_sessions", min_sessions, f"must be from 1 to max_sessions, {max_sessions}")
@@ -68,7 +68,7 @@ def schedules(*, min_sessions: int = 2, max_sessions: int = 5) -> st.SearchStrat
 
 
 def _plain(count: int) -> FixedSchedule:
-    """Return nothing but weekdays. It takes one draw, and so is what the others shrink to."""
+    """Return plain weekdays. This takes one draw, so the other schedules shrink to it."""
     zone = ZoneInfo("UTC")
     days = _weekdays_from(_MONDAY, count, set())
     sessions = [Session(day, _at(day, time(9, 30), zone), _at(day, time(16), zone)) for day in days]
@@ -97,7 +97,7 @@ def _weekdays(draw: st.DrawFn, counts: st.SearchStrategy[int]) -> FixedSchedule:
 
 
 def _weekdays_from(day: date, count: int, holidays: set[int]) -> list[date]:
-    """Return so many weekdays from one on, without the nth ones that are holidays."""
+    """Return `count` weekdays from `day` on. `holidays` are the positions of weekdays to skip."""
     days: list[date] = []
     number = 0
     while len(days) < count:
@@ -130,7 +130,7 @@ def _round_the_clock(draw: st.DrawFn, counts: st.SearchStrategy[int]) -> FixedSc
 
 
 def durations() -> st.SearchStrategy[timedelta]:
-    """Draw durations from none to days, the same few again and again, so that instants coincide."""
+    """Draw durations from zero to days, often the same few ones, so that instants coincide."""
     few = st.sampled_from([timedelta(0), _MICROSECOND, _HOUR, 2 * _HOUR, 5 * _HOUR, _DAY, 4 * _DAY])
     return few | st.timedeltas(timedelta(0), 3 * _DAY)
 
@@ -164,10 +164,10 @@ def _irregular(draw: st.DrawFn, counts: st.SearchStrategy[int]) -> FixedSchedule
 def days(
     schedule: Schedule | str = "XNYS", first: date = date(2024, 1, 2), last: date = date(2024, 12, 30)
 ) -> st.SearchStrategy[date]:
-    """Draw dates of sessions from `first` to `last`, both inclusive; every second one is a day out of the ordinary.
+    """Draw dates of sessions from `first` to `last`, both inclusive. About half of them are unusual days.
 
-    That is a session as long as the one before is not (a half day), and one that opens at another time of the day in
-    UTC, because a clock was changed. It shrinks to the first session.
+    An unusual session has another length than the one before (a half day), or opens at another time of the day in UTC,
+    because clocks have changed. It shrinks to the first session.
     """
     known = Days.of(schedule, first, 1).schedule
     sessions = known.sessions(first, last)
@@ -183,7 +183,7 @@ def days(
 # ---- faults ----
 
 FAULTS: Final = ("silence", "roll_fails", "slow_roll", "step_clock", "halt", "apply", "end_session", "fail", "recover")
-"""What `fault_scripts` draws from by default: names of `Script`'s methods. It knows `restart` too."""
+"""The default faults of `fault_scripts`: names of methods of `Script`. It supports `restart` too."""
 
 
 def fault_scripts(
@@ -194,18 +194,18 @@ def fault_scripts(
     faults: Sequence[str] = FAULTS,
     max_faults: int = 4,
 ) -> st.SearchStrategy[Script]:
-    """Draw scripts for an application to survive: data once a minute, and some faults.
+    """Draw scripts that an application must survive: data once a minute, and some faults.
 
-    The scripts are not strict: what the manager refuses (a halt after the close, to which a step of the clock has led)
-    stands in `Result.refused`. What leads to ERROR ends the play, unless a `recover` happens to follow.
+    The scripts are not strict: what the manager refuses (such as a halt after the close, because of a step of the
+    clock) is in `Result.refused`. After a fault that leads to ERROR the state stays so, unless a `recover` follows.
 
     Args:
         schedule: a schedule, a calendar's name, or a strategy for schedules; by default `schedules()`.
-        day: the date of the first session, or a strategy for it; by default any of a `FixedSchedule` that leaves a
-            session to roll to, and `days()` of others.
-        sessions: how many of them.
-        faults: what may happen, as names of `Script`'s methods.
-        max_faults: how many faults there are at most.
+        day: the date of the first session, or a strategy for it; by default any session of a `FixedSchedule` that has
+            another one to roll to, and `days()` of other schedules.
+        sessions: the number of sessions.
+        faults: the possible faults, as names of methods of `Script`.
+        max_faults: the largest number of faults.
     """
     unknown = [fault for fault in faults if fault not in _FAULTS]
     if unknown or not faults:
@@ -239,7 +239,7 @@ def _fault_scripts(
 
 
 def _first_of(schedule: FixedSchedule, count: int) -> st.SearchStrategy[date]:
-    """Draw the first of so many sessions that have another one behind them."""
+    """Draw the first of `count` sessions that another session follows."""
     return st.sampled_from([session.date for session in schedule.sessions(date.min, date.max)[:-count]])
 
 
@@ -251,7 +251,7 @@ def _faults_of(draw: st.DrawFn, script: Script, faults: Sequence[str]) -> tuple[
 
 
 class _Scene(NamedTuple):
-    """Where a fault is to happen."""
+    """The session of a fault, and the draws of its arguments."""
 
     draw: st.DrawFn
     days: Days
@@ -263,32 +263,35 @@ class _Scene(NamedTuple):
         minute = st.integers(0, length) | st.sampled_from([0, -1, -30, length, length + 1, length + 29, length + 31])
         return self.session.open + self.draw(minute) * _MINUTE
 
-    def told(self, instant: datetime) -> LocalTime:
-        """Return an instant of the script as one would write it: the exchange's time of day, where that is the same."""
+    def written(self, instant: datetime) -> LocalTime:
+        """Return an instant of the script as a local time such as "10:15", where that is the same instant."""
         instant = min(max(instant, self.days.start), self.days.end)
         text = f"{self.days.local(instant):%H:%M}"
-        with suppress(ConfigurationError):  # the time without its seconds may lie outside
+        with suppress(ConfigurationError):  # without its seconds the time may lie outside of the script
             if self.days.instant("at", text, self.session) == instant:
                 return text
         return instant
 
     def at(self) -> LocalTime:
-        """Draw when it is to happen."""
-        return self.told(self.instant())
+        """Draw the time of the fault."""
+        return self.written(self.instant())
 
     def span(self) -> dict[str, LocalTime]:
-        """Draw from when to when."""
+        """Draw the start and the end of the fault."""
         start = self.instant()
-        return {"start": self.told(start), "end": self.told(start + self.draw(st.sampled_from(_MINUTES)))}
+        return {"start": self.written(start), "end": self.written(start + self.draw(st.sampled_from(_MINUTES)))}
 
     def early_close(self) -> dict[str, object]:
-        """Draw when an early close is told, and for when."""
-        told = self.instant()
-        close = told + self.draw(st.sampled_from((timedelta(0), *_MINUTES)))
-        return {"at": self.told(told), "override": SpecialHours(self.session.date, close=close, reason="announced")}
+        """Draw when an early close is announced, and its time."""
+        announced = self.instant()
+        close = announced + self.draw(st.sampled_from((timedelta(0), *_MINUTES)))
+        return {
+            "at": self.written(announced),
+            "override": SpecialHours(self.session.date, close=close, reason="announced"),
+        }
 
     def halt(self) -> dict[str, LocalTime]:
-        """Draw from when, and perhaps until when."""
+        """Draw the start, and possibly the end, of a halt."""
         span = self.span()
         return span if self.draw(st.booleans()) else {"start": span["start"]}
 
@@ -319,10 +322,10 @@ _TRIGGERS: Final = tuple(dict.fromkeys(str(edge["trigger"]) for edge in TRANSITI
 def trigger_sequences(
     kind: Literal["legal", "illegal", "mixed"] = "mixed", *, max_size: int = 20
 ) -> st.SearchStrategy[list[Firing]]:
-    """Draw triggers to be fired one after the other, from NOT_STARTED on.
+    """Draw triggers to fire one after the other, from NOT_STARTED on.
 
-    `"legal"` ones are edges of the machine, all of them, and a roll is owed exactly where the session has ended;
-    `"illegal"` ones are that up to the last, which the machine refuses; `"mixed"` are any.
+    In a `"legal"` sequence each trigger is allowed, and a roll is owed exactly where the session has ended. In an
+    `"illegal"` one that holds up to the last trigger, which the machine refuses. A `"mixed"` one has any triggers.
     """
     if kind not in ("legal", "illegal", "mixed"):
         raise ConfigurationError("kind", kind, "must be 'legal', 'illegal' or 'mixed'")

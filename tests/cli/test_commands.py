@@ -52,7 +52,7 @@ def test_misuse_is_one_line_on_stderr(args: list[str], told: str) -> None:
         (["XNYS", "--hours", "nowhere.toml"], "cannot read nowhere.toml: No such file or directory"),
         (["XNYS", "--hours", str(ROOT)], f"cannot read {ROOT}: Is a directory"),
         (["XNYS", "--hours", "README.md"], "cannot read README.md: "),
-        (["XNYS", "--hours", "pyproject.toml"], "must say which calendar it is for"),
+        (["XNYS", "--hours", "pyproject.toml"], "must name its calendar"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr(command: str, args: list[str], told: str) -> None:

@@ -111,7 +111,7 @@ def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
         (["XNYS"], "give --out FILE to write a snapshot, or --check FILE"),
         (["XNYS", "--out", "x.toml", "--json"], "give --out FILE to write a snapshot, or --check FILE"),
         (["--out", "x.toml"], "name at least one CALENDAR"),
-        (["XNYS", "--out", "x.txt"], "let its name end with .toml or .json"),
+        (["XNYS", "--out", "x.txt"], "use the suffix .toml or .json"),
         (["XNYS", "--out", "/nowhere/x.toml"], "cannot be written (No such file or directory)"),
         (["XNYS", "--out", "x.toml", "--from", "26"], "'26' is no date"),
         (["XNYS", "--out", "x.toml", "--from", "2026", "--to", "2025"], "--to 2025-12-31 lies before the first day"),

@@ -18,7 +18,7 @@ def test_on_new_york_london_and_tokyo_both_agree(name: str) -> None:
 
 
 def test_on_hong_kong_the_other_one_lacks_what_the_exchange_announced() -> None:
-    """What differs is the closure for a typhoon, and half days on the eves of holidays; see test_hours_facts.py too.
+    """The closure for a typhoon, and half days on the eves of holidays; see also test_announced_hours.py.
 
     The eves: https://www.cmschina.com.hk/en/CS/holidayTable
     """

@@ -525,3 +525,9 @@ def test_an_error_at_one_end_builds_nothing_at_the_other(builds: list[tuple[str,
         schedule.next_session(date(2026, 12, 31))
     assert caught.value.first == date(1990, 12, 3)
     assert builds == [("2026-01-01", "2026-12-31")]
+
+
+def test_known_until_is_the_last_day_that_can_be_known() -> None:
+    """The bound of the calendar, or the end of the holiday rules."""
+    assert ExchangeSchedule("XSHG").known_until == date(2026, 12, 31)
+    assert ExchangeSchedule("XNYS").known_until == date(2200, 12, 31)

@@ -249,22 +249,22 @@ DAY_BEFORE, A_DAY = "2025-03-10", "2025-03-11"
         ("2025-03-10", "2025-03-10 does not come after 2025-03-10"),
         ("2025-03-09", "2025-03-09 does not come after 2025-03-10"),
         ("2027-03-11", "2027-03-11 does not lie between `first` (2025-01-01) and `last` (2025-12-31)"),
-        ("2025-3-11", "'2025-3-11' is no date, such as 2026-11-27"),
-        ("2025-W11-2", "'2025-W11-2' is no date"),
+        ("2025-3-11", "'2025-3-11' is not a date, such as 2026-11-27"),
+        ("2025-W11-2", "'2025-W11-2' is not a date"),
         ("2025-02-30", "day is out of range for month"),
-        ("2025-03-11close=13:00", "must follow the date after a blank"),
-        ("2025-03-11 close=1pm", "'1pm' is no time, such as 16:00, or 17:00-1d for the evening before"),
-        ("2025-03-11 close=24:00", "'24:00' is no time"),
-        ("2025-03-11 close=٠٩:٠٠", "is no time"),
-        ("2025-03-11 close=none", "'none' is no time"),
+        ("2025-03-11close=13:00", "must follow the date after a space"),
+        ("2025-03-11 close=1pm", "'1pm' is not a time, such as 16:00, or 17:00-1d for the evening before"),
+        ("2025-03-11 close=24:00", "'24:00' is not a time"),
+        ("2025-03-11 close=٠٩:٠٠", "is not a time"),
+        ("2025-03-11 close=none", "'none' is not a time"),
         ("2025-03-11 closes=13:00", "'closes=13:00' is not understood; there can be open=..., close=..., breaks=..."),
         ("2025-03-11 close", "'close' is not understood"),
-        ("2025-03-11 close=13:00 close=14:00", "close is told twice"),
-        ("2025-03-11 breaks=12:00", "'12:00' is no break, such as 12:00/13:00"),
+        ("2025-03-11 close=13:00 close=14:00", "close is given twice"),
+        ("2025-03-11 breaks=12:00", "'12:00' is not a break, such as 12:00/13:00"),
         ("2025-03-11 close=08:00", "must come before close"),
         ("2025-03-11 breaks=08:00/12:00", "must come before break start"),
         ("2025-03-11 open=17:00-2d", "session 2025-03-11 opens before session 2025-03-10 has closed"),
-        ("2025-03-11 open=02:30-2d", "02:30-2d is skipped or comes twice on that day, because the clocks change"),
+        ("2025-03-11 open=02:30-2d", "02:30-2d is skipped or occurs twice on that day, because the clocks change"),
     ],
 )
 def test_a_bad_line_is_named(good: dict[str, str], suffix: str, line: str, why: str, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_bad_line_is_named(good: dict[str, str], suffix: str, line: str, why: 
     number = 1 + text[: text.index(A_DAY)].count("\n")
     assert (refused.value.path, refused.value.place) == (str(file), f"line {number} ({line!r})")
     assert why in refused.value.why
-    assert "mend that line" in str(refused.value)
+    assert "fix that line" in str(refused.value)
 
 
 def set_to(**entries: object) -> Callable[[dict[str, Any]], object]:
@@ -293,16 +293,16 @@ def set_to(**entries: object) -> Callable[[dict[str, Any]], object]:
         (set_to(format=True), "`format` must be a whole number, not True"),
         (lambda value: value.pop("calendar"), "`calendar` is missing"),
         (set_to(calendar=7), "`calendar` must be a name, not 7"),
-        (set_to(first="soon"), "'soon' is no date"),
+        (set_to(first="soon"), "'soon' is not a date"),
         (set_to(first="2027-01-01"), "`first` (2027-01-01) lies after `last` (2025-12-31)"),
         (set_to(corrections=1), "`corrections` must be true or false, not 1"),
-        (set_to(overrides=["a storm"]), "'a storm' is no date"),
-        (set_to(overrides=[7]), "'7' is no date"),
+        (set_to(overrides=["a storm"]), "'a storm' is not a date"),
+        (set_to(overrides=[7]), "'7' is not a date"),
         (set_to(made_from={"pandas": 3}), "`made_from`: pandas must be a version, not 3"),
         (set_to(timezone="New York"), "there is no time zone 'New York' on this machine"),
         (set_to(timezone="../zone"), "there is no time zone '../zone'"),
-        (set_to(regular="open=9"), "'9' is no time"),
-        (set_to(regular="open=09:30"), "close is told neither here nor in `regular`"),
+        (set_to(regular="open=9"), "'9' is not a time"),
+        (set_to(regular="open=09:30"), "close is missing here and in `regular`"),
         (set_to(sessions=[]), "it has no session"),
         (set_to(sessions=[20250311]), "`sessions` must have a text for each session"),
         (set_to(sessions={}), "`sessions` must be a line for each session, not {}"),
@@ -404,10 +404,10 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
             week(),
             "hours.txt",
             MONDAY,
-            "a snapshot is TOML or JSON. Nothing was changed; let its name end with .toml or",
+            "a snapshot is TOML or JSON. Nothing was changed; use the suffix .toml or",
         ),
-        (week(), "hours.toml", MONDAY + 5 * DAY, "there would be no session in it"),
-        (twice, "hours.toml", summer, "01:30 of 2024-11-03 comes twice in US/Eastern"),
+        (week(), "hours.toml", MONDAY + 5 * DAY, "it would have no session"),
+        (twice, "hours.toml", summer, "01:30 of 2024-11-03 occurs twice in US/Eastern"),
         (week(), "none/hours.toml", MONDAY, "it cannot be written (No such file or directory)"),
     ):
         with pytest.raises(SnapshotRefused) as refused:
@@ -419,7 +419,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_a_time_zone_without_a_name_cannot_be_found_again(file: Path) -> None:
     """A fixed offset, say: the file would have nothing to write."""
     venue = FixedSchedule(week().sessions(MONDAY, MONDAY), timezone=timezone(timedelta(hours=1)))
-    with pytest.raises(SnapshotRefused, match="has no name by which it can be found again"):
+    with pytest.raises(SnapshotRefused, match="has no name that a file can refer to"):
         write_snapshot(venue, file, MONDAY, MONDAY)
 
 
@@ -523,7 +523,7 @@ def test_a_session_that_runs_into_a_neighbour_is_refused(loaded: SnapshotSchedul
         replace(session(tuesday), open=at(MONDAY, (20, 0))),
         replace(session(tuesday), close=at(MONDAY + 2 * DAY, (15, 0))),
     ):
-        with pytest.raises(OverrideRefused, match="would run into"):
+        with pytest.raises(OverrideRefused, match="would overlap"):
             loaded.with_session(tuesday, clash)
     with pytest.raises(OverrideRefused, match="no session left"):
         again(week(), file, MONDAY, MONDAY).with_session(MONDAY, None)

@@ -1,8 +1,7 @@
 """Simulated time: everything due happens, in order, at its exact microsecond, on every kind of event loop."""
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -16,63 +15,18 @@ from session_lifecycle._model.errors import (
     ConcurrentAdvanceError,
     NaiveDatetimeError,
     NegativeAdvanceError,
-    NeverSettledError,
     ReentrancyError,
 )
 from session_lifecycle._runtime.callbacks import CallbackScope
 from session_lifecycle.testing import SimulatedClock
-from session_lifecycle.testing import clock as clock_module
+from tests.helpers.sleepers import DAY, HOUR, MICROSECOND, SECOND, T0, ZERO, Log, names, sleeper, until
 
 pytestmark = pytest.mark.anyio
 
-T0 = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 NAIVE = datetime(2026, 1, 5, 14, 30)  # noqa: DTZ001 -- what is refused
-ZERO = timedelta(0)
-MICROSECOND = timedelta(microseconds=1)
-SECOND = timedelta(seconds=1)
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-
-Log = list[tuple[object, datetime, float]]
 
 
-@pytest.fixture
-def clock() -> SimulatedClock:
-    """Return a clock that only passes time when told to."""
-    return SimulatedClock(T0)
-
-
-@pytest.fixture
-def log() -> Log:
-    """Return an empty log: who woke, at which wall time, at which monotonic time."""
-    return []
-
-
-@pytest.fixture
-def asyncio_only(anyio_backend_name: str) -> None:
-    """Skip a test of asyncio's own ways of waiting on trio."""
-    if anyio_backend_name != "asyncio":
-        pytest.skip("about asyncio's own tools")
-
-
-async def sleeper(clock: SimulatedClock, log: Log, name: object, delta: timedelta) -> None:
-    """Sleep once, and note when it was over."""
-    await clock.sleep(delta)
-    log.append((name, clock.now(), clock.monotonic()))
-
-
-async def until(clock: SimulatedClock, log: Log, name: object, wall: datetime | None, monotonic: float | None) -> None:
-    """Sleep until a deadline once, and note when it was over."""
-    await clock.sleep_until(wall, monotonic)
-    log.append((name, clock.now(), clock.monotonic()))
-
-
-def names(log: Log) -> list[object]:
-    """Return who woke, in order."""
-    return [name for name, _, _ in log]
-
-
-# ---------------------------------------------------------------- the two clocks
+# ---- the two clocks ----
 
 
 async def test_it_is_a_clock(clock: SimulatedClock) -> None:
@@ -111,7 +65,7 @@ async def test_repr_tells_the_time(clock: SimulatedClock) -> None:
     assert repr(clock) == "<SimulatedClock 2026-01-05T14:31:30+00:00, 90.000000 s after its start>"
 
 
-# ---------------------------------------------------------------- sleeping and advancing
+# ---- sleeping and advancing ----
 
 
 async def test_deadlines_happen_in_order_each_at_its_own_instant(clock: SimulatedClock, log: Log) -> None:
@@ -347,177 +301,7 @@ def test_ten_thousand_deadlines_from_one_advance(backend: str) -> None:
     assert woken == 10_000
 
 
-# ---------------------------------------------------------------- settling
-
-
-async def test_a_chain_of_tasks_settles(clock: SimulatedClock, log: Log) -> None:
-    """What one task hands to the next, and that one to the next, has all happened on return."""
-    sends, receives = zip(*(anyio.create_memory_object_stream[int](1) for _ in range(10)), strict=True)
-
-    async def link(index: int) -> None:
-        value = await receives[index].receive()
-        if index + 1 < len(sends):
-            await sends[index + 1].send(value + 1)
-        else:
-            log.append((value, clock.now(), clock.monotonic()))
-
-    async def first() -> None:
-        await clock.sleep(HOUR)
-        await sends[0].send(0)
-
-    async with anyio.create_task_group() as tg:
-        for index in reversed(range(10)):
-            tg.start_soon(link, index)
-        tg.start_soon(first)
-        tg.start_soon(sleeper, clock, log, "later", HOUR + MICROSECOND)
-        await clock.advance(2 * HOUR)
-    for stream in (*sends, *receives):
-        stream.close()
-    assert log == [(9, T0 + HOUR, 3600.0), ("later", T0 + HOUR + MICROSECOND, 3600.000001)]
-
-
-async def test_nested_task_groups_settle(clock: SimulatedClock, log: Log) -> None:
-    """A group inside a group inside a group, each of which ends when the one within does."""
-
-    async def nest(depth: int) -> None:
-        if depth:
-            async with anyio.create_task_group() as tg:
-                tg.start_soon(nest, depth - 1)
-        else:
-            await clock.sleep(HOUR)
-
-    async def outermost() -> None:
-        await nest(8)
-        log.append(("done", clock.now(), clock.monotonic()))
-
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(outermost)
-        tg.start_soon(sleeper, clock, log, "later", HOUR + MICROSECOND)
-        await clock.advance(2 * HOUR)
-    assert names(log) == ["done", "later"]
-    assert log[0][1] == T0 + HOUR
-
-
-Wrap = Callable[[Awaitable[None]], Awaitable[Any]]
-
-
-async def _gathered(inner: Awaitable[None]) -> None:
-    await asyncio.gather(inner)
-
-
-async def _shielded(inner: Awaitable[None]) -> None:
-    await asyncio.shield(inner)
-
-
-async def _waited_for(inner: Awaitable[None]) -> None:
-    await asyncio.wait_for(inner, 3600)
-
-
-async def _timed(inner: Awaitable[None]) -> None:
-    async with asyncio.timeout(3600):
-        await inner
-
-
-async def _grouped(inner: Awaitable[None]) -> None:
-    async def run() -> None:
-        await inner
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(run())
-
-
-async def _waited(inner: Awaitable[None]) -> None:
-    await asyncio.wait([asyncio.ensure_future(inner)])
-
-
-def _shield_of_gather(inner: Awaitable[None]) -> Awaitable[Any]:
-    return asyncio.shield(asyncio.gather(asyncio.shield(inner)))
-
-
-@pytest.mark.usefixtures("asyncio_only")
-@pytest.mark.parametrize(
-    "wraps",
-    [
-        [_gathered],
-        [_shielded],
-        [_waited_for],
-        [_timed],
-        [_grouped],
-        [_waited],
-        [_shield_of_gather],
-        [_gathered, _shielded, _waited_for, _grouped, _waited, _shield_of_gather],
-        [_shielded] * 10,
-        [_shield_of_gather, _grouped] * 5,
-    ],
-    ids=lambda wraps: "+".join(dict.fromkeys(wrap.__name__.strip("_") for wrap in wraps)),
-)
-async def test_asyncios_own_ways_of_waiting_settle(clock: SimulatedClock, log: Log, wraps: list[Wrap]) -> None:
-    """A result travels outwards through futures that no task waits on, and still arrives before time moves on."""
-
-    async def outermost() -> None:
-        inner: Awaitable[Any] = clock.sleep(HOUR)
-        for wrap in wraps:
-            inner = wrap(inner)
-        await inner
-        log.append(("done", clock.now(), clock.monotonic()))
-
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(outermost)
-        tg.start_soon(sleeper, clock, log, "later", HOUR + MICROSECOND)
-        await clock.advance(2 * HOUR)
-    assert names(log) == ["done", "later"]
-    assert log[0][1] == T0 + HOUR
-
-
-@pytest.mark.usefixtures("asyncio_only")
-async def test_a_task_that_never_blocks_is_reported(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the task; time has not moved, and the clock can be used again."""
-    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
-
-    async def spin() -> None:
-        while True:  # noqa: ASYNC110 -- the bad manners are the subject
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(spin(), name="spinner")
-    with pytest.raises(NeverSettledError, match=r"spinner was still running after 500 passes") as caught:
-        await clock.advance(HOUR)
-    assert (caught.value.task, caught.value.passes) == ("spinner", 500)
-    assert (clock.now(), clock.monotonic()) == (T0, 0.0)
-    task.cancel()
-    await clock.advance(HOUR)
-    assert clock.now() == T0 + HOUR
-
-
-@pytest.mark.usefixtures("asyncio_only")
-async def test_a_task_that_blocks_for_single_passes_only_is_reported(
-    clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Looking blocked now and then is not enough: the count is of all passes, not of those in a row."""
-    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
-
-    async def flicker() -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            future = loop.create_future()
-            loop.call_soon(loop.call_soon, future.set_result, None)
-            await future
-
-    task = asyncio.create_task(flicker(), name="flicker")
-    with pytest.raises(NeverSettledError, match="flicker"):
-        await clock.advance(HOUR)
-    task.cancel()
-
-
-async def test_what_waits_on_the_outside_counts_as_blocked(clock: SimulatedClock) -> None:
-    """Real time is not waited for: simulated time passes over the head of a bare anyio.sleep."""
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(anyio.sleep, 60)
-        await clock.advance(DAY)
-        assert clock.now() == T0 + DAY
-        tg.cancel_scope.cancel()
-
-
-# ---------------------------------------------------------------- cancellation
+# ---- cancellation ----
 
 
 async def test_a_cancelled_sleeper_leaves_nothing_behind(clock: SimulatedClock, log: Log) -> None:
@@ -582,7 +366,7 @@ async def test_a_cancelled_advance_leaves_the_clock_usable(clock: SimulatedClock
     assert clock.now() == T0 + 3 * HOUR
 
 
-# ---------------------------------------------------------------- steps
+# ---- steps ----
 
 
 @pytest.mark.parametrize("delta", [HOUR, -HOUR, MICROSECOND, ZERO])
@@ -645,7 +429,7 @@ async def test_advance_to_heeds_a_step_on_the_way(clock: SimulatedClock, delta: 
         assert clock.now() == max(T0 + 2 * HOUR, T0 + HOUR + delta)
 
 
-# ---------------------------------------------------------------- errors
+# ---- errors ----
 
 
 BadCall = Callable[[SimulatedClock], Coroutine[Any, Any, None]]
@@ -722,233 +506,7 @@ async def test_an_advance_from_inside_application_code_is_refused(clock: Simulat
     assert clock.now() == T0 + HOUR
 
 
-# ---------------------------------------------------------------- autojump
-
-
-async def test_with_autojump_time_passes_by_itself() -> None:
-    """A lone sleeper just sees its time pass, exactly."""
-    clock = SimulatedClock(T0, autojump=True)
-    await clock.sleep(HOUR)
-    assert (clock.now(), clock.monotonic()) == (T0 + HOUR, 3600.0)
-    await clock.sleep_until(T0 + DAY, None)
-    assert clock.now() == T0 + DAY
-
-
-async def test_with_autojump_many_tasks_wake_in_order(log: Log) -> None:
-    """Whoever does the jumping, the order is that of the deadlines, and of registration among equals."""
-    clock = SimulatedClock(T0, autojump=True)
-
-    async def ticker(name: str, delta: timedelta) -> None:
-        for _ in range(3):
-            await sleeper(clock, log, name, delta)
-
-    async def starter() -> None:
-        async with anyio.create_task_group() as tg:
-            for name, delta in (("c", 3 * HOUR), ("b", 2 * HOUR), ("a", HOUR)):
-                tg.start_soon(ticker, name, delta)
-                with anyio.CancelScope(shield=True):
-                    await anyio.lowlevel.checkpoint()
-
-    await starter()
-    assert [(name, seconds / 3600) for name, _, seconds in log] == [
-        ("a", 1.0),
-        ("b", 2.0),
-        ("a", 2.0),
-        ("c", 3.0),
-        ("a", 3.0),
-        ("b", 4.0),
-        ("c", 6.0),
-        ("b", 6.0),
-        ("c", 9.0),
-    ]
-
-
-async def test_with_autojump_time_stands_still_while_anybody_works(log: Log) -> None:
-    """Time jumps only when every task is blocked."""
-    clock = SimulatedClock(T0, autojump=True)
-
-    async def worker() -> None:
-        for _ in range(200):
-            await anyio.lowlevel.checkpoint()
-            assert clock.monotonic() == 0.0
-        log.append(("worker", clock.now(), clock.monotonic()))
-
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(sleeper, clock, log, "sleeper", HOUR)
-        tg.start_soon(worker)
-    assert names(log) == ["worker", "sleeper"]
-
-
-async def test_with_autojump_and_no_deadline_it_waits(log: Log) -> None:
-    """Nothing to jump to; a deadline that comes up later is jumped to."""
-    clock = SimulatedClock(T0, autojump=True)
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(until, clock, log, "never", None, None)
-        await anyio.wait_all_tasks_blocked()
-        assert clock.monotonic() == 0.0
-        await clock.sleep(HOUR)
-        assert (clock.monotonic(), log) == (3600.0, [])
-        tg.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize("first", [HOUR, 3 * HOUR])
-async def test_with_autojump_a_cancelled_jumper_hands_over(log: Log, first: timedelta) -> None:
-    """Whichever sleeper is cancelled, time goes on passing for the others."""
-    clock = SimulatedClock(T0, autojump=True)
-    scope = anyio.CancelScope()
-
-    async def cancelled() -> None:
-        with scope:
-            await clock.sleep(first)
-
-    async def busy() -> None:
-        for _ in range(20):
-            await anyio.lowlevel.checkpoint()
-        scope.cancel()
-
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(cancelled)
-        tg.start_soon(busy)
-        tg.start_soon(sleeper, clock, log, "other", 2 * HOUR)
-    assert scope.cancelled_caught
-    assert log == [("other", T0 + 2 * HOUR, 7200.0)]
-
-
-async def test_with_autojump_an_advance_takes_the_lead(log: Log) -> None:
-    """While an advance is under way it alone passes time; afterwards time jumps again."""
-    clock = SimulatedClock(T0, autojump=True)
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(sleeper, clock, log, "first", HOUR)
-        tg.start_soon(sleeper, clock, log, "second", 3 * HOUR)
-        await clock.advance(2 * HOUR)
-        assert names(log) == ["first"]
-        assert clock.now() == T0 + 2 * HOUR
-    assert log[1:] == [("second", T0 + 3 * HOUR, 3 * 3600.0)]
-
-
-async def test_with_autojump_an_advance_ends_a_jump_under_way(log: Log) -> None:
-    """A jumper that is waiting for others to block gives way, and is not taken for a busy task."""
-    clock = SimulatedClock(T0, autojump=True)
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(sleeper, clock, log, "it", HOUR)
-        for _ in range(3):  # by now the sleeper looks for others that are busy
-            await anyio.lowlevel.checkpoint()
-        await clock.advance(HOUR / 2)
-        assert (clock.monotonic(), log) == (1800.0, [])
-    assert log == [("it", T0 + HOUR, 3600.0)]
-
-
-async def test_with_autojump_a_step_wakes_the_jumper(log: Log) -> None:
-    """The jumper heeds a step like any other sleeper."""
-    clock = SimulatedClock(T0, autojump=True)
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(until, clock, log, "it", T0 + DAY, None)
-        for _ in range(2):
-            await anyio.lowlevel.checkpoint()
-        clock.step(HOUR)
-    assert log == [("it", T0 + HOUR, 0.0)]
-
-
-@pytest.mark.usefixtures("asyncio_only")
-async def test_with_autojump_a_task_that_never_blocks_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the sleep that raises, since nobody else passes the time."""
-    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
-    clock = SimulatedClock(T0, autojump=True)
-
-    async def spin() -> None:
-        while True:  # noqa: ASYNC110 -- the bad manners are the subject
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(spin(), name="spinner")
-    with pytest.raises(NeverSettledError, match="spinner"):
-        await clock.sleep(HOUR)
-    task.cancel()
-    await clock.sleep(HOUR)
-    assert clock.monotonic() == 3600.0
-
-
-# ---------------------------------------------------------------- a driver that leaves
-
-
-async def test_jumping_passes_time_inside_the_block_only(clock: SimulatedClock, log: Log) -> None:
-    """Inside, a sleep just sees its time pass; outside, it waits for an advance."""
-    with clock.jumping():
-        await clock.sleep(HOUR)
-        assert clock.monotonic() == 3600.0
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(sleeper, clock, log, "outside", HOUR)
-        await anyio.wait_all_tasks_blocked()
-        assert (clock.monotonic(), log) == (3600.0, [])
-        await clock.advance(HOUR)
-    assert clock.monotonic() == 7200.0
-
-
-async def test_jumping_gets_those_going_who_sleep_already(clock: SimulatedClock, log: Log) -> None:
-    """A driver that leaves need not sleep itself."""
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(until, clock, log, "never", None, None)
-        async with anyio.create_task_group() as inner:
-            inner.start_soon(sleeper, clock, log, "late", 2 * HOUR)
-            inner.start_soon(sleeper, clock, log, "early", HOUR)
-            await anyio.wait_all_tasks_blocked()
-            context = clock.jumping()
-            context.__enter__()
-        context.__exit__(None, None, None)
-        tg.cancel_scope.cancel()
-    assert names(log) == ["early", "late"]
-
-
-async def test_jumping_may_be_nested(clock: SimulatedClock) -> None:
-    """It is in force until the outermost block ends, on a clock with autojump for ever."""
-    with clock.jumping():
-        with clock.jumping():
-            await clock.sleep(HOUR)
-        await clock.sleep(HOUR)
-    with anyio.move_on_after(0.01) as scope:
-        await clock.sleep(HOUR)
-    assert scope.cancelled_caught
-    assert clock.monotonic() == 7200.0
-    always = SimulatedClock(T0, autojump=True)
-    with always.jumping():
-        pass
-    await always.sleep(HOUR)
-
-
-async def test_jumping_ends_when_the_block_raises(clock: SimulatedClock) -> None:
-    """An error on the way out leaves no clock that runs by itself."""
-    with pytest.raises(ZeroDivisionError), clock.jumping():
-        raise ZeroDivisionError
-    with anyio.move_on_after(0.01) as scope:
-        await clock.sleep(HOUR)
-    assert scope.cancelled_caught
-
-
-async def test_jumping_ends_while_somebody_is_jumping(clock: SimulatedClock, log: Log) -> None:
-    """A jumper still looking for busy tasks stops, and time with it."""
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(sleeper, clock, log, "it", HOUR)
-        await anyio.wait_all_tasks_blocked()
-        with clock.jumping():
-            await anyio.lowlevel.checkpoint()
-        await anyio.wait_all_tasks_blocked()
-        assert (clock.monotonic(), log) == (0.0, [])
-        await clock.advance(HOUR)
-    assert log == [("it", T0 + HOUR, 3600.0)]
-
-
-async def test_jumping_during_an_advance_leaves_the_lead_to_it(clock: SimulatedClock, log: Log) -> None:
-    """A driver may leave in the middle of an advance; what is due after its end is then jumped to."""
-
-    async def leaver() -> None:
-        await clock.sleep(HOUR)
-        with clock.jumping():
-            await sleeper(clock, log, "leaver", 5 * HOUR)
-
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(leaver)
-        await clock.advance(2 * HOUR)
-        assert (clock.monotonic(), log) == (7200.0, [])
-    assert log == [("leaver", T0 + 6 * HOUR, 6 * 3600.0)]
+# ---- the time until something is due ----
 
 
 async def test_for_how_long_nobody_will_wake_is_told() -> None:

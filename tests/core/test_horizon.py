@@ -1,17 +1,10 @@
 """Five years on end: a schedule extends itself where the library can know more, and else the end is an ERROR."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from session_lifecycle import (
-    Event,
-    ExchangeSchedule,
-    HorizonNear,
-    LifecycleConfig,
-    SessionState,
-    StateChanged,
-)
+from session_lifecycle import Event, ExchangeSchedule, HorizonNear, LifecycleConfig, SessionState, StateChanged
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._model.clock import Reading
@@ -75,8 +68,3 @@ def test_fault_18_five_years_of_every_calendar():
     """The same for all 71."""
     for name in NAMES:
         hold(name)
-
-
-def test_known_until_is_the_last_day_that_can_be_known():
-    assert ExchangeSchedule("XSHG").known_until == date(2026, 12, 31)
-    assert ExchangeSchedule("XNYS").known_until == date(2200, 12, 31)

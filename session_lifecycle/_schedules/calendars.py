@@ -1,0 +1,122 @@
+"""Read calendars of exchange_calendars as plain values.
+
+The only module that imports exchange_calendars (and, through it, pandas and numpy). It does so when a calendar is
+requested, not when it is imported itself: the import takes about half a second.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Any, Final
+
+from session_lifecycle._model.errors import CalendarUnavailable, InvalidSession, OverrideRefused, ScheduleExhausted
+from session_lifecycle._model.session import Session
+
+# Where a calendar's class names no bounds, the holiday rules do: pandas.tseries.holiday.AbstractHolidayCalendar has
+# start_date 1970-01-01 and end_date 2200-12-31, and outside them every weekday silently becomes a session.
+_RULES_START: Final = date(1970, 1, 1)
+_RULES_END: Final = date(2200, 12, 31)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAT_NANOS: Final = -(2**63)  # pandas' "no time", as an integer
+
+
+def canonical_name(name: object) -> str:
+    """Return the canonical name of a calendar, given its name or an alias.
+
+    Raises:
+        CalendarUnavailable: exchange_calendars has no such calendar; suggests the names nearest to it.
+    """
+    library = _library()
+    names: list[str] = library.get_calendar_names()
+    if not isinstance(name, str) or name not in names:
+        from difflib import get_close_matches  # only for this message
+
+        folded = {known.casefold(): known for known in names}
+        near = get_close_matches(name.casefold(), folded) if isinstance(name, str) else []
+        raise CalendarUnavailable(name, near=[folded[each] for each in near])
+    canonical: str = library.resolve_alias(name)
+    return canonical
+
+
+def known_days(canonical: str) -> tuple[date, date] | None:
+    """Return the first and last day that a calendar can be built for, or None where it is registered as an instance."""
+    # A calendar's class is not public before the calendar is built, and these bounds are needed to build it.
+    dispatcher = _library().calendar_utils.global_calendar_dispatcher
+    factory = getattr(dispatcher, "_calendar_factories", {}).get(canonical)
+    if factory is None:
+        return None
+    earliest = getattr(factory, "bound_min", lambda: None)()
+    latest = getattr(factory, "bound_max", lambda: None)()
+    return (
+        _RULES_START if earliest is None else earliest.date(),
+        _RULES_END if latest is None else latest.date(),
+    )
+
+
+def default_calendar(canonical: str) -> Any:
+    """Build a calendar for its default days; one that is registered as an instance is returned as it is."""
+    return _library().get_calendar(canonical)
+
+
+def calendar_between(canonical: str, first: date, last: date) -> Any | None:
+    """Build a calendar for some days, both inclusive and not the same; None where it has no session on them."""
+    library = _library()
+    try:
+        return library.get_calendar(canonical, start=first.isoformat(), end=last.isoformat())
+    except library.errors.NoSessionsError:
+        return None
+
+
+def time_zone(calendar: Any) -> tzinfo:
+    """Return the exchange's time zone."""
+    zone: tzinfo = calendar.tz
+    return zone
+
+
+def all_sessions(calendar: Any) -> list[Session]:
+    """Return a calendar's sessions as plain values.
+
+    Raises:
+        InvalidSession: the hours of a session are not in order, or two sessions overlap.
+    """
+    columns = (calendar.opens_nanos, calendar.break_starts_nanos, calendar.break_ends_nanos, calendar.closes_nanos)
+    sessions: list[Session] = []
+    for label, *nanos in zip(calendar.sessions, *(column.tolist() for column in columns), strict=True):
+        opened, break_start, break_end, closed = nanos
+        breaks = () if break_start == _NAT_NANOS else ((_instant(break_start), _instant(break_end)),)
+        session = Session(label.date(), _instant(opened), _instant(closed), breaks)
+        if sessions and sessions[-1].close > session.open:
+            msg = f"session {session.date} opens before session {sessions[-1].date} has closed"
+            raise InvalidSession(msg)
+        sessions.append(session)
+    return sessions
+
+
+@contextmanager
+def calendar_errors(name: str) -> Generator[None, None, None]:
+    """Raise `CalendarUnavailable`, from its cause, where building or reading a calendar fails inside the block."""
+    try:
+        yield
+    except (CalendarUnavailable, OverrideRefused, ScheduleExhausted):
+        raise
+    except Exception as error:  # a registered calendar runs third-party code
+        raise CalendarUnavailable(name, reason=_description(error)) from error
+
+
+def _library() -> Any:
+    """Import exchange_calendars. It has no types, so it is `Any`."""
+    import exchange_calendars  # type: ignore[import-untyped]  # late on purpose; see the module's docstring
+
+    return exchange_calendars
+
+
+def _instant(nanos: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=nanos // 1000)
+
+
+def _description(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # some errors of exchange_calendars raise from their own __str__
+        return f"{type(error).__name__}, which has no message"

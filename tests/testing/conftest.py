@@ -1,0 +1,34 @@
+"""What the tests of simulated time share: a clock, a log, and the event loops that a test is about."""
+
+from typing import Any
+
+import pytest
+
+from session_lifecycle.testing import SimulatedClock
+from tests.helpers.sleepers import T0, Log
+
+
+@pytest.fixture
+def clock() -> SimulatedClock:
+    """Return a clock that only passes time when told to."""
+    return SimulatedClock(T0)
+
+
+@pytest.fixture
+def log() -> Log:
+    """Return an empty log: who woke, at which wall time, at which monotonic time."""
+    return []
+
+
+@pytest.fixture
+def asyncio_only(anyio_backend_name: str) -> None:
+    """Skip a test of asyncio's own ways of waiting on trio."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("about asyncio's own tools")
+
+
+@pytest.fixture
+def shown_queue(anyio_backend_name: str, anyio_backend_options: dict[str, Any]) -> None:
+    """Skip a test of loops that show their ready queue on those that do not."""
+    if anyio_backend_name != "asyncio" or anyio_backend_options.get("use_uvloop"):
+        pytest.skip("about loops that show their ready queue")
