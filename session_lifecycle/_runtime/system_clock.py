@@ -44,9 +44,9 @@ class SystemClock:
     def __init__(
         self, check_interval: timedelta = timedelta(seconds=1), *, spin: timedelta = timedelta(milliseconds=2)
     ) -> None:
-        if not isinstance(check_interval, timedelta) or check_interval <= timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(check_interval, timedelta) or check_interval <= timedelta(0):
             raise ConfigurationError("check_interval", check_interval, "must be a timedelta above zero")
-        if not isinstance(spin, timedelta) or not timedelta(0) <= spin <= _LONGEST_SPIN:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(spin, timedelta) or not timedelta(0) <= spin <= _LONGEST_SPIN:
             raise ConfigurationError("spin", spin, "must be a timedelta of zero to 10 ms")
         self.check_interval = check_interval
         self._slice_seconds = check_interval.total_seconds()
