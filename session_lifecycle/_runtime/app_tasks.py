@@ -127,7 +127,7 @@ class AppTasks:
                 if handler.overrun:
                     handler.overrun = False
                     self._report_failure(host, handler, SubscriberOverrun(LIMIT), None)
-                if handler.begin():
+                if handler.claim():
                     host.tasks += 1
                     await self._group.start(self._drain, host, handler, name=f"handler {handler.label}")
         finally:

@@ -25,12 +25,12 @@ class Handler(Subscription):
     """
 
     __slots__ = (
+        "_claimed",
         "_dropping",
         "_idle",
         "_lifecycle",
         "_missed",
         "_ready",
-        "_running",
         "function",
         "label",
         "overrun",
@@ -57,7 +57,7 @@ class Handler(Subscription):
         self._ready = ready
         self._lifecycle = lifecycle
         self._idle = True
-        self._running = False
+        self._claimed = False
         self._dropping = False
 
     def put(self, event: Event) -> None:
@@ -85,13 +85,13 @@ class Handler(Subscription):
         if self._events:
             self._dropping = False
             return self._events.popleft()
-        self._idle, self._running = True, False
+        self._idle, self._claimed = True, False
         return None
 
-    def begin(self) -> bool:
+    def claim(self) -> bool:
         """Claim the handler for the calling task; return False where another task has claimed it already."""
-        running, self._running = self._running, True
-        return not running
+        claimed, self._claimed = self._claimed, True
+        return not claimed
 
 
 def filter_for(what: object) -> EventFilter:

@@ -105,9 +105,7 @@ class SessionBoundaryManager(Lifespan):
         require_was_rolled(was_rolled)
         self._clock: Clock = _system_clock(config.check_interval) if clock is None else clock
         if not isinstance(schedule, Schedule):
-            from session_lifecycle._schedules.exchange import (
-                ExchangeSchedule,
-            )  # loads slowly, and other schedules do not need it
+            from session_lifecycle._schedules.exchange import ExchangeSchedule  # loads slowly
 
             schedule = ExchangeSchedule(schedule, near=read(self._clock).wall)
         self._lifecycle = SessionLifecycle(schedule, config=config, session=session, name=name)
@@ -150,7 +148,7 @@ class SessionBoundaryManager(Lifespan):
             raise NotRunningError("stop()")
         self._driver.stop_host(self._host)
 
-    # ---- reading: attribute reads only; what needs a start raises NotRunningError before it ----
+    # ---- reading: attribute reads only; before the start some raise NotRunningError ----
 
     @property
     def state(self) -> SessionState:
