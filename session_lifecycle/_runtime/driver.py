@@ -293,13 +293,17 @@ class Driver:
             self._app.start_roll(host, roll)
         elif host.attempt is not None and lifecycle.roll_expired:
             host.attempt.cancel()
-        waiting = self._roll_slots.next_host
-        if waiting is not None:
-            self._dirty[waiting] = None
+        self._poll_waiting_roll()
         if host.state is STOPPING and host.attempt is None:
             self._remove(host)
         else:
             self._schedule(host)
+
+    def _poll_waiting_roll(self) -> None:
+        """Poll the host whose roll waits longest in this iteration too, where there is a slot for it."""
+        waiting = self._roll_slots.next_host
+        if waiting is not None:
+            self._dirty[waiting] = None
 
     def _schedule(self, host: Host) -> None:
         """Schedule the deadlines of a host that have changed."""
