@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from session_lifecycle._runtime import timerfd
 from tests.helpers import harness
 from tests.helpers.grouped import COMPANION, Grouped
 
@@ -130,26 +128,3 @@ def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
     caplog.handler.addFilter(_is_ours)
     yield caplog
     caplog.handler.removeFilter(_is_ours)
-
-
-def has_timerfd() -> bool:
-    """Tell whether the kernel, and this Python, can report that the wall clock was set."""
-    try:
-        os.close(timerfd.armed_timer())
-    except (NotImplementedError, OSError):
-        return False
-    return True
-
-
-def no_timer() -> int:
-    """Stand in for the kernel's timer where there is none."""
-    raise NotImplementedError
-
-
-@pytest.fixture(params=["slices", "timerfd"] if has_timerfd() else ["slices"])
-def way_of_sleeping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have the real clock sleep in each of the ways that there are here."""
-    if request.param == "slices":
-        monkeypatch.setattr(timerfd, "armed_timer", no_timer)
-    way: str = request.param
-    return way

@@ -1,1 +1,1 @@
-"""The part that awaits: clocks, driver, manager and group, on anyio."""
+"""The part that awaits, on anyio: clocks, driver, manager and group."""

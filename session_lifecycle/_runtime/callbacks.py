@@ -1,4 +1,8 @@
-"""Awaiting the application's own code: what it raises, takes too long for, or is cancelled by, concerns it alone."""
+"""Run application callbacks in isolation, and know when a call comes from inside one.
+
+An exception, a timeout or a stray cancellation ends that callback only. A call from inside a callback that would wait
+for the callback itself is refused, so that it does not deadlock; `inside` finds it out over tasks and nesting.
+"""
 
 import inspect
 import sys
@@ -7,26 +11,29 @@ from contextvars import ContextVar, Token
 from datetime import timedelta
 from math import inf
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import anyio
 
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import ClockFailed, HandlerTimeoutError, LifecycleError, describe
 
+_scopes: Final[ContextVar[tuple["CallbackScope", ...]]] = ContextVar("session_lifecycle_callback_scopes", default=())
+"""The scopes that the calling task was started in, the outermost first; some may have ended since."""
+
 
 class CallbackScope:
-    """A stretch of application code that `owner` is awaiting. Enter it in the task that runs the code."""
+    """A stretch of application code that `owner` awaits. Enter it in the task that runs the code."""
 
     __slots__ = ("_open", "_owner", "_token")
 
     def __init__(self, owner: object) -> None:
-        self._owner = owner
+        self._owner: Final = owner
         self._open = False
         self._token: Token[tuple[CallbackScope, ...]] | None = None
 
     def __enter__(self) -> Self:
-        self._token = _sections.set((*_sections.get(), self))
+        self._token = _scopes.set((*_scopes.get(), self))
         self._open = True
         return self
 
@@ -35,19 +42,16 @@ class CallbackScope:
     ) -> None:
         self._open = False
         if self._token is not None:
-            _sections.reset(self._token)
+            _scopes.reset(self._token)
 
     def holds(self, owner: object | None) -> bool:
-        """Tell whether this section still lasts and is `owner`'s (None: anybody's)."""
+        """Return whether the scope is open and belongs to `owner`; None stands for any owner."""
         return self._open and (owner is None or owner is self._owner)
 
 
-_sections: ContextVar[tuple[CallbackScope, ...]] = ContextVar("session_lifecycle_sections", default=())
-
-
 def inside(owner: object | None = None) -> bool:
-    """Tell whether the calling task runs inside application code that `owner` (None: anybody) is awaiting."""
-    return any(section.holds(owner) for section in _sections.get())
+    """Return whether the calling task runs inside a callback that `owner` awaits; None stands for any owner."""
+    return any(scope.holds(owner) for scope in _scopes.get())
 
 
 async def run_callback(
@@ -59,20 +63,20 @@ async def run_callback(
     clock: Clock,
     observe: Callable[[], Reading],
 ) -> BaseException | None:
-    """Await the application's code, for less than `limit` by the clock; return what it raised, or its timeout."""
+    """Await a callback for less than `limit` of monotonic time; return its exception or timeout, None on success."""
     failure: BaseException | None = None
     late: LifecycleError | None = None
     done = False
     began = observe().monotonic if limit is not None else timedelta(0)
 
-    async def expire(limit: timedelta) -> None:
+    async def expire(after: timedelta) -> None:
         nonlocal late
         try:
-            await clock.sleep(limit)
+            await clock.sleep(after)
         except Exception as error:  # the clock may be the application's own code
-            verdict: LifecycleError = ClockFailed(describe(error))  # nobody can tell when the time has passed
+            verdict: LifecycleError = ClockFailed(describe(error))  # without a clock the limit cannot be kept
         else:
-            verdict = HandlerTimeoutError(label, limit.total_seconds())
+            verdict = HandlerTimeoutError(label, after.total_seconds())
         if not done:
             late = verdict
             scope.cancel()
@@ -86,17 +90,17 @@ async def run_callback(
                 done = True
                 tasks.cancel_scope.cancel()
     except anyio.get_cancelled_exc_class() as cancelled:
-        # Whoever cancelled this very task after its last await, natively, must not end the group by that.
-        if not takes_back_cancellation():
+        # A native cancellation of this very task after its last await must not end the driver's task group.
+        if not absorb_foreign_cancellation():
             raise
         failure = cancelled if failure is None else failure
     if failure is None and late is None and limit is not None and observe().monotonic - began >= limit:
-        late = HandlerTimeoutError(label, limit.total_seconds())  # it has blocked the event loop, for one
+        late = HandlerTimeoutError(label, limit.total_seconds())  # a callback that blocked the event loop, for one
     return late if failure is None else failure
 
 
 async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[object]]) -> BaseException | None:
-    """Await the application's code and return what it raised; a cancellation that is the manager's own goes on."""
+    """Await a callback and return its exception; the driver's own cancellation passes through."""
     try:
         with CallbackScope(owner):
             outcome = call()
@@ -107,28 +111,28 @@ async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[ob
     except Exception as error:  # the application's own code
         return error
     except anyio.get_cancelled_exc_class() as cancelled:
-        if not takes_back_cancellation():
+        if not absorb_foreign_cancellation():
             raise
         return cancelled
     except BaseExceptionGroup as group:
-        # On trio a task group hands on errors and cancellations together. The latter will come again.
+        # On trio a task group raises errors and cancellations together. The cancellation is delivered again.
         ours, errors = group.split(anyio.get_cancelled_exc_class())
         if ours is None or not isinstance(errors, Exception):
             raise
         return errors
 
 
-def takes_back_cancellation() -> bool:
-    """Tell whether a cancellation just caught ends the attempt alone, and if so, take it back.
+def absorb_foreign_cancellation() -> bool:
+    """Absorb the cancellation just caught if it is not the driver's own, and return whether it was absorbed.
 
-    The roll may have awaited a task that was cancelled elsewhere, or its own task may have been cancelled natively by
-    somebody who found it. On asyncio that CancelledError would end the task group, and the manager, without a word. The
-    manager is meant only where a scope around this task is cancelled: the driver's group is, once its host task is.
+    A callback may have awaited a task that was cancelled elsewhere, or its own task may have been cancelled natively.
+    On asyncio that CancelledError would end the task group, and with it the manager, without an error. The driver's own
+    cancellation is one of a scope around this task: the driver's task group is cancelled once its host task is.
     """
-    asyncio = sys.modules.get("asyncio")  # not imported here: who runs on trio need not load it
+    asyncio = sys.modules.get("asyncio")  # not imported here: an application on trio need not load it
     try:
         task = None if asyncio is None else asyncio.current_task()
-    except RuntimeError:  # trio, where nobody else's cancellation can arrive here
+    except RuntimeError:  # trio, where no foreign cancellation can arrive here
         return False
     if task is None or anyio.current_effective_deadline() == -inf:
         return False

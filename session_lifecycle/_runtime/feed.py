@@ -1,35 +1,46 @@
-"""A feed as the application holds it: the hot path, and the calls that concern this feed alone."""
+"""A feed as the application holds it: the hot path, and the calls for this feed alone."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Protocol
 
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._model.config import AdaptiveTimeout
 from session_lifecycle._model.errors import FeedRemoved
 
 Probe = Callable[["Feed"], Awaitable[bool]]
-"""Asked, before a feed is found stale, whether it is alive after all: True means that the market is quiet."""
+"""Called before a feed is found stale: True means that the feed is alive and the market quiet."""
 
 
-class FeedCalls(NamedTuple):
-    """What a feed has its manager do."""
+class FeedOwner(Protocol):
+    """What a feed needs of its manager."""
 
-    heard: Callable[["Feed", datetime | None], None]
-    halt: Callable[["Feed", str], None]
-    resume: Callable[["Feed"], None]
-    remove: Callable[["Feed"], None]
+    def record(self, feed: "Feed", timestamp: datetime | None) -> None:
+        """Record data that needs more than a store: it has a timestamp, or the feed's state may change."""
+        ...
+
+    def halt(self, feed: "Feed", reason: str) -> None:
+        """Halt the feed."""
+        ...
+
+    def resume(self, feed: "Feed") -> None:
+        """End the halt of the feed."""
+        ...
+
+    def remove(self, feed: "Feed") -> None:
+        """Remove the feed."""
+        ...
 
 
 class Feed(FeedState):
-    """A source of market data whose silence is watched. Made by `manager.add_feed`.
+    """A source of market data that is watched for silence. Made by `manager.add_feed`.
 
-    All calls belong on the event loop's own thread.
+    Call its methods on the event loop's own thread only.
     """
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_calls", "_monotonic", "probe")
+    __slots__ = ("_monotonic", "_owner", "probe")
 
     def __init__(
         self,
@@ -39,12 +50,12 @@ class Feed(FeedState):
         probe: Probe | None,
         probe_timeout: timedelta,
         monotonic: Callable[[], float],
-        calls: FeedCalls,
+        owner: FeedOwner,
     ) -> None:
         super().__init__(name, timeout, probe_timeout=None if probe is None else probe_timeout)
         self.probe: Probe | None = probe
         self._monotonic = monotonic
-        self._calls = calls
+        self._owner = owner
 
     def __repr__(self) -> str:
         how = "removed" if self.removed else "halted" if self.halted else "stale" if self.stale else "live"
@@ -54,8 +65,8 @@ class Feed(FeedState):
         """Record that data has arrived from this feed. Call it once for each message: it only stores the arrival.
 
         `timestamp` is the data's own time, as in `manager.record_data_received`. Where the feed is stale, fresh data
-        ends that before this returns, and a TIMEOUT with it where the feeds do not say so any more. Data for a feed
-        that has been removed is ignored.
+        ends that before this returns; it also ends a TIMEOUT that the feeds do not imply any more. Data for a feed that
+        has been removed is ignored.
 
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
@@ -64,12 +75,12 @@ class Feed(FeedState):
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
             self.arrival: float | None = monotonic()
         else:
-            self._calls.heard(self, timestamp)
+            self._owner.record(self, timestamp)
 
     def halt(self, reason: str) -> None:
-        """Expect no data of this feed until `resume()`, or the close; it does not count meanwhile.
+        """Halt this feed: no data is expected of it until `resume()` or the close, and it does not count meanwhile.
 
-        Where it is halted already, that changes nothing and logs a line.
+        On a feed that is halted already the call has no effect, and is logged as a warning.
 
         Raises:
             HaltRefused: the session is not open, nor about to be.
@@ -77,22 +88,24 @@ class Feed(FeedState):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_removed("halt()")
-        self._calls.halt(self, reason)
+        self._owner.halt(self, reason)
 
     def resume(self) -> None:
-        """End the halt of this feed: its silence is timed from here. Where there is none, a line is logged.
+        """End the halt of this feed: its silence is timed from now on.
+
+        On a feed that is not halted the call has no effect, and is logged as a warning.
 
         Raises:
             FeedRemoved: it has been removed.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_removed("resume()")
-        self._calls.resume(self)
+        self._owner.resume(self)
 
     def remove(self) -> None:
-        """Watch this feed no more. A second call does nothing."""
+        """Stop watching this feed. A second call does nothing."""
         if not self.removed:
-            self._calls.remove(self)
+            self._owner.remove(self)
 
     def _refuse_removed(self, call: str) -> None:
         if self.removed:
@@ -100,7 +113,7 @@ class Feed(FeedState):
 
 
 class AdaptiveFeed(Feed):
-    """A feed whose timeout follows its own pace: every message is a gap to learn from."""
+    """A feed whose timeout adapts to its own pace: the gap before each message is observed."""
 
     __slots__ = ("_learn",)
 
@@ -112,17 +125,17 @@ class AdaptiveFeed(Feed):
         probe: Probe | None,
         probe_timeout: timedelta,
         monotonic: Callable[[], float],
-        calls: FeedCalls,
+        owner: FeedOwner,
         learn: Callable[[FeedState, float], None],
     ) -> None:
-        super().__init__(name, timeout, probe=probe, probe_timeout=probe_timeout, monotonic=monotonic, calls=calls)
+        super().__init__(name, timeout, probe=probe, probe_timeout=probe_timeout, monotonic=monotonic, owner=owner)
         self._learn = learn
 
     def record(self, timestamp: datetime | None = None) -> None:
-        """Record that data has arrived, as every feed does."""
+        """Record that data has arrived; see `Feed.record`."""
         if timestamp is self.plain:
             now = self._monotonic()
             self._learn(self, now)
             self.arrival: float | None = now
         else:
-            self._calls.heard(self, timestamp)
+            self._owner.record(self, timestamp)

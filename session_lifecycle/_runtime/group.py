@@ -1,4 +1,4 @@
-"""Thousands of managers in one task: one driver, one clock, one heap of distinct deadlines."""
+"""`SessionGroup`: thousands of managers in one task, with one driver and one clock."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -24,37 +24,37 @@ from session_lifecycle._runtime.subscriptions import Broadcast, Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 
 LIMIT: Final = 1_000_000
-"""How many events a reader of a group may leave unread: a hundred for each of ten thousand members."""
+"""How many unread events a group's subscription buffers: a hundred for each of ten thousand members."""
 
 _CHECK_EVERY: Final = 32
 
 
 class SessionGroup(Lifespan):
-    """Runs many managers in one task: one for each venue, or one for each symbol.
+    """Runs many managers in one task, such as one for each venue or one for each symbol.
 
     Run it with `async with group:` or with `await task_group.start(group.run)`; once only. Once entered, every manager
-    has caught up as far as that goes without a roll. Each is the manager that it would be alone: its own `events()`,
-    handlers, alarms, feeds, journal and `stop()` work, and a slow or failing one delays no other. Give each a `name`,
-    which is on its events.
+    has caught up as far as that goes without a roll. A member is the manager that it would be alone: its own
+    `events()`, handlers, alarms, feeds, journal and `stop()` work, and a slow or failing one delays no other. Give each
+    a `name`, which is on its events.
 
-    Managers with one `Schedule` object and the same `pre_market` and `post_market_roll_delay` share their timeline,
-    so make the schedule once. All go by one clock: the same object for all, or the default one.
+    Managers with the same `Schedule` object and the same `pre_market` and `post_market_roll_delay` share a timeline,
+    so make the schedule once. All members have one clock: the same object, or the default one.
 
     Args:
-        managers: those to begin with; none of them has been started.
-        clock: for a group that begins empty. By default the managers', or a `SystemClock`.
-        max_concurrent_rolls: so many rolls are awaited at a time, at most; of those that are due, the first come first.
-            A roll that waits its turn is owed meanwhile, and its `roll_timeout` has not begun. None: no limit.
+        managers: the first members; none of them has been started.
+        clock: for a group that begins empty. By default the managers' clock, or a `SystemClock`.
+        max_concurrent_rolls: how many rolls are awaited at a time, first come, first served. A roll that waits for its
+            turn is owed meanwhile, and its `roll_timeout` has not begun. None: any number.
 
     Raises:
         AlreadyStartedError: a manager has been started already, or is in a group.
-        ConfigurationError: the managers go by different clocks, or the limit is no whole number above zero.
-        TypeError: one of them is no manager.
+        ConfigurationError: the managers have different clocks, or the limit is not a whole number above zero.
+        TypeError: one of `managers` is not a manager.
     """
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_broadcast", "_clock", "_driver", "_leavers", "_managers", "_most_rolls", "_stopped")
+    __slots__ = ("_broadcast", "_clock", "_departures", "_driver", "_managers", "_max_concurrent_rolls", "_stopped")
 
     def __init__(
         self,
@@ -64,19 +64,19 @@ class SessionGroup(Lifespan):
         max_concurrent_rolls: int | None = None,
     ) -> None:
         super().__init__()
-        most = max_concurrent_rolls
-        if most is not None and (type(most) is not int or most < 1):
+        limit = max_concurrent_rolls
+        if limit is not None and (type(limit) is not int or limit < 1):
             rule = "must be a whole number above zero, or None for no limit"
-            raise ConfigurationError("max_concurrent_rolls", most, rule)
-        self._most_rolls = max_concurrent_rolls
+            raise ConfigurationError("max_concurrent_rolls", limit, rule)
+        self._max_concurrent_rolls = limit
         self._clock = clock
         self._driver: Driver | None = None
         self._stopped = False
         self._broadcast = Broadcast()
         self._managers: dict[Host, SessionBoundaryManager] = {}
-        self._leavers: dict[Host, anyio.Event] = {}
+        self._departures: dict[Host, anyio.Event] = {}
         for manager in managers:
-            self._take(manager)
+            self._register(manager)
 
     def __repr__(self) -> str:
         phase = "stopped" if self._stopped else "running" if self._started else "not started"
@@ -84,34 +84,34 @@ class SessionGroup(Lifespan):
 
     # ---- running ----
 
-    def _claim(self, call: str) -> None:
+    def _mark_started(self, call: str) -> None:
         if self.started:
             raise AlreadyStartedError(type(self).__name__)
         if any(manager.started for manager in self._managers.values()):
             raise AlreadyStartedError
-        super()._claim(call)
+        super()._mark_started(call)
 
     async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
         self._driver = Driver(
             self.clock,
-            lasting=True,
-            max_concurrent_rolls=self._most_rolls,
+            keep_running=True,
+            max_concurrent_rolls=self._max_concurrent_rolls,
             broadcast=self._broadcast,
-            left=self._forget,
+            on_stopped=self._unregister,
         )
         try:
-            await self._driver.run([self._join(self._driver, manager) for manager in self.managers], task_status)
+            await self._driver.run([self._attach(self._driver, manager) for manager in self.managers], task_status)
         finally:
             self._stopped = True
             self._broadcast.close()
 
     def stop(self) -> None:
-        """Stop every manager: a roll under way may finish within its timeout, none is retried, none begins.
+        """Stop every manager: a roll under way may finish within its timeout, and is not retried; no other begins.
 
         A second call does nothing.
 
         Raises:
-            NotRunningError: it was never started.
+            NotRunningError: the group has not started.
         """
         if self._driver is None:
             call = "group.stop()"
@@ -122,45 +122,47 @@ class SessionGroup(Lifespan):
 
     @property
     def clock(self) -> Clock:
-        """The clock that all members go by."""
+        """The clock of all members."""
         if self._clock is None:
             self._clock = SystemClock()
         return self._clock
 
     @property
     def managers(self) -> tuple[SessionBoundaryManager, ...]:
-        """The managers that are in the group, in the order in which they came. One that has stopped has left."""
+        """The members, in the order in which they were added. A manager that has stopped is not a member any more."""
         return tuple(self._managers.values())
 
     def add(self, manager: SessionBoundaryManager) -> None:
-        """Take in a manager, at any time. In a running group it has caught up on return, as far as without a roll.
+        """Add a manager, at any time. In a running group it has caught up on return, as far as possible without a roll.
 
         Raises:
-            AlreadyStartedError: it has been started already, or is in this group.
-            ConfigurationError: it goes by another clock than the group.
-            GroupStopped: the group does not run any more.
-            LifecycleError: it cannot begin: all that `manager.run` raises. It has stopped then; the others go on.
+            AlreadyStartedError: the manager has been started already, or is in this group.
+            ConfigurationError: the manager has another clock than the group.
+            GroupStopped: the group has stopped.
+            LifecycleError: the manager cannot begin; all that `manager.run` raises. It has stopped then; the others go
+                on.
         """
         if self._stopped or (self._driver is not None and self._driver.stopping):
             call = "add()"
             raise GroupStopped(call)
-        self._take(manager)
+        self._register(manager)
         if self._driver is not None:
-            host = self._join(self._driver, manager)
+            host = self._attach(self._driver, manager)
             try:
                 self._driver.add(host)
             except BaseException:
-                self._forget(host)
+                self._unregister(host)
                 raise
 
     async def remove(self, manager: SessionBoundaryManager) -> None:
-        """Stop a manager and wait until it has left, as on leaving `async with manager:`. The others go on.
+        """Stop a manager and wait until it has stopped, as on leaving `async with manager:`. The others go on.
 
-        Cancelling the wait does not keep it. One that has stopped by itself has left already.
+        A cancellation of this call does not keep the manager in the group. For a manager that has stopped by itself,
+        return at once.
 
         Raises:
-            NotAMember: it is not in this group. Nothing has changed.
-            ReentrancyError: called from inside this manager's own roll or handler, which it would wait for.
+            NotAMember: the manager is not in this group. Nothing has changed.
+            ReentrancyError: called from inside a roll or a handler of this manager, which it would wait for.
         """
         host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
         if host not in self._managers:
@@ -168,56 +170,56 @@ class SessionGroup(Lifespan):
                 await anyio.lowlevel.checkpoint()
                 return
             raise NotAMember(repr(manager))
-        if host.runs_here:
+        if host.in_callback:
             call = "group.remove()"
             raise ReentrancyError(call)
         driver = self._driver
         if driver is None:
-            self._forget(host)
+            self._unregister(host)
             await anyio.lowlevel.checkpoint()
             return
-        gone = self._leavers.setdefault(host, anyio.Event())
-        driver.leave(host)
-        with driver.passing_time():
-            await gone.wait()
+        departed = self._departures.setdefault(host, anyio.Event())
+        driver.stop_host(host)
+        with driver.let_clock_jump():
+            await departed.wait()
 
     def events(self) -> Subscription:
         """Return an async iterator over the events of all members from this call on; it ends with the group.
 
-        In the order of time: what several were late for, by a suspend or a step, is told by the instants at which it
-        was due. After 1,000,000 unread events a reader gets those, then `SubscriberOverrun`. A reader that is cancelled
-        while it has unread events may be given up to 32 of them before that is heeded: to look each time would take
-        longer than all the rest.
+        The events are in the order of time: after a suspend or a step, those of several members are merged by the
+        instants at which they were due. After 1,000,000 unread events a reader gets those, then `SubscriberOverrun`. A
+        reader that is cancelled while it has unread events may get up to 32 of them first: a check for cancellation at
+        each event would take longer than all the rest.
         """
         return self._broadcast.subscribe(limit=LIMIT, check_every=_CHECK_EVERY)
 
     # ---- helpers ----
 
-    def _take(self, manager: SessionBoundaryManager) -> None:
-        if not isinstance(manager, SessionBoundaryManager):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+    def _register(self, manager: SessionBoundaryManager) -> None:
+        if not isinstance(manager, SessionBoundaryManager):
             msg = f"a SessionGroup takes SessionBoundaryManagers, not {manager!r}"
             raise TypeError(msg)
         host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
         if manager.started or host in self._managers:
             raise AlreadyStartedError
-        self._clock = self._agreed(manager.clock)
+        self._clock = self._common_clock(manager.clock)
         self._managers[host] = manager
 
-    def _agreed(self, clock: Clock) -> Clock:
-        """Return the one clock that the group and a manager go by: of two real ones, the one that looks more often."""
+    def _common_clock(self, clock: Clock) -> Clock:
+        """Return the common clock of group and manager; of two real ones, the one with the shorter check_interval."""
         ours = self._clock
         if ours is None or ours is clock:
             return clock
         if type(ours) is not SystemClock or type(clock) is not SystemClock:
-            raise ConfigurationError("clock", clock, f"must be the group's, {ours!r}: all members go by one")
+            raise ConfigurationError("clock", clock, f"must be the group's, {ours!r}: all members share one")
         return clock if clock.check_interval < ours.check_interval else ours
 
-    def _join(self, driver: Driver, manager: SessionBoundaryManager) -> Host:
-        return manager._join(driver, "SessionGroup")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
+    def _attach(self, driver: Driver, manager: SessionBoundaryManager) -> Host:
+        return manager._attach(driver, "SessionGroup")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
 
-    def _forget(self, host: Host) -> None:
-        """Take note that a member has left."""
+    def _unregister(self, host: Host) -> None:
+        """Remove a member that has stopped, and wake the calls of `remove` for it."""
         self._managers.pop(host, None)
-        gone = self._leavers.pop(host, None)
-        if gone is not None:
-            gone.set()
+        departed = self._departures.pop(host, None)
+        if departed is not None:
+            departed.set()

@@ -1,6 +1,7 @@
-"""One lifecycle with all that belongs to it: the application's roll, the journal, and the readers of its events.
+"""The host of one lifecycle: the application's roll, the journal, and the subscribers to its events.
 
-Everything here is synchronous. What must be durable before something else happens is written here, in that order.
+Everything here is synchronous. A record that must be durable before something else happens is written here, in that
+order.
 """
 
 from collections import deque
@@ -33,21 +34,26 @@ from session_lifecycle._runtime.handlers import Handler
 from session_lifecycle._runtime.subscriptions import Broadcast
 
 RollSession = Callable[[date], Awaitable[object]]
-"""The application's own roll: an async callable that takes the next session's date."""
+"""The application's roll: an async callable that takes the next session's date."""
 
 WasRolled = Callable[[date], Awaitable[bool] | bool]
-"""The application's answer to the question whether it has rolled to a date already."""
+"""Returns whether the application has rolled to a date already; sync or async."""
 
 
 @unique
 class HostState(Enum):
-    """How far a member has come with its driver."""
+    """How far a host has come with its driver; the members are in that order."""
 
-    NEW = "ahead"
+    NEW = "new"
+    """It has not begun."""
     RUNNING = "running"
-    STOPPING = "leaving"
-    DRAINING = "gone"
+    """It has begun, and is driven."""
+    STOPPING = "stopping"
+    """It is driven until its attempt to roll, if one is under way, has ended."""
+    DRAINING = "draining"
+    """It is not driven any more, and its handlers finish the events in their queues."""
     STOPPED = "stopped"
+    """None of its tasks runs, and its journal is closed."""
 
 
 NEW: Final = HostState.NEW
@@ -58,13 +64,13 @@ STOPPED: Final = HostState.STOPPED
 
 
 class Host:
-    """One lifecycle under a driver: the core, the application's roll, and the readers of its events."""
+    """One lifecycle under a driver: the core, the application's roll, the journal, and the subscribers."""
 
     __slots__ = (
         "attempt",
         "cohort",
+        "declared_session",
         "dispatching",
-        "first",
         "handlers",
         "holds_journal",
         "journal",
@@ -85,32 +91,41 @@ class Host:
         roll_session: RollSession,
         was_rolled: WasRolled | None = None,
         journal: Journal | None = None,
-        first: date | None = None,
+        declared_session: date | None = None,
     ) -> None:
         self.lifecycle: Final = lifecycle
         self.roll_session: Final = roll_session
         self.was_rolled: Final = was_rolled
         self.journal: Final = journal
-        self.first: Final = first
-        """The session that the application says that it is in."""
+        self.declared_session: Final = declared_session
+        """The session that the application declares to be in (`session=`); None where it declares none."""
         self.holds_journal: bool = False
+        """Whether its journal is open."""
         self.subscribers: Broadcast | None = None
-        """The broadcast, where there has been a reader."""
-        self.handlers: tuple[Handler, ...] = ()  # held here: the broadcast does not hold its readers
+        """The broadcast of its events; None until there is a subscriber."""
+        self.handlers: tuple[Handler, ...] = ()  # held here: a broadcast holds its subscribers weakly
         self.ready: deque[Handler] | None = None
-        """The handlers that have events to be called for; None until there is a handler at all."""
+        """The handlers that have events in their queues; None until there is a handler at all."""
         self.dispatching: bool = False
+        """Whether a task starts the handlers that are ready."""
         self.cohort: Cohort | None = None
-        """What it shared with others when it was last seen to; None where it goes its own way."""
+        """The cohort that it belonged to when it was last polled; None where it is driven alone."""
         self.state: HostState = NEW
         self.tasks: int = 0
-        """How many tasks run something of it."""
+        """How many tasks run application code of it."""
         self.attempt: anyio.CancelScope | None = None
-        self.wall: datetime | None = None  # the deadlines that the driver's heaps hold for it
+        """The scope of the attempt to roll that is under way."""
+        self.wall: datetime | None = None
+        """The deadline that the driver's queue of wall timers holds for it."""
         self.monotonic: timedelta | None = None
+        """The deadline that the driver's queue of monotonic timers holds for it."""
 
     def begin(self, now: Reading) -> None:
-        """Take up the session, the journal's where it has one; the journal tells of it before anybody else hears."""
+        """Begin the lifecycle in its session, the journal's where that has one. An adopted session is journalled first.
+
+        Raises:
+            LifecycleError: the schedule does not know the present, or the journal cannot be used.
+        """
         if self.journal is None:
             self.lifecycle.begin(now)
             return
@@ -118,9 +133,9 @@ class Host:
         self.holds_journal = True
         journal_state = journal_state_after(records)
         if journal_state is not None:
-            record = completion(journal_state, self.first, now.wall)
+            record = completion(journal_state, self.declared_session, now.wall)
             if record is not None:
-                journal_state = self._complete(journal_state, record)
+                journal_state = self._complete_intent(journal_state, record)
         self.lifecycle.begin(now, journal_state)
         if journal_state is None:
             self.journal.append(adoption(self.lifecycle.session, now.wall))
@@ -129,8 +144,8 @@ class Host:
                 "%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, journal_state.error
             )
 
-    def _complete(self, journal_state: JournalState, record: Record) -> JournalState:
-        """Count the open intent as done, because the application says that it is in its target; an ERROR stays."""
+    def _complete_intent(self, journal_state: JournalState, record: Record) -> JournalState:
+        """Journal the open intent as done, because the application declares to be in its target. An ERROR stays."""
         skipped = journal_state.intent.skipped if journal_state.intent is not None else ()
         added = [record]
         if journal_state.error is not None and record.target is not None:
@@ -139,7 +154,7 @@ class Host:
             self.write(each)
             journal_state = journal_state.after(each)
         LOGGER.warning(
-            "%s: the roll to %s counts as done, since session= says so; skipped on the way: %s",
+            "%s: the roll to %s counts as done, because session= names its target; sessions skipped: %s",
             self.lifecycle.schedule.name,
             record.target,
             ", ".join(map(str, skipped)) or "none",
@@ -148,7 +163,7 @@ class Host:
 
     @property
     def broadcast(self) -> Broadcast:
-        """What hands its events to their readers."""
+        """The broadcast of its events, made on first use."""
         if self.subscribers is None:
             self.subscribers = Broadcast()
             if self.state is DRAINING or self.state is STOPPED:
@@ -157,22 +172,22 @@ class Host:
 
     @property
     def running(self) -> bool:
-        """Whether a driver sees to it: from its beginning until it has left."""
+        """Whether it is driven: RUNNING or STOPPING."""
         return self.state is RUNNING or self.state is STOPPING
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Whether it is STOPPED: none of its tasks runs."""
         return self.state is STOPPED
 
     def close(self) -> None:
-        """Leave, and end every reader's events; handlers may see to what they have been told."""
+        """End every subscription. Handlers may finish the events in their queues."""
         self.state = DRAINING
         if self.subscribers is not None:
             self.subscribers.close()
 
     def end(self) -> None:
-        """End every reader's events, let go of the journal, and be over. A second call does nothing."""
+        """End every subscription, close the journal, and be STOPPED. A second call does nothing."""
         self.close()
         self.state = STOPPED
         if self.journal is not None and self.holds_journal:
@@ -183,24 +198,24 @@ class Host:
                 LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
 
     @property
-    def runs_here(self) -> bool:
-        """Whether the calling task is inside its roll, or one of its handlers or probes."""
+    def in_callback(self) -> bool:
+        """Whether the calling task runs inside its roll, or inside one of its handlers or probes."""
         owners = (self, *self.handlers, *self.lifecycle.feed_states)
         return any(map(inside, owners))
 
     def write(self, record: Record) -> None:
-        """Make a record durable, where there is a journal; what a journal raises is passed on."""
+        """Make a record durable, where there is a journal. The journal's exceptions propagate."""
         if self.journal is not None:
             self.journal.append(record)
 
     def emit(self) -> Sequence[Event]:
-        """Log, hand out and return what has happened. An ERROR is written down first, if it can be."""
+        """Log, publish and return the events that the lifecycle holds. An ERROR is journalled first, if possible."""
         events = self.lifecycle.take_events()
         self.dispatch(events)
         return events
 
     def dispatch(self, events: Sequence[Event]) -> None:
-        """Log events, and hand them to their readers."""
+        """Log events, and publish them to their subscribers."""
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
                 try:
@@ -214,7 +229,7 @@ class Host:
     def handler_failed(
         self, handler: Handler, error: BaseException, cause: Event | None, now: Reading
     ) -> tuple[Event, ...]:
-        """Tell that a handler has failed. One that fails on that very event is logged only, or it would never end."""
+        """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
         session = self.lifecycle.session.date
         event = HandlerFailed(handler.label, error, cause, session, now.wall, name=self.lifecycle.name)
         log_event(event, self.lifecycle.schedule)
@@ -224,7 +239,7 @@ class Host:
         return (event,)
 
     def begin_roll(self, roll: RollRound, now: Reading) -> bool:
-        """Make the intent durable and begin the attempt; where that cannot be, go to ERROR and return False."""
+        """Make the intent durable and begin the attempt. Where the journal fails, go to ERROR and return False."""
         if not roll.intended and self.journal is not None:
             target = roll.target
             try:
@@ -237,7 +252,7 @@ class Host:
         return True
 
     def end_roll(self, roll: RollRound, error: BaseException | None, now: Reading) -> None:
-        """Make a completed roll durable, and report what came of the attempt. Nothing is awaited in between."""
+        """Make a completed roll durable, and report the outcome to the core. Nothing is awaited in between."""
         if error is not None:
             self.lifecycle.roll_failed(roll, error, now)
             return

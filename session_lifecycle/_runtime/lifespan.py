@@ -1,4 +1,4 @@
-"""What is run beside the application's own tasks: in a task group of its own, or in one of the application's."""
+"""The lifespan of a manager or a group: in a task group of its own, or in one of the application's."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -11,7 +11,7 @@ from session_lifecycle._model.errors import AlreadyStartedError
 
 
 class Lifespan(ABC):
-    """Run it with `async with`, or with `await task_group.start(runner.run)`; once only."""
+    """Runs with `async with`, or with `await task_group.start(self.run)`; once only."""
 
     __slots__ = ("__weakref__", "_started", "_tasks")
 
@@ -21,32 +21,32 @@ class Lifespan(ABC):
 
     @property
     def started(self) -> bool:
-        """Whether it has been started, and perhaps stopped since: it runs once only."""
+        """Whether it has started; it stays True after the stop."""
         return self._started
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop: what is under way may finish, nothing else begins."""
+        """Stop: a roll under way may finish, and no other begins."""
 
     @abstractmethod
     async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
-        """Run until stopped."""
+        """Run until stopped; report the start by `task_status.started()`."""
 
-    def _claim(self, call: str) -> None:  # noqa: ARG002 -- it is named where a manager refuses to wait for itself
-        """Take note that it is started, by a call that messages name."""
+    def _mark_started(self, call: str) -> None:  # noqa: ARG002 -- a manager names it when it refuses to wait for itself
+        """Mark it as started by `call`, or refuse a second start."""
         if self._started:
             raise AlreadyStartedError(type(self).__name__)
         self._started = True
 
     async def __aenter__(self) -> Self:
         """Start, and catch up as far as that goes without awaiting a roll."""
-        self._claim("`async with`")
+        self._mark_started("`async with`")
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         try:
             await self._tasks.start(self._run)
         except BaseException as error:
-            await self._leave(error)
+            await self._close(error)
             raise
         return self
 
@@ -54,10 +54,10 @@ class Lifespan(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop: let a roll under way finish, or, on an exception or a cancellation, cancel it."""
-        await self._leave(error)
+        await self._close(error)
 
-    async def _leave(self, error: BaseException | None) -> None:
-        """Close the task group. What the body raised stays as it is, not wrapped in a group."""
+    async def _close(self, error: BaseException | None) -> None:
+        """Close the task group. The body's exception is raised as it is, not wrapped in a group."""
         assert self._tasks is not None
         if error is None:
             self.stop()
@@ -77,11 +77,11 @@ class Lifespan(ABC):
         """Run until `stop()`: for `await task_group.start(manager.run)`, which returns once it has caught up.
 
         Raises:
-            AlreadyStartedError: it has run before.
+            AlreadyStartedError: it has been started before.
             ScheduleExhausted: the schedule does not know the present.
             JournalLocked, JournalCorrupt, JournalMismatch, JournalUnavailable, JournalWriteFailed: nothing was started.
         """
-        self._claim("run()")
+        self._mark_started("run()")
         await self._run(task_status=anyio.TASK_STATUS_IGNORED if task_status is None else task_status)
 
     async def _run(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
@@ -93,7 +93,7 @@ class Lifespan(ABC):
 
 
 def _sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that a task group of ours has wrapped, or the group where there are several."""
+    """Return the only exception of a group, at any depth, or the group where it has several."""
     while len(group.exceptions) == 1:
         inner = group.exceptions[0]
         if not isinstance(inner, BaseExceptionGroup):

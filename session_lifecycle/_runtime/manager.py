@@ -1,11 +1,15 @@
-"""The object that an application holds: `SessionBoundaryManager`."""
+"""`SessionBoundaryManager`: the public face of one lifecycle.
+
+Its calls are synchronous where they can be: each checks its arguments, has the core decide, makes the record durable,
+and then emits what has happened and wakes the driver.
+"""
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import Any, TypeVar, cast, get_args, overload
+from typing import Any, TypeVar, cast, overload
 
 import anyio.abc
 import anyio.lowlevel
@@ -13,33 +17,33 @@ import anyio.lowlevel
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._model.alarm import Alarm, Anchor, Misfire
-from session_lifecycle._model.clock import (
-    Clock,
-    Reading,
-    read,
-)
+from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
-from session_lifecycle._model.errors import (
-    ConfigurationError,
-    ManagerStopped,
-    NotRunningError,
-    ReentrancyError,
-    RollFailedError,
-)
+from session_lifecycle._model.errors import ManagerStopped, NotRunningError, ReentrancyError, RollFailedError
 from session_lifecycle._model.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
 from session_lifecycle._runtime import scopes
+from session_lifecycle._runtime.arguments import (
+    require_async,
+    require_config,
+    require_journal,
+    require_reason,
+    require_resolution,
+    require_states,
+    require_was_rolled,
+)
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.event_log import LOGGER
-from session_lifecycle._runtime.feed import AdaptiveFeed, Feed, FeedCalls, Probe
-from session_lifecycle._runtime.handlers import Handler, Wanted, on_alarm, on_kind, on_state, require_async
+from session_lifecycle._runtime.feed import Feed, Probe
+from session_lifecycle._runtime.feed_registry import FeedRegistry
+from session_lifecycle._runtime.handlers import Handler, filter_for, on_alarm
 from session_lifecycle._runtime.host import Host, RollSession, WasRolled
 from session_lifecycle._runtime.lifespan import Lifespan
-from session_lifecycle._runtime.subscriptions import Subscription
+from session_lifecycle._runtime.subscriptions import EventFilter, Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import Schedule
 
@@ -47,40 +51,40 @@ E = TypeVar("E", bound=Event)
 StateHandler = TypeVar("StateHandler", bound=Callable[[StateChanged], Awaitable[object]])
 AlarmHandler = TypeVar("AlarmHandler", bound=Callable[[AlarmFired], Awaitable[object]])
 
-_system_clock = cache(SystemClock)  # it knows nothing but its settings, so one of a kind serves thousands
+_system_clock = cache(SystemClock)  # it has no state but its settings, so managers with the same ones share it
 _PROBE_TIMEOUT = timedelta(seconds=5)
 _ON_TIME = timedelta(seconds=1)
 
 
 class SessionBoundaryManager(Lifespan):
-    """Knows which trading session this is and which state it is in, and rolls the day.
+    """Keeps the state of a trading session by schedule and clock, and rolls to the next one at its end.
 
-    Run it with `async with manager:` or with `await task_group.start(manager.run)`; once only. All calls belong on the
-    event loop's own thread.
+    Run it with `async with manager:` or with `await task_group.start(manager.run)`; once only. Call its methods on the
+    event loop's own thread only.
 
     Args:
         schedule: a `Schedule`, or the name of an exchange_calendars calendar, aliases included.
         roll_session: async callable, awaited in the application's own loop at the end of each session with the date of
             the next one. Make it idempotent by that date.
         session: the date of the session that the application is in. Where the clock is past it, rolls are owed. By
-            default the session that owns the present.
+            default the session of the present.
         config: the policy.
-        clock: where time comes from; by default a `SystemClock` with the configuration's `check_interval`.
-        journal: where rolls are written down, so that a restart neither skips nor repeats one; by default nowhere. The
-            session that it tells of is taken up, and `session` must agree with it.
-        was_rolled: asked with the date, before a roll that an earlier run may have completed is awaited again; where it
-            answers True, sync or async, the roll counts as done.
+        clock: the source of time; by default a `SystemClock` with the configuration's `check_interval`.
+        journal: where rolls are recorded, so that a restart neither skips nor repeats one; by default nowhere. The
+            manager begins in the journal's session, and `session` must agree with it.
+        was_rolled: sync or async callable that takes a date. It is called before a roll that an earlier run may have
+            completed is awaited again; where it returns True, the roll counts as done.
         name: put on every event, for applications with several managers.
 
     Raises:
         CalendarUnavailable: no calendar of that name can be had.
-        NotASession: `session` is none of the schedule's.
-        TypeError: an argument is of the wrong kind; a `roll_session` that is not async, for one.
+        NotASession: the schedule has no session of the date `session`.
+        TypeError: an argument is of the wrong kind, such as a `roll_session` that is not async.
     """
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_clock", "_driver", "_feed_calls", "_host", "_lifecycle", "_monotonic", "_progress", "_staleness")
+    __slots__ = ("_clock", "_driver", "_feed_registry", "_host", "_lifecycle", "_monotonic", "_progress", "_staleness")
 
     def __init__(
         self,
@@ -96,24 +100,18 @@ class SessionBoundaryManager(Lifespan):
     ) -> None:
         super().__init__()
         require_async("roll_session", "a date", roll_session)
-        if not isinstance(config, LifecycleConfig):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            msg = f"config must be a LifecycleConfig, not {config!r}"
-            raise TypeError(msg)
-        if journal is not None and not isinstance(journal, Journal):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            msg = f"journal must be a Journal, such as FileJournal(path), not {journal!r}"
-            raise TypeError(msg)
-        if was_rolled is not None and not callable(was_rolled):
-            msg = f"was_rolled must be a callable that takes a date, not {was_rolled!r}"
-            raise TypeError(msg)
+        require_config(config)
+        require_journal(journal)
+        require_was_rolled(was_rolled)
         self._clock: Clock = _system_clock(config.check_interval) if clock is None else clock
         if not isinstance(schedule, Schedule):
-            from session_lifecycle._schedules.exchange import ExchangeSchedule  # not needed for hours of one's own
+            from session_lifecycle._schedules.exchange import ExchangeSchedule  # loads slowly
 
             schedule = ExchangeSchedule(schedule, near=read(self._clock).wall)
         self._lifecycle = SessionLifecycle(schedule, config=config, session=session, name=name)
         self._host = Host(self._lifecycle, roll_session, was_rolled, journal, session)
         self._driver: Driver | None = None
-        self._feed_calls: FeedCalls | None = None
+        self._feed_registry: FeedRegistry | None = None
         self._progress = self._lifecycle.progress
         self._staleness = self._lifecycle.staleness
         self._monotonic = self._clock.monotonic
@@ -124,33 +122,33 @@ class SessionBoundaryManager(Lifespan):
 
     # ---- running ----
 
-    def _claim(self, call: str) -> None:
+    def _mark_started(self, call: str) -> None:
         self._refuse_inside(call)
-        super()._claim(call)
+        super()._mark_started(call)
 
     async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
         driver = self._driver = Driver(self._clock)
         await driver.run([self._host], task_status)
 
-    def _join(self, driver: Driver, call: str) -> Host:
-        """Be seen to from now on by a driver that sees to others too."""
-        self._claim(call)
+    def _attach(self, driver: Driver, call: str) -> Host:
+        """Mark the manager as started by `call`, and return its host for a driver that drives others too."""
+        self._mark_started(call)
         self._driver = driver
         return self._host
 
     def stop(self) -> None:
-        """Stop: a roll under way may finish within its timeout, none is retried. A second call does nothing.
+        """Stop: a roll under way may finish within its timeout, and is not retried. A second call does nothing.
 
-        In a `SessionGroup`, the others go on.
+        In a `SessionGroup`, the other managers go on.
 
         Raises:
-            NotRunningError: it was never started.
+            NotRunningError: the manager has not started.
         """
         if self._driver is None:
             raise NotRunningError("stop()")
-        self._driver.leave(self._host)
+        self._driver.stop_host(self._host)
 
-    # ---- reading: attribute reads only, at any time once started ----
+    # ---- reading: attribute reads only; before the start some raise NotRunningError ----
 
     @property
     def state(self) -> SessionState:
@@ -159,13 +157,13 @@ class SessionBoundaryManager(Lifespan):
 
     @property
     def scheduled_state(self) -> SessionState:
-        """The state that schedule and clock alone imply, whatever the machine is in."""
-        return self._begun("scheduled_state").scheduled_state
+        """The state that schedule and clock alone imply, whatever the state of the machine."""
+        return self._require_begun("scheduled_state").scheduled_state
 
     @property
     def session(self) -> Session:
         """The session that the application is in."""
-        return self._begun("session").session
+        return self._require_begun("session").session
 
     @property
     def on_break(self) -> bool:
@@ -174,51 +172,51 @@ class SessionBoundaryManager(Lifespan):
 
     @property
     def can_trade(self) -> bool:
-        """Whether the session is ACTIVE, on no break, and not halted."""
+        """Whether the state is ACTIVE, without a break or a halt."""
         return self._lifecycle.can_trade
 
     @property
     def halted(self) -> str | None:
-        """Why trading is halted; None where it is not."""
+        """The reason of the halt; None where trading is not halted."""
         return self._lifecycle.halted
 
     @property
     def feeds(self) -> tuple[Feed, ...]:
-        """The feeds that are registered, in the order in which they were."""
+        """The registered feeds, in the order of registration."""
         return cast("tuple[Feed, ...]", self._lifecycle.feed_states)
 
     @property
     def stale_feeds(self) -> tuple[str, ...]:
-        """The names of the feeds that are stale, the longest stale first."""
+        """The names of the stale feeds, the longest stale first."""
         return self._lifecycle.stale_feeds
 
     @property
     def next_boundary(self) -> datetime | None:
-        """The instant at which the scheduled state changes next, in UTC; None where the calendar's knowledge ends."""
-        return self._begun("next_boundary").next_boundary
+        """The instant of the next change of the scheduled state, in UTC; None where the schedule knows no further."""
+        return self._require_begun("next_boundary").next_boundary
 
     @property
     def clock(self) -> Clock:
-        """The clock that it runs on."""
+        """The manager's clock."""
         return self._clock
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule that it runs by, with what `apply()` has changed."""
+        """The schedule, with the changes of `apply()`."""
         return self._lifecycle.schedule
 
     def status(self) -> Status:
-        """Return a snapshot of all that can be read, as of the manager's last look at the clock."""
-        return self._begun("status()").status
+        """Return a snapshot of everything above, as of the manager's last reading of the clock."""
+        return self._require_begun("status()").status
 
-    # ---- telling ----
+    # ---- data ----
 
     def record_data_received(self, timestamp: datetime | None = None) -> None:
         """Record that market data has arrived. Call it once for each message: it only stores the arrival.
 
-        `timestamp` is the data's own time: its age is taken now, once. Old data does not refresh, data from the future
-        counts as of now. In TIMEOUT, fresh data makes the session ACTIVE before this returns. Where feeds are
-        registered, they alone decide about TIMEOUT.
+        `timestamp` is the data's own time; its age is taken once, at the call. Old data does not refresh the watch, and
+        a timestamp in the future counts as now. In TIMEOUT, fresh data makes the state ACTIVE before this returns.
+        Where feeds are registered, they alone decide about TIMEOUT.
 
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
@@ -228,7 +226,7 @@ class SessionBoundaryManager(Lifespan):
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
             staleness.arrival = monotonic()
         else:
-            self._lifecycle.record_data(self._look_for(timestamp), timestamp)
+            self._lifecycle.record_data(self._observe_for(timestamp), timestamp)
             if self._lifecycle.has_events:
                 self._emit()
 
@@ -240,152 +238,108 @@ class SessionBoundaryManager(Lifespan):
         probe: Probe | None = None,
         probe_timeout: timedelta = _PROBE_TIMEOUT,
     ) -> Feed:
-        """Watch a source of market data by itself, from now on; call `record()` on what this returns.
+        """Register a source of market data that is watched for silence on its own; call `record()` on the result.
 
-        From the first feed on, the session is TIMEOUT when the feeds say so, by `LifecycleConfig.stale_when`. At any
-        time, before the start too.
+        It is watched from now on, and may be registered before the start too. With feeds registered, the state is
+        TIMEOUT when `LifecycleConfig.stale_when` says so of them.
 
         Args:
-            name: what events and messages call it; unique among the feeds.
-            timeout: silence, while data is expected, after which it is stale; by default the `data_timeout`.
-            probe: async callable that takes the feed, asked once it has been silent for so long: True means that the
-                feed is alive and the market quiet, and its silence is timed anew. An error or no answer means False.
+            name: the feed's name in events and messages; unique among the feeds.
+            timeout: the silence, while data is expected, after which the feed is stale; by default `data_timeout`.
+            probe: async callable that takes the feed, called before it is found stale. True means that the feed is
+                alive and the market quiet, and its silence is timed anew. An error or a timeout means False.
             probe_timeout: how long the probe may take, by the manager's clock.
 
         Raises:
-            ConfigurationError: a value is out of range, or there is no `data_timeout` to go by.
-            FeedNameTaken: there is one of that name.
+            ConfigurationError: a value is out of range, or `timeout` is missing and `data_timeout` is None.
+            FeedNameTaken: a feed of that name is registered.
             TypeError: an argument is of the wrong kind.
-            ManagerStopped: the manager does not run any more.
+            ManagerStopped: the manager has stopped.
         """
-        if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            msg = f"a feed needs a name in words, not {name!r}"
-            raise TypeError(msg)
-        policy = self._lifecycle.config.data_timeout if timeout is None else timeout
-        if policy is None:
-            raise ConfigurationError("timeout", None, "must be given for a feed where data_timeout is None")
-        if probe is not None:
-            require_async("probe", "the feed", probe)
-        require_duration("probe_timeout", probe_timeout)
-        if self._host.stopped:
-            raise ManagerStopped("add_feed()", self.state)
-        if self._feed_calls is None:
-            self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
-        if isinstance(policy, AdaptiveTimeout):
-            learn = self._lifecycle.feeds.pace
-            feed: Feed = AdaptiveFeed(
-                name,
-                policy,
-                probe=probe,
-                probe_timeout=probe_timeout,
-                monotonic=self._monotonic,
-                calls=self._feed_calls,
-                learn=learn,
+        if self._feed_registry is None:
+            self._feed_registry = FeedRegistry(
+                self._host,
+                self._clock,
+                emit=self._emit,
+                observe_for=self._observe_for,
+                require_running=self._require_running,
             )
-        else:
-            require_duration("timeout", policy)
-            feed = Feed(
-                name,
-                policy,
-                probe=probe,
-                probe_timeout=probe_timeout,
-                monotonic=self._monotonic,
-                calls=self._feed_calls,
-            )
-        self._lifecycle.add_feed(feed, read(self._clock))
-        self._emit()
-        return feed
+        return self._feed_registry.add(name, timeout, probe=probe, probe_timeout=probe_timeout)
+
+    # ---- decisions of the application ----
 
     def halt(self, reason: str) -> None:
         """Halt trading: `can_trade` is False and no data is expected, until `resume()` or the close.
 
-        The state stays what it is. A halt is not journalled: a restart forgets it. Where trading is halted already,
-        that changes nothing and logs a line.
+        The state is not affected. A halt is not journalled: it does not survive a restart. While trading is halted
+        already the call has no effect, and is logged as a warning.
 
         Raises:
-            HaltRefused: the session is not open, nor about to be.
+            HaltRefused: the state is none of PRE_MARKET, ACTIVE, TIMEOUT and ERROR.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        self._halt("halt()", reason)
+        driver = self._require_running("halt()")
+        if not self._lifecycle.halt(require_reason(reason), driver.observe()):
+            LOGGER.warning("%r: halt(%r) has no effect: trading is halted already (%s)", self, reason, self.halted)
+        self._emit()
 
     def resume(self) -> None:
-        """End the halt: data is expected again, and its silence is timed from here. Without one, a line is logged.
+        """End the halt: data is expected again, and silence is timed from now on.
+
+        Without a halt the call has no effect, and is logged as a warning.
 
         Raises:
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        self._resume("resume()")
-
-    def _halt(self, call: str, reason: str, feed: Feed | None = None) -> None:
-        driver = self._running(call)
-        if not self._lifecycle.halt(_reason(reason), driver.observe(), feed):
-            LOGGER.warning("%r: %s changes nothing, it is halted already (now: %s)", feed or self, call, reason)
-        self._emit()
-
-    def _resume(self, call: str, feed: Feed | None = None) -> None:
-        driver = self._running(call)
-        if not self._lifecycle.resume(driver.observe(), feed):
-            LOGGER.warning("%r: %s changes nothing, there is no halt", feed or self, call)
-        self._emit()
-
-    def _feed_heard(self, feed: Feed, timestamp: datetime | None) -> None:
-        self._lifecycle.record_feed(feed, self._look_for(timestamp), timestamp)
-        if self._lifecycle.has_events:
-            self._emit()
-
-    def _feed_halt(self, feed: Feed, reason: str) -> None:
-        self._halt("feed.halt()", reason, feed)
-
-    def _feed_resume(self, feed: Feed) -> None:
-        self._resume("feed.resume()", feed)
-
-    def _feed_remove(self, feed: Feed) -> None:
-        self._lifecycle.remove_feed(feed, read(self._clock))
+        driver = self._require_running("resume()")
+        if not self._lifecycle.resume(driver.observe()):
+            LOGGER.warning("%r: resume() has no effect: there is no halt", self)
         self._emit()
 
     def end_session(self, reason: str) -> None:
-        """End an open session now: walk the remaining edges, and roll.
+        """End an open session now: take its remaining transitions, and roll.
 
         Raises:
-            IllegalTransition: the session is not ACTIVE, TIMEOUT or POST_MARKET.
-            JournalWriteFailed: it could not be written down. Nothing has changed.
+            IllegalTransition: the state is none of ACTIVE, TIMEOUT and POST_MARKET.
+            JournalWriteFailed: the end could not be recorded. Nothing has changed.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._running("end_session()").observe()
-        record = self._lifecycle.plan_end(_reason(reason), now)
+        now = self._require_running("end_session()").observe()
+        record = self._lifecycle.plan_end(require_reason(reason), now)
         self._host.write(record)
         self._lifecycle.end_session(reason, now)
         self._emit()
 
     def fail(self, reason: str) -> None:
-        """Go to ERROR and stay there until `recover()`. During a roll, once the attempt under way has ended.
+        """Go to ERROR, until `recover()`. During a roll this happens once the attempt under way has ended.
 
-        In ERROR it changes nothing and logs a line.
+        In ERROR the call has no effect, and is logged as a warning.
 
         Raises:
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        driver = self._running("fail()")
-        if not self._lifecycle.fail(_reason(reason), driver.observe_or_last()):
-            LOGGER.warning("%r: fail(%r) changes nothing in ERROR (%s)", self, reason, self._lifecycle.reason)
+        driver = self._require_running("fail()")
+        if not self._lifecycle.fail(require_reason(reason), driver.observe_or_last()):
+            LOGGER.warning("%r: fail(%r) has no effect in ERROR (%s)", self, reason, self._lifecycle.reason)
         self._emit()
 
     def apply(self, override: Override) -> None:
         """Change the hours of a date from now on: an early close announced at 11:00 takes effect today.
 
-        What has passed is never rewritten. A `Closure` of the session that the application is in ends it now, in any
-        state: what is left of it is walked with `catch_up=True` and the reason, and the next session is rolled to. One
-        that is announced before the open leaves no session on that date. Told as `ScheduleChanged`; where the hours are
-        those already, nothing happens. An override is not journalled: give it to the schedule on a restart.
+        The past is never rewritten. A `Closure` of the present session ends that now, in any state: its remaining
+        transitions are taken with `catch_up=True` and the reason, and the next session is rolled to. A `Closure`
+        announced before the open leaves no session on that date. The change is emitted as `ScheduleChanged`; where the
+        date has those hours already, nothing happens. An override is not journalled: give it to the schedule on a
+        restart.
 
         Raises:
-            OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be; or the schedule has
-                no `with_session`. Nothing has changed.
-            ScheduleExhausted: its date lies outside of what the schedule knows.
-            JournalWriteFailed: the end of the session could not be written down. Nothing has changed.
+            OverrideRefused: the override contradicts the schedule or the past, its hours are impossible, or the
+                schedule has no `with_session`. Nothing has changed.
+            ScheduleExhausted: the date lies outside the schedule's range.
+            JournalWriteFailed: the end of the session could not be recorded. Nothing has changed.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._running("apply()").observe()
+        now = self._require_running("apply()").observe()
         change = self._lifecycle.plan_override(override, now)
         if change is not None:
             record = self._lifecycle.ending(change, now)
@@ -395,25 +349,23 @@ class SessionBoundaryManager(Lifespan):
         self._emit()
 
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
-        """Leave ERROR. Where a roll is owed it is begun again, else the session is walked anew from its start.
+        """Leave ERROR: begin the roll that is owed again, or else replay the session from its start.
 
-        `MARK_DONE` and `SKIP` are for a roll that is owed: it has happened, or it is given up. Returns when the trigger
-        has fired, not after the roll. It is a person's decision: it is journalled before it acts, and the cap on missed
-        sessions does not bind what it starts.
+        `MARK_DONE` and `SKIP` resolve a roll that is owed: it has been done, or it is abandoned. Returns when the
+        trigger has fired, not after the roll. The decision is journalled before it takes effect, and the cap on missed
+        sessions does not apply to the roll that it starts.
 
         Raises:
             IllegalTransition: the state is not ERROR.
             RollNotOwedError: no roll is owed that could be marked as done or skipped.
             ScheduleExhausted: the schedule knows no session that could be marked as done or skipped.
-            JournalWriteFailed: the decision could not be written down. Nothing has changed.
+            JournalWriteFailed: the decision could not be recorded. Nothing has changed.
             ReentrancyError: called from inside this manager's own roll.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_inside("recover()")
-        now = self._running("recover()").observe()
-        if not isinstance(resolution, Resolution):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            msg = f"recover() takes a Resolution, not {resolution!r}"
-            raise TypeError(msg)
+        now = self._require_running("recover()").observe()
+        require_resolution(resolution)
         record = self._lifecycle.plan_recovery(resolution, now)
         self._host.write(record)
         self._lifecycle.recover(record, now)
@@ -421,18 +373,18 @@ class SessionBoundaryManager(Lifespan):
         await anyio.lowlevel.checkpoint()
 
     async def roll(self) -> RollSucceeded:
-        """Roll by hand, where `auto_roll` is off, and return once it has completed.
+        """Roll manually, where `auto_roll` is off; return once the roll has completed.
 
-        Cancelling the wait does not cancel the roll.
+        Cancelling this call does not cancel the roll.
 
         Raises:
             RollNotOwedError: the session has not ended, or the roll is automatic or under way.
-            RollFailedError: the last attempt has failed; the state is ERROR.
+            RollFailedError: the last attempt failed; the state is ERROR.
             ReentrancyError: called from inside this manager's own roll.
             NotRunningError, ManagerStopped: the manager does not run, or stopped first.
         """
         self._refuse_inside("roll()")
-        driver = self._running("roll()")
+        driver = self._require_running("roll()")
         ended = self._lifecycle.session.date
         outcomes = self._host.broadcast.subscribe(_is_outcome)
         self._lifecycle.request_roll(driver.observe())
@@ -449,33 +401,33 @@ class SessionBoundaryManager(Lifespan):
                 raise RollFailedError(ended, target, attempts, event.reason or "") from cause
         raise ManagerStopped("roll()", self.state)
 
-    # ---- listening ----
+    # ---- events ----
 
     def events(self) -> Subscription:
         """Return an async iterator over all events from this call on; it ends with the manager.
 
-        Call it before starting to see the start too. Each call is a reader of its own. A slow one never delays the
-        machine: after 10,000 unread events it gets those, then `SubscriberOverrun`.
+        Called before the start, it includes the events of the start. Each call returns an iterator of its own. A slow
+        reader never delays the machine: after 10,000 unread events it gets those, then `SubscriberOverrun`.
         """
         return self._host.broadcast.subscribe()
 
     async def wait_for(self, *states: SessionState) -> SessionState:
-        """Return the first of `states` that is entered, however briefly; at once where it is the present one.
+        """Wait until one of `states` is entered, however briefly, and return it; at once where it is the present one.
 
         Raises:
-            TypeError: no state is given, or something that is none.
+            TypeError: no state is given, or an argument is not a `SessionState`.
             ReentrancyError: called from inside this manager's own roll.
             NotRunningError: the manager has not started.
-            ManagerStopped: it stopped first.
+            ManagerStopped: the manager stopped first.
         """
         self._refuse_inside("wait_for()")
-        _require_states("wait_for()", states)
-        self._begun("wait_for()")
+        require_states("wait_for()", states)
+        self._require_begun("wait_for()")
         if self.state in states:
             await anyio.lowlevel.checkpoint()
             return self.state
         broadcast = self._host.broadcast
-        entered = broadcast.subscribe(lambda e: isinstance(e, StateChanged) and e.dest in states)
+        entered = broadcast.subscribe(lambda event: isinstance(event, StateChanged) and event.dest in states)
         try:
             async for event in entered:
                 return cast("StateChanged", event).dest
@@ -483,7 +435,7 @@ class SessionBoundaryManager(Lifespan):
             broadcast.remove(entered)
         raise ManagerStopped("wait_for()", self.state)
 
-    # ---- acting on time ----
+    # ---- handlers, alarms and scopes ----
 
     @overload
     def on(
@@ -496,30 +448,24 @@ class SessionBoundaryManager(Lifespan):
     def on(
         self, what: SessionState | type[Any], *, missed: bool = False, timeout: timedelta | None = None
     ) -> Callable[[Any], Any]:
-        """Decorate an async function that is to be called with each event of a kind, or each entry into a state.
+        """Decorate an async function, a handler, that is called with each event of a class or each entry into a state.
 
-        It runs in the manager's own tasks and never delays the machine. A handler is called for one event after the
-        other, in their order; handlers of the same event start in the order of their registration. What it raises is
-        told as `HandlerFailed`, and nothing else breaks. On leaving, a handler may finish what it has been told.
+        It runs in the manager's own tasks and never delays the machine. A handler is called with one event after the
+        other, in their order; handlers of the same event start in the order of their registration. An exception of a
+        handler is emitted as `HandlerFailed`, and affects nothing else. When the manager stops, a handler may finish
+        the events in its queue.
 
         Args:
             what: a `SessionState`, or one of the event classes.
-            missed: call it for every event of a catch-up too; else only where what the event led to still holds.
-            timeout: how long one call may take, by the manager's clock, before it is cancelled. None: for ever.
+            missed: call it with every event of a catch-up; by default only with one whose state or break still lasts.
+            timeout: how long one call may take, by the manager's clock, before it is cancelled. None: indefinitely.
 
         Raises:
             TypeError: `what` is neither, or the function is not async.
             ConfigurationError: the timeout is out of range.
-            ManagerStopped: the manager does not run any more.
+            ManagerStopped: the manager has stopped.
         """
-        if isinstance(what, SessionState):
-            wanted = on_state(what)
-        elif isinstance(what, type) and what in get_args(Event):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
-            wanted = on_kind(what)
-        else:
-            msg = f"on() takes a SessionState or an event class, not {what!r}"
-            raise TypeError(msg)
-        return self._registering("on()", wanted, missed=missed, timeout=timeout)
+        return self._handler_decorator("on()", filter_for(what), missed=missed, timeout=timeout)
 
     def at(
         self,
@@ -530,19 +476,19 @@ class SessionBoundaryManager(Lifespan):
         grace: timedelta = _ON_TIME,
         timeout: timedelta | None = None,
     ) -> Callable[[AlarmHandler], AlarmHandler]:
-        """Decorate an async function that is to be called at an instant of every session; see `Alarm`.
+        """Decorate an async function that is called at an instant of every session; see `Alarm`.
 
-        It is called with the `AlarmFired`, as handlers are. An alarm goes off at most once for a session (and for each
-        of its breaks, where those are the anchor), in ERROR too. While a roll is owed, it waits for that. What was over
-        when the alarm was registered is over; at the start, the session's earlier alarms count as missed.
+        It is called with the `AlarmFired`, as handlers are. An alarm fires at most once for a session (with a break as
+        its anchor, once for each break), in ERROR too. While a roll is owed, it fires after the roll. An instant before
+        the registration does not fire; at the start, the session's earlier instants count as missed.
 
         Raises:
             ConfigurationError: a value is out of range.
             TypeError: the function is not async.
-            ManagerStopped: the manager does not run any more.
+            ManagerStopped: the manager has stopped.
         """
         alarm = Alarm(anchor, offset, misfire, grace)
-        register = self._registering("at()", on_alarm(alarm), missed=True, timeout=timeout)
+        register = self._handler_decorator("at()", on_alarm(alarm), missed=True, timeout=timeout)
 
         def decorate(function: AlarmHandler) -> AlarmHandler:
             register(function)
@@ -559,11 +505,11 @@ class SessionBoundaryManager(Lifespan):
         misfire: Misfire = Misfire.SKIP,
         grace: timedelta = _ON_TIME,
     ) -> AsyncIterator[AlarmFired]:
-        """Return an async iterator over the goings-off of an alarm, from this call on; it ends with the manager.
+        """Return an async iterator over the `AlarmFired` of an alarm, from this call on; it ends with the manager.
 
         Raises:
             ConfigurationError: a value is out of range.
-            ManagerStopped: the manager does not run any more.
+            ManagerStopped: the manager has stopped.
         """
         if self._host.stopped:
             raise ManagerStopped("alarms()", self.state)
@@ -573,24 +519,24 @@ class SessionBoundaryManager(Lifespan):
         return cast("AsyncIterator[AlarmFired]", fired)
 
     def during(self, *states: SessionState, grace: timedelta | None = None) -> AbstractAsyncContextManager[Session]:
-        """Return an async context manager whose body lasts as long as the state is one of `states`.
+        """Return an async context manager whose body runs while the state is one of `states`, and is then cancelled.
 
-        Entering waits until the state is one of them, and gives the session. The moment it is none of them any more, or
+        Entering waits until the state is one of them, and gives the session. As soon as the state is none of them, or
         the manager stops, the body is cancelled, and the block is left without an error.
         `during(SessionState.ACTIVE, SessionState.TIMEOUT)` is "while the market is open".
 
         Args:
             states: one or more.
-            grace: how long the body may go on after that moment, by the manager's clock, before it is cancelled: time
-                to finish for a body that looks at `manager.state`.
+            grace: how long the body may go on after that, by the manager's clock, before it is cancelled: time to
+                finish for a body that reads `manager.state`. None: no time at all.
 
         Raises:
             TypeError, ConfigurationError: an argument is of the wrong kind, or out of range.
             ReentrancyError: (on entering) called from inside this manager's own roll.
             NotRunningError: (on entering) the manager has not started.
-            ManagerStopped: (on entering) it stopped before the state came.
+            ManagerStopped: (on entering) the manager stopped before such a state was entered.
         """
-        _require_states("during()", states)
+        require_states("during()", states)
         require_duration("grace", grace, never=True)
         host = self._host
         return scopes.during(
@@ -603,17 +549,17 @@ class SessionBoundaryManager(Lifespan):
         )
 
     def sessions(self) -> AsyncIterator[Session]:
-        """Return an async iterator: the present session, unless it has ended, and then each that is rolled into.
+        """Return an async iterator over the present session, unless it has ended, and each that is rolled into.
 
-        A body that takes longer than a session finds the next one waiting. It ends with the manager.
+        Sessions that are rolled into meanwhile are queued for a slow body. It ends with the manager.
 
         Raises:
             NotRunningError: the manager has not started.
         """
-        return scopes.sessions(lifecycle=self._begun("sessions()"), broadcast=self._host.broadcast)
+        return scopes.sessions(lifecycle=self._require_begun("sessions()"), broadcast=self._host.broadcast)
 
-    def _registering(
-        self, call: str, wanted: Wanted, *, missed: bool, timeout: timedelta | None
+    def _handler_decorator(
+        self, call: str, event_filter: EventFilter, *, missed: bool, timeout: timedelta | None
     ) -> Callable[[Any], Any]:
         require_duration("timeout", timeout, never=True)
 
@@ -624,7 +570,7 @@ class SessionBoundaryManager(Lifespan):
             host = self._host
             if host.ready is None:
                 host.ready = deque()
-            handler = Handler(function, wanted, host.ready, self._lifecycle, missed=missed, timeout=timeout)
+            handler = Handler(function, event_filter, host.ready, self._lifecycle, missed=missed, timeout=timeout)
             host.handlers += (handler,)
             host.broadcast.add(handler)
             return function
@@ -638,25 +584,25 @@ class SessionBoundaryManager(Lifespan):
     # ---- helpers ----
 
     def _emit(self) -> None:
-        """Hand out what a call has brought about, and have the driver look at it."""
+        """Emit what a call has brought about, and wake the driver."""
         if self._driver is None:
             self._host.emit()
         else:
             self._driver.emit(self._host)
             self._driver.wake(self._host)
 
-    def _look_for(self, timestamp: datetime | None) -> Reading:
-        """Look at the clock; data without a stamp is not refused because that has failed."""
+    def _observe_for(self, timestamp: datetime | None) -> Reading:
+        """Read the clock for data. Data without a timestamp is recorded even where the clock fails."""
         if timestamp is None and self._driver is not None and self._lifecycle.begun:
             return self._driver.observe_or_last()
         return read(self._clock)
 
-    def _begun(self, call: str) -> SessionLifecycle:
+    def _require_begun(self, call: str) -> SessionLifecycle:
         if not self._lifecycle.begun:
             raise NotRunningError(call)
         return self._lifecycle
 
-    def _running(self, call: str) -> Driver:
+    def _require_running(self, call: str) -> Driver:
         if self._driver is None or not self._lifecycle.begun:
             raise NotRunningError(call)
         if self._host.stopped:
@@ -676,16 +622,3 @@ def _is_outcome(event: Event) -> bool:
             return event.dest is SessionState.ERROR
         case _:
             return False
-
-
-def _reason(reason: object) -> str:
-    if not isinstance(reason, str) or not reason.strip():
-        msg = f"a reason in words is needed, not {reason!r}"
-        raise TypeError(msg)
-    return reason
-
-
-def _require_states(call: str, states: tuple[object, ...]) -> None:
-    if not states or not all(isinstance(state, SessionState) for state in states):
-        msg = f"{call} takes one or more SessionState members, not {states!r}"
-        raise TypeError(msg)

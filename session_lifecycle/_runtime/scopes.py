@@ -1,4 +1,4 @@
-"""Application code that lasts as long as a state does: the body is cancelled the moment that state is over."""
+"""Scopes of the application's code: `during` cancels its body when a state ends; `sessions` iterates over sessions."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
@@ -19,41 +19,42 @@ from session_lifecycle._runtime.subscriptions import Broadcast, Subscription
 _CALL = "during()"
 
 
-class _Ending(Subscription):
-    """A reader that acts instead of keeping: it calls back as soon as the state is none of those given, or at the end.
+class _StateWatch(Subscription):
+    """A subscription that calls back, instead of buffering, once the state is none of `states` or the manager stops.
 
-    Once the manager has stopped, `leaving` has a simulated clock jump by itself: nobody may advance it any more.
+    When the manager stops, a simulated clock jumps by itself until `exit_stack` closes: the application may not advance
+    it any more.
     """
 
-    __slots__ = ("_clock", "_leave", "_leaving", "_states", "stopped")
+    __slots__ = ("_clock", "_exit_stack", "_on_end", "_states", "stopped")
 
     def __init__(
-        self, states: Collection[SessionState], leave: Callable[[], None], clock: Clock, leaving: ExitStack
+        self, states: Collection[SessionState], on_end: Callable[[], None], clock: Clock, exit_stack: ExitStack
     ) -> None:
         super().__init__()
         self.stopped = False
         self._states = states
-        self._leave: Callable[[], None] | None = leave
+        self._on_end: Callable[[], None] | None = on_end
         self._clock = clock
-        self._leaving = leaving
+        self._exit_stack = exit_stack
 
     def put(self, event: Event) -> None:
-        """Take note of an event."""
+        """Call back where the event leads to a state that is none of `states`."""
         if isinstance(event, StateChanged) and event.dest not in self._states:
             self._call_back()
 
     def end(self) -> None:
-        """Call back: the manager is over, and with it whoever could tell that the state is."""
+        """Call back: the manager has stopped, so its state does not change any more."""
         self.stopped = True
         jumping: Callable[[], AbstractContextManager[object]] | None = getattr(self._clock, "jumping", None)
         if jumping is not None:
-            self._leaving.enter_context(jumping())
+            self._exit_stack.enter_context(jumping())
         self._call_back()
 
     def _call_back(self) -> None:
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
 
 
 @asynccontextmanager
@@ -66,28 +67,28 @@ async def during(
     clock: Clock,
     wait_for: Callable[..., Awaitable[SessionState]],
 ) -> AsyncGenerator[Session]:
-    """Be the context manager behind `manager.during`."""
-    await _wait(states, lifecycle, wait_for)
-    stopped = anyio.Event()
-    with ExitStack() as leaving, anyio.CancelScope() as body:
-        ending = _Ending(states, body.cancel if grace is None else stopped.set, clock, leaving)
-        broadcast.add(ending)
+    """Implement `manager.during`."""
+    await _wait_for_state(states, lifecycle, wait_for)
+    ended = anyio.Event()
+    with ExitStack() as exit_stack, anyio.CancelScope() as body:
+        watch = _StateWatch(states, body.cancel if grace is None else ended.set, clock, exit_stack)
+        broadcast.add(watch)
         try:
-            if ending.stopped:  # the state is what it was when the manager stopped, for ever
+            if watch.stopped:  # the state is one of `states`, and no event will ever end it
                 raise ManagerStopped(_CALL, lifecycle.state)
             if grace is None:
                 yield lifecycle.session
             else:
-                async with _timer(stopped, clock, grace, body):
+                async with _grace_timer(ended, clock, grace, body):
                     yield lifecycle.session
         finally:
-            broadcast.remove(ending)  # whoever keeps the body's error keeps this frame, and with it the reader
+            broadcast.remove(watch)  # a reference to the body's error keeps this frame, and with it the subscription
 
 
-async def _wait(
+async def _wait_for_state(
     states: Collection[SessionState], lifecycle: SessionLifecycle, wait_for: Callable[..., Awaitable[SessionState]]
 ) -> None:
-    """Wait until the state is one of those; where that cannot be, name the call that the application has made."""
+    """Wait until the state is one of `states`; raise the errors of `wait_for` with the name of the public call."""
     try:
         while True:
             await wait_for(*states)
@@ -102,14 +103,14 @@ async def _wait(
 
 
 @asynccontextmanager
-async def _timer(
-    stopped: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope"
+async def _grace_timer(
+    ended: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope"
 ) -> AsyncGenerator[None]:
-    """Time the grace beside the body. What the body raises stays as it is, not wrapped in a group of our own."""
+    """Time the grace beside the body. The body's exception is raised as it is, not wrapped in a group."""
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_after, stopped, clock, grace, body)
+            tasks.start_soon(_cancel_after, ended, clock, grace, body)
             try:
                 yield
             except BaseException as error:
@@ -127,17 +128,17 @@ async def _timer(
         del failure  # it refers to this frame
 
 
-async def _cancel_after(stopped: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope") -> None:
-    await stopped.wait()
+async def _cancel_after(ended: "anyio.Event", clock: Clock, grace: timedelta, body: "anyio.CancelScope") -> None:
+    await ended.wait()
     try:
         await clock.sleep(grace)
     except Exception:  # the clock may be the application's own code
-        LOGGER.exception("the clock failed during the grace of a scope, which ends it")
+        LOGGER.exception("the clock failed during the grace of during(), which ends now")
     body.cancel()
 
 
 class _Sessions(AsyncIterator[Session]):
-    """The session of the moment of the call, where it has not ended, and then each that is rolled into."""
+    """The session at the time of the call, unless it has ended, and then each that is rolled into."""
 
     __slots__ = ("_first", "_lifecycle", "_rolls")
 
@@ -157,11 +158,11 @@ class _Sessions(AsyncIterator[Session]):
             now = self._lifecycle.session
             if now.date == roll.session:
                 return now
-            with suppress(NotASession):  # it was called off meanwhile
+            with suppress(NotASession):  # called off meanwhile
                 return self._lifecycle.schedule.session_on(roll.session)
 
 
 def sessions(*, lifecycle: SessionLifecycle, broadcast: Broadcast) -> AsyncIterator[Session]:
-    """Return the iterator behind `manager.sessions`."""
+    """Implement `manager.sessions`."""
     rolls = broadcast.subscribe(lambda event: isinstance(event, StateChanged) and event.trigger == "roll")
     return _Sessions(lifecycle, rolls)

@@ -1,4 +1,4 @@
-"""Events on their way to their readers: buffered for each, bounded, and never in the machine's way."""
+"""Subscriptions to events: a bounded buffer for each, so that a slow reader never delays the machine."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,15 +13,19 @@ import anyio.lowlevel
 from session_lifecycle._model.errors import SubscriberOverrun
 from session_lifecycle._model.events import Event
 
+EventFilter = Callable[[Event], bool]
+"""Returns whether a subscription takes an event."""
+
 LIMIT: Final = 10_000
-"""How many events a reader may leave unread before later ones are dropped for it."""
+"""How many unread events a subscription buffers; those that come after are dropped."""
 
 
 class Subscription:
-    """One reader's events, as an async iterator. It misses nothing from its creation on, and ends with the manager.
+    """An async iterator over events. It misses none from its creation on, and ends with the manager or the group.
 
     Raises:
-        SubscriberOverrun: (on iteration) the reader left `limit` events unread; it gets those first, then this.
+        SubscriberOverrun: (on iteration) more events came than the buffer holds. Those in the buffer are returned
+            first, then this is raised, and the iteration ends.
     """
 
     __module__ = "session_lifecycle"
@@ -31,27 +35,25 @@ class Subscription:
         "_check_every",
         "_ended",
         "_events",
+        "_filter",
         "_limit",
-        "_news",
         "_overrun",
         "_unchecked",
-        "_wanted",
-        "number",
+        "_wakeup",
+        "key",
     )
 
-    def __init__(
-        self, wanted: Callable[[Event], bool] | None = None, *, limit: int = LIMIT, check_every: int = 1
-    ) -> None:
-        self._wanted: Final = wanted or _anything
+    def __init__(self, event_filter: EventFilter | None = None, *, limit: int = LIMIT, check_every: int = 1) -> None:
+        self._filter: Final = event_filter or _any_event
         self._limit: Final = limit
         self._check_every: Final = check_every
         self._events: deque[Event] = deque()
-        self._news: anyio.Event | None = None
+        self._wakeup: anyio.Event | None = None
         self._overrun = False
         self._ended = False
-        self._unchecked = 0  # so many more unread events are handed out before a cancellation is looked for
-        self.number: int = 0
-        """What its broadcast knows it by."""
+        self._unchecked = 0  # how many more events are returned before the next check for a cancellation
+        self.key: int = 0
+        """The key of its broadcast for it."""
 
     def __aiter__(self) -> Self:
         return self
@@ -70,14 +72,14 @@ class Subscription:
                 raise SubscriberOverrun(self._limit)
             if self._ended:
                 raise StopAsyncIteration
-            if self._news is None:
-                self._news = anyio.Event()
-            await self._news.wait()
+            if self._wakeup is None:
+                self._wakeup = anyio.Event()
+            await self._wakeup.wait()
         return self._events.popleft()
 
     def put(self, event: Event) -> None:
-        """Add an event, unless the reader does not want it or has been overrun."""
-        if self._ended or not self._wanted(event):
+        """Buffer an event, unless the filter refuses it or the subscription has ended or been overrun."""
+        if self._ended or not self._filter(event):
             return
         if len(self._events) < self._limit:
             self._events.append(event)
@@ -86,8 +88,8 @@ class Subscription:
         self._wake()
 
     def put_all(self, events: Sequence[Event]) -> None:
-        """Add events, likewise."""
-        if self._wanted is _anything and not self._ended and len(self._events) + len(events) <= self._limit:
+        """Buffer events, each as `put` does."""
+        if self._filter is _any_event and not self._ended and len(self._events) + len(events) <= self._limit:
             self._events.extend(events)
             self._wake()
         else:
@@ -95,80 +97,80 @@ class Subscription:
                 self.put(event)
 
     def end(self) -> None:
-        """Tell the reader that nothing more will come."""
+        """End the iteration once the buffered events have been read."""
         self._ended = True
         self._wake()
 
     def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
-            self._news = None
+        if self._wakeup is not None:
+            self._wakeup.set()
+            self._wakeup = None
 
 
-def _anything(_: Event) -> bool:
+def _any_event(_: Event) -> bool:
     return True
 
 
 class Broadcast:
-    """Hands each event to every reader. A reader that nobody holds any more is forgotten."""
+    """Publishes events to its subscriptions. It holds them weakly: one without a reference elsewhere is removed."""
 
-    __slots__ = ("_closed", "_count", "_readers")
+    __slots__ = ("_closed", "_last_key", "_subscriptions")
 
     def __init__(self) -> None:
         # In the order of subscription, so that wakes are deterministic. None until there is one.
-        self._readers: dict[int, ref[Subscription]] | None = None
-        self._count = 0
+        self._subscriptions: dict[int, ref[Subscription]] | None = None
+        self._last_key = 0
         self._closed = False
 
     def subscribe(
-        self, wanted: Callable[[Event], bool] | None = None, *, limit: int = LIMIT, check_every: int = 1
+        self, event_filter: EventFilter | None = None, *, limit: int = LIMIT, check_every: int = 1
     ) -> Subscription:
-        """Return a new reader's subscription, which has ended already where the manager has."""
-        subscription = Subscription(wanted, limit=limit, check_every=check_every)
+        """Return a new subscription; one to a closed broadcast has ended already."""
+        subscription = Subscription(event_filter, limit=limit, check_every=check_every)
         self.add(subscription)
         return subscription
 
     def add(self, subscription: Subscription) -> None:
-        """Add a reader, for as long as somebody holds it."""
+        """Add a subscription, for as long as the caller holds it. One to a closed broadcast ends at once."""
         if self._closed:
             subscription.end()
         else:
-            number = subscription.number = self._count = self._count + 1
-            readers = self._readers = self._readers or {}
-            readers[number] = ref(subscription, lambda _: readers.pop(number, None))
+            key = subscription.key = self._last_key = self._last_key + 1
+            subscriptions = self._subscriptions = self._subscriptions or {}
+            subscriptions[key] = ref(subscription, lambda _: subscriptions.pop(key, None))
 
     def remove(self, subscription: Subscription) -> None:
-        """Forget a reader now, whoever still holds it."""
-        if self._readers is not None:
-            self._readers.pop(subscription.number, None)
+        """Remove a subscription now: it gets no more events, and does not end."""
+        if self._subscriptions is not None:
+            self._subscriptions.pop(subscription.key, None)
 
     def publish(self, event: Event) -> None:
-        """Hand an event to every reader."""
-        if not self._readers:
+        """Put an event into every subscription."""
+        if not self._subscriptions:
             return
-        for reader in tuple(self._readers.values()):
-            if (subscription := reader()) is not None:
+        for reference in tuple(self._subscriptions.values()):
+            if (subscription := reference()) is not None:
                 subscription.put(event)
 
     def publish_all(self, events: Sequence[Event]) -> None:
-        """Hand events to every reader."""
-        for reader in tuple((self._readers or {}).values()):
-            if (subscription := reader()) is not None:
+        """Put events into every subscription."""
+        for reference in tuple((self._subscriptions or {}).values()):
+            if (subscription := reference()) is not None:
                 subscription.put_all(events)
 
     def close(self) -> None:
-        """End every reader's iteration, once it has read what it has."""
+        """End every subscription; the events that are buffered can still be read."""
         self._closed = True
-        readers, self._readers = self._readers, None
-        for reader in tuple((readers or {}).values()):
-            if (subscription := reader()) is not None:
+        subscriptions, self._subscriptions = self._subscriptions, None
+        for reference in tuple((subscriptions or {}).values()):
+            if (subscription := reference()) is not None:
                 subscription.end()
 
 
 def in_time_order(emitted: Sequence[Sequence[Event]]) -> list[Event]:
-    """Return what several have told in one turn, by the instants at which it was due, each one's own order kept.
+    """Merge what several hosts emitted in one iteration by the instants at which it was due; keep the order of each.
 
-    What has no such instant goes with its teller's event before it, or else the one after it.
+    An event without such an instant takes that of its host's event before it, or else of the one after it.
     """
     if len(emitted) == 1:
         return list(emitted[0])

@@ -1,4 +1,9 @@
-"""The real clock. It sleeps in slices: a monotonic sleep sees neither a suspend nor a step of the wall clock."""
+"""The machine's own clocks, and a sleep that notices when the wall clock steps.
+
+A monotonic timer sees neither a suspend nor a step of the wall clock, so a long sleep is cut into slices (the coarse
+sleep). A timer of the event loop fires about a millisecond late, so the end of a sleep to a wall instant is spent
+reading the clock (the fine wait).
+"""
 
 import time
 from collections.abc import Callable
@@ -11,25 +16,27 @@ import anyio.lowlevel
 
 from session_lifecycle._model.clock import Reading, as_utc, read
 from session_lifecycle._model.errors import ConfigurationError
-from session_lifecycle._runtime.timerfd import StepWatch
 
 _LONGEST_SPIN: Final = timedelta(milliseconds=10)
+_READINGS_PER_SECOND: Final = 1_000_000
+"""How often the fine wait may read the clock. A checkpoint and a reading take longer, unless the clock is frozen."""
+
+_TIMER_RESOLUTION_SECONDS: Final = 0.001
 
 
 class SystemClock:
     """The machine's own clocks: `datetime.now(UTC)` and `time.monotonic`.
 
-    A monotonic sleep sees neither a suspend nor a step of the wall clock, so this clock sleeps in slices of at most
-    `check_interval` and looks at the wall clock after each. A boundary is met exactly; a step within one interval, or
-    at once where the kernel reports it: on Linux, with Python 3.13.
+    A monotonic timer sees neither a suspend nor a step of the wall clock, so a sleep is made of slices of at most
+    `check_interval`, and the wall clock is read after each: a step is noticed within one `check_interval`. An instant
+    that is reached within a slice is met exactly.
 
-    A timer of the event loop fires about a millisecond late, so the last of a sleep to a wall instant, `spin`, is spent
-    looking at the clock again and again, with a turn for every other task between two looks. That is the most it may
-    take of any one sleep, whatever the wall clock does meanwhile; zero is never. Deadlines by the monotonic clock alone
-    are not worth it, and get none.
+    A timer of the event loop fires about a millisecond late. So the last `spin` before a wall instant is spent reading
+    the clock in turn with every other task. One sleep spins for at most `spin`, whatever the clocks do meanwhile; zero
+    turns spinning off. A deadline by the monotonic clock alone is met by a timer, without a spin.
 
     Raises:
-        ConfigurationError: `check_interval` is not a positive timedelta, or `spin` none from zero to 10 ms.
+        ConfigurationError: `check_interval` is not a timedelta above zero, or `spin` not one of zero to 10 ms.
     """
 
     __module__ = "session_lifecycle"
@@ -37,9 +44,9 @@ class SystemClock:
     def __init__(
         self, check_interval: timedelta = timedelta(seconds=1), *, spin: timedelta = timedelta(milliseconds=2)
     ) -> None:
-        if not isinstance(check_interval, timedelta) or check_interval <= timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(check_interval, timedelta) or check_interval <= timedelta(0):
             raise ConfigurationError("check_interval", check_interval, "must be a timedelta above zero")
-        if not isinstance(spin, timedelta) or not timedelta(0) <= spin <= _LONGEST_SPIN:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(spin, timedelta) or not timedelta(0) <= spin <= _LONGEST_SPIN:
             raise ConfigurationError("spin", spin, "must be a timedelta of zero to 10 ms")
         self.check_interval = check_interval
         self._slice_seconds = check_interval.total_seconds()
@@ -51,42 +58,76 @@ class SystemClock:
         return datetime.now(UTC)
 
     async def sleep_until(self, wall: datetime | None, monotonic: float | None) -> None:
-        """Wait for the earlier of the two; return early when the wall clock has stepped.
+        """Wait for the earlier of a wall instant and a monotonic second; return early once the wall clock has stepped.
+
+        With both None, wait for a step or a cancellation. Always a checkpoint.
 
         Raises:
             NaiveDatetimeError: `wall` has no time zone.
+            ClockFailed: the clock cannot be read.
         """
         if wall is not None:
             wall = as_utc("wall", wall)
-        before = read(self)
+        last = read(self)
         await anyio.lowlevel.checkpoint()
-        with StepWatch() as watch:
-            await self._sleep(before, wall, monotonic, watch)
-
-    async def _sleep(self, before: Reading, wall: datetime | None, monotonic: float | None, watch: StepWatch) -> None:
-        spin, spin_end = self._spin_seconds, inf
-        while True:
-            now = read(self)
-            if now.step_since(before) is not None:
-                return
-            before = now
-            at = self.monotonic()
-            left = self._slice_seconds if monotonic is None else min(self._slice_seconds, monotonic - at)
-            to_wall = inf if wall is None else (wall - now.wall).total_seconds()
-            if left <= 0 or to_wall <= 0:
-                return
-            if to_wall <= spin:
-                spin_end = min(spin_end, at + spin)
-                if at < spin_end:
-                    await anyio.lowlevel.checkpoint()
-                    continue
-                spin = 0.0  # spent: the wall clock has stood still, or gone back by too little for a step
-            # A timer may fire a hair early, so look again rather than trust it.
-            await watch.sleep(min(left, to_wall - spin))
+        near = await self._sleep_coarse(last, wall, monotonic, margin=self._spin_seconds)
+        if near is None or wall is None:
+            return
+        rest = await self._wait_fine(near, wall, monotonic)
+        if rest is not None:  # the wall clock has stood still, or gone back by too little for a step
+            await self._sleep_coarse(rest, wall, monotonic, shortest=_TIMER_RESOLUTION_SECONDS)
 
     async def sleep(self, delta: timedelta) -> None:
-        """Wait for `delta`, by the monotonic clock."""
+        """Wait for `delta` by the monotonic clock."""
         deadline = self.monotonic() + delta.total_seconds()
         await anyio.lowlevel.checkpoint()
         while (left := deadline - self.monotonic()) > 0:  # noqa: ASYNC110 -- a timer may fire a hair early
             await anyio.sleep(left)
+
+    async def _sleep_coarse(
+        self,
+        last: Reading,
+        wall: datetime | None,
+        monotonic: float | None,
+        *,
+        margin: float = 0.0,
+        shortest: float = 0.0,
+    ) -> Reading | None:
+        """Sleep in slices until `margin` seconds before `wall`, and return the reading of then.
+
+        Return None once a deadline has passed or the wall clock has stepped. `shortest` is the least to sleep for
+        `wall` at a time, so that a wall clock that stands still does not make this a spin.
+        """
+        while True:
+            now = read(self)
+            if now.step_since(last) is not None:
+                return None
+            last = now
+            left = self._slice_seconds if monotonic is None else min(self._slice_seconds, monotonic - self.monotonic())
+            to_wall = inf if wall is None else (wall - now.wall).total_seconds()
+            if left <= 0 or to_wall <= 0:
+                return None
+            if to_wall <= margin:
+                return now
+            # A timer may fire a hair early, so the loop reads the clock again rather than trust it.
+            await anyio.sleep(min(left, max(to_wall - margin, shortest)))
+
+    async def _wait_fine(self, last: Reading, wall: datetime, monotonic: float | None) -> Reading | None:
+        """Read the clock again and again until `wall`, with a checkpoint before each reading.
+
+        Return None once a deadline has passed or the wall clock has stepped; the last reading where `spin` is used up.
+        The number of readings is bounded too: where the monotonic clock is frozen, no time ever passes by it.
+        """
+        end = self.monotonic() + self._spin_seconds
+        for _ in range(round(self._spin_seconds * _READINGS_PER_SECOND)):
+            await anyio.lowlevel.checkpoint()
+            now = read(self)
+            if now.step_since(last) is not None or now.wall >= wall:
+                return None
+            last = now
+            elapsed = self.monotonic()
+            if monotonic is not None and elapsed >= monotonic:
+                return None
+            if elapsed >= end or (wall - now.wall).total_seconds() > self._spin_seconds:
+                break
+        return last

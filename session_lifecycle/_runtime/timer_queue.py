@@ -1,7 +1,8 @@
-"""Whom to look at when: a heap of distinct instants, each with a bucket of those that are due then.
+"""A timer queue that groups entries by instant: a heap of distinct instants, each with a bucket of entries.
 
-Thousands on one schedule share their boundaries, so they share an entry of the heap: to come up costs each of them a
-place in a list, not a push and a pop. Somebody whose deadline moves stays in the old bucket, and is passed over there.
+Thousands of hosts on one schedule share their boundaries, and so one element of the heap: a timer costs each of them a
+place in a list, not a push and a pop. An entry whose deadline has changed is skipped when its old instant comes up
+(lazy deletion).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,61 +10,66 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
-M = TypeVar("M")
+E = TypeVar("E")
 T = TypeVar("T", datetime, timedelta)
 
 
-class TimerQueue(Generic[M, T]):
-    """The deadlines of many by one clock. `due_of` tells the one that somebody has by now, None for none."""
+class TimerQueue(Generic[E, T]):
+    """The deadlines of many entries by one clock.
 
-    __slots__ = ("_buckets", "_due_of", "_heap")
+    Args:
+        deadline_of: returns the present deadline of an entry, None for none. An entry in the bucket of any other
+            instant has been deleted lazily.
+    """
 
-    def __init__(self, due_of: Callable[[M], T | None]) -> None:
-        self._due_of: Callable[[M], T | None] = due_of
+    __slots__ = ("_buckets", "_deadline_of", "_heap")
+
+    def __init__(self, deadline_of: Callable[[E], T | None]) -> None:
+        self._deadline_of: Callable[[E], T | None] = deadline_of
         self._heap: list[T] = []
-        self._buckets: dict[T, list[M]] = {}
+        self._buckets: dict[T, list[E]] = {}
 
     def __len__(self) -> int:
-        """Return how many distinct instants there are, those included that nobody waits for any more."""
+        """Return the number of distinct instants, those included whose entries have all been deleted lazily."""
         return len(self._heap)
 
-    def schedule(self, due: T, host: M) -> None:
-        """Have somebody come up at an instant, which is his deadline from now on."""
-        bucket = self._buckets.get(due)
+    def schedule(self, deadline: T, entry: E) -> None:
+        """Add an entry at an instant, which is its deadline from now on."""
+        bucket = self._buckets.get(deadline)
         if bucket is None:
-            self._buckets[due] = [host]
-            heappush(self._heap, due)
+            self._buckets[deadline] = [entry]
+            heappush(self._heap, deadline)
         else:
-            bucket.append(host)
+            bucket.append(entry)
 
-    def schedule_all(self, due: T, hosts: Iterable[M]) -> None:
-        """Have many come up at an instant, likewise."""
-        hosts = iter(hosts)
-        for first in hosts:
-            self.schedule(due, first)
-            self._buckets[due].extend(hosts)
+    def schedule_all(self, deadline: T, entries: Iterable[E]) -> None:
+        """Add entries at one instant, which is the deadline of each from now on."""
+        entries = iter(entries)
+        for first in entries:
+            self.schedule(deadline, first)
+            self._buckets[deadline].extend(entries)
 
     def next_deadline(self) -> T | None:
-        """Return the first instant that somebody still waits for; None where nobody waits."""
-        heap, buckets, due_of = self._heap, self._buckets, self._due_of
+        """Return the earliest deadline of any entry; None where no entry has one."""
+        heap, buckets, deadline_of = self._heap, self._buckets, self._deadline_of
         while heap:
-            due = heap[0]
-            bucket = buckets[due]
-            while bucket and due_of(bucket[-1]) != due:
+            deadline = heap[0]
+            bucket = buckets[deadline]
+            while bucket and deadline_of(bucket[-1]) != deadline:
                 bucket.pop()
             if bucket:
-                return due
+                return deadline
             del buckets[heappop(heap)]
         return None
 
-    def pop_due(self, now: T) -> Iterator[M]:
-        """Take all whose deadline has come: by their instants, and of the same instant as they were filed.
+    def pop_due(self, now: T) -> Iterator[E]:
+        """Remove and yield the entries whose deadline is `now` or earlier, by deadline and then in order of scheduling.
 
-        Somebody may come up twice, where his deadline has moved away and back.
+        An entry whose deadline was moved away and back is yielded twice, unless its deadline changes in between.
         """
-        heap, due_of = self._heap, self._due_of
+        heap, deadline_of = self._heap, self._deadline_of
         while heap and heap[0] <= now:
-            due = heappop(heap)
-            for host in self._buckets.pop(due):
-                if due_of(host) == due:
-                    yield host
+            deadline = heappop(heap)
+            for entry in self._buckets.pop(deadline):
+                if deadline_of(entry) == deadline:
+                    yield entry

@@ -17,9 +17,9 @@ from session_lifecycle._model.errors import ConfigurationError, LifecycleError, 
 from session_lifecycle._model.events import Event, HandlerFailed, RollFailed
 from session_lifecycle._model.session import end_of
 from session_lifecycle._model.states import SessionState
+from session_lifecycle._runtime.arguments import require_async
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import AdaptiveFeed
-from session_lifecycle._runtime.handlers import require_async
 from session_lifecycle._runtime.host import RollSession
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Subscription

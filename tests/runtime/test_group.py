@@ -266,9 +266,9 @@ def test_what_is_no_manager_is_refused():
 def test_members_go_by_one_clock():
     """Managers with clocks of their own cannot be of one group, and are free to run elsewhere."""
     one, two = Desk(NOON).manager("one"), Desk(NOON).manager("two")
-    with pytest.raises(ConfigurationError, match="all members go by one"):
+    with pytest.raises(ConfigurationError, match="all members share one"):
         SessionGroup([one, two])
-    with pytest.raises(ConfigurationError, match="all members go by one"):
+    with pytest.raises(ConfigurationError, match="all members share one"):
         SessionGroup([one], clock=SystemClock())
 
 

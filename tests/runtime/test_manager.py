@@ -577,7 +577,7 @@ async def test_a_reader_that_nobody_holds_costs_nothing():
     async with manager:
         for _ in range(100):
             manager.events()
-        assert len(manager._host.broadcast._readers) == 0
+        assert len(manager._host.broadcast._subscriptions) == 0
 
 
 # ---- wait_for ----

@@ -563,10 +563,10 @@ async def nobody(feed: Feed) -> bool:
 @pytest.mark.parametrize(
     ("name", "options", "error", "words"),
     [
-        ("", {}, TypeError, "a name in words"),
-        ("  ", {}, TypeError, "a name in words"),
-        (None, {}, TypeError, "a name in words"),
-        (7, {}, TypeError, "a name in words"),
+        ("", {}, TypeError, "must be a string that is not blank"),
+        ("  ", {}, TypeError, "must be a string that is not blank"),
+        (None, {}, TypeError, "must be a string that is not blank"),
+        (7, {}, TypeError, "must be a string that is not blank"),
         ("x", {"timeout": 300}, ConfigurationError, "timeout = 300"),
         ("x", {"timeout": NOW}, ConfigurationError, "timeout"),
         ("x", {"timeout": -SECOND}, ConfigurationError, "timeout"),
@@ -1124,12 +1124,12 @@ async def test_a_second_halt_or_resume_is_a_log_line(single, caplog):
 
 @pytest.mark.parametrize("reason", ["", " ", None, 7])
 async def test_a_halt_needs_a_reason(reason):
-    """A halt without a reason in words is a TypeError, and changes nothing."""
+    """A halt without a reason is a TypeError, and changes nothing."""
     manager, _ = listen(at(MONDAY, (15, 0)))
     feed = manager.add_feed("ticks")
     async with running(manager):
         for target in (manager, feed):
-            with pytest.raises(TypeError, match="reason in words"):
+            with pytest.raises(TypeError, match="reason must be a string that is not blank"):
                 target.halt(reason)
             assert target.halted is None
         assert manager.can_trade

@@ -97,7 +97,7 @@ class Life:
 
 def readers(manager: SessionBoundaryManager) -> int:
     """Count those that the manager tells of its events."""
-    return len(manager._host.broadcast._readers)
+    return len(manager._host.broadcast._subscriptions)
 
 
 # ---- entering, and the end ----

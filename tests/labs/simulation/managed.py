@@ -221,7 +221,7 @@ class ManagedWorld:
             return
         self._look()
         self.note("asked", "roll")
-        self.manager._told()
+        self.manager._emit()
 
 
 def manage(seed: int, calendar: str, sessions: tuple[Session, ...], until: int, backend: str) -> ManagedWorld:

@@ -149,7 +149,7 @@ async def test_fault_49_a_reader_that_nobody_holds_is_forgotten(broadcast: Broad
     await give_up()
     await anyio.wait_all_tasks_blocked()  # a loop may hold on to a task until its next pass
     gc.collect()
-    assert list(broadcast._readers) == [1]
+    assert list(broadcast._subscriptions) == [1]
     broadcast.publish(event(1))
     broadcast.publish(event(2))
     broadcast.close()

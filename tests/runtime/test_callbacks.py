@@ -1,4 +1,4 @@
-"""Who is inside whose code, over tasks and nesting."""
+"""Which callbacks the calling task is inside of, over tasks and nesting."""
 
 import anyio
 import pytest
@@ -9,25 +9,25 @@ ONE, OTHER = object(), object()
 
 
 def where() -> tuple[bool, bool, bool]:
-    """Tell whether this is inside one's code, inside the other's, inside anybody's."""
+    """Return whether this is inside a callback of the one owner, of the other, of any."""
     return inside(ONE), inside(OTHER), inside()
 
 
-def test_outside_is_inside_nobody() -> None:
-    """Without a section, nobody's code is being awaited."""
+def test_outside_is_inside_no_callback() -> None:
+    """Without a scope, no callback is being awaited."""
     assert where() == (False, False, False)
 
 
-def test_a_section_holds_for_its_owner() -> None:
-    """Inside a section the code is its owner's, and nobody else's; after it, it is free."""
-    with CallbackScope(ONE) as section:
+def test_a_scope_holds_for_its_owner() -> None:
+    """Inside a scope the code is its owner's alone; after it, it is free."""
+    with CallbackScope(ONE) as scope:
         assert where() == (True, False, True)
-        assert section.holds(ONE)
+        assert scope.holds(ONE)
     assert where() == (False, False, False)
-    assert not section.holds(None)
+    assert not scope.holds(None)
 
 
-def test_sections_nest() -> None:
+def test_scopes_nest() -> None:
     """Code of one owner that runs another's is inside both, until the inner one ends."""
     with CallbackScope(ONE):
         with CallbackScope(OTHER):
@@ -39,8 +39,8 @@ def test_sections_nest() -> None:
     assert where() == (False, False, False)
 
 
-def test_an_exception_ends_a_section() -> None:
-    """A section ends however its code ends, and lets the exception through."""
+def test_an_exception_ends_a_scope() -> None:
+    """A scope ends however its code ends, and lets the exception through."""
     with pytest.raises(KeyError), CallbackScope(ONE):
         raise KeyError
     assert where() == (False, False, False)
@@ -56,7 +56,7 @@ def test_owners_are_told_apart_by_identity() -> None:
 
 @pytest.mark.anyio
 async def test_a_task_started_inside_is_inside() -> None:
-    """A child task inherits the section, for as long as it lasts: waiting in it would deadlock as well."""
+    """A child task inherits the scope, for as long as that lasts: waiting in it would deadlock as well."""
     seen: list[tuple[bool, bool, bool]] = []
 
     async def child() -> None:
@@ -69,8 +69,8 @@ async def test_a_task_started_inside_is_inside() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_task_that_outlives_the_section_is_free() -> None:
-    """A background task that the code leaves behind is inside nobody once the section has ended."""
+async def test_a_task_that_outlives_the_scope_is_free() -> None:
+    """A background task that the code leaves behind is inside no callback once the scope has ended."""
     seen: list[tuple[bool, bool, bool]] = []
     ended = anyio.Event()
 
@@ -91,7 +91,7 @@ async def test_a_task_that_outlives_the_section_is_free() -> None:
 
 @pytest.mark.anyio
 async def test_a_task_started_outside_is_outside() -> None:
-    """A section in one task says nothing about a task beside it, nor about the one that started it."""
+    """A scope in one task does not affect a task beside it, nor the one that started it."""
     seen: list[tuple[bool, bool, bool]] = []
     begun, over = anyio.Event(), anyio.Event()
 
@@ -115,8 +115,8 @@ async def test_a_task_started_outside_is_outside() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_section_ends() -> None:
-    """A cancellation ends the section too."""
+async def test_a_cancelled_scope_ends() -> None:
+    """A cancellation ends the scope too."""
     with anyio.CancelScope() as scope, CallbackScope(ONE):
         scope.cancel()
         await anyio.lowlevel.checkpoint()

@@ -1,0 +1,229 @@
+"""The application's code of all hosts: rolls, handlers and probes, each in a task of the driver's task group.
+
+An exception or a timeout of such code becomes an event or a failed attempt. The driver's own cancellation propagates.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final, Protocol
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from session_lifecycle._core.feeds import FeedState
+from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._model.clock import Clock, Reading
+from session_lifecycle._model.errors import HandlerTimeoutError, RollTimeoutError, SubscriberOverrun, describe
+from session_lifecycle._model.events import Event
+from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, run_callback
+from session_lifecycle._runtime.event_log import LOGGER
+from session_lifecycle._runtime.feed import Feed
+from session_lifecycle._runtime.handlers import Handler
+from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.subscriptions import LIMIT
+
+
+class Scheduler(Protocol):
+    """What the application's tasks need of the driver."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of all hosts."""
+        ...
+
+    def observe_or_last(self) -> Reading:
+        """Read the clock; where it fails, return the last reading."""
+        ...
+
+    def emit(self, host: Host) -> None:
+        """Emit the events that a host's lifecycle holds."""
+        ...
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Publish events to the subscribers of all hosts."""
+        ...
+
+    def wake(self, host: Host) -> None:
+        """Poll a host in the next iteration."""
+        ...
+
+    def roll_ended(self) -> None:
+        """Free the slot of a roll that is not awaited any more."""
+        ...
+
+    def wake_waiting_roll(self) -> None:
+        """Poll the host whose roll waits longest for a slot."""
+        ...
+
+    def tasks_ended(self, host: Host) -> None:
+        """React to the end of a host's last task."""
+        ...
+
+
+class AppTasks:
+    """Runs the application's code of all hosts in one task group, and reports what came of it to the driver."""
+
+    __slots__ = ("_group", "_scheduler")
+
+    def __init__(self, scheduler: Scheduler, group: "anyio.abc.TaskGroup") -> None:
+        self._scheduler: Final = scheduler
+        self._group: Final = group
+
+    # ---- the roll ----
+
+    def start_roll(self, host: Host, roll: RollRound) -> None:
+        """Await the application's roll once, in a task of its own. Cancel `host.attempt` to end it."""
+        host.attempt = anyio.CancelScope()
+        self._spawn(host, self._attempt_roll, roll, host.attempt, name=f"roll to {roll.target.date}")
+
+    async def _attempt_roll(self, host: Host, roll: RollRound, scope: "anyio.CancelScope") -> None:
+        error: BaseException | None = None
+        try:
+            with scope, CallbackScope(host):
+                if not await _already_rolled(host, roll):
+                    outcome = host.roll_session(roll.target.date)
+                    if inspect.isawaitable(outcome):
+                        await outcome
+                    else:
+                        error = TypeError(f"roll_session returned {outcome!r}, which cannot be awaited: make it async")
+        except Exception as failure:  # the application's own code
+            error = failure
+        except anyio.get_cancelled_exc_class() as cancelled:
+            if not absorb_foreign_cancellation():
+                raise
+            error = cancelled
+        finally:
+            host.attempt = None
+            self._scheduler.roll_ended()
+        if error is None and scope.cancelled_caught:
+            error = RollTimeoutError(_timeout_seconds(roll))
+        host.end_roll(roll, error, self._scheduler.observe_or_last())
+        self._scheduler.emit(host)
+        self._scheduler.wake(host)
+        self._scheduler.wake_waiting_roll()
+        try:
+            # A native cancellation of this very task after its last await must not end the driver's task group.
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            if not absorb_foreign_cancellation():
+                raise
+
+    # ---- handlers ----
+
+    def call_handlers(self, host: Host) -> None:
+        """Call the handlers that are ready, unless a task does so already."""
+        if host.ready and not host.dispatching:
+            host.dispatching = True
+            self._spawn(host, self._dispatch, name="handlers")
+
+    async def _dispatch(self, host: Host) -> None:
+        """Start the handlers that are ready, one after the other, each up to its first wait."""
+        ready = host.ready
+        try:
+            while ready:
+                handler = ready.popleft()
+                if handler.overrun:
+                    handler.overrun = False
+                    self._report_failure(host, handler, SubscriberOverrun(LIMIT), None)
+                if handler.claim():
+                    host.tasks += 1
+                    await self._group.start(self._drain, host, handler, name=f"handler {handler.label}")
+        finally:
+            host.dispatching = False
+
+    async def _drain(self, host: Host, handler: Handler, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        """Call a handler for each event in its queue, until that is empty."""
+        try:
+            task_status.started()
+            while (event := handler.take()) is not None:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                await self._call_handler(host, handler, event)
+        finally:
+            self._task_ended(host)
+
+    async def _call_handler(self, host: Host, handler: Handler, event: Event) -> None:
+        error = await run_callback(
+            handler,
+            handler.label,
+            handler.timeout,
+            lambda: handler.function(event),
+            clock=self._scheduler.clock,
+            observe=self._scheduler.observe_or_last,
+        )
+        if error is not None:
+            self._report_failure(host, handler, error, event)
+            self._scheduler.wake(host)
+
+    def _report_failure(self, host: Host, handler: Handler, error: BaseException, cause: Event | None) -> None:
+        self._scheduler.publish(host.handler_failed(handler, error, cause, self._scheduler.observe_or_last()))
+
+    # ---- probes ----
+
+    def start_probe(self, host: Host, watch: FeedState, asked: timedelta) -> None:
+        """Call a feed's probe in a task of its own; an error or a timeout counts as the answer False.
+
+        `asked` is the monotonic deadline of the feed that the probe is about.
+        """
+        assert isinstance(watch, Feed)
+        self._spawn(host, self._probe, watch, asked, name=f"probe of feed {watch.name}")
+
+    async def _probe(self, host: Host, feed: Feed, asked: timedelta) -> None:
+        probe, answer = feed.probe, False
+        assert probe is not None
+
+        async def ask() -> None:
+            nonlocal answer
+            answer = bool(await probe(feed))
+
+        error = await run_callback(
+            feed,
+            f"the probe of feed {feed.name}",
+            feed.probe_timeout,
+            ask,
+            clock=self._scheduler.clock,
+            observe=self._scheduler.observe_or_last,
+        )
+        denied = None if answer else "its probe says that it is dead"
+        if error is not None:
+            LOGGER.warning(
+                "%s: the probe of feed %s failed: %s", host.lifecycle.schedule.name, feed.name, describe(error)
+            )
+            timed_out = isinstance(error, HandlerTimeoutError)
+            denied = describe(error) if timed_out else f"its probe failed: {describe(error)}"
+        host.lifecycle.answer_probe(feed, asked, denied, self._scheduler.observe_or_last())
+        self._scheduler.emit(host)
+        self._scheduler.wake(host)
+
+    # ---- counting ----
+
+    def _spawn(self, host: Host, function: Callable[..., Awaitable[None]], *args: object, name: str) -> None:
+        """Start a task of a host. The host is not stopped before all its tasks have ended."""
+        host.tasks += 1
+        self._group.start_soon(self._counted, host, function, args, name=name)
+
+    async def _counted(self, host: Host, function: Callable[..., Awaitable[None]], args: Sequence[object]) -> None:
+        try:
+            await function(host, *args)
+        finally:
+            self._task_ended(host)
+
+    def _task_ended(self, host: Host) -> None:
+        host.tasks -= 1
+        if not host.tasks:
+            self._scheduler.tasks_ended(host)
+
+
+async def _already_rolled(host: Host, roll: RollRound) -> bool:
+    """Ask `was_rolled` about a roll that an earlier run may have completed."""
+    if not roll.resumed or host.was_rolled is None:
+        return False
+    answer = host.was_rolled(roll.target.date)
+    return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+def _timeout_seconds(roll: RollRound) -> float:
+    assert roll.expires_at is not None
+    assert roll.started_at is not None
+    return (roll.expires_at - roll.started_at).total_seconds()

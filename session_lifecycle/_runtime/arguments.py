@@ -1,0 +1,82 @@
+"""Checks of the arguments that applications pass: each raises before anything has changed."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from session_lifecycle._journal.base import Journal
+from session_lifecycle._model.config import LifecycleConfig, Resolution
+from session_lifecycle._model.states import SessionState
+
+
+def require_async(what: str, takes: str, function: object) -> None:
+    """Refuse a callable that is evidently not async; any other is found out at its first call.
+
+    Raises:
+        TypeError: it is not callable, or not async.
+    """
+    inner = function
+    while isinstance(inner, partial):
+        inner = cast("Callable[..., object]", inner.func)
+    if not callable(inner):
+        msg = f"{what} must be an async callable that takes {takes}, not {function!r}"
+        raise TypeError(msg)
+    if inspect.iscoroutinefunction(inner):
+        return
+    called = inner if inspect.isroutine(inner) else inner.__call__
+    if inspect.iscoroutinefunction(called):
+        return
+    if inspect.isfunction(called) or inspect.ismethod(called):
+        msg = f"{what} must be async (`async def`), and {function!r} is not: it would block the event loop"
+        raise TypeError(msg)
+
+
+def require_config(config: object) -> None:
+    """Refuse a configuration that is not a `LifecycleConfig`."""
+    if not isinstance(config, LifecycleConfig):
+        msg = f"config must be a LifecycleConfig, not {config!r}"
+        raise TypeError(msg)
+
+
+def require_journal(journal: object) -> None:
+    """Refuse a journal that does not fulfil `Journal`; None is allowed."""
+    if journal is not None and not isinstance(journal, Journal):
+        msg = f"journal must be a Journal, such as FileJournal(path), not {journal!r}"
+        raise TypeError(msg)
+
+
+def require_was_rolled(was_rolled: object) -> None:
+    """Refuse a `was_rolled` that cannot be called; None is allowed."""
+    if was_rolled is not None and not callable(was_rolled):
+        msg = f"was_rolled must be a callable that takes a date, not {was_rolled!r}"
+        raise TypeError(msg)
+
+
+def require_feed_name(name: object) -> None:
+    """Refuse a feed's name that is not a string, or blank."""
+    if not isinstance(name, str) or not name.strip():
+        msg = f"a feed's name must be a string that is not blank, not {name!r}"
+        raise TypeError(msg)
+
+
+def require_reason(reason: object) -> str:
+    """Return the reason; refuse one that is not a string, or blank."""
+    if not isinstance(reason, str) or not reason.strip():
+        msg = f"a reason must be a string that is not blank, not {reason!r}"
+        raise TypeError(msg)
+    return reason
+
+
+def require_resolution(resolution: object) -> None:
+    """Refuse a resolution that is not a `Resolution`."""
+    if not isinstance(resolution, Resolution):
+        msg = f"recover() takes a Resolution, not {resolution!r}"
+        raise TypeError(msg)
+
+
+def require_states(call: str, states: tuple[object, ...]) -> None:
+    """Refuse an empty tuple, and anything in it that is not a `SessionState`."""
+    if not states or not all(isinstance(state, SessionState) for state in states):
+        msg = f"{call} takes one or more SessionState members, not {states!r}"
+        raise TypeError(msg)

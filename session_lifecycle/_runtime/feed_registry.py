@@ -1,0 +1,104 @@
+"""The feeds of one manager: how they are made, and what their methods do to the lifecycle."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from session_lifecycle._model.clock import Clock, Reading, read
+from session_lifecycle._model.config import AdaptiveTimeout, require_duration
+from session_lifecycle._model.errors import ConfigurationError, ManagerStopped
+from session_lifecycle._runtime.arguments import require_async, require_feed_name, require_reason
+from session_lifecycle._runtime.driver import Driver
+from session_lifecycle._runtime.event_log import LOGGER
+from session_lifecycle._runtime.feed import AdaptiveFeed, Feed, Probe
+from session_lifecycle._runtime.host import Host
+
+
+class FeedRegistry:
+    """Makes the feeds of a manager, and carries out the calls of their methods.
+
+    Args:
+        host: the manager's.
+        clock: the manager's.
+        emit: emits what a call has brought about, and wakes the driver.
+        observe_for: reads the clock for data with a timestamp, or without.
+        require_running: returns the driver, or raises for a call, which it names, where the manager does not run.
+    """
+
+    __slots__ = ("_clock", "_emit", "_host", "_lifecycle", "_observe_for", "_require_running")
+
+    def __init__(
+        self,
+        host: Host,
+        clock: Clock,
+        *,
+        emit: Callable[[], None],
+        observe_for: Callable[[datetime | None], Reading],
+        require_running: Callable[[str], Driver],
+    ) -> None:
+        self._host: Final = host
+        self._lifecycle: Final = host.lifecycle
+        self._clock: Final = clock
+        self._emit: Final = emit
+        self._observe_for: Final = observe_for
+        self._require_running: Final = require_running
+
+    def add(
+        self, name: str, timeout: timedelta | AdaptiveTimeout | None, *, probe: Probe | None, probe_timeout: timedelta
+    ) -> Feed:
+        """Make a feed and watch it from now on; see `manager.add_feed`."""
+        require_feed_name(name)
+        policy = self._lifecycle.config.data_timeout if timeout is None else timeout
+        if policy is None:
+            raise ConfigurationError("timeout", None, "must be given for a feed where data_timeout is None")
+        if probe is not None:
+            require_async("probe", "the feed", probe)
+        require_duration("probe_timeout", probe_timeout)
+        if self._host.stopped:
+            raise ManagerStopped("add_feed()", self._lifecycle.state)
+        monotonic = self._clock.monotonic
+        if isinstance(policy, AdaptiveTimeout):
+            feed: Feed = AdaptiveFeed(
+                name,
+                policy,
+                probe=probe,
+                probe_timeout=probe_timeout,
+                monotonic=monotonic,
+                owner=self,
+                learn=self._lifecycle.feeds.pace,
+            )
+        else:
+            require_duration("timeout", policy)
+            feed = Feed(name, policy, probe=probe, probe_timeout=probe_timeout, monotonic=monotonic, owner=self)
+        self._lifecycle.add_feed(feed, read(self._clock))
+        self._emit()
+        return feed
+
+    def record(self, feed: Feed, timestamp: datetime | None) -> None:
+        """Record data that needs more than a store.
+
+        Raises:
+            NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
+        """
+        self._lifecycle.record_feed(feed, self._observe_for(timestamp), timestamp)
+        if self._lifecycle.has_events:
+            self._emit()
+
+    def halt(self, feed: Feed, reason: str) -> None:
+        """Halt a feed; where it is halted already, log a warning."""
+        driver = self._require_running("feed.halt()")
+        if not self._lifecycle.halt(require_reason(reason), driver.observe(), feed):
+            LOGGER.warning("%r: halt(%r) has no effect: the feed is halted already (%s)", feed, reason, feed.halted)
+        self._emit()
+
+    def resume(self, feed: Feed) -> None:
+        """End the halt of a feed; where there is none, log a warning."""
+        driver = self._require_running("feed.resume()")
+        if not self._lifecycle.resume(driver.observe(), feed):
+            LOGGER.warning("%r: resume() has no effect: there is no halt", feed)
+        self._emit()
+
+    def remove(self, feed: Feed) -> None:
+        """Stop watching a feed."""
+        self._lifecycle.remove_feed(feed, read(self._clock))
+        self._emit()
