@@ -58,13 +58,13 @@ class Alarm:
         if self.anchor not in ANCHORS:
             raise ConfigurationError("anchor", self.anchor, f"must be one of {', '.join(ANCHORS)}")
         offset, grace = self.offset, self.grace
-        if not isinstance(offset, timedelta) or abs(offset) > FURTHEST:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(offset, timedelta) or abs(offset) > FURTHEST:
             raise ConfigurationError(
                 "offset", offset, f"must be a timedelta of at most {FURTHEST.days} days either way"
             )
-        if not isinstance(self.misfire, Misfire):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(self.misfire, Misfire):
             raise ConfigurationError("misfire", self.misfire, "must be a Misfire")
-        if not isinstance(grace, timedelta) or not timedelta(0) <= grace <= _LONGEST_GRACE:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(grace, timedelta) or not timedelta(0) <= grace <= _LONGEST_GRACE:
             raise ConfigurationError(
                 "grace", grace, f"must be a timedelta of zero or more, at most {_LONGEST_GRACE.days} days"
             )

@@ -81,7 +81,7 @@ def by_date(overrides: Iterable[Override]) -> dict[date, Override]:
     """
     found: dict[date, Override] = {}
     for override in overrides:
-        if not isinstance(override, Closure | SpecialHours):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(override, Closure | SpecialHours):
             msg = f"an override is a Closure or SpecialHours, not {override!r}"
             raise TypeError(msg)
         if override.date in found:

@@ -115,6 +115,6 @@ boundaries.__module__ = "session_lifecycle"
 
 def require_date(what: str, value: date) -> None:
     """Raise TypeError unless `value` is a plain date; a datetime is none, though Python calls it one."""
-    if not isinstance(value, date) or isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+    if not isinstance(value, date) or isinstance(value, datetime):
         msg = f"{what} must be a datetime.date (a session's label), not {value!r}"
         raise TypeError(msg)
