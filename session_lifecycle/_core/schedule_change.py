@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import date, datetime
 from operator import itemgetter
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import RollRound

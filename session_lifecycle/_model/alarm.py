@@ -4,10 +4,11 @@ from datetime import datetime, timedelta
 from enum import Enum, unique
 from typing import Final
 
+import msgspec
+
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.legs import ANCHORS, Anchor
 from session_lifecycle._model.session import Boundaries, Session
-from session_lifecycle._model.values import value
 
 FURTHEST: Final = timedelta(days=7)
 """How far from its anchor an alarm may lie, either way."""
@@ -28,8 +29,7 @@ class Misfire(Enum):
     """Let it go off late, once for each session, even where that state has gone."""
 
 
-@value
-class Alarm:
+class Alarm(msgspec.Struct, frozen=True):
     """An instant of each session, told by its distance from an anchor; negative is before it.
 
     On a half day it moves with the anchor. It may lie before its session's pre-market, even while the session before is

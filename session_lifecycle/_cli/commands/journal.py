@@ -4,12 +4,12 @@ Looking takes no lock and changes nothing. A decision is made by the same core a
 the same journal, which only one process holds at a time.
 """
 
-from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from msgspec.structs import replace
 
 from session_lifecycle._cli.failures import (
     CommandRefused,
