@@ -15,4 +15,4 @@ class Decision(NamedTuple):
 
     record: Record | None
     apply: Callable[[], None]
-    abandon: Callable[[Exception], None] | None = None
+    abandon: Callable[[Exception], object] | None = None

@@ -11,9 +11,9 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from session_lifecycle._core.alarms import AlarmScheduler, Cut
-from session_lifecycle._core.data_watch import age_of, wall_instant
+from session_lifecycle._core.data_watch import age_of
 from session_lifecycle._core.decision import Decision
-from session_lifecycle._core.feeds import FeedState, FeedTable
+from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.machine import (
     ACTIVE,
     ENDED,
@@ -24,10 +24,11 @@ from session_lifecycle._core.machine import (
     TIMEOUT,
 )
 from session_lifecycle._core.progress import Progress
+from session_lifecycle._core.restore import LOST, restore
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
-from session_lifecycle._core.staleness import StalenessTimer
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
+from session_lifecycle._core.view import LifecycleView
 from session_lifecycle._journal.records import Entry, JournalState, Record, intent
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
@@ -36,32 +37,19 @@ from session_lifecycle._model.errors import (
     HaltRefused,
     IllegalTransition,
     LifecycleError,
-    NotASession,
     RollNotOwedError,
     ScheduleExhausted,
     describe,
 )
 from session_lifecycle._model.events import Event, HorizonNear
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
-from session_lifecycle._model.session import Session
-from session_lifecycle._model.states import SessionState
-from session_lifecycle._model.status import Status
 from session_lifecycle._schedules.base import Schedule
-
-_LOST: Final = "the schedule has no such session any more"
 
 HORIZON: Final = timedelta(days=30)
 """How far ahead of the end of the schedule's knowledge its end is reported."""
 
 
-Cohort = tuple[int, int, int, SessionState, int, date | None, date | None]
-"""Equal for lifecycles that stand at the same place: whatever the clock brings next, it is the same for all of them.
-
-Timeline, session and configuration are compared as objects; each lifecycle holds its own.
-"""
-
-
-class SessionLifecycle:
+class SessionLifecycle(LifecycleView):
     """One venue's trading day, decided. Drive it with `begin`, then `poll` at its `deadlines`.
 
     Args:
@@ -76,15 +64,7 @@ class SessionLifecycle:
 
     __module__ = "session_lifecycle"
 
-    __slots__ = (
-        "_alarms",
-        "_cut",
-        "_failing",
-        "_first",
-        "_progress",
-        "_rolls",
-        "begun",
-    )
+    __slots__ = ("_cut", "_first")
 
     def __init__(
         self,
@@ -102,143 +82,6 @@ class SessionLifecycle:
         self._cut: Cut | None = None
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun: bool = False
-
-    # ---- what it says ----
-
-    @property
-    def schedule(self) -> Schedule:
-        """Where sessions come from, with what has been changed."""
-        return self._progress.timeline.schedule
-
-    @property
-    def config(self) -> LifecycleConfig:
-        """The policy that it follows."""
-        return self._progress.config
-
-    @property
-    def name(self) -> str | None:
-        """What is put on every event."""
-        return self._progress.name
-
-    @property
-    def progress(self) -> Progress:
-        """The progress, for callers that read it very often and change nothing."""
-        return self._progress
-
-    @property
-    def state(self) -> SessionState:
-        """The machine's state."""
-        return self._progress.state
-
-    @property
-    def session(self) -> Session:
-        """The machine's session."""
-        return self._progress.session
-
-    @property
-    def scheduled_state(self) -> SessionState:
-        """The state that schedule and clock alone imply, as of the last reading."""
-        return self._progress.position.state
-
-    @property
-    def next_boundary(self) -> datetime | None:
-        """When the scheduled state changes next; None where the schedule's knowledge ends."""
-        return self._progress.position.until
-
-    @property
-    def can_trade(self) -> bool:
-        """Whether the session is ACTIVE, on no break, and not halted."""
-        clock = self._progress.clock_state
-        return clock.state is ACTIVE and not clock.on_break and self._progress.data.halted is None
-
-    @property
-    def halted(self) -> str | None:
-        """Why trading is halted; None where it is not."""
-        return self._progress.data.halted
-
-    @property
-    def feeds(self) -> FeedTable:
-        """The table of the feeds."""
-        return self._progress.data.table(self._progress.clock_state)
-
-    @property
-    def feed_states(self) -> tuple[FeedState, ...]:
-        """Every feed, in the order in which they were added."""
-        feeds = self._progress.data.feeds
-        return () if feeds is None else tuple(feeds.members)
-
-    @property
-    def stale_feeds(self) -> tuple[str, ...]:
-        """The names of the stale feeds, the longest stale first."""
-        feeds = self._progress.data.feeds
-        return () if feeds is None else feeds.stale
-
-    @property
-    def on_break(self) -> bool:
-        """Whether the session is on a break."""
-        return self._progress.clock_state.on_break
-
-    @property
-    def reason(self) -> str | None:
-        """Why the state is ERROR or TIMEOUT."""
-        return self._progress.reason
-
-    @property
-    def staleness(self) -> StalenessTimer:
-        """The timer of the manager's own data."""
-        return self._progress.data.staleness
-
-    @property
-    def roll_owed(self) -> bool:
-        """Whether the machine's session has ended, by clock or by `end_session`, and its roll is not done."""
-        return self._progress.ended or self._progress.last_reading.wall >= self._progress.bounds.end
-
-    @property
-    def roll_expired(self) -> bool:
-        """Whether an attempt under way has taken longer than `roll_timeout`, and is to be cancelled."""
-        return self._rolls.expired
-
-    @property
-    def status(self) -> Status:
-        """A snapshot, as of the last reading."""
-        return Status(
-            name=self.name,
-            schedule=self.schedule.name,
-            state=self.state,
-            scheduled_state=self.scheduled_state,
-            session=self._progress.session.date,
-            open=self._progress.session.open,
-            close=self._progress.session.close,
-            next_boundary=self.next_boundary,
-            on_break=self.on_break,
-            can_trade=self.can_trade,
-            roll_owed=self.roll_owed,
-            roll_attempt=0 if self._rolls.round is None else self._rolls.round.attempt,
-            last_data_at=wall_instant(self.staleness.arrival, self._progress.last_reading),
-            reason=self.reason,
-            halted=self.halted,
-            feeds=len(self.feed_states),
-            stale_feeds=self.stale_feeds,
-            observed_at=self._progress.last_reading.wall,
-        )
-
-    @property
-    def deadlines(self) -> tuple[datetime | None, timedelta | None]:
-        """The next wall and the next monotonic instant at which `poll` is needed; None where there is none."""
-        clock = self._progress.clock_state
-        wall, due = clock.position.until, clock.next_transition
-        if due is not None and (wall is None or due < wall):
-            wall = due
-        if self._alarms is not None:
-            alarm = self._alarms.next_instant(clock.last_reading.wall)
-            if alarm is not None and (wall is None or alarm < wall):
-                wall = alarm
-        return wall, self._rolls.deadline if clock.state is ENDED else self._progress.data.deadline(clock)
-
-    @property
-    def has_events(self) -> bool:
-        """Whether `take_events` would return any."""
-        return self._progress.events is not None
 
     def take_events(self) -> Sequence[Event]:
         """Return what has happened since the last call, oldest first."""
@@ -262,7 +105,7 @@ class SessionLifecycle:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
         first, lost = position.session if self._first is None else self._first, False
         if journal_state is not None:
-            first, lost = self._restore(journal_state)
+            first, lost = restore(journal_state, self._progress, self._rolls)
         self._progress.begin(first, now, position)
         self._progress.watch_closed_market()
         if self._alarms is not None:
@@ -272,35 +115,10 @@ class SessionLifecycle:
             if not by_clock or now.wall < self._progress.bounds.end:
                 self._cut_short(None)
         elif lost:
-            self._call_off(_LOST)
+            self._call_off(LOST)
         self.begun = True
         self._report_horizon()
         self.poll(now)
-
-    def _restore(self, journal_state: JournalState) -> tuple[Session, bool]:
-        """Adopt what a journal holds. Return the session, and whether the schedule has lost it since."""
-        session, lost = self._remembered(journal_state.session, journal_state.open, journal_state.close)
-        self._progress.ended = journal_state.ended
-        self._rolls.abandoned_target = journal_state.abandoned_target
-        intent = journal_state.intent
-        if intent is not None and intent.target is not None:
-            target, gone = self._remembered(intent.target, intent.open, intent.close)
-            self._rolls.unfinished = RollRound.resumed_from(session, target, self._progress.timeline)
-            self._rolls.unfinished.called_off = _LOST if gone else None
-        if journal_state.error is not None:
-            self._progress.restore(ERROR, journal_state.error)
-        elif journal_state.ended:
-            self._progress.restore(ENDED, None)
-        return session, lost
-
-    def _remembered(self, day: date, opened: datetime | None, closed: datetime | None) -> tuple[Session, bool]:
-        """Return a session of the journal, with the journal's hours where the schedule has lost it since."""
-        try:
-            return self.schedule.session_on(day), False
-        except NotASession:
-            if opened is None or closed is None:
-                raise
-            return Session(day, opened, closed), True
 
     def _call_off(self, why: str) -> None:
         """End the machine's session by now: the venue does not hold it, or no longer."""
@@ -333,23 +151,6 @@ class SessionLifecycle:
             progress.catching_up = False
         if progress.position is not position:
             progress.watch_closed_market()
-
-    @property
-    def cohort(self) -> Cohort | None:
-        """What others that would do just the same at the next boundary have in common; None for an exceptional one."""
-        progress = self._progress
-        if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
-            return None
-        clock = progress.clock_state
-        return (
-            id(progress.timeline),
-            id(progress.session),
-            id(progress.config),
-            clock.state,
-            clock.breaks_passed,
-            clock.closed_before,
-            progress.data.reported_for,
-        )
 
     def adopt(self, lead: "SessionLifecycle", before: Reading, now: Reading) -> bool:
         """Adopt what `poll(now)` has made of another of the same cohort, whose last reading was `before`.
@@ -480,19 +281,15 @@ class SessionLifecycle:
     def add_alarm(self, alarm: Alarm, now: Reading) -> None:
         """Register an alarm; instants that are past by now are over for it."""
         self._poll_once_begun(now)
-        if self._alarms is None:
-            self._alarms = self._new_alarms(now)
-        self._alarms.add(alarm, now.wall)
+        progress, alarms = self._progress, self._alarms
+        if alarms is None:
+            alarms = self._alarms = AlarmScheduler(progress.timeline, self.config.missed_sessions, self.name)
+            if self.begun:
+                alarms.begin(progress.session, progress.bounds, progress.position, now.wall)
+            if self._cut is not None:
+                alarms.cut(self._cut)
+        alarms.add(alarm, now.wall)
         self._poll_once_begun(now)
-
-    def _new_alarms(self, now: Reading) -> AlarmScheduler:
-        progress = self._progress
-        alarms = AlarmScheduler(progress.timeline, self.config.missed_sessions, self.name)
-        if self.begun:
-            alarms.begin(progress.session, progress.bounds, progress.position, now.wall)
-        if self._cut is not None:
-            alarms.cut(self._cut)
-        return alarms
 
     # ---- decisions ----
 
@@ -523,9 +320,7 @@ class SessionLifecycle:
         if change.ends:
             self._call_off(change.why)
         elif not progress.ended and progress.called_off is None:
-            of_today = change.day == progress.session.date and change.after is not None
-            mine = change.after if of_today and change.after is not None else progress.session
-            progress.adopt_hours(mine, new.boundaries(mine))
+            progress.adopt_hours(mine := change.hours_of(progress.session), new.boundaries(mine))
         progress.relocate(change.position)
         change.retarget(self._rolls.rounds)
         if self._alarms is not None:
@@ -540,9 +335,8 @@ class SessionLifecycle:
             IllegalTransition: the session is not ACTIVE, TIMEOUT or POST_MARKET. Nothing has changed.
         """
         self.poll(now)
-        state = self.state
-        if state is not ACTIVE and state is not TIMEOUT and state is not POST_MARKET:
-            raise IllegalTransition(state, "end_session", self._progress.allowed)
+        if self.state not in (ACTIVE, TIMEOUT, POST_MARKET):
+            raise IllegalTransition(self.state, "end_session", self._progress.allowed)
         record = Record(Entry.ENDED, self._progress.session.date, now.wall, note=reason)
         return Decision(record, lambda: self._end_session(reason, now))
 
@@ -569,14 +363,10 @@ class SessionLifecycle:
             record = Record(Entry.RECOVERED, session, now.wall)
             return Decision(record, lambda: self._recover(record, now))
         if not self.roll_owed:
-            raise RollNotOwedError(
-                ERROR, "none is owed, so none can be marked as done or skipped; use Resolution.RETRY"
-            )
+            why = "none is owed, so none can be marked as done or skipped; use Resolution.RETRY"
+            raise RollNotOwedError(ERROR, why)
         self._rolls.waive_cap(self._progress.position)
-        roll = self._rolls.plan(self._progress.session, self._progress.position)
-        entry = Entry.DONE if resolution is Resolution.MARK_DONE else Entry.SKIPPED
-        target = roll.target
-        record = Record(entry, session, now.wall, target.date, roll.skipped, target.open, target.close, "by recover()")
+        record = self._rolls.plan(self._progress.session, self._progress.position).settled(resolution, now)
         return Decision(record, lambda: self._recover(record, now))
 
     def _recover(self, record: Record, now: Reading) -> None:
@@ -592,7 +382,7 @@ class SessionLifecycle:
         self.poll(now)
 
     def fail(self, reason: str, now: Reading) -> bool:
-        """Go to ERROR; during an attempt at the roll, as soon as that has ended. Return False where it is ERROR."""
+        """Go to ERROR; during an attempt at the roll, once that has ended. Return False where the state is ERROR."""
         self.poll(now)
         if self.state is ERROR:
             return False
@@ -606,17 +396,7 @@ class SessionLifecycle:
             RollNotOwedError: no roll is owed, or it is under way or automatic already.
         """
         self.poll(now)
-        state = self.state
-        if self.config.auto_roll:
-            raise RollNotOwedError(state, "auto_roll is on, so the roll is awaited by itself")
-        if state is ERROR:
-            raise RollNotOwedError(state, "`await manager.recover()` first")
-        if state is not ENDED:
-            raise RollNotOwedError(
-                state, f"session {self._progress.session.date} has not ended; end_session() ends it now"
-            )
-        if self._rolls.round is not None:
-            raise RollNotOwedError(state, f"the roll to {self._rolls.round.target.date} is under way")
+        self._rolls.require_owed(self.state, self._progress.session)
         self._rolls.waive_cap(self._progress.position)
         try:
             self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
@@ -638,17 +418,14 @@ class SessionLifecycle:
 
         Without the record the attempt is not begun, and the state is ERROR.
         """
-        target = roll.target
-        record = intent(roll.ended, target, roll.skipped, now.wall) if journalled and not roll.intended else None
+        record = intent(roll.ended, roll.target, roll.skipped, now.wall) if journalled and not roll.intended else None
 
         def begin() -> None:
             roll.intended = roll.intended or record is not None
             self._progress.emit(self._rolls.begin(roll, now))
 
-        def abandon(error: Exception) -> None:
-            self.fail(f"the roll to {target.date} was not begun: {describe(error)}", now)
-
-        return Decision(record, begin, abandon)
+        why = f"the roll to {roll.target.date} was not begun"
+        return Decision(record, begin, lambda error: self.fail(f"{why}: {describe(error)}", now))
 
     def roll_succeeded(self, roll: RollRound, now: Reading) -> Decision:
         """Decide to enter the next session: the attempt under way has returned.
@@ -707,7 +484,7 @@ class SessionLifecycle:
         elif self.config.auto_roll and not self._rolls.stopping:
             self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
 
-    def _fail(self, reason: str, due: datetime | None = None) -> None:
+    def _fail(self, reason: str) -> None:
         """Go to ERROR, once an attempt under way has ended; the reason includes an earlier one."""
         if self._rolls.running:
             self._failing = self._failing or reason
@@ -717,7 +494,7 @@ class SessionLifecycle:
         self._failing = None
         if self.state is not ERROR:
             self._rolls.drop()
-            self._progress.fire("fail", self._progress.last_reading.wall if due is None else due, reason)
+            self._progress.fire("fail", self._progress.last_reading.wall, reason)
 
     def _blame(self, error: Exception) -> str:
         """Return the reason for ERROR where the schedule has raised."""
@@ -725,14 +502,11 @@ class SessionLifecycle:
 
     def _report_horizon(self) -> None:
         """Ask thirty days ahead, which also has the schedule load what it will need, at a quiet moment."""
+        day, wall = self._progress.session.date, self._progress.last_reading.wall
         try:
-            self.schedule.session_at(self._progress.last_reading.wall + HORIZON)
+            self.schedule.session_at(wall + HORIZON)
         except ScheduleExhausted as error:
-            if error.last >= self._progress.session.date:
-                self._progress.emit(
-                    HorizonNear(
-                        error.last, self._progress.session.date, self._progress.last_reading.wall, name=self.name
-                    )
-                )
+            if error.last >= day:
+                self._progress.emit(HorizonNear(error.last, day, wall, name=self.name))
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))

@@ -203,6 +203,13 @@ class Progress:
             shared = replace(shared, opened=opened)  # a break: each may have opened at a time of its own
         self.clock_state = shared
 
+    def share(self, clock_state: ClockState | None) -> bool:
+        """Hold an equal clock state as one object; return False where it differs."""
+        if clock_state is None or clock_state != self.clock_state:
+            return False
+        self.clock_state = clock_state
+        return True
+
     # ---- transitions ----
 
     def take_transition(self) -> bool:

@@ -53,6 +53,10 @@ class Change(NamedTuple):
                     found.add(find(self.day).date)
         return sorted(day for day in found if day != self.day or not self.ends)
 
+    def hours_of(self, session: Session) -> Session:
+        """Return a session with its hours as they are now."""
+        return self.after if self.after is not None and self.day == session.date else session
+
     def event(self, session: date, now: Reading, name: str | None) -> ScheduleChanged:
         """Return the event that reports it, in a session."""
         return ScheduleChanged(self.day, self.before, self.after, session, self.why, now.wall, name=name)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, cast
 
-from session_lifecycle._core.lifecycle import Cohort
+from session_lifecycle._core.view import Cohort
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.events import Event
 from session_lifecycle._runtime.event_log import is_logged

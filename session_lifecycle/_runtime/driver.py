@@ -16,9 +16,11 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from session_lifecycle._core.clock_state import ClockState
 from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.lifecycle import Cohort
+from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._core.view import Cohort
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import (
     ClockFailed,
@@ -73,7 +75,7 @@ class Driver:
         self._dirty: dict[Host, None] = {}  # a dict, because it keeps its order
         self._wall_timers: TimerQueue[Host, datetime] = TimerQueue(attrgetter("wall"))
         self._monotonic_timers: TimerQueue[Host, timedelta] = TimerQueue(attrgetter("monotonic"))
-        self._cohorts: dict[Cohort | None, Cohort | None] = {}
+        self._cohorts: dict[Cohort, tuple[Cohort, ClockState]] = {}
         self._rolls = 0  # so many are awaited
         self._queue: dict[Host, None] = {}  # whose rolls are due, and wait their turn
         self._unpublished: list[Sequence[Event]] | None = (
@@ -277,7 +279,7 @@ class Driver:
             self._dirty[next(iter(self._queue))] = None
 
     def _schedule(self, host: Host) -> None:
-        host.cohort = self._shared(host.lifecycle.cohort)
+        host.cohort = self._shared(host.lifecycle)
         wall, monotonic = host.lifecycle.deadlines
         if wall != host.wall:
             host.wall = wall
@@ -290,11 +292,17 @@ class Driver:
             if monotonic is not None:
                 self._monotonic_timers.schedule(monotonic, host)
 
-    def _shared(self, cohort: Cohort | None) -> Cohort | None:
-        """Return one object for equal cohorts: thousands hold it."""
+    def _shared(self, lifecycle: SessionLifecycle) -> Cohort | None:
+        """Return one object for equal cohorts, and share equal clock states: thousands hold them."""
+        cohort = lifecycle.cohort
+        if cohort is None:
+            return None
         if len(self._cohorts) > _MOST_COHORTS:
             self._cohorts.clear()  # sessions come and go
-        return self._cohorts.setdefault(cohort, cohort)
+        shared, clock_state = self._cohorts.get(cohort, (cohort, None))
+        if not lifecycle.progress.share(clock_state):
+            self._cohorts[shared] = shared, lifecycle.progress.clock_state
+        return shared
 
     def _remove(self, host: Host) -> None:
         """Have a member leave; its handlers may see to what they have been told, but nothing more comes."""

@@ -12,9 +12,10 @@ from typing import Final
 import anyio
 
 from session_lifecycle._core.decision import Decision
-from session_lifecycle._core.lifecycle import Cohort, SessionLifecycle
+from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import ERROR
 from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._core.view import Cohort
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._journal.records import (
     Entry,
