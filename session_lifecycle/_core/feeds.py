@@ -188,7 +188,7 @@ class FeedTable:
         return stale >= (needed if isinstance(self._rule, StaleWhen) else min(self._rule, needed))
 
     def is_mute(self, feed: FeedState) -> bool:
-        """Tell whether there has been no data of a feed since the open, or since it was added."""
+        """Return whether there has been no data of a feed since the open, or since it was added."""
         opened = self._opened
         return feed.arrival is None or (opened is not None and timedelta(seconds=feed.arrival) < opened)
 

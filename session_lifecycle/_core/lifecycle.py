@@ -14,15 +14,7 @@ from session_lifecycle._core.alarms import AlarmScheduler, Cut
 from session_lifecycle._core.data_watch import age_of
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.machine import (
-    ACTIVE,
-    ENDED,
-    ERROR,
-    NOT_STARTED,
-    POST_MARKET,
-    PRE_MARKET,
-    TIMEOUT,
-)
+from session_lifecycle._core.machine import ACTIVE, ENDED, ERROR, NOT_STARTED, POST_MARKET, PRE_MARKET, TIMEOUT
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.restore import LOST, restore
 from session_lifecycle._core.rolls import RollRound, Rolls
@@ -103,7 +95,7 @@ class SessionLifecycle(LifecycleView):
         position = self._progress.timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
-        first, lost = position.session if self._first is None else self._first, False
+        first, lost = self._first or position.session, False
         if journal_state is not None:
             first, lost = restore(journal_state, self._progress, self._rolls)
         self._progress.begin(first, now, position)
@@ -127,7 +119,7 @@ class SessionLifecycle(LifecycleView):
             self._cut_short(now, f"called off ({why})")
             self._progress.call_off(why)
 
-    def _cut_short(self, at: datetime | None, why: str = "ended by hand") -> None:
+    def _cut_short(self, at: datetime | None, why: str = "ended manually") -> None:
         """Record that the machine's session ends early: the alarms that it still has before its end are void."""
         self._cut = Cut(self._progress.session.date, at, self._progress.bounds.end, why)
         if self._alarms is not None:
@@ -157,11 +149,10 @@ class SessionLifecycle(LifecycleView):
 
         Its events are this one's too, under its own name. Return False where that cannot be; then poll this one.
         """
-        progress = self._progress
-        last_reading = progress.clock_state.last_reading
+        last_reading = self._progress.clock_state.last_reading
         if last_reading is not before and now.step_since(last_reading) is not None:
             return False
-        progress.adopt(lead._progress)  # noqa: SLF001 -- another of the same kind
+        self._progress.adopt(lead._progress)  # noqa: SLF001 -- another of the same kind
         return True
 
     def share_timeline(self, timelines: SharedTimelines) -> None:
@@ -174,11 +165,10 @@ class SessionLifecycle(LifecycleView):
     def _fire_alarm(self, alarms: AlarmScheduler) -> bool:
         """Fire the one alarm that is due before the next transition is; return False where there is none."""
         clock = self._progress.clock_state
-        transition, now = clock.next_transition, clock.last_reading
-        due = alarms.due(now.wall, clock.position)
+        due, transition = alarms.due(clock.last_reading.wall, clock.position), clock.next_transition
         if due is None or (transition is not None and transition <= due):
             return False
-        self._progress.emit(alarms.fire(self.state, now))
+        self._progress.emit(alarms.fire(clock.state, clock.last_reading))
         return True
 
     # ---- data ----
@@ -229,16 +219,12 @@ class SessionLifecycle(LifecycleView):
         self._poll_once_begun(now)
 
     def remove_feed(self, feed: FeedState, now: Reading) -> None:
-        """Watch a feed no more. After the last one, the manager's own data is watched again, from now on."""
+        """Stop watching a feed. After the last one, the manager's own data is watched again, from now on."""
         self._poll_once_begun(now)
         self.feeds.remove(feed, now.monotonic)
         if self.begun and not self.feeds:
             self._progress.expect_own_data()
         self._poll_once_begun(now)
-
-    def _poll_once_begun(self, now: Reading) -> None:
-        if self.begun:
-            self.poll(now)
 
     def take_questions(self) -> Sequence[tuple[FeedState, timedelta]]:
         """Return the feeds whose probe is to be asked, each with the deadline that it is asked for."""
@@ -276,6 +262,10 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         return True
 
+    def _poll_once_begun(self, now: Reading) -> None:
+        if self.begun:
+            self.poll(now)
+
     # ---- alarms ----
 
     def add_alarm(self, alarm: Alarm, now: Reading) -> None:
@@ -297,8 +287,7 @@ class SessionLifecycle(LifecycleView):
         """Decide to follow other hours from now on; None where the hours are those already.
 
         Raises:
-            OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be. Nothing has
-                changed.
+            OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be.
             ScheduleExhausted: its date lies outside of what the schedule knows.
         """
         self.poll(now)
@@ -358,15 +347,14 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         if self.state is not ERROR:
             raise IllegalTransition(self.state, "recover", self._progress.allowed)
-        session = self._progress.session.date
         if resolution is Resolution.RETRY:
-            record = Record(Entry.RECOVERED, session, now.wall)
-            return Decision(record, lambda: self._recover(record, now))
-        if not self.roll_owed:
+            record = Record(Entry.RECOVERED, self._progress.session.date, now.wall)
+        elif not self.roll_owed:
             why = "none is owed, so none can be marked as done or skipped; use Resolution.RETRY"
             raise RollNotOwedError(ERROR, why)
-        self._rolls.waive_cap(self._progress.position)
-        record = self._rolls.plan(self._progress.session, self._progress.position).settled(resolution, now)
+        else:
+            self._rolls.waive_cap(self._progress.position)
+            record = self._rolls.plan(self._progress.session, self._progress.position).settled(resolution, now)
         return Decision(record, lambda: self._recover(record, now))
 
     def _recover(self, record: Record, now: Reading) -> None:
@@ -464,7 +452,7 @@ class SessionLifecycle(LifecycleView):
         self._report_horizon()
 
     def roll_failed(self, roll: RollRound, error: BaseException, now: Reading) -> None:
-        """Take the failure of the attempt under way: wait for the next one, or go to ERROR after the last."""
+        """Record that the attempt under way has failed: wait for the next one, or go to ERROR after the last."""
         self.poll(now)
         self._progress.emit(self._rolls.failed(roll, error, now, retry=self._failing is None))
         if self._failing is not None:

@@ -45,7 +45,7 @@ class Progress:
 
     `clock_state` is what the clock alone moves, a frozen value. `session` and `bounds` are the machine's, `data` is the
     watch over its data. `catching_up` marks transitions on the way to where the clock says that the session is. `ended`
-    tells that the session has been ENDED, so that its roll is owed. `called_off` is why the venue does not hold the
+    says that the session has been ENDED, so that its roll is owed. `called_off` is why the venue does not hold the
     session any more, None where it does. `reason` is why the state is ERROR or TIMEOUT. `events` is what has happened
     and has not been taken yet, None where that is nothing.
     """
@@ -294,7 +294,7 @@ class Progress:
         self.emit(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self.name))
 
     def _is_catch_up(self, due: datetime) -> bool:
-        """Tell whether a transition due then is only on the way to where the clock says that the session is."""
+        """Return whether a transition due then is only on the way to where the clock says that the session is."""
         clock = self.clock_state
         return (
             self.called_off is not None

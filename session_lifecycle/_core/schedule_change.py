@@ -22,7 +22,7 @@ from session_lifecycle._schedules.base import AdjustableSchedule, Schedule
 class Change(NamedTuple):
     """An override as it is to be applied: what it makes of a date, and the timeline that follows from it.
 
-    `ends` tells that the machine's session ends with it.
+    `ends` says that the machine's session ends with it.
     """
 
     override: Override

@@ -32,7 +32,7 @@ class StalenessTimer:
         self._arrival_before: float | None = None  # the newest arrival when it went stale
 
     def is_mute(self, opened: timedelta | None) -> bool:
-        """Tell whether there has been no data since the open."""
+        """Return whether there has been no data since the open."""
         return self.arrival is None or (opened is not None and timedelta(seconds=self.arrival) < opened)
 
     def go_stale(self) -> None:
@@ -50,7 +50,7 @@ class StalenessTimer:
             self.arrival = arrival
 
     def is_fresh(self, now: timedelta) -> bool:
-        """Tell whether data has come since the source went stale that is young enough to end that."""
+        """Return whether data has come since the source went stale that is young enough to end that."""
         arrival = self.arrival
         if arrival is None or arrival == self._arrival_before or self._timeout is None:
             return False

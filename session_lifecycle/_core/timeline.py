@@ -43,7 +43,7 @@ class Position(NamedTuple):
     until: datetime | None
 
     def covers(self, t: datetime) -> bool:
-        """Tell whether `t` surely lies in this stretch; beyond the schedule's knowledge nothing is sure."""
+        """Return whether `t` surely lies in this stretch; beyond the schedule's knowledge nothing is sure."""
         return self.until is not None and self.since <= t < self.until
 
 

@@ -226,9 +226,9 @@ class Driver:
     def _advance_cohorts(self, now: Reading, cohort_members: Iterable[Host]) -> None:
         """See to members that may be alike, cohort by cohort; whoever is not is left to be seen to by himself."""
         for lead in advance_cohorts(cohort_members, now):
-            self._broadcast_later(lead.told)
+            self._broadcast_later(lead.events)
             self._dirty.update(dict.fromkeys(lead.apart))
-            for host in lead.heard:
+            for host in lead.observed:
                 self._call_handlers(host)
             if lead.wall is not None:
                 self._wall_timers.schedule_all(lead.wall, lead.followers)

@@ -615,7 +615,7 @@ def test_ended_by_hand_its_alarms_before_the_end_are_void() -> None:
         (AlarmFired, alarms[4], MONDAY),
     ]
     assert {each.reason for each in of(AlarmSkipped, life.log)} == {
-        "its session was ended by hand at 2024-03-04T16:00:00+00:00"
+        "its session was ended manually at 2024-03-04T16:00:00+00:00"
     }
     assert of(AlarmFired, life.log)[1].state is NOT_STARTED
 
@@ -628,7 +628,7 @@ def test_ended_by_hand_in_an_earlier_run(restart: datetime) -> None:
     life.run_to(at(TUESDAY, (1, 0)))
     assert life.fired == [(MONDAY, at(TUESDAY, (0, 0)))]
     (told,) = of(AlarmSkipped, life.log)
-    assert (told.alarm, told.reason) == (alarms[0], "its session was ended by hand in an earlier run")
+    assert (told.alarm, told.reason) == (alarms[0], "its session was ended manually in an earlier run")
 
 
 def test_a_roll_begun_by_the_clock_in_an_earlier_run_voids_nothing() -> None:
