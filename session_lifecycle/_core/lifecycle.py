@@ -8,6 +8,7 @@ outcome is read afterwards: events from `take_events`, the roll that is due from
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from session_lifecycle._core.alarms import AlarmScheduler, Cut
@@ -266,8 +267,6 @@ class SessionLifecycle(LifecycleView):
         if self.begun:
             self.poll(now)
 
-    # ---- alarms ----
-
     def add_alarm(self, alarm: Alarm, now: Reading) -> None:
         """Register an alarm; instants that are past by now are over for it."""
         self._poll_once_begun(now)
@@ -412,24 +411,26 @@ class SessionLifecycle(LifecycleView):
             roll.intended = roll.intended or record is not None
             self._progress.emit(self._rolls.begin(roll, now))
 
-        why = f"the roll to {roll.target.date} was not begun"
-        return Decision(record, begin, lambda error: self.fail(f"{why}: {describe(error)}", now))
+        return Decision(record, begin, partial(self._not_begun, roll, now))
+
+    def _not_begun(self, roll: RollRound, now: Reading, error: Exception) -> None:
+        self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
 
     def roll_succeeded(self, roll: RollRound, now: Reading) -> Decision:
         """Decide to enter the next session: the attempt under way has returned.
 
         Where that cannot be made durable, the state is ERROR, since success must not be reported.
         """
-        record = Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date)
 
         def enter() -> None:
             self.poll(now)
             self._complete(roll, now)
             self.poll(now)
 
-        return Decision(record, enter, lambda error: self._leave_uncertain(roll, error, now))
+        record = Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date)
+        return Decision(record, enter, partial(self._leave_uncertain, roll, now))
 
-    def _leave_uncertain(self, roll: RollRound, error: Exception, now: Reading) -> None:
+    def _leave_uncertain(self, roll: RollRound, now: Reading, error: Exception) -> None:
         self.poll(now)
         roll.resumed = True
         self._progress.emit(self._rolls.failed(roll, error, now, retry=False))
@@ -462,8 +463,6 @@ class SessionLifecycle(LifecycleView):
                 f"the roll from {roll.ended.date} to {roll.target.date} failed at attempt {roll.attempt}, the last: "
                 f"{describe(error)}"
             )
-
-    # ---- how it decides ----
 
     def _pursue_roll(self, now: Reading) -> None:
         """Open the round that is owed, or find out whether its attempt takes too long."""

@@ -587,7 +587,7 @@ def test_in_error_alarms_go_off() -> None:
     ]
 
 
-# ---- ended by hand ----
+# ---- ended manually ----
 
 
 def test_ended_by_hand_its_alarms_before_the_end_are_void() -> None:
@@ -863,7 +863,7 @@ class Ledger:
                 assert holds or not missed or each.alarm.misfire is RUN_ONCE
             else:
                 assert void or (missed and not holds and each.alarm.misfire is SKIP)
-                assert ("by hand" in each.reason) is void
+                assert ("ended manually" in each.reason) is void
 
     def check_all_told(self) -> None:
         """Hold everything that is due, and waits for no roll, to have been told."""
