@@ -1,7 +1,7 @@
-"""The port to a journal.
+"""The journal port.
 
-A journal is synchronous on purpose. Between the return of the application's roll and its durable *done* there is no
-`await`, since a native `task.cancel()` breaks through every shield and would come exactly there.
+A journal is synchronous on purpose. There is no `await` between the return of the application's roll and its durable
+*done*, where a native `task.cancel()`, which no shield stops, would separate the two.
 """
 
 from typing import Protocol, runtime_checkable
@@ -11,20 +11,20 @@ from session_lifecycle._journal.records import Record
 
 @runtime_checkable
 class Journal(Protocol):
-    """Where records are kept. One manager holds a journal at a time."""
+    """A durable list of records. One manager holds a journal at a time."""
 
     def open(self, calendar: str) -> tuple[Record, ...]:
-        """Take hold of the journal of this calendar, and return its records, oldest first; none where it is new.
+        """Acquire the journal of this calendar, and return its records, oldest first; a new journal has none.
 
         Raises:
-            JournalLocked: somebody else holds it.
-            JournalMismatch: it is another calendar's, or of a version that is not known.
-            JournalCorrupt: it has been damaged.
+            JournalLocked: another manager holds it.
+            JournalMismatch: it is another calendar's, or of an unknown version.
+            JournalCorrupt: it is damaged.
         """
         ...
 
     def append(self, record: Record) -> None:
-        """Add a record. It is durable when this returns; where this raises, it does not count.
+        """Append a record. It is durable when this returns; if this raises, it does not count.
 
         Raises:
             JournalWriteFailed: it could not be made durable.
@@ -32,7 +32,7 @@ class Journal(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the journal. A second call does nothing."""
+        """Release the journal. A second call has no effect."""
         ...
 
 

@@ -1,9 +1,9 @@
-"""A journal in a file that a person can read with `less`, and that no crash can leave half told.
+"""A journal in a text file, which a crash cannot leave inconsistent.
 
-Each append is written, then synced, before it counts. What can be torn by a crash is the last line alone, and is left
-out; anything else that does not add up is refused. When a journal is opened, when it has become long, and after an
-append that failed, it is written anew: to a new file, which is synced and put in the place of the old one by renaming,
-so that at every instant one of the two stands there whole. Then the folder is synced too.
+Each append is written, then synced, before it counts. A crash can tear the last line only, which is then ignored; any
+other inconsistency is refused. When a journal is opened, when it has become long, and after a failed append, the file
+is rewritten: a new file is written, synced and renamed over the old one, so that a complete file exists at every
+instant. Then the folder is synced too.
 """
 
 import json
@@ -26,14 +26,14 @@ from session_lifecycle._model.errors import (
 
 VERSION: Final = 1
 LONGEST_NOTE: Final = 1_000
-"""How many bytes of a reason are kept, as it stands in the file."""
+"""How many bytes of a note are kept, counted as they are in the file."""
 
 _SEAL: Final = 10
 """How many bytes end a line: a space, eight hexadecimal digits and a newline."""
 
 
 class Damage(NamedTuple):
-    """Where a file does not add up, and why. `line` counts from 1."""
+    """The first inconsistency of a file. `line` counts from 1."""
 
     offset: int
     line: int
@@ -41,9 +41,9 @@ class Damage(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """What a file says as far as it adds up: `calendar` is None where there is no first line yet.
+    """The content of a file up to its first damage. `calendar` is None where there is no first line yet.
 
-    `checksum` is the last line's, `torn` how many bytes at the end never counted.
+    `checksum` is the last line's, `torn` the number of bytes of an incomplete last line.
     """
 
     calendar: str | None
@@ -54,17 +54,17 @@ class Lines(NamedTuple):
 
 
 def read_lines(content: bytes) -> Lines:
-    """Return what the content of a file says, up to the first damage.
+    """Parse the content of a file, up to its first damage.
 
     Raises:
-        JournalMismatch: it is of a version that is not known.
+        JournalMismatch: it is of an unknown version.
     """
     end = content.rfind(b"\n") + 1
     calendar: str | None = None
     records: list[Record] = []
     checksum = offset = 0
 
-    def so_far(why: str | None, at: int, line: int) -> Lines:
+    def result(why: str | None, at: int, line: int) -> Lines:
         damage = None if why is None else Damage(at, line, why)
         return Lines(calendar, records, checksum, len(content) - end, damage)
 
@@ -73,7 +73,7 @@ def read_lines(content: bytes) -> Lines:
         text = line[:-_SEAL]
         sealed, following = sealed_line(text, checksum)
         if sealed != line:
-            return so_far("its checksum does not match", offset, number)
+            return result("its checksum does not match", offset, number)
         try:
             value = _object(text)
             if number == 1:
@@ -81,22 +81,22 @@ def read_lines(content: bytes) -> Lines:
             else:
                 records.append(_record(value))
         except (ValueError, KeyError, TypeError) as error:
-            return so_far(f"it makes no sense: {error}", offset, number)
+            return result(f"it cannot be parsed: {error}", offset, number)
         checksum = following
         offset += len(line)
-    # An end of file which is no torn write but a whole line whose newline has been damaged is refused.
+    # A last line that is complete except for a damaged newline is not a torn write, and is refused.
     tail = content[end:]
     if lines and sealed_line(tail[:-_SEAL], checksum)[0][:-1] == tail[:-1]:
-        return so_far("its newline is damaged", len(content) - 1, len(lines) + 1)
+        return result("its newline is damaged", len(content) - 1, len(lines) + 1)
     try:
         journal_state_after(records)
     except ValueError as error:
-        return so_far(f"its records contradict each other: {error}", offset, len(lines))
-    return so_far(None, 0, 0)
+        return result(f"its records contradict each other: {error}", offset, len(lines))
+    return result(None, 0, 0)
 
 
 def sealed_line(text: bytes, previous: int) -> tuple[bytes, int]:
-    """Return the whole line for a text, and its checksum, which continues that of the line before."""
+    """Return the line for a text, and its checksum, which continues that of the previous line."""
     checksum = zlib.crc32(text, previous)
     return b"%s %08x\n" % (text, checksum), checksum
 
@@ -125,7 +125,7 @@ def record_text(record: Record) -> bytes:
 
 
 def shortened(note: str) -> str:
-    """Return as much of a note as may stand in the file, where a character can take twelve bytes."""
+    """Return a note, cut so that it takes at most `LONGEST_NOTE` bytes in the file; a character may take twelve."""
     kept = note
     while (size := len(json.dumps(kept)) - 2) > LONGEST_NOTE:
         kept = kept[: len(kept) * (LONGEST_NOTE - 12) // size]
@@ -135,7 +135,7 @@ def shortened(note: str) -> str:
 
 def _calendar(value: dict[str, Any]) -> str:
     if value["journal"] != "session_lifecycle":
-        raise ValueError("it is no journal of session_lifecycle")
+        raise ValueError("it is not a journal of session_lifecycle")
     if value["version"] != VERSION:
         raise JournalMismatch("the version", value["version"], VERSION)
     return cast("str", value["calendar"])
@@ -144,7 +144,7 @@ def _calendar(value: dict[str, Any]) -> str:
 def _object(text: bytes) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
-        msg = "a line holds no object"
+        msg = "the line is not a JSON object"
         raise TypeError(msg)
     return cast("dict[str, Any]", value)
 
@@ -167,13 +167,13 @@ def _record(value: dict[str, Any]) -> Record:
 MOST_RECORDS: Final = 400
 """A file with more records than this is compacted."""
 KEPT_RECORDS: Final = 200
-"""How many of the newest records compaction keeps word for word; the rest is summed up in at most four."""
+"""How many of the newest records compaction keeps unchanged; the older ones become at most four."""
 MOST_SKIPPED: Final = 50
-"""How many dates of skipped sessions are kept. With these four, a journal stays below 1 MiB, whatever happens."""
+"""How many dates of skipped sessions are kept. With these four limits, a journal always stays below 1 MiB."""
 
 
 class Files:
-    """The calls on the file system that a journal makes: one seam, at which tests can break any of them."""
+    """The file system calls of a journal, in one place, where tests can make any of them fail."""
 
     def open(self, path: Path, flags: int) -> int:
         """Open a file and return its descriptor."""
@@ -195,7 +195,7 @@ class Files:
         os.fsync(fd)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Put one file in the place of another."""
+        """Rename a file over another."""
         source.replace(target)
 
     def sync_folder(self, folder: Path) -> None:
@@ -212,10 +212,10 @@ class Files:
 
 
 class FileJournal:
-    """A durable journal in the file at `path`, beside which `path`.lock is held while it is open.
+    """A durable journal in the file at `path`; `path`.lock beside it is locked while the journal is open.
 
-    Several months of history are kept; the file stays below 1 MiB. The folder must exist. Not for network file
-    systems, whose locks and syncs promise less.
+    Several months of history are kept; the file stays below 1 MiB. The folder must exist. Do not use it on a network
+    file system, where locks and syncs guarantee less.
     """
 
     __module__ = "session_lifecycle"
@@ -234,18 +234,18 @@ class FileJournal:
         return f"<FileJournal {str(self.path)!r}>"
 
     def open(self, calendar: str) -> tuple[Record, ...]:
-        """Take hold of the journal, and return its records, oldest first.
+        """Acquire the journal, and return its records, oldest first.
 
         Raises:
             JournalLocked: another process, or another manager of this one, holds it.
-            JournalMismatch: it is another calendar's, or of a version that is not known.
-            JournalCorrupt: it has been damaged; says where.
+            JournalMismatch: it is another calendar's, or of an unknown version.
+            JournalCorrupt: it is damaged; the message says where.
             JournalUnavailable: the file cannot be opened, created or read.
         """
         if self._lock is not None:
             raise JournalLocked(str(self.path), os.getpid())
         if not self.path.name:
-            raise JournalUnavailable(str(self.path), "the path names no file")
+            raise JournalUnavailable(str(self.path), "the path has no file name")
         self._calendar = calendar
         try:
             self._take_lock()
@@ -258,10 +258,10 @@ class FileJournal:
         return tuple(self._records)
 
     def append(self, record: Record) -> None:
-        """Add a record. It is on the disk when this returns.
+        """Append a record. It is on the disk when this returns.
 
         Raises:
-            JournalWriteFailed: it could not be brought there, or the journal is not open. The record does not count.
+            JournalWriteFailed: it could not be written, or the journal is not open. The record does not count.
         """
         if self._lock is None:
             raise JournalWriteFailed(str(self.path), record.entry.value, "the journal is not open")
@@ -281,14 +281,14 @@ class FileJournal:
         self._records.append(record)
 
     def close(self) -> None:
-        """Let go of the journal. A second call does nothing."""
+        """Release the journal. A second call has no effect."""
         for fd in (self._fd, self._lock):
             if fd is not None:
                 self._files.close(fd)
         self._fd = self._lock = None
 
     def _take_lock(self) -> None:
-        """Hold the lock file. A lock by `flock` refuses a second opening in this process too, and dies with it."""
+        """Lock the lock file. `flock` refuses a second lock in this process too, and the lock ends with the process."""
         try:
             import fcntl
         except ImportError as error:  # Windows
@@ -309,10 +309,10 @@ class FileJournal:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
     def _load(self) -> None:
-        """Read the file, leaving out what a crash has torn, and write it anew.
+        """Read the file without a torn last line, and rewrite it.
 
-        What was read may be no more than a cache's, which a power cut can take back, even after a sync that succeeds
-        where an earlier one failed. Only what has been written and synced by this process is gone by.
+        What was read may exist only in a cache, which a power cut can lose, even after a sync that succeeds where an
+        earlier one failed. Only content that this process has written and synced is relied on.
         """
         self._beside(".new").unlink(missing_ok=True)
         try:
@@ -334,7 +334,7 @@ class FileJournal:
         self._rewrite(lines.records)
 
     def _compacted(self) -> list[Record]:
-        """Return the records, the distant past summed up, where they have become too many."""
+        """Return the records, with the oldest compacted where there are too many."""
         if len(self._records) < MOST_RECORDS:
             return self._records
         past, recent = self._records[:-KEPT_RECORDS], self._records[-KEPT_RECORDS:]
@@ -343,7 +343,7 @@ class FileJournal:
         return [*journal_state.records(past[-1].at), *recent]
 
     def _rewrite(self, records: list[Record]) -> None:
-        """Write a whole new file, and put it in the place of the old one."""
+        """Write a new file, and rename it over the old one."""
         line, checksum = sealed_line(header_text(self._calendar), 0)
         lines = [line]
         for record in records:
@@ -368,7 +368,7 @@ class FileJournal:
         while data:  # a write may be short
             written = self._files.write(fd, data)
             if written <= 0:
-                raise OSError("nothing could be written")
+                raise OSError("no byte could be written")
             data = data[written:]
 
     def _beside(self, suffix: str) -> Path:

@@ -1,11 +1,11 @@
-"""A journal in memory."""
+"""A journal in memory, without durability."""
 
 from session_lifecycle._journal.records import Record
 from session_lifecycle._model.errors import JournalLocked, JournalMismatch, JournalWriteFailed
 
 
 class MemoryJournal:
-    """A journal that lives as long as the process: for tests, and for restarting a manager within one."""
+    """A journal that lives as long as the process: for tests, and for restarting a manager within one process."""
 
     __module__ = "session_lifecycle"
 
@@ -15,7 +15,7 @@ class MemoryJournal:
         self._held = False
 
     def open(self, calendar: str) -> tuple[Record, ...]:
-        """Take hold of it, and return its records."""
+        """Acquire the journal, and return its records."""
         if self._held:
             raise JournalLocked("in memory", None)
         if self._calendar not in (None, calendar):
@@ -25,11 +25,11 @@ class MemoryJournal:
         return tuple(self.records)
 
     def append(self, record: Record) -> None:
-        """Add a record."""
+        """Append a record."""
         if not self._held:
             raise JournalWriteFailed("in memory", record.entry.value, "the journal is not open")
         self.records.append(record)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the journal."""
         self._held = False

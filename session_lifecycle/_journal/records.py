@@ -1,7 +1,7 @@
-"""What survives a restart: a short history of the rolls, written ahead of what it records.
+"""The records that survive a restart: a short history of the rolls, written before the action that it records.
 
-Sessions are remembered by their label. Times are written for people to read, and the hours of the session that was
-entered for the case that the calendar no longer has it.
+A session is recorded by its date. Times are for people to read. The hours of the session that is entered are recorded
+in case the calendar loses that session later.
 """
 
 from collections.abc import Iterable
@@ -17,34 +17,34 @@ from session_lifecycle._model.session import Session
 
 @unique
 class Entry(Enum):
-    """What a record of the journal says."""
+    """The kind of a journal's record."""
 
     __module__ = "session_lifecycle"
 
     ADOPTED = "adopted"
-    """The application is in `session`: where a journal begins."""
+    """The application is in `session`. This is the first record of a journal."""
 
     ENDED = "ended"
-    """`session` was ended by hand."""
+    """`session` was ended by `end_session()`."""
 
     INTENT = "intent"
-    """The roll from `session` to `target` is about to be awaited; from now on it may have happened."""
+    """The roll from `session` to `target` is about to be awaited. From now on it may have happened."""
 
     DONE = "done"
-    """The roll has completed, or a person says so: the application is in `target`."""
+    """The roll has completed, or was marked as done: the application is in `target`."""
 
     SKIPPED = "skipped"
-    """A person has given up the roll to `target`: the next one goes to a later session."""
+    """The roll to `target` was abandoned by `recover(Resolution.SKIP)`. The next roll goes to a later session."""
 
     FAILED = "failed"
-    """ERROR, for the reason in `note`."""
+    """The state became ERROR, for the reason in `note`."""
 
     RECOVERED = "recovered"
-    """ERROR was left by a person's decision to go on."""
+    """ERROR was left by `recover()`."""
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One line of the journal. `at` is when it was written, by the wall clock, for people to read.
+    """One record of a journal. `at` is when it was written, by the wall clock, for people to read.
 
     `open` and `close` are the hours of the session that is entered: of `session` for ADOPTED, of `target` for INTENT.
     """
@@ -62,11 +62,11 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class JournalState(msgspec.Struct, frozen=True):
-    """What the records add up to: where the application is, and what is owed.
+    """The state that the records add up to: the application's session, and the roll or recovery that is owed.
 
-    `ended` tells that the session was ended by hand or its roll was begun. `intent` is the roll that may or may not
-    have happened. `beyond` is the last session that a person gave up: the next roll goes past it. `error` is the reason
-    of an ERROR that nobody has recovered from.
+    With `ended`, the session was ended by `end_session()` or its roll was begun. `intent` is the roll that may or may
+    not have happened. `abandoned_target` is the last session whose roll was abandoned: the next roll goes past it.
+    `error` is the reason of an ERROR without a recovery.
     """
 
     session: date
@@ -78,10 +78,10 @@ class JournalState(msgspec.Struct, frozen=True):
     error: str | None = None
 
     def after(self, record: Record) -> "JournalState":  # noqa: PLR0911 -- one return for each kind of record
-        """Return the standing once `record` is added.
+        """Return the state after one more record.
 
         Raises:
-            ValueError: the record does not fit what came before; the message says how.
+            ValueError: the record does not follow from the state; the message says how.
         """
         if record.session != self.session and record.entry is not Entry.ADOPTED:
             msg = f"{record.entry.value} for session {record.session}, while the session is {self.session}"
@@ -108,7 +108,7 @@ class JournalState(msgspec.Struct, frozen=True):
                 return replace(self, error=None)
 
     def records(self, at: datetime) -> tuple[Record, ...]:
-        """Return the shortest journal that adds up to this standing: what compaction keeps of the distant past."""
+        """Return the shortest journal that adds up to this state: what compaction keeps of the distant past."""
         kept = [Record(Entry.ADOPTED, self.session, at, open=self.open, close=self.close)]
         if self.abandoned_target is not None:
             kept.append(Record(Entry.SKIPPED, self.session, at, self.abandoned_target))
@@ -122,10 +122,10 @@ class JournalState(msgspec.Struct, frozen=True):
 
 
 def journal_state_after(records: Iterable[Record]) -> JournalState | None:
-    """Return what the records add up to, None where there are none.
+    """Return the state that the records add up to, None without records.
 
     Raises:
-        ValueError: a record does not fit what came before, or the first is not ADOPTED.
+        ValueError: a record does not follow from those before it, or the first is not ADOPTED.
     """
     journal_state: JournalState | None = None
     for record in records:
@@ -144,15 +144,15 @@ def adoption(session: Session, at: datetime) -> Record:
 
 
 def intent(ended: Session, target: Session, skipped: tuple[date, ...], at: datetime) -> Record:
-    """Return the record that goes before the first attempt at a roll."""
+    """Return the record that is written before the first attempt at a roll."""
     return Record(Entry.INTENT, ended.date, at, target.date, skipped, target.open, target.close)
 
 
 def completion(journal_state: JournalState, session: date | None, at: datetime) -> Record | None:
-    """Return the record that makes the standing agree with the session that the application says it is in.
+    """Return the record that brings the journal to the session that the application passed as `session=`.
 
-    None where it agrees already, or where the application says nothing. An application in the target of the open intent
-    has completed that roll.
+    None where the two agree, or without `session=`. An application in the target of the open intent has completed that
+    roll.
 
     Raises:
         JournalMismatch: the two contradict each other.

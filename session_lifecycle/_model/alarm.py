@@ -1,4 +1,4 @@
-"""What an alarm is: an anchor of each session, and a distance from it. When it goes off is a pure function of those."""
+"""Alarms: an anchor of each session and an offset from it. When an alarm fires is a pure function of these two."""
 
 from datetime import datetime, timedelta
 from enum import Enum, unique
@@ -11,32 +11,32 @@ from session_lifecycle._model.legs import ANCHORS, Anchor
 from session_lifecycle._model.session import Boundaries, Session
 
 FURTHEST: Final = timedelta(days=7)
-"""How far from its anchor an alarm may lie, either way."""
+"""The largest offset of an alarm, either way."""
 
 _LONGEST_GRACE: Final = timedelta(days=3650)  # as for every duration of the configuration
 
 
 @unique
 class Misfire(Enum):
-    """What to do about an alarm that could not go off in time: the process was asleep, down, or owed a roll."""
+    """What to do about an alarm that could not fire in time: the process was asleep, down, or owed a roll."""
 
     __module__ = "session_lifecycle"
 
     SKIP = "skip"
-    """Let it go off late if the state that it belongs to still holds by the clock; else tell that it was skipped."""
+    """Fire it late if the state that it belongs to still holds by the clock; otherwise emit `AlarmSkipped`."""
 
     RUN_ONCE = "run-once"
-    """Let it go off late, once for each session, even where that state has gone."""
+    """Fire it late, once for each session, even if that state is over."""
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """An instant of each session, told by its distance from an anchor; negative is before it.
+    """An instant of each session, given by its offset from an anchor; a negative offset is before it.
 
-    On a half day it moves with the anchor. It may lie before its session's pre-market, even while the session before is
-    still on, or after its session's end, and goes off at that very instant. It belongs to the state that the clock
-    alone implies at its instant, whatever the session: at exactly the close that is POST_MARKET.
+    On a half day it moves with the anchor. It may lie before its session's pre-market, even during the previous
+    session, or after its session's end, and fires at exactly its instant. It belongs to the state that the clock alone
+    implies at its instant, in whichever session: at exactly the close that is POST_MARKET.
 
-    An alarm seen at most `grace` after its instant is on time; later, `misfire` decides.
+    An alarm that is observed at most `grace` after its instant is on time. After that, `misfire` decides.
 
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
@@ -70,7 +70,7 @@ class Alarm(msgspec.Struct, frozen=True):
         return self.anchor if not seconds else f"{self.anchor} {'-' if seconds < 0 else '+'} {abs(self.offset)}"
 
     def instants(self, session: Session, bounds: Boundaries) -> tuple[datetime, ...]:
-        """Return when it goes off for a session, ascending: once, or once for each break."""
+        """Return the instants at which it fires in a session, ascending: one, or one for each break."""
         return tuple(anchor + self.offset for anchor in self._anchors(session, bounds))
 
     def _anchors(self, session: Session, bounds: Boundaries) -> tuple[datetime, ...]:

@@ -1,4 +1,4 @@
-"""The port through which all time comes in, and a reading of both clocks.
+"""The clock port, through which all time is read, and a reading of both clocks.
 
 Wall time decides boundaries; monotonic time decides staleness, roll timeouts and back-off.
 """
@@ -9,12 +9,12 @@ from typing import Final, Protocol, runtime_checkable
 from session_lifecycle._model.errors import ClockFailed, NaiveDatetimeError, describe
 
 STEP: Final = timedelta(seconds=1)
-"""A change of wall − monotonic of at least this much between two looks is a step of the wall clock."""
+"""A change of wall − monotonic of at least this much between two readings is a step of the wall clock."""
 
 
 @runtime_checkable
 class Clock(Protocol):
-    """What the lifecycle needs of a clock. Anything with these four methods will do."""
+    """The methods that a lifecycle needs of a clock. Any object that has them is a clock."""
 
     def now(self) -> datetime:
         """Return the wall time, aware."""
@@ -27,13 +27,13 @@ class Clock(Protocol):
     async def sleep_until(self, wall: datetime | None, monotonic: float | None) -> None:
         """Wait for the earlier of a wall instant and a monotonic second; None means "not for this one".
 
-        May return early, and must do so soon after a step of the wall clock. With both None it waits for a step or
-        for cancellation. Always a checkpoint.
+        May return early, and must do so soon after a step of the wall clock. With both None it waits for a step or a
+        cancellation. It is always a checkpoint.
         """
         ...
 
     async def sleep(self, delta: timedelta) -> None:
-        """Wait for `delta` of monotonic time. For the application's own waits; never early, never below zero."""
+        """Wait for `delta` of monotonic time, never less: for the application's own waits. Below zero is zero."""
         ...
 
 
@@ -41,7 +41,7 @@ Clock.__module__ = "session_lifecycle"
 
 
 class Reading:
-    """One look at both clocks. `monotonic` is kept as a timedelta, so that sums of it are exact to the microsecond.
+    """A reading of both clocks. `monotonic` is kept as a timedelta, so that sums of it are exact to the microsecond.
 
     `skew` is the wall time at which the monotonic clock would have begun: it changes where the wall clock steps.
     """
@@ -67,7 +67,7 @@ def as_utc(what: str, instant: datetime) -> datetime:
 
     Raises:
         NaiveDatetimeError: it has no time zone; `what` names it in the message.
-        TypeError: it is no datetime at all.
+        TypeError: it is not a datetime.
     """
     if not isinstance(instant, datetime):
         msg = f"{what} must be an aware datetime, not {instant!r}"
@@ -82,10 +82,10 @@ def as_utc(what: str, instant: datetime) -> datetime:
 
 
 def read(clock: Clock) -> Reading:
-    """Look at a clock.
+    """Read a clock.
 
     Raises:
-        ClockFailed: the clock raised, or what it gave is no instant; chained to the cause.
+        ClockFailed: the clock raised, or did not return an aware datetime; chained to the cause.
     """
     try:
         return Reading(as_utc("the clock's now()", clock.now()), timedelta(seconds=clock.monotonic()))

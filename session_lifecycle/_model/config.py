@@ -1,4 +1,4 @@
-"""Policy as validated values. Durations are timedeltas; a bare number is refused, since its unit would be a guess."""
+"""Policy as validated values. Durations are timedeltas; a bare number is refused, because its unit would be a guess."""
 
 import os
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _LONGEST: Final = timedelta(days=3650)  # far from where sums of instants would 
 
 @unique
 class MissedSessions(Enum):
-    """What to do about sessions that went by while a roll was owed."""
+    """What to do about sessions that were missed while a roll was owed."""
 
     __module__ = "session_lifecycle"
 
@@ -31,31 +31,31 @@ class MissedSessions(Enum):
 
 @unique
 class Resolution(Enum):
-    """What a person decides about a roll that is owed when the state is ERROR."""
+    """The decision about a roll that is owed when the state is ERROR: the argument of `recover()`."""
 
     __module__ = "session_lifecycle"
 
     RETRY = "retry"
-    """Await it again, for its own date."""
+    """Await the roll again, for the same date."""
 
     MARK_DONE = "mark-done"
-    """It has happened: enter the session without awaiting it."""
+    """The roll has happened: enter the session without awaiting it."""
 
     SKIP = "skip"
-    """Give it up: roll to the next session after it instead."""
+    """Abandon the roll: roll to the next session after it instead."""
 
 
 @unique
 class StaleWhen(Enum):
-    """When the session is TIMEOUT, where feeds are registered. A whole number instead: when so many are stale."""
+    """How many of the registered feeds must be stale for a TIMEOUT. A whole number instead is a quorum."""
 
     __module__ = "session_lifecycle"
 
     ALL = "all"
-    """When every feed that is watched is stale."""
+    """Every watched feed."""
 
     ANY = "any"
-    """As soon as one feed is."""
+    """At least one feed."""
 
 
 def require_duration(field: str, value: object, *, zero: bool = False, never: bool = False) -> None:
@@ -86,7 +86,7 @@ def _kind(field: str, value: object, kind: type) -> None:
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often a failed roll is tried, and how long to wait between the attempts (exponential back-off).
+    """How often a failed roll is tried again, and the wait between the attempts (exponential back-off).
 
     `attempts` counts the first one. The wait after attempt *n* is `initial` × `factor` ** (n − 1), at most `maximum`.
 
@@ -122,10 +122,10 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class AdaptiveTimeout(msgspec.Struct, frozen=True):
-    """A feed's timeout, learnt from its own recent gaps: `factor` × the longest of them, within `floor` and `ceiling`.
+    """A feed's timeout, learnt from its recent gaps: `factor` × the longest of them, within `floor` and `ceiling`.
 
-    A gap fades with time: after `half_life` without one as long, it counts half. Until a first gap is known, the
-    timeout is `ceiling`. Only time in which data is expected counts, and a silence counts as `ceiling` at most.
+    A gap fades with time: after a `half_life` without a gap as long, it counts half. Until a first gap is known, the
+    timeout is `ceiling`. Only time in which data is expected counts, and a silence counts as at most `ceiling`.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -152,17 +152,19 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     """The settings of one manager. Defaults suit a US equities desk.
 
     Args:
-        auto_roll: await the roll by itself at the end of the session; else wait for `manager.roll()`.
+        auto_roll: await the roll automatically at the end of the session; otherwise wait for `manager.roll()`.
         data_timeout: silence, while data is expected, after which the session goes TIMEOUT. None: never.
-        check_interval: how often the default `SystemClock` looks for a step of the wall clock.
-        pre_market: how long before the open the pre-market starts, where the venue gives no fact. Zero is allowed.
-        post_market_roll_delay: how long after the close the session ends, likewise. Zero is allowed.
-        roll_timeout: how long one attempt of the roll may take. None: for ever.
+        check_interval: how often the default `SystemClock` checks for a step of the wall clock.
+        pre_market: how long before the open the pre-market starts, where the schedule does not say. Zero is allowed.
+        post_market_roll_delay: how long after the close the session ends, where the schedule does not say. Zero is
+            allowed.
+        roll_timeout: how long one attempt of the roll may take. None: no limit.
         roll_retry: how a failed roll is tried again.
-        missed_sessions: what to do about sessions that went by.
-        max_catch_up_sessions: roll or skip at most so many sessions without a person's decision.
-        error_after_timeout: escalate a TIMEOUT that has lasted so long, counting only time in which data is
-            expected, to ERROR. None: never.
+        missed_sessions: what to do about sessions that were missed.
+        max_catch_up_sessions: how many missed sessions may be rolled or skipped automatically. More than that is an
+            ERROR until `recover()`.
+        error_after_timeout: how long a TIMEOUT may last before it becomes an ERROR, counting only time in which data is
+            expected. None: no limit.
         stale_when: how many of the registered feeds must be stale for the session to be TIMEOUT: a `StaleWhen`, or a
             quorum, a whole number of feeds (all of them, where there are fewer).
 
@@ -202,14 +204,14 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":
-        """Read the settings from the environment (by default `os.environ`); what is not set keeps its default.
+        """Read the settings from the environment (by default `os.environ`). One that is not set keeps the default.
 
         `SESSION_AUTO_ROLL` is one of true, false, yes, no, on, off, 1, 0. `SESSION_TIMEOUT_SECONDS` and
         `SESSION_BOUNDARY_CHECK_INTERVAL` are numbers of seconds above zero, `SESSION_POST_MARKET_ROLL_DELAY` a number
         of minutes, zero included.
 
         Raises:
-            ConfigurationError: a variable holds something else; an empty one does too.
+            ConfigurationError: a variable holds something else; an empty one is refused too.
         """
         env = os.environ if environ is None else environ
         settings: dict[str, Any] = {}

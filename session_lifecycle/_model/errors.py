@@ -1,8 +1,8 @@
 """Every error of the package, each building its own message.
 
-One root, `LifecycleError`. A message says what was tried, in which state, and what to do next. Where an error is also a
-`ValueError` or the like, it is so that code which knows only the built-in kind still catches it. Typed arguments are
-kept as attributes and as `args`, so that errors survive pickling.
+One root, `LifecycleError`. A message says what was tried, in which state, and what to do next. An error that is also a
+built-in one, such as `ValueError`, is caught by code that knows only the built-in kind. Typed arguments are kept as
+attributes and as `args`, so that errors survive pickling.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from session_lifecycle._model.states import SessionState
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as text: our own by its message, another with its type; also one that cannot show itself."""
+    """Return an error as text: a `LifecycleError` by its message, another with its type, even if its `repr` fails."""
     try:
         return str(error) if isinstance(error, LifecycleError) else repr(error)
     except Exception:  # the application's own exception
@@ -26,7 +26,7 @@ class LifecycleError(Exception):
 
 
 class NaiveDatetimeError(LifecycleError, ValueError):
-    """An instant without a time zone was given; which instant it means is a guess, so none is made."""
+    """A datetime without a time zone was given. It names no single instant, and none is guessed."""
 
     __module__ = "session_lifecycle"
 
@@ -43,7 +43,7 @@ class NaiveDatetimeError(LifecycleError, ValueError):
 
 
 class ConfigurationError(LifecycleError, ValueError):
-    """A setting has a value that it cannot have."""
+    """A setting has a value outside its allowed range."""
 
     __module__ = "session_lifecycle"
 
@@ -58,7 +58,7 @@ class ConfigurationError(LifecycleError, ValueError):
 
 
 class IllegalTransition(LifecycleError):
-    """A trigger was fired that the present state has no edge for. The state is unchanged."""
+    """A trigger was fired that has no transition from the present state. The state is unchanged."""
 
     __module__ = "session_lifecycle"
 
@@ -74,13 +74,13 @@ class IllegalTransition(LifecycleError):
 
 
 class InvalidSession(LifecycleError, ValueError):
-    """Hours that cannot be: a close before the open, breaks outside the session, sessions that overlap."""
+    """Impossible hours: a close before the open, breaks outside the session, sessions that overlap."""
 
     __module__ = "session_lifecycle"
 
 
 class CalendarUnavailable(LifecycleError, LookupError):
-    """A calendar cannot be had, because its name is unknown or because building it failed."""
+    """A calendar is not available: its name is unknown, or building it failed."""
 
     __module__ = "session_lifecycle"
 
@@ -98,9 +98,9 @@ class CalendarUnavailable(LifecycleError, LookupError):
 
 
 class ScheduleExhausted(LifecycleError):
-    """The schedule was asked about a time that it knows nothing of. This never means "closed".
+    """The schedule was asked about a time outside its knowledge. This never means "closed".
 
-    `first` and `last` are the dates of the first and last sessions that it knows, or of the days that it can know.
+    `first` and `last` are the dates of the first and last sessions that it knows, or of the days that it covers.
     """
 
     __module__ = "session_lifecycle"
@@ -120,7 +120,7 @@ class ScheduleExhausted(LifecycleError):
 
 
 class NotASession(LifecycleError, ValueError):
-    """A date was given that is no trading session of the schedule."""
+    """A date is not a trading session of the schedule."""
 
     __module__ = "session_lifecycle"
 
@@ -136,9 +136,9 @@ class NotASession(LifecycleError, ValueError):
 
 
 class OverrideRefused(LifecycleError, ValueError):
-    """Hours were given that contradict the calendar, each other or the past, or that cannot be. Nothing has changed.
+    """Hours contradict the calendar, each other or the past, or are impossible. Nothing has changed.
 
-    `date` is the date that they are for, None where a file could not be understood.
+    `date` is the date of the override, None where a file could not be understood.
     """
 
     __module__ = "session_lifecycle"
@@ -156,7 +156,7 @@ class OverrideRefused(LifecycleError, ValueError):
 class SnapshotRefused(LifecycleError, ValueError):
     """A file of hours could not be read, understood or written. Nothing has changed.
 
-    `place` says where in the file, None where it is not about one place.
+    `place` is the place in the file, None where the error concerns all of it.
     """
 
     __module__ = "session_lifecycle"
@@ -174,7 +174,7 @@ class SnapshotRefused(LifecycleError, ValueError):
 
 
 class ReentrancyError(LifecycleError):
-    """A call was made from inside the roll that would have to wait for that very roll."""
+    """A call from inside a roll or handler would wait for that roll or handler to return."""
 
     __module__ = "session_lifecycle"
 
@@ -222,7 +222,7 @@ class AlreadyStartedError(LifecycleError):
 
 
 class ManagerStopped(LifecycleError):
-    """The manager stopped before what was awaited, or asked for, could happen."""
+    """The manager stopped before a call could complete."""
 
     __module__ = "session_lifecycle"
 
@@ -233,12 +233,12 @@ class ManagerStopped(LifecycleError):
 
     def __str__(self) -> str:
         return (
-            f"the manager has stopped, in {self.state.name}, and {self.call} can do nothing any more: create a new one"
+            f"the manager has stopped, in {self.state.name}, and {self.call} has no effect any more: create a new one"
         )
 
 
 class GroupStopped(LifecycleError):
-    """A group was asked for something that it can do only while it runs, or before."""
+    """A group was called after it had stopped."""
 
     __module__ = "session_lifecycle"
 
@@ -247,11 +247,11 @@ class GroupStopped(LifecycleError):
         self.call = call
 
     def __str__(self) -> str:
-        return f"the group has stopped, and {self.call} can do nothing any more: create a new SessionGroup"
+        return f"the group has stopped, and {self.call} has no effect any more: create a new SessionGroup"
 
 
 class NotAMember(LifecycleError, LookupError):
-    """A group was asked about a manager that is not in it."""
+    """A manager is not a member of the group."""
 
     __module__ = "session_lifecycle"
 
@@ -260,11 +260,13 @@ class NotAMember(LifecycleError, LookupError):
         self.manager = manager
 
     def __str__(self) -> str:
-        return f"{self.manager} is not in this group, whose `managers` are those that are: remove it from its own"
+        return (
+            f"{self.manager} is not a member of this group: `group.managers` lists them. Call remove() on its own group"
+        )
 
 
 class RollNotOwedError(LifecycleError):
-    """There is no roll to be started, marked as done or skipped by hand. Nothing has changed."""
+    """There is no roll to start, to mark as done or to skip. Nothing has changed."""
 
     __module__ = "session_lifecycle"
 
@@ -278,7 +280,7 @@ class RollNotOwedError(LifecycleError):
 
 
 class RollFailedError(LifecycleError):
-    """A roll asked for by `roll()` failed at its last attempt. The manager is in ERROR, the roll still owed.
+    """A roll started by `roll()` failed at its last attempt. The manager is in ERROR and the roll is still owed.
 
     The last attempt's own exception is the `__cause__`.
     """
@@ -296,7 +298,7 @@ class RollFailedError(LifecycleError):
         target = f" to {self.next_session}" if self.next_session is not None else ""
         return (
             f"the roll from {self.session}{target} did not complete after {self.attempts} attempts: "
-            f"{self.reason}. The roll is still owed: mend the cause, then `await manager.recover()`"
+            f"{self.reason}. The roll is still owed. Fix the cause, then call `await manager.recover()`"
         )
 
 
@@ -314,7 +316,7 @@ class RollTimeoutError(LifecycleError, TimeoutError):
 
 
 class HandlerTimeoutError(LifecycleError, TimeoutError):
-    """A handler or a probe took longer than its own timeout, and was cancelled."""
+    """A handler or a probe took longer than its own timeout and was cancelled."""
 
     __module__ = "session_lifecycle"
 
@@ -324,7 +326,7 @@ class HandlerTimeoutError(LifecycleError, TimeoutError):
         self.seconds = seconds
 
     def __str__(self) -> str:
-        return f"{self.handler} did not return within its timeout of {self.seconds:g} s, and was cancelled"
+        return f"{self.handler} did not return within its timeout of {self.seconds:g} s and was cancelled"
 
 
 class FeedNameTaken(LifecycleError, ValueError):
@@ -337,11 +339,11 @@ class FeedNameTaken(LifecycleError, ValueError):
         self.name = name
 
     def __str__(self) -> str:
-        return f"a feed {self.name!r} is registered already: use that one, remove() it first, or pick another name"
+        return f"a feed {self.name!r} is registered already: use it, call its remove() first, or choose another name"
 
 
 class FeedRemoved(LifecycleError):
-    """A call on a feed that has been removed. Nothing has changed."""
+    """A method of a removed feed was called. Nothing has changed."""
 
     __module__ = "session_lifecycle"
 
@@ -351,11 +353,13 @@ class FeedRemoved(LifecycleError):
         self.call = call
 
     def __str__(self) -> str:
-        return f"feed {self.name!r} has been removed, so {self.call} does nothing: add_feed() registers it anew"
+        return (
+            f"feed {self.name!r} has been removed, so {self.call} has no effect: call add_feed() to register it again"
+        )
 
 
 class HaltRefused(LifecycleError):
-    """A halt of a session that is not open, nor about to be. Nothing has changed."""
+    """`halt()` was called outside the pre-market and the market's hours. Nothing has changed."""
 
     __module__ = "session_lifecycle"
 
@@ -365,13 +369,13 @@ class HaltRefused(LifecycleError):
 
     def __str__(self) -> str:
         return (
-            f"halt() in {self.state.name}: there is no trading to be halted; it can be from PRE_MARKET to the close, "
-            "and in ERROR"
+            f"halt() was called in {self.state.name}, where there is no trading to halt: "
+            "call it from PRE_MARKET to the close, or in ERROR"
         )
 
 
 class TooManySessionsMissed(LifecycleError):
-    """More sessions went by than may be rolled or skipped without a person's decision."""
+    """More sessions were missed than may be rolled or skipped automatically."""
 
     __module__ = "session_lifecycle"
 
@@ -384,12 +388,12 @@ class TooManySessionsMissed(LifecycleError):
     def __str__(self) -> str:
         return (
             f"more than {self.limit} sessions (max_catch_up_sessions) lie between the ended session {self.session} and "
-            f"{self.owner}, which the clock says it is: check the clock; if it is right, `await manager.recover()`"
+            f"{self.owner}, the session by the clock. Check the clock. If it is right, call `await manager.recover()`"
         )
 
 
 class JournalLocked(LifecycleError):
-    """Somebody else holds the journal."""
+    """Another manager holds the journal."""
 
     __module__ = "session_lifecycle"
 
@@ -407,7 +411,7 @@ class JournalLocked(LifecycleError):
 
 
 class JournalCorrupt(LifecycleError):
-    """The journal has been damaged, elsewhere than at its end, where a crash can tear it."""
+    """The journal is damaged before its last line, which is the only one that a crash can leave incomplete."""
 
     __module__ = "session_lifecycle"
 
@@ -420,13 +424,13 @@ class JournalCorrupt(LifecycleError):
     def __str__(self) -> str:
         return (
             f"the journal {self.journal} is damaged at byte {self.offset}: {self.why}. Nothing was started. "
-            "Restore it from a copy; or find out which session the application is in, move the file away, "
-            "and start with session=that date"
+            "Restore it from a copy. Or find out which session the application is in, move the file away, "
+            "and start with session= that date"
         )
 
 
 class JournalMismatch(LifecycleError):
-    """The journal is not the one for what is being started."""
+    """The journal belongs to another calendar, session or version than the one being started."""
 
     __module__ = "session_lifecycle"
 
@@ -439,12 +443,12 @@ class JournalMismatch(LifecycleError):
     def __str__(self) -> str:
         return (
             f"{self.what} of the journal is {self.found}, and {self.wanted} was asked for. Nothing was started. "
-            "Give the manager the journal that belongs to it, or what belongs to this journal"
+            "Pass the manager its own journal, or start it with what the journal records"
         )
 
 
 class JournalUnavailable(LifecycleError):
-    """The journal cannot be opened, created or read. The system's own error is the `__cause__`."""
+    """The journal cannot be opened, created or read. The system's error is the `__cause__`."""
 
     __module__ = "session_lifecycle"
 
@@ -454,11 +458,14 @@ class JournalUnavailable(LifecycleError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the journal {self.journal} cannot be opened: {self.reason}. Nothing was started"
+        return (
+            f"the journal {self.journal} cannot be opened: {self.reason}. Nothing was started. "
+            "Check the path and its permissions"
+        )
 
 
 class JournalWriteFailed(LifecycleError):
-    """A record could not be made durable, so it does not count. The system's own error is the `__cause__`."""
+    """A record could not be made durable, so it does not count. The system's error is the `__cause__`."""
 
     __module__ = "session_lifecycle"
 
@@ -471,12 +478,12 @@ class JournalWriteFailed(LifecycleError):
     def __str__(self) -> str:
         return (
             f"{self.entry!r} could not be written to the journal {self.journal}: {self.reason}. "
-            "Make room or mend the disk; in ERROR, `await manager.recover()` tries again"
+            "Free space or fix the disk. In ERROR, call `await manager.recover()` to try again"
         )
 
 
 class SubscriberOverrun(LifecycleError):
-    """A reader of `events()` fell so far behind that events had to be dropped for it."""
+    """A reader of `events()` left so many events unread that later ones were dropped."""
 
     __module__ = "session_lifecycle"
 
@@ -486,13 +493,13 @@ class SubscriberOverrun(LifecycleError):
 
     def __str__(self) -> str:
         return (
-            f"this reader left {self.limit} events unread, and later ones were dropped for it: "
-            "read faster, or move slow work out of the loop; then call events() again"
+            f"this reader left {self.limit} events unread, and later ones were dropped: "
+            "read faster, or move slow work out of the loop, then call events() again"
         )
 
 
 class ClockFailed(LifecycleError):
-    """The clock raised, or gave something that is no instant. Its own exception is the `__cause__`."""
+    """The clock raised, or returned something that is not an aware datetime. Its exception is the `__cause__`."""
 
     __module__ = "session_lifecycle"
 
@@ -505,7 +512,7 @@ class ClockFailed(LifecycleError):
 
 
 class NegativeAdvanceError(LifecycleError, ValueError):
-    """Simulated time was asked to pass backwards."""
+    """Simulated time was advanced by a negative amount."""
 
     __module__ = "session_lifecycle"
 
@@ -514,20 +521,23 @@ class NegativeAdvanceError(LifecycleError, ValueError):
         self.seconds = seconds
 
     def __str__(self) -> str:
-        return f"time cannot pass backwards ({self.seconds:g} s): step(delta) moves the wall clock back, as NTP would"
+        return (
+            f"time cannot pass backwards ({self.seconds:g} s): "
+            "call step(delta) to move the wall clock back, as NTP would"
+        )
 
 
 class ConcurrentAdvanceError(LifecycleError):
-    """Two tasks asked the same simulated clock to advance at once."""
+    """Two tasks advanced the same simulated clock at once."""
 
     __module__ = "session_lifecycle"
 
     def __str__(self) -> str:
-        return "another task is advancing this clock: let one task alone drive simulated time"
+        return "another task is advancing this clock: advance simulated time from one task only"
 
 
 class NeverSettledError(LifecycleError):
-    """Simulated time could not pass because some task is never blocked."""
+    """Simulated time could not pass, because a task never waits."""
 
     __module__ = "session_lifecycle"
 
@@ -537,4 +547,4 @@ class NeverSettledError(LifecycleError):
         self.passes = passes
 
     def __str__(self) -> str:
-        return f"{self.task} was still running after {self.passes} passes of the event loop: it must wait on something"
+        return f"{self.task} was still running after {self.passes} passes of the event loop: make it wait on something"

@@ -76,10 +76,10 @@ else:
 
 
 class StateChanged(_Scheduled, _Event, frozen=True):
-    """One edge of the state machine was taken.
+    """A transition of the state machine was made.
 
-    For the trigger `roll`, `session` is the new session. `catch_up` marks an edge that was walked after its time, on
-    the way to where the clock says the session is. `reason` is given for `fail`, `data_timeout` and `end_session`.
+    For the trigger `roll`, `session` is the new session. `catch_up` marks a transition that was made after its time, on
+    the way to the session's state by the clock. `reason` is given for `fail`, `data_timeout` and `end_session`.
     """
 
     __module__ = "session_lifecycle"
@@ -110,7 +110,7 @@ class StateChanged(_Scheduled, _Event, frozen=True):
 class BreakStarted(_Scheduled, _Event, frozen=True):
     """A break of the session (a lunch) began; data is not expected until it ends.
 
-    Where the session is failed or ended by hand during the break, no `BreakEnded` follows.
+    If the session fails, or is ended by `end_session`, during the break, no `BreakEnded` follows.
     """
 
     __module__ = "session_lifecycle"
@@ -126,7 +126,7 @@ class BreakStarted(_Scheduled, _Event, frozen=True):
 
 
 class BreakEnded(_Scheduled, _Event, frozen=True):
-    """A break of the session ended; data is expected again, and its silence is timed from here."""
+    """A break of the session ended; data is expected again, and its timeout is counted from here."""
 
     __module__ = "session_lifecycle"
 
@@ -143,7 +143,7 @@ class BreakEnded(_Scheduled, _Event, frozen=True):
 class RollStarted(_Event, frozen=True):
     """An attempt at the roll began: `roll_session(next_session)` is being awaited.
 
-    `session` is the ended session, `attempt` counts from 1, `resumed` tells that an earlier run of the process may have
+    `session` is the ended session, `attempt` counts from 1. With `resumed`, an earlier run of the process may have
     completed this very roll.
     """
 
@@ -165,7 +165,7 @@ class RollStarted(_Event, frozen=True):
 class RollSucceeded(_Event, frozen=True):
     """The roll completed. It is never repeated.
 
-    `skipped` are the dates of missed sessions that were not rolled into, oldest first. `overrun` tells that the attempt
+    `skipped` are the dates of missed sessions that were not rolled into, oldest first. With `overrun`, the attempt
     returned only after its `roll_timeout` had passed. `duration` is the attempt's, on the monotonic clock.
     """
 
@@ -215,7 +215,7 @@ class RollFailed(_Event, frozen=True):
 
 
 class ClockStepped(_Event, frozen=True):
-    """The wall clock moved against the monotonic one by `delta`: forward (also a suspend) positive, back negative."""
+    """The wall clock moved against the monotonic one by `delta`: positive is forward (or a suspend), negative back."""
 
     __module__ = "session_lifecycle"
     _level = _WARNING
@@ -230,7 +230,7 @@ class ClockStepped(_Event, frozen=True):
 
 
 class HorizonNear(_Event, frozen=True):
-    """The schedule's knowledge ends within thirty days: `known_until` is its last session. Told once for a session."""
+    """The schedule's knowledge ends within thirty days: `known_until` is its last session. Emitted once per session."""
 
     __module__ = "session_lifecycle"
     _level = _WARNING
@@ -245,10 +245,10 @@ class HorizonNear(_Event, frozen=True):
 
 
 class AlarmFired(_Scheduled, _Event, frozen=True):
-    """An alarm of a session went off; once for each session, and for each of its breaks where those are the anchor.
+    """An alarm of a session fired: once for each session, or once for each break where a break is the anchor.
 
-    `session` is the session whose anchor it is counted from. `state` is the machine's at that moment, ERROR for one.
-    `catch_up` marks an alarm that comes later than its grace allows, because it was missed.
+    `session` is the session whose anchor it is counted from. `state` is the machine's at that moment, which may be
+    ERROR. `catch_up` marks an alarm that was missed and fires later than its grace allows.
     """
 
     __module__ = "session_lifecycle"
@@ -267,7 +267,7 @@ class AlarmFired(_Scheduled, _Event, frozen=True):
 
 
 class AlarmSkipped(_Event, frozen=True):
-    """An alarm of a session was missed, and will not go off for that session any more; `reason` says why."""
+    """An alarm of a session was missed and will not fire for that session; `reason` says why."""
 
     __module__ = "session_lifecycle"
     _level = _WARNING
@@ -284,7 +284,7 @@ class AlarmSkipped(_Event, frozen=True):
 
 
 class HandlerFailed(_Event, frozen=True):
-    """A handler of the application's raised `error`, timed out, or could not keep up. Nothing else is affected.
+    """A handler of the application raised `error`, timed out, or could not keep up. Nothing else is affected.
 
     `handler` is the function's qualified name, `cause` the event that it was called with.
     """
@@ -305,10 +305,10 @@ class HandlerFailed(_Event, frozen=True):
 
 
 class FeedStale(_Scheduled, _Event, frozen=True):
-    """A feed has been silent for too long, while data was expected; `scheduled_at` is when that was so.
+    """A feed has been silent for too long while data was expected; `scheduled_at` is when its timeout ran out.
 
-    `never` tells that it has not said a word since the open, or since it was added, if that was later. `last_data_at`
-    is when its newest data was fresh, None where there never was any.
+    With `never`, it has sent nothing since the open, or since it was added, if that was later. `last_data_at` is when
+    its newest data was fresh, None where there has been none.
     """
 
     __module__ = "session_lifecycle"
@@ -328,7 +328,7 @@ class FeedStale(_Scheduled, _Event, frozen=True):
 
 
 class FeedResumed(_Event, frozen=True):
-    """Fresh data came from a feed that was stale.
+    """Fresh data arrived from a feed that was stale.
 
     It was silent for `silent_for`, on the monotonic clock: since its last data, or since data was expected of it.
     """
@@ -346,7 +346,7 @@ class FeedResumed(_Event, frozen=True):
 
 
 class Halted(_Event, frozen=True):
-    """Trading was halted, by `halt(reason)`: of the venue, or, where `feed` is given, of that feed alone."""
+    """Trading was halted by `halt(reason)`: at the venue, or on one feed where `feed` is given."""
 
     __module__ = "session_lifecycle"
     _level = _WARNING
@@ -362,7 +362,7 @@ class Halted(_Event, frozen=True):
 
 
 class Resumed(_Event, frozen=True):
-    """A halt ended: by `resume()`, or, where `lapsed` is set, because the session has closed."""
+    """A halt ended: by `resume()`, or, with `lapsed`, because the session has closed."""
 
     __module__ = "session_lifecycle"
 
@@ -378,9 +378,9 @@ class Resumed(_Event, frozen=True):
 
 
 class UnexpectedData(_Event, frozen=True):
-    """Data came while the calendar says that the venue is closed: is the calendar wrong? Told once until it opens.
+    """Data arrived while the venue is closed by the calendar, which may be wrong. Emitted once until the next open.
 
-    `session` is the one that the calendar expects next, `feed` the feed that the data came from, where it is one.
+    `session` is the one that the calendar expects next, `feed` the feed that the data came from, None without one.
     """
 
     __module__ = "session_lifecycle"
@@ -402,7 +402,7 @@ class UnexpectedData(_Event, frozen=True):
 class ScheduleChanged(_Event, frozen=True):
     """The hours of `day` were changed by `apply()`. None stands for "no session".
 
-    `session` is the one that the application was in. What `before` says of the past, `after` says too.
+    `session` is the one that the application was in. Instants of `before` that are past are the same in `after`.
     """
 
     __module__ = "session_lifecycle"

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from session_lifecycle._model.states import SessionState
 
 Anchor = Literal["pre_market_start", "open", "break_start", "break_end", "close", "end"]
-"""An instant of a session that alarms are counted from. A session with several breaks has several of those."""
+"""The instant of a session from which an alarm is counted. A session with several breaks has several break anchors."""
 
 ANCHORS: Final[tuple[str, ...]] = get_args(Anchor)
 

@@ -17,7 +17,7 @@ class Session(msgspec.Struct, frozen=True):
     """One trading session: its label and the instants of its regular hours, in UTC.
 
     `date` is the trade date; an overnight session opens on the evening before. `breaks` are (start, end) pairs inside
-    the session, in order. `pre_market_start` and `post_market_end` are facts of the venue, or None where the
+    the session, in order. `pre_market_start` and `post_market_end` are the venue's own, or None where the
     configuration's durations apply.
 
     Raises:
@@ -35,7 +35,7 @@ class Session(msgspec.Struct, frozen=True):
     post_market_end: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Bring every instant to UTC and hold them in order."""
+        """Convert every instant to UTC and validate their order."""
         require_date("Session.date", self.date)
         put = msgspec.structs.force_setattr
         put(self, "open", as_utc(f"open of {self.date}", self.open))
@@ -82,7 +82,7 @@ Boundaries.__module__ = "session_lifecycle"
 
 
 def end_of(session: Session, following: Session | None, post_market_roll_delay: timedelta) -> datetime:
-    """Return the instant at which a session ends: its own fact or delay, cut off at the next session's open."""
+    """Return the instant at which a session ends: `post_market_end` or the delay, at most the next session's open."""
     end = session.post_market_end
     if end is None:
         end = session.close + post_market_roll_delay
@@ -99,8 +99,8 @@ def boundaries(
 ) -> Boundaries:
     """Return a session's boundaries: a pure function of the session, its neighbours and two durations.
 
-    The pre-market never reaches into the previous session, and a session never outlasts the next one's open. States of
-    zero width are normal: a market that never sleeps ends at the instant at which the next session opens.
+    The pre-market never overlaps the previous session, and a session never outlasts the next one's open. States of zero
+    width are normal: the session of a market without pauses ends at the instant at which the next one opens.
     """
     start = session.pre_market_start
     if start is None:
@@ -114,7 +114,7 @@ boundaries.__module__ = "session_lifecycle"
 
 
 def require_date(what: str, value: date) -> None:
-    """Raise TypeError unless `value` is a plain date; a datetime is none, though Python calls it one."""
+    """Raise TypeError unless `value` is a plain date. A datetime is refused, although it is a subclass of date."""
     if not isinstance(value, date) or isinstance(value, datetime):
         msg = f"{what} must be a datetime.date (a session's label), not {value!r}"
         raise TypeError(msg)

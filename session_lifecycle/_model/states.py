@@ -1,6 +1,6 @@
 """The seven states of a trading session, and what holds in each.
 
-This file says what a state *means*; which edges lead from one to the next is the table in `machine`.
+The transitions between them are the table in `session_lifecycle._core.machine`.
 """
 
 from enum import Enum, unique
@@ -8,12 +8,12 @@ from enum import Enum, unique
 
 @unique
 class SessionState(Enum):
-    """Where a trading session stands. Every session passes the first five in this order."""
+    """The state of a trading session. Every session passes through the first five, in this order."""
 
     __module__ = "session_lifecycle"
 
     NOT_STARTED = "not_started"
-    """The session is known and lies ahead: its pre-market has not begun."""
+    """The session is ahead: its pre-market has not begun."""
 
     PRE_MARKET = "pre_market"
     """From the start of the pre-market, inclusive, to the open, exclusive."""
@@ -28,7 +28,7 @@ class SessionState(Enum):
     """The session is over and the roll to the next one is owed."""
 
     TIMEOUT = "timeout"
-    """The market is open by the calendar, but data has stopped. The next data leads back to ACTIVE."""
+    """The market is open by the calendar, but data has stopped. The next data returns to ACTIVE."""
 
     ERROR = "error"
-    """Something that a person must look at. Nothing moves until `recover()`."""
+    """A failure that needs attention. Nothing moves until `recover()`."""

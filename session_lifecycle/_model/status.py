@@ -10,12 +10,12 @@ from session_lifecycle._model.states import SessionState
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What a lifecycle knew when it last looked, at `observed_at`. Instants are aware, in UTC.
+    """What a lifecycle knew at its last reading of the clock, `observed_at`. Instants are aware, in UTC.
 
-    `state` is the machine's, `scheduled_state` what schedule and clock alone imply. `next_boundary` is when the
+    `state` is the machine's, `scheduled_state` the one that schedule and clock alone imply. `next_boundary` is when the
     scheduled state changes next, None where the schedule's knowledge ends. `reason` says why the state is ERROR or
-    TIMEOUT, `halted` why trading is halted. `last_data_at` is when the manager's own newest data was fresh. `feeds` are
-    so many that are registered, `stale_feeds` the names of those that are stale, the longest stale first.
+    TIMEOUT, `halted` why trading is halted. `last_data_at` is when the manager's own newest data was fresh. `feeds` is
+    the number of registered feeds, `stale_feeds` the names of the stale ones, the longest stale first.
     """
 
     __module__ = "session_lifecycle"

@@ -93,11 +93,15 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
         ],
     ),
     ("GroupStopped", {"call": "add()"}, ["the group has stopped", "add()", "a new SessionGroup"]),
-    ("NotAMember", {"manager": "<the manager>"}, ["<the manager> is not in this group"]),
+    (
+        "NotAMember",
+        {"manager": "<the manager>"},
+        ["<the manager> is not a member of this group", "Call remove() on its own group"],
+    ),
     (
         "ManagerStopped",
         {"call": "roll()", "state": ENDED},
-        ["the manager has stopped, in ENDED", "roll() can do nothing any more", "create a new one"],
+        ["the manager has stopped, in ENDED", "roll() has no effect any more", "create a new one"],
     ),
     (
         "RollNotOwedError",
@@ -131,12 +135,12 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     (
         "FeedNameTaken",
         {"name": "trades"},
-        ["a feed 'trades' is registered already", "use that one, remove() it first, or pick another name"],
+        ["a feed 'trades' is registered already", "use it, call its remove() first, or choose another name"],
     ),
     (
         "FeedRemoved",
         {"name": "trades", "call": "halt()"},
-        ["feed 'trades' has been removed", "halt() does nothing", "add_feed() registers it anew"],
+        ["feed 'trades' has been removed", "halt() has no effect", "call add_feed() to register it again"],
     ),
     (
         "OverrideRefused",
@@ -161,12 +165,12 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     (
         "HaltRefused",
         {"state": ENDED},
-        ["halt() in ENDED", "no trading to be halted", "from PRE_MARKET to the close", "in ERROR"],
+        ["halt() was called in ENDED", "no trading to halt", "from PRE_MARKET to the close", "in ERROR"],
     ),
     (
         "TooManySessionsMissed",
         {"session": MONDAY, "owner": FRIDAY, "limit": 3},
-        ["more than 3 sessions", "2024-03-04 and 2024-03-08", "check the clock", "`await manager.recover()`"],
+        ["more than 3 sessions", "2024-03-04 and 2024-03-08", "Check the clock", "`await manager.recover()`"],
     ),
     (
         "JournalLocked",
@@ -186,17 +190,17 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     (
         "JournalMismatch",
         {"what": "the calendar", "found": "XNYS", "wanted": "XLON"},
-        ["the calendar of the journal is XNYS, and XLON was asked for", "Nothing was started", "that belongs to it"],
+        ["the calendar of the journal is XNYS, and XLON was asked for", "Nothing was started", "its own journal"],
     ),
     (
         "JournalUnavailable",
         {"journal": "/data/j", "reason": "no such directory"},
-        ["the journal /data/j cannot be opened: no such directory", "Nothing was started"],
+        ["the journal /data/j cannot be opened: no such directory", "Nothing was started", "Check the path"],
     ),
     (
         "JournalWriteFailed",
         {"journal": "/data/j", "entry": "intent", "reason": "disk full"},
-        ["'intent' could not be written to the journal /data/j: disk full", "mend the disk", "manager.recover()"],
+        ["'intent' could not be written to the journal /data/j: disk full", "fix the disk", "manager.recover()"],
     ),
     (
         "SubscriberOverrun",
@@ -207,17 +211,17 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     (
         "NegativeAdvanceError",
         {"seconds": -2.0},
-        ["time cannot pass backwards (-2 s)", "step(delta) moves the wall clock back"],
+        ["time cannot pass backwards (-2 s)", "call step(delta) to move the wall clock back"],
     ),
     (
         "ConcurrentAdvanceError",
         {},
-        ["another task is advancing this clock", "let one task alone drive simulated time"],
+        ["another task is advancing this clock", "from one task only"],
     ),
     (
         "NeverSettledError",
         {"task": "Task-7", "passes": 100},
-        ["Task-7 was still running after 100 passes of the event loop", "it must wait on something"],
+        ["Task-7 was still running after 100 passes of the event loop", "make it wait on something"],
     ),
 ]
 EVERY = {

@@ -276,7 +276,7 @@ async def test_removing_a_stranger_is_refused():
     desk = Desk(NOON)
     one, stranger = desk.managers("one", "stranger")
     async with SessionGroup([one]) as group:
-        with pytest.raises(NotAMember, match="not in this group"):
+        with pytest.raises(NotAMember, match="not a member of this group"):
             await group.remove(stranger)
         one.stop()
         await desk.clock.advance(NOW)

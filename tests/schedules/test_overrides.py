@@ -77,7 +77,7 @@ def test_breaks_stay_as_far_as_they_lie_within_the_hours(hours, breaks):
     ("override", "before", "why"),
     [
         (Closure(MONDAY), None, "no session"),
-        (SpecialHours(MONDAY, close=time(18)), None, "give `open` and `close`"),
+        (SpecialHours(MONDAY, close=time(18)), None, "Give `open` and `close`"),
         (SpecialHours(MONDAY, close=time(14)), LUNCH, "open 2024-03-04T14:30:00+00:00 must come before"),
         (SpecialHours(MONDAY, close=time(16, 30)), LUNCH, "break end 2024-03-04T17:00:00+00:00 must come before close"),
         (SpecialHours(MONDAY, post_market_end=time(20)), LUNCH, "must come before post_market_end"),
@@ -160,7 +160,7 @@ def test_overrides_that_cannot_be_are_refused_at_construction(overrides, why):
 
 
 def test_overrides_of_other_kinds_and_times_are_refused():
-    with pytest.raises(TypeError, match="an override is a Closure or SpecialHours"):
+    with pytest.raises(TypeError, match="an override must be a Closure or SpecialHours"):
         ExchangeSchedule("XNYS", overrides=["closed"])
     with pytest.raises(ScheduleExhausted):
         ExchangeSchedule("XNYS", overrides=[Closure(date(2300, 1, 1))])
