@@ -330,9 +330,7 @@ class SessionLifecycle(LifecycleView):
 
     def _end_session(self, reason: str, now: Reading) -> None:
         self._cut_short(now.wall)
-        if self.state is not POST_MARKET:
-            self._progress.fire("close_market", now.wall, reason)
-        self._progress.fire("end_session", now.wall, reason)
+        self._progress.finish(now.wall, reason)
         self.poll(now)
 
     def recover(self, resolution: Resolution, now: Reading) -> Decision:

@@ -13,6 +13,7 @@ the answers are kept in `_DESTS`, which `dest_of` looks up. There is one declara
 lookups.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -65,6 +66,16 @@ class _Model:
 
 def _dests() -> dict[SessionState, dict[str, tuple[SessionState | None, SessionState | None]]]:
     """Return what the machine of `transitions` does in each state, for each trigger that it has there."""
+    logger = logging.getLogger("transitions")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # each step is logged at INFO or below, and importing logs nothing
+    try:
+        return _fired_everywhere()
+    finally:
+        logger.setLevel(level)
+
+
+def _fired_everywhere() -> dict[SessionState, dict[str, tuple[SessionState | None, SessionState | None]]]:
     model = _Model()
     machine = Machine(model=model, transitions=[dict(each) for each in TRANSITIONS], **_SETTINGS)
 

@@ -18,7 +18,6 @@ from session_lifecycle._core.machine import (
     ERROR,
     NOT_STARTED,
     POST_MARKET,
-    PRE_MARKET,
     TIMEOUT,
     allowed_in,
     dest_of,
@@ -112,7 +111,7 @@ class Progress:
         """Whether it is on its way through an ordinary session, and nothing but the clock moves it."""
         state = self.clock_state.state
         return (
-            (state is ACTIVE or state is PRE_MARKET or state is POST_MARKET or state is NOT_STARTED)
+            (state is not TIMEOUT and state is not ENDED and state is not ERROR)
             and self.data.feeds is None
             and self.data.halted is None
             and self.called_off is None
@@ -257,6 +256,11 @@ class Progress:
         if dest is POST_MARKET or dest is ENDED:
             for lifted in self.data.lift_halts(self.clock_state, self.session.date):
                 self.emit(lifted)
+
+    def finish(self, due: datetime, reason: str) -> None:
+        """Take every transition that is left of the session, up to ENDED."""
+        while (number := _NUMBER.get(self.clock_state.state)) is not None:
+            self.fire(LEGS[number].trigger, due, reason)
 
     def _next_transition(self, state: SessionState, breaks_passed: int) -> datetime | None:
         number = _NUMBER.get(state)

@@ -14,6 +14,7 @@ from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.errors import InvalidSession, NotASession, OverrideRefused, ScheduleExhausted
 from session_lifecycle._model.events import ScheduleChanged
+from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours, applied, summary
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import AdjustableSchedule, Schedule
@@ -168,12 +169,10 @@ def hold_past(before: Session | None, after: Session, passed: datetime) -> None:
 
 
 def _hours(session: Session) -> Iterator[tuple[str, datetime]]:
-    yield "open", session.open
-    yield "close", session.close
+    for leg in LEGS:
+        instant: datetime | None = getattr(session, leg.fact)
+        if instant is not None:
+            yield leg.fact, instant
     for start, end in session.breaks:
         yield "break start", start
         yield "break end", end
-    if session.pre_market_start is not None:
-        yield "pre_market_start", session.pre_market_start
-    if session.post_market_end is not None:
-        yield "post_market_end", session.post_market_end

@@ -13,6 +13,12 @@ Anchor = Literal["pre_market_start", "open", "break_start", "break_end", "close"
 
 ANCHORS: Final[tuple[str, ...]] = get_args(Anchor)
 
+StateValue = Literal["not_started", "pre_market", "active", "post_market", "ended"]
+"""The value of a state that schedule and clock alone imply: that of a leg, or ENDED."""
+
+Label = Literal["not started", "pre-market", "active", "post-market"]
+"""What people read for the state of a leg."""
+
 
 class Leg(NamedTuple):
     """One leg of every session: its state lasts until `boundary`, where `trigger` leads to the next leg's state.
@@ -26,7 +32,7 @@ class Leg(NamedTuple):
     state: SessionState
     fact: str
     default: str | None
-    label: str
+    label: Label
 
 
 LEGS: Final = (

@@ -6,7 +6,7 @@ from typing import get_args
 from session_lifecycle import Boundaries, LifecycleConfig, Session, SessionMachine, SessionState
 from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS
 from session_lifecycle._model.alarm import Anchor
-from session_lifecycle._model.legs import ANCHORS, LEGS
+from session_lifecycle._model.legs import ANCHORS, LEGS, Label, StateValue
 
 
 def test_the_boundaries_are_those_of_the_legs() -> None:
@@ -29,6 +29,12 @@ def test_a_leg_names_fields_that_there_are() -> None:
         assert leg.fact in facts
         assert (leg.default is None) is (facts[leg.fact].default is not None)
         assert leg.default is None or leg.default in durations
+
+
+def test_the_types_name_what_the_table_has() -> None:
+    """The labels and the values of states that are declared as types are those of the table."""
+    assert get_args(Label) == tuple(leg.label for leg in LEGS)
+    assert get_args(StateValue) == (*(leg.state.value for leg in LEGS), SessionState.ENDED.value)
 
 
 def test_alarms_have_every_boundary_as_an_anchor() -> None:

@@ -394,7 +394,7 @@ async def test_a_pre_market_start_is_changed_as_long_as_it_lies_ahead():
         (NOON, SpecialHours(MONDAY, breaks=((time(15), time(17)),)), "break start would be at"),
         (NOON, SpecialHours(TUESDAY, open=time(22)), "must come before close"),
         (NOON, SpecialHours(TUESDAY, open=at(MONDAY, (20, 0))), "must lie wholly before session 2024-03-05"),
-        (NOON, SpecialHours(SATURDAY, open=time(10)), "give `open` and `close`"),
+        (NOON, SpecialHours(SATURDAY, open=time(10)), "Give `open` and `close`"),
         (NOON, Closure(SATURDAY), "no session"),
         (at(MONDAY, (21, 10)), SpecialHours(MONDAY, close=time(23)), "close was at"),
         (at(MONDAY, (21, 10)), TYPHOON, "has closed at 2024-03-04T21:00:00+00:00; end_session()"),
