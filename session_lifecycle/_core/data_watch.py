@@ -10,14 +10,18 @@ from typing import Final, NamedTuple
 
 from session_lifecycle._core.clock_state import ClockState
 from session_lifecycle._core.feeds import FeedState, FeedTable
-from session_lifecycle._core.machine import ACTIVE, ENDED, NOT_STARTED, POST_MARKET, PRE_MARKET, TIMEOUT
+from session_lifecycle._core.machine import ACTIVE, ENDED, NOT_STARTED, TIMEOUT
 from session_lifecycle._core.staleness import StalenessTimer
 from session_lifecycle._core.timeline import Position
 from session_lifecycle._model.clock import Reading, as_utc
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import FeedNameTaken
 from session_lifecycle._model.events import FeedResumed, FeedStale, Halted, Resumed, UnexpectedData
+from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.states import SessionState
+
+CLOSED: Final = (*(leg.state for leg in LEGS[[leg.state for leg in LEGS].index(ACTIVE) + 1 :]), ENDED)
+"""The states after the close: no data is expected any more, and no halt lasts."""
 
 _NAMED: Final = 3
 """How many stale feeds a reason names: enough to see which."""
@@ -58,7 +62,7 @@ class DataWatch:
         Where the session is gone through again, its first open counts.
         """
         now = clock.last_reading.monotonic
-        if dest is ACTIVE and source is PRE_MARKET:
+        if dest is ACTIVE and source is not TIMEOUT:
             if self.feeds is not None:
                 self.feeds.open(now)
             if self.halted is not None:
@@ -69,7 +73,7 @@ class DataWatch:
         if dest is TIMEOUT:
             self.staleness.go_stale()
             return now, clock.opened
-        over = dest is POST_MARKET or dest is ENDED
+        over = dest in CLOSED
         if self.feeds is not None:
             self.feeds.end(over=over)
         return None, None if over else clock.opened

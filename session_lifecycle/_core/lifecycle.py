@@ -15,7 +15,7 @@ from session_lifecycle._core.alarms import AlarmScheduler, Cut
 from session_lifecycle._core.data_watch import age_of
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.machine import ACTIVE, ENDED, ERROR, NOT_STARTED, POST_MARKET, PRE_MARKET, TIMEOUT
+from session_lifecycle._core.machine import ACTIVE, ENDED, ERROR, NOT_STARTED, PRE_MARKET, TIMEOUT
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.restore import LOST, restore
 from session_lifecycle._core.rolls import RollRound, Rolls
@@ -323,7 +323,7 @@ class SessionLifecycle(LifecycleView):
             IllegalTransition: the session is not ACTIVE, TIMEOUT or POST_MARKET. Nothing has changed.
         """
         self.poll(now)
-        if self.state not in (ACTIVE, TIMEOUT, POST_MARKET):
+        if not self._progress.has_opened:
             raise IllegalTransition(self.state, "end_session", self._progress.allowed)
         record = Record(Entry.ENDED, self._progress.session.date, now.wall, note=reason)
         return Decision(record, lambda: self._end_session(reason, now))

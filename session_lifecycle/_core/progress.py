@@ -10,14 +10,13 @@ from typing import Final, cast
 from msgspec.structs import replace
 
 from session_lifecycle._core.clock_state import ClockState
-from session_lifecycle._core.data_watch import DataWatch
+from session_lifecycle._core.data_watch import CLOSED, DataWatch
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.machine import (
     ACTIVE,
     ENDED,
     ERROR,
     NOT_STARTED,
-    POST_MARKET,
     TIMEOUT,
     allowed_in,
     dest_of,
@@ -105,6 +104,11 @@ class Progress:
         """Whether the market is open: ACTIVE, or TIMEOUT."""
         state = self.clock_state.state
         return state is ACTIVE or state is TIMEOUT
+
+    @property
+    def has_opened(self) -> bool:
+        """Whether the session is on a leg from the open on: it has not ended, nor failed."""
+        return _NUMBER.get(self.clock_state.state, -1) >= _NUMBER[ACTIVE]
 
     @property
     def is_plain(self) -> bool:
@@ -253,7 +257,7 @@ class Progress:
         self.emit(
             StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self.name)
         )
-        if dest is POST_MARKET or dest is ENDED:
+        if dest in CLOSED:
             for lifted in self.data.lift_halts(self.clock_state, self.session.date):
                 self.emit(lifted)
 

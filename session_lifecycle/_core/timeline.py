@@ -142,7 +142,7 @@ class Timeline:
         if before is not None:
             previous = self.between(self.previous(before), before, session)
             if t < previous.end:
-                return Position(before, SessionState.POST_MARKET, previous.close, previous.end)
+                return _position(before, previous, _BEGINNING, t)
             previous_end = previous.end
         return _position(session, self.between(before, session, self.following(session)), previous_end, t)
 
@@ -153,10 +153,10 @@ class Timeline:
             raise error from None
         if t < last.close:
             raise error
-        end = self.boundaries(last).end
-        if t < end:
-            return Position(last, SessionState.POST_MARKET, last.close, end)
-        return Position(last, SessionState.ENDED, end, None)
+        bounds = self.boundaries(last)
+        if t < bounds.end:
+            return _position(last, bounds, _BEGINNING, t)
+        return Position(last, SessionState.ENDED, bounds.end, None)
 
     def still_to_come(
         self, alarm: Alarm, session: Session, position: Position, now: datetime

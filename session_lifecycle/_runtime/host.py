@@ -123,7 +123,7 @@ class Host:
                 journal_state = self._complete(journal_state, record)
         self.lifecycle.begin(now, journal_state)
         if journal_state is None:
-            self.journal.append(adoption(self.lifecycle.session, now.wall))
+            self.write(adoption(self.lifecycle.session, now.wall))
         elif journal_state.error is not None:
             LOGGER.error(
                 "%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, journal_state.error
