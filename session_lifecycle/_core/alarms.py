@@ -1,8 +1,8 @@
-"""Which alarm goes off next, and what becomes of one that was missed.
+"""Which alarm fires next, and what becomes of one that was missed.
 
-Each alarm has a cursor, which moves over the sessions one by one and never back: so an alarm goes off at most once for
-a session, whatever the clock does and however often the session is walked. Only `due` asks the schedule, and where that
-raises, nothing is lost.
+Each alarm has a cursor, which moves over the sessions one by one and never back. So an alarm fires at most once for a
+session, whatever the clock does and however often the session is gone through. Only `due` asks the schedule, and where
+that raises, nothing is lost.
 """
 
 from collections import deque
@@ -29,8 +29,8 @@ class _Cursor:
     """Where one alarm stands.
 
     `session` is the last one whose instants have been put into `queue`: the machine's, or a later one. `since`, where
-    given, is when it was registered: what was due by then is over. `recall` is where, and when, it all began, while the
-    sessions before that have yet to be searched for instants that are still to come.
+    given, is when the alarm was registered: what was due by then is over. `recall` is where, and when, the lifecycle
+    began, as long as earlier sessions have not been searched for instants that are still to come.
     """
 
     __slots__ = ("alarm", "dry", "owner", "queue", "recall", "session", "since")
@@ -45,13 +45,13 @@ class _Cursor:
     ) -> None:
         self.alarm = alarm
         self.queue: deque[tuple[datetime, Session]] = deque()
-        self.owner: Position | None = None  # where the clock says that the venue is at the first of them
+        self.owner: Position | None = None  # where the clock puts the venue at the first of them
         self.recall: tuple[Session, Position, datetime] | None = recall
         self.since = since
         self.place(session, bounds)
 
     def place(self, session: Session, bounds: Boundaries) -> None:
-        """Take up the instants of a session."""
+        """Queue the instants of a session."""
         self.session = session
         self.dry = False  # whether the schedule knows no session after that
         self.queue.extend(
@@ -60,7 +60,7 @@ class _Cursor:
 
 
 class Cut(NamedTuple):
-    """A session that was ended early, at `at`, before its `end`. With `at` None an earlier run has ended it."""
+    """A session that was ended early, at `at`, before its `end`. With `at` None an earlier run ended it."""
 
     session: date
     at: datetime | None
@@ -69,7 +69,7 @@ class Cut(NamedTuple):
 
 
 class AlarmScheduler:
-    """All alarms of one lifecycle."""
+    """Schedules all alarms of one lifecycle."""
 
     __slots__ = ("_bounds", "_cursors", "_cut", "_jumps", "_name", "_owner", "_registered", "_session", "timeline")
 
@@ -81,17 +81,17 @@ class AlarmScheduler:
         self._cursors: list[_Cursor] = []
         self._session: Session | None = None  # the machine's
         self._bounds: Boundaries
-        self._owner: Position  # the present's, by the last look
+        self._owner: Position  # the present's, by the last reading
         self._cut: Cut | None = None
 
     def begin(self, session: Session, bounds: Boundaries, position: Position, now: datetime) -> None:
-        """Take up the machine's session: its alarms from the first on, and those of others that are still to come."""
+        """Adopt the machine's session: its alarms from the first on, and those of others that are still to come."""
         self._session, self._bounds, self._owner = session, bounds, position
         recall = (session, position, now)
         self._cursors = [_Cursor(alarm, session, bounds, recall, None) for alarm in self._registered]
 
     def add(self, alarm: Alarm, now: datetime) -> None:
-        """Register an alarm, once; where the lifecycle has begun, instants up to `now` are over for it."""
+        """Register an alarm, once. Where the lifecycle has begun, instants up to `now` are over for it."""
         if alarm in self._registered:
             return
         self._registered[alarm] = None
@@ -100,7 +100,7 @@ class AlarmScheduler:
             self._cursors.append(_Cursor(alarm, self._session, self._bounds, recall, now))
 
     def enter(self, session: Session, bounds: Boundaries, skipped: tuple[date, ...]) -> None:
-        """Follow the machine into its next session; sessions that it skipped have no alarms."""
+        """Enter the machine's next session; sessions that it skipped have no alarms."""
         self._session, self._bounds = session, bounds
         for cursor in self._cursors:
             if any(owner.date in skipped for _, owner in cursor.queue):
@@ -111,14 +111,14 @@ class AlarmScheduler:
                 cursor.place(session, bounds)
 
     def cut(self, cut: Cut) -> None:
-        """Take note that a session has been ended early: what alarms it still has before its end are void."""
+        """Void the alarms of a session that has been ended early, as far as they lie before its end."""
         self._cut = cut
 
     def reschedule(self, old: Timeline, touched: Iterable[date]) -> None:
-        """Take up changed hours of some dates, from the timeline as it was to the one as it is.
+        """Adopt changed hours of some dates, from the timeline as it was to the one as it is.
 
-        What has gone off stays as it is. Of the machine's own session, and of later ones that have been taken up, the
-        remaining alarms move along; one that moves into the past is late.
+        What has fired stays as it is. The remaining alarms of the machine's own session, and of later ones that are
+        queued, move along; one that moves into the past is late.
         """
         for cursor in self._cursors:
             for day in touched:
@@ -131,16 +131,16 @@ class AlarmScheduler:
         before, after = _session_on(old, day), _session_on(self.timeline, day)
         queued = [entry for entry in cursor.queue if entry[1].date == day]
         if queued or before is None:
-            gone_off = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
+            fired = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
             cursor.queue = deque(entry for entry in cursor.queue if entry[1].date != day)
             if after is not None:
                 instants = cursor.alarm.instants(after, self.timeline.boundaries(after))
-                cursor.queue.extend((due, after) for due in instants[gone_off:])
+                cursor.queue.extend((due, after) for due in instants[fired:])
         if after is not None and cursor.session.date == day:
             cursor.session = after
 
     def next_instant(self, after: datetime) -> datetime | None:
-        """Return the first wall instant of an alarm that lies after the last look; by that, the others are waiting."""
+        """Return the first wall instant of an alarm after the last reading. Earlier ones wait for a roll."""
         first: datetime | None = None
         for cursor in self._cursors:
             if cursor.queue and after < cursor.queue[0][0] and (first is None or cursor.queue[0][0] < first):
@@ -148,7 +148,7 @@ class AlarmScheduler:
         return first
 
     def due(self, wall: datetime, position: Position) -> datetime | None:
-        """Return the instant of the next alarm that is due and waits for nothing; None where there is none."""
+        """Return the instant of the next alarm that is due and waits for no roll; None where there is none."""
         self._owner = position
         for cursor in self._cursors:
             self._fill(cursor)
@@ -158,7 +158,7 @@ class AlarmScheduler:
         return first.queue[0][0]
 
     def fire(self, state: SessionState, now: Reading) -> AlarmFired | AlarmSkipped:
-        """Return what becomes of the alarm that is due."""
+        """Take the alarm that is due off its queue, and return its event."""
         cursor = self._first()
         assert cursor is not None
         alarm, owner = cursor.alarm, cursor.owner
@@ -193,23 +193,23 @@ class AlarmScheduler:
         return first
 
     def _may_be_skipped(self, session: Session) -> bool:
-        """Tell whether the next roll may be past a session: until that is known, its alarms wait."""
+        """Return whether the next roll may skip a session: until that is known, its alarms wait."""
         assert self._session is not None
         return self._jumps and self._session.date < session.date < self._owner.session.date
 
     def _waits(self, cursor: _Cursor) -> bool:
-        """Tell whether an alarm that has come up belongs to a session that the machine has yet to be rolled into."""
+        """Return whether an alarm that has come up belongs to a session that has yet to be rolled into."""
         assert self._session is not None
         if cursor.owner is None:
             due = cursor.queue[0][0]
             try:
                 cursor.owner = self.timeline.at(due)
-            except ScheduleExhausted:  # before all knowledge: a state that nothing is known of, and that has gone
+            except ScheduleExhausted:  # before the schedule's knowledge: an unknown state, which is over
                 cursor.owner = Position(self._session, SessionState.NOT_STARTED, due, due)
         return cursor.owner.session.date > self._session.date
 
     def _fill(self, cursor: _Cursor) -> None:
-        """Put the next instants into a cursor's queue, but look no further than could matter before the next roll."""
+        """Queue a cursor's next instants, but no further ahead than can matter before the next roll."""
         if cursor.recall is not None:
             earlier = self.timeline.still_to_come(cursor.alarm, *cursor.recall)
             cursor.queue.extendleft(entry for entry in reversed(earlier) if entry[0] != cursor.since)

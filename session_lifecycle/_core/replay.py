@@ -1,11 +1,11 @@
-"""The edges that a schedule alone implies, with no event loop: a plan, a backtest's clock, an oracle for tests."""
+"""The transitions that a schedule alone implies, without an event loop: for a plan, a backtest, an oracle of tests."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from heapq import merge
 from typing import Final, NamedTuple, overload
 
-from session_lifecycle._core.timeline import SCHEDULE_EDGES, Position, Timeline
+from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, Timeline
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.config import LifecycleConfig, MissedSessions
@@ -52,22 +52,22 @@ def replay(
     session: date | None = None,
     alarms: Sequence[Alarm] = (),
 ) -> Iterator[StateChanged] | Iterator[StateChanged | AlarmFired]:
-    """Iterate over the edges that the schedule alone implies, `start` ≤ instant < `end`, with no event loop at all.
+    """Iterate over the transitions that the schedule alone implies, `start` ≤ instant < `end`, with no event loop.
 
-    A plan, a backtest's clock, an oracle for tests. It knows no data: only the four boundaries of each session and the
-    roll, which succeeds at once; `auto_roll`, `data_timeout` and the cap on missed sessions do not matter. The edges of
+    A plan, a backtest's clock, an oracle for tests. It knows no data: only the boundaries of each session and the roll,
+    which succeeds at once; `auto_roll`, `data_timeout` and the cap on missed sessions do not matter. The transitions of
     the first session that lie before `start` come first, with `catch_up=True`, their true `scheduled_at`, and
     `observed_at=start`. `session` is the date of the session to begin in, by default the one that owns `start`; where
     `start` is past it, sessions are caught up with by `config.missed_sessions`.
 
-    With `alarms`, those go off too, `start` ≤ instant < `end`, each after the edges of the same instant, in the state
-    that the edges before it have led to; none for a session that `session` and the policy leave out.
+    With `alarms`, those fire too, `start` ≤ instant < `end`, each after the transitions of the same instant, in the
+    state that those before it have led to; none for a session that `session` and the policy leave out.
 
     Raises:
         NaiveDatetimeError: `start` or `end` has no time zone.
         ConfigurationError: `end` lies before `start`.
         NotASession: `session` is none.
-        ScheduleExhausted: at once where `start` is unknown to the schedule; else on arriving where its knowledge ends.
+        ScheduleExhausted: at once where `start` is unknown to the schedule; else where its knowledge ends.
     """
     start, end = as_utc("start", start), as_utc("end", end)
     if end < start:
@@ -75,52 +75,54 @@ def replay(
     timeline = Timeline(schedule, config)
     owner = timeline.at(start)
     if owner.state is SessionState.ENDED:
-        schedule.session_at(start)  # raises, and says where the knowledge ends
+        schedule.session_at(start)  # raises, and says where the knowltransition ends
     first = owner.session if session is None else schedule.session_on(session)
     jump = owner.session if config.missed_sessions is MissedSessions.LATEST else None
-    edges = _replay(timeline, first, jump, start, end)
+    transitions = _replay(timeline, first, jump, start, end)
     if not alarms:
-        return edges
-    rings = [_ringing(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
-    return _with_alarms(edges, merge(*rings, key=lambda fire: fire.due))
+        return transitions
+    firings = [_fifirings(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
+    return _with_alarms(transitions, merge(*firings, key=lambda fire: fire.due))
 
 
 replay.__module__ = "session_lifecycle"
 
 
-class _Ring(NamedTuple):
-    """An alarm's going off; without an alarm, a session's lack of one, so that looking ahead goes no further."""
+class _Firing(NamedTuple):
+    """The firing of an alarm; without an alarm, a session that has none, so that the search goes no further ahead."""
 
     due: datetime
     session: date
     alarm: Alarm | None
 
 
-def _with_alarms(edges: Iterator[StateChanged], rings: Iterator[_Ring]) -> Iterator[StateChanged | AlarmFired]:
-    """Yield edges and alarms by their instants; of those at the same instant, edges first."""
+def _with_alarms(
+    transitions: Iterator[StateChanged], firings: Iterator[_Firing]
+) -> Iterator[StateChanged | AlarmFired]:
+    """Yield transitions and alarms by their instants; of those at the same instant, transitions first."""
     state, reached = SessionState.NOT_STARTED, _BEGINNING
-    fire = next(rings, None)
+    fire = next(firings, None)
     exhausted: ScheduleExhausted | None = None
     while True:
         try:
-            edge = next(edges, None)
+            transition = next(transitions, None)
         except ScheduleExhausted as error:
-            edge, exhausted = None, error
+            transition, exhausted = None, error
         while fire is not None and (
-            fire.due <= reached if exhausted is not None else edge is None or fire.due < edge.observed_at
+            fire.due <= reached if exhausted is not None else transition is None or fire.due < transition.observed_at
         ):
             if fire.alarm is not None:
                 yield AlarmFired(fire.alarm, fire.session, fire.due, fire.due, state)
-            fire = next(rings, None)
+            fire = next(firings, None)
         if exhausted is not None:
             raise exhausted
-        if edge is None:
+        if transition is None:
             return
-        state, reached = edge.dest, edge.observed_at
-        yield edge
+        state, reached = transition.dest, transition.observed_at
+        yield transition
 
 
-def _ringing(
+def _fifirings(
     timeline: Timeline,
     alarm: Alarm,
     session: Session,
@@ -129,34 +131,34 @@ def _ringing(
     *,
     start: datetime,
     end: datetime,
-) -> Iterator[_Ring]:
-    """Yield the goings-off of one alarm, `start` ≤ instant < `end`, ascending, in the sessions that are walked."""
+) -> Iterator[_Firing]:
+    """Yield the firings of one alarm, `start` ≤ instant < `end`, ascending, in the sessions that are gone through."""
     for due, earlier in timeline.still_to_come(alarm, session, position, start):
         if due >= end:
             return
-        yield _Ring(due, earlier.date, alarm)
-    walked: Session | None = session
-    while walked is not None:
-        bounds = timeline.boundaries(walked)
-        instants = alarm.instants(walked, bounds)
+        yield _Firing(due, earlier.date, alarm)
+    passed: Session | None = session
+    while passed is not None:
+        bounds = timeline.boundaries(passed)
+        instants = alarm.instants(passed, bounds)
         for due in instants or (bounds.open + alarm.offset,):
             if due >= end:
                 return
             if due >= start:
-                yield _Ring(due, walked.date, alarm if instants else None)
-        jumps = walked is session and jump is not None and jump.date > walked.date
-        walked = jump if jumps else timeline.following(walked)
+                yield _Firing(due, passed.date, alarm if instants else None)
+        jumps = passed is session and jump is not None and jump.date > passed.date
+        passed = jump if jumps else timeline.following(passed)
 
 
 def _replay(
     timeline: Timeline, session: Session, jump: Session | None, start: datetime, end: datetime
 ) -> Iterator[StateChanged]:
-    """Yield edges from `session` on; a session that ended before `start` is followed by `jump`, where given."""
+    """Yield transitions from `session` on; a session that ended before `start` is followed by `jump`, where given."""
     previous = timeline.previous(session)
     while True:
         following = timeline.following(session)
         bounds = timeline.between(previous, session, following)
-        for (trigger, source, dest), due in zip(SCHEDULE_EDGES, bounds, strict=True):
+        for (trigger, source, dest), due in zip(SCHEDULE_TRANSITIONS, bounds, strict=True):
             if due >= end:
                 return
             late = due < start
@@ -167,7 +169,7 @@ def _replay(
         elif following is not None:
             previous, session = session, following
         else:
-            timeline.schedule.next_session(session.date)  # raises, and says where the knowledge ends
+            timeline.schedule.next_session(session.date)  # raises, and says where the knowltransition ends
             return
         ended, begun = SessionState.ENDED, SessionState.NOT_STARTED
         yield StateChanged(ended, begun, "roll", session.date, due, start if late else due, late)

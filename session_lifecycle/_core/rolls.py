@@ -1,7 +1,7 @@
-"""Which session to roll to, and how far a round of attempts has come.
+"""Which session to roll to, and the round of attempts that leads there.
 
-A round is the work owed at one session's end: its target is fixed before the first attempt and stays the same through
-every retry, so that an attempt which half succeeded is repeated for its own date and no other.
+A round is the work owed at one session's end. Its target is fixed before the first attempt and stays the same through
+every retry, so that an attempt which succeeded in part is repeated for its own date and no other.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,12 @@ from datetime import date, timedelta
 from typing import Self
 
 from session_lifecycle._core.timeline import Position, Timeline
+from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.clock import Reading
-from session_lifecycle._model.config import LifecycleConfig, MissedSessions
-from session_lifecycle._model.errors import ScheduleExhausted, TooManySessionsMissed
+from session_lifecycle._model.config import LifecycleConfig, MissedSessions, Resolution
+from session_lifecycle._model.errors import RollNotOwedError, ScheduleExhausted, TooManySessionsMissed
 from session_lifecycle._model.events import RollFailed, RollStarted, RollSucceeded
-from session_lifecycle._model.session import (
-    Boundaries,
-    Session,
-)
+from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
 
@@ -36,19 +34,25 @@ class RollRound:
     expires_at: timedelta | None = None
     """When the attempt under way will have taken too long, or None for never."""
     expired: bool = False
-    """Whether it has: the driver is to cancel it."""
+    """Whether it has taken too long: the driver is to cancel it."""
     due_at: timedelta | None = None
     """When the next attempt may begin, or None while one is under way."""
     called_off: str | None = None
-    """Why the venue does not hold the target's session, None where it does: the day is rolled into, and straight on."""
+    """Why the venue does not hold the target's session, None where it does. It is entered, and left again at once."""
     intended: bool = False
-    """Whether a journal holds the intent: from then on the target is fixed until the roll is done or given up."""
+    """Whether a journal holds the intent: from then on the target is fixed until the roll is done or abandoned."""
 
     @classmethod
     def resumed_from(cls, ended: Session, target: Session, timeline: Timeline) -> Self:
         """Return the round that an earlier run has begun and may have completed."""
         skipped = skipped_between(timeline.schedule, ended.date, target.date)
         return cls(ended, target, timeline.boundaries(target), skipped, resumed=True, intended=True)
+
+    def settled(self, resolution: Resolution, now: Reading) -> Record:
+        """Return the record of a decision of `recover`: that the roll is done, or that it is skipped."""
+        entry = Entry.DONE if resolution is Resolution.MARK_DONE else Entry.SKIPPED
+        target, note = self.target, "by recover()"
+        return Record(entry, self.ended.date, now.wall, target.date, self.skipped, target.open, target.close, note)
 
     def duration(self, now: Reading) -> timedelta:
         """Return how long the attempt under way has taken."""
@@ -57,7 +61,7 @@ class RollRound:
 
 
 class Rolls:
-    """The rolls of one lifecycle: at most one round at a time, and the events that its attempts give rise to."""
+    """The rolls of one lifecycle: at most one round at a time, and the events of its attempts."""
 
     __slots__ = ("_config", "_name", "_waived_to", "abandoned_target", "round", "stopping", "timeline", "unfinished")
 
@@ -70,13 +74,13 @@ class Rolls:
         self.unfinished: RollRound | None = None
         """A round whose intent a journal holds, while it is not being pursued."""
         self.abandoned_target: date | None = None
-        """The last session that a person gave up rolling to; the next roll goes past it."""
+        """The last session whose roll was skipped by `recover`; the next roll goes past it."""
         self.stopping: bool = False
         """Whether no further attempt may begin."""
 
     @property
     def rounds(self) -> tuple[RollRound, ...]:
-        """The round that is pursued, or else the one that is not but must be finished; none, mostly."""
+        """The round that is pursued, and the one that must be finished before another; mostly none."""
         return tuple(roll for roll in (self.round, self.unfinished) if roll is not None)
 
     @property
@@ -100,26 +104,37 @@ class Rolls:
         return None if self.stopping else roll.due_at
 
     def waive_cap(self, position: Position) -> None:
-        """Take a person's decision to catch up as far as the session that owns the present, however many they are."""
+        """Allow catching up as far as the session that owns the present, however many sessions that are."""
         self._waived_to = position.session.date
+
+    def require_owed(self, state: SessionState, session: Session) -> None:
+        """Raise `RollNotOwedError` unless the application is to begin a round now, since `auto_roll` is off."""
+        if self._config.auto_roll:
+            raise RollNotOwedError(state, "auto_roll is on, so the roll is awaited by itself")
+        if state is SessionState.ERROR:
+            raise RollNotOwedError(state, "`await manager.recover()` first")
+        if state is not SessionState.ENDED:
+            raise RollNotOwedError(state, f"session {session.date} has not ended; end_session() ends it now")
+        if self.round is not None:
+            raise RollNotOwedError(state, f"the roll to {self.round.target.date} is under way")
 
     def open(self, ended: Session, position: Position, now: timedelta) -> None:
         """Open the round that is owed by `ended`, its first attempt due now.
 
         Raises:
             ScheduleExhausted: the schedule knows no session to roll to.
-            TooManySessionsMissed: there are more than `max_catch_up_sessions`, and no person has decided on them.
+            TooManySessionsMissed: there are more than `max_catch_up_sessions`, and `waive_cap` has not allowed it.
         """
         roll = self.plan(ended, position)
         roll.attempt, roll.due_at = 0, now
         self.round, self.unfinished = roll, None
 
     def plan(self, ended: Session, position: Position) -> RollRound:
-        """Return the round that is owed by `ended`: the one that was begun before, or a new one by policy.
+        """Return the round that is owed by `ended`: the unfinished one, or a new one by the policy.
 
         Raises:
             ScheduleExhausted: the schedule knows no session to roll to.
-            TooManySessionsMissed: there are more than `max_catch_up_sessions`, and no person has decided on them.
+            TooManySessionsMissed: there are more than `max_catch_up_sessions`, and `waive_cap` has not allowed it.
         """
         if self.unfinished is not None:
             return self.unfinished
@@ -129,17 +144,17 @@ class Rolls:
         target, skipped = choose_target(
             self.timeline, ended, position, config.missed_sessions, limit, abandoned_target=self.abandoned_target
         )
-        # The boundaries are found now, so that entering the session after the roll cannot fail.
+        # The boundaries are worked out now, so that entering the session after the roll cannot fail.
         return RollRound(ended, target, self.timeline.boundaries(target), skipped)
 
     def drop(self) -> None:
-        """Pursue the round no longer; where a journal holds its intent, it comes first when rolls go on."""
+        """Stop pursuing the round. Where a journal holds its intent, it comes first when rolls go on."""
         if self.round is not None and self.round.intended:
             self.unfinished = self.round
         self.round = None
 
     def skip(self, roll: RollRound) -> None:
-        """Give up rolling to the round's target."""
+        """Abandon the round's target."""
         self.unfinished = None
         self.abandoned_target = roll.target.date
 
@@ -159,7 +174,7 @@ class Rolls:
         return RollStarted(roll.ended.date, roll.target.date, roll.attempt, roll.resumed, now.wall, name=self._name)
 
     def expire(self, now: Reading) -> None:
-        """Note whether the attempt under way, if any, has taken too long."""
+        """Mark the attempt under way, if any, as expired where it has taken too long."""
         roll = self.round
         if roll is not None and roll.expires_at is not None and roll.started_at is not None:
             roll.expired = now.monotonic >= roll.expires_at
@@ -199,7 +214,7 @@ class Rolls:
         )
 
     def is_spent(self, roll: RollRound) -> bool:
-        """Tell whether the round has had its last attempt."""
+        """Return whether the round has had its last attempt."""
         return roll.attempt >= self._config.roll_retry.attempts
 
 
@@ -218,7 +233,7 @@ def choose_target(
         timeline: where sessions come from.
         ended: the session that the application is in.
         position: where the clock says that the venue is.
-        policy: what to do about sessions that went by.
+        policy: what to do about missed sessions.
         limit: how many sessions may be rolled or skipped at most; None: as many as there are.
         abandoned_target: a session that is not to be rolled to, nor any before it.
 
@@ -251,7 +266,7 @@ def skipped_between(schedule: Schedule, ended: date, target: date) -> tuple[date
 
 
 def _hold_to(limit: int, schedule: Schedule, ended: Session, following: Session, owner: Session) -> None:
-    """Count no further than the limit: ten missed years must not be loaded to find that they are too many."""
+    """Raise where too many were missed. It counts no further than the limit, so that ten years need not be loaded."""
     at = following
     for _ in range(limit - 1):
         at = schedule.next_session(at.date)

@@ -14,7 +14,9 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from session_lifecycle._core.lifecycle import Cohort
+from session_lifecycle._core.clock_state import ClockState
+from session_lifecycle._core.lifecycle import SessionLifecycle
+from session_lifecycle._core.view import Cohort
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import ClockFailed, describe
 from session_lifecycle._model.events import Event
@@ -60,7 +62,7 @@ class Driver:
         self._dirty: dict[Host, None] = {}  # to be polled; a dict, because it keeps its order
         self._wall_timers: TimerQueue[Host, datetime] = TimerQueue(attrgetter("wall"))
         self._monotonic_timers: TimerQueue[Host, timedelta] = TimerQueue(attrgetter("monotonic"))
-        self._cohorts: dict[Cohort | None, Cohort | None] = {}
+        self._cohorts: dict[Cohort, tuple[Cohort, ClockState]] = {}
         self._roll_slots = RollSlots(max_concurrent_rolls)
         self._unpublished: list[Sequence[Event]] | None = None  # the events of this iteration; None between two
         self._sleep_scope: anyio.CancelScope | None = None
@@ -265,9 +267,9 @@ class Driver:
     def _advance_cohorts(self, now: Reading, cohort_members: Iterable[Host]) -> None:
         """Advance hosts cohort by cohort; those that cannot follow theirs are polled one by one."""
         for lead in advance_cohorts(cohort_members, now):
-            self.publish(lead.told)
+            self.publish(lead.events)
             self._dirty.update(dict.fromkeys(lead.apart))
-            for host in lead.heard:
+            for host in lead.observed:
                 self._app.call_handlers(host)
             if lead.wall is not None:
                 self._wall_timers.schedule_all(lead.wall, lead.followers)
@@ -307,7 +309,7 @@ class Driver:
 
     def _schedule(self, host: Host) -> None:
         """Schedule the deadlines of a host that have changed."""
-        host.cohort = self._intern(host.lifecycle.cohort)
+        host.cohort = self._intern(host.lifecycle)
         wall, monotonic = host.lifecycle.deadlines
         if wall != host.wall:
             host.wall = wall
@@ -320,11 +322,17 @@ class Driver:
             if monotonic is not None:
                 self._monotonic_timers.schedule(monotonic, host)
 
-    def _intern(self, cohort: Cohort | None) -> Cohort | None:
-        """Return one object for equal cohorts: thousands of hosts hold it."""
+    def _intern(self, lifecycle: SessionLifecycle) -> Cohort | None:
+        """Return one object for equal cohorts, and share equal clock states: thousands of hosts hold them."""
+        cohort = lifecycle.cohort
+        if cohort is None:
+            return None
         if len(self._cohorts) > _MAX_COHORTS:
             self._cohorts.clear()  # of sessions long past, for the most part
-        return self._cohorts.setdefault(cohort, cohort)
+        shared, clock_state = self._cohorts.get(cohort, (cohort, None))
+        if not lifecycle.progress.share(clock_state):
+            self._cohorts[shared] = shared, lifecycle.progress.clock_state
+        return shared
 
     def _fail_all(self, error: ClockFailed) -> None:
         """Put every lifecycle in ERROR: without a clock its state cannot be known."""

@@ -65,7 +65,7 @@ class FeedRegistry:
                 probe_timeout=probe_timeout,
                 monotonic=monotonic,
                 owner=self,
-                learn=self._lifecycle.feeds.pace,
+                learn=self._lifecycle.feeds.learn,
             )
         else:
             require_duration("timeout", policy)

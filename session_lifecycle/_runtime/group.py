@@ -7,6 +7,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from session_lifecycle._core.timeline import SharedTimelines
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._model.errors import (
     AlreadyStartedError,
@@ -54,7 +55,16 @@ class SessionGroup(Lifespan):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_broadcast", "_clock", "_departures", "_driver", "_managers", "_max_concurrent_rolls", "_stopped")
+    __slots__ = (
+        "_broadcast",
+        "_clock",
+        "_departures",
+        "_driver",
+        "_managers",
+        "_max_concurrent_rolls",
+        "_stopped",
+        "_timelines",
+    )
 
     def __init__(
         self,
@@ -73,6 +83,7 @@ class SessionGroup(Lifespan):
         self._driver: Driver | None = None
         self._stopped = False
         self._broadcast = Broadcast()
+        self._timelines = SharedTimelines()
         self._managers: dict[Host, SessionBoundaryManager] = {}
         self._departures: dict[Host, anyio.Event] = {}
         for manager in managers:
@@ -203,6 +214,7 @@ class SessionGroup(Lifespan):
         if manager.started or host in self._managers:
             raise AlreadyStartedError
         self._clock = self._common_clock(manager.clock)
+        host.lifecycle.share_timeline(self._timelines)
         self._managers[host] = manager
 
     def _common_clock(self, clock: Clock) -> Clock:

@@ -12,9 +12,11 @@ from typing import Final
 
 import anyio
 
-from session_lifecycle._core.lifecycle import Cohort, SessionLifecycle
+from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import ERROR
 from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._core.view import Cohort
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._journal.records import (
     Entry,
@@ -22,11 +24,9 @@ from session_lifecycle._journal.records import (
     Record,
     adoption,
     completion,
-    intent,
     journal_state_after,
 )
 from session_lifecycle._model.clock import Reading
-from session_lifecycle._model.errors import describe
 from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
@@ -138,7 +138,7 @@ class Host:
                 journal_state = self._complete_intent(journal_state, record)
         self.lifecycle.begin(now, journal_state)
         if journal_state is None:
-            self.journal.append(adoption(self.lifecycle.session, now.wall))
+            self.write(adoption(self.lifecycle.session, now.wall))
         elif journal_state.error is not None:
             LOGGER.error(
                 "%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, journal_state.error
@@ -208,6 +208,23 @@ class Host:
         if self.journal is not None:
             self.journal.append(record)
 
+    def execute(self, decision: Decision) -> bool:
+        """Make a decision durable, then apply it. Nothing is awaited in between.
+
+        Return False where the record could not be made durable and the decision has been abandoned instead. A decision
+        that cannot be abandoned raises what the journal raised, and nothing has changed.
+        """
+        if decision.record is not None:
+            try:
+                self.write(decision.record)
+            except Exception as error:  # the journal may be the application's own code
+                if decision.abandon is None:
+                    raise
+                decision.abandon(error)
+                return False
+        decision.apply()
+        return True
+
     def emit(self) -> Sequence[Event]:
         """Log, publish and return the events that the lifecycle holds. An ERROR is journalled first, if possible."""
         events = self.lifecycle.take_events()
@@ -240,25 +257,11 @@ class Host:
 
     def begin_roll(self, roll: RollRound, now: Reading) -> bool:
         """Make the intent durable and begin the attempt. Where the journal fails, go to ERROR and return False."""
-        if not roll.intended and self.journal is not None:
-            target = roll.target
-            try:
-                self.journal.append(intent(roll.ended, target, roll.skipped, now.wall))
-            except Exception as error:  # the journal may be the application's own code
-                self.lifecycle.fail(f"the roll to {target.date} was not begun: {describe(error)}", now)
-                return False
-            roll.intended = True
-        self.lifecycle.begin_roll(roll, now)
-        return True
+        return self.execute(self.lifecycle.begin_roll(roll, now, journalled=self.journal is not None))
 
     def end_roll(self, roll: RollRound, error: BaseException | None, now: Reading) -> None:
         """Make a completed roll durable, and report the outcome to the core. Nothing is awaited in between."""
         if error is not None:
             self.lifecycle.roll_failed(roll, error, now)
-            return
-        try:
-            self.write(Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date))
-        except Exception as failure:  # the journal may be the application's own code
-            self.lifecycle.roll_unrecorded(roll, failure, now)
         else:
-            self.lifecycle.roll_succeeded(roll, now)
+            self.execute(self.lifecycle.roll_succeeded(roll, now))

@@ -16,11 +16,12 @@ import anyio.lowlevel
 
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal
-from session_lifecycle._model.alarm import Alarm, Anchor, Misfire
+from session_lifecycle._model.alarm import Alarm, Misfire
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
 from session_lifecycle._model.errors import ManagerStopped, NotRunningError, ReentrancyError, RollFailedError
 from session_lifecycle._model.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
+from session_lifecycle._model.legs import Anchor
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
@@ -153,7 +154,7 @@ class SessionBoundaryManager(Lifespan):
     @property
     def state(self) -> SessionState:
         """The state of the machine. NOT_STARTED before the manager has run."""
-        return self._progress.state
+        return self._progress.clock_state.state
 
     @property
     def scheduled_state(self) -> SessionState:
@@ -221,10 +222,9 @@ class SessionBoundaryManager(Lifespan):
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
-        staleness = self._staleness
-        if timestamp is staleness.plain:
+        if timestamp is None and not self._progress.clock_state.inspect_all:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
-            staleness.arrival = monotonic()
+            self._staleness.arrival = monotonic()
         else:
             self._lifecycle.record_data(self._observe_for(timestamp), timestamp)
             if self._lifecycle.has_events:
@@ -305,9 +305,7 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._require_running("end_session()").observe()
-        record = self._lifecycle.plan_end(require_reason(reason), now)
-        self._host.write(record)
-        self._lifecycle.end_session(reason, now)
+        self._host.execute(self._lifecycle.end_session(require_reason(reason), now))
         self._emit()
 
     def fail(self, reason: str) -> None:
@@ -340,12 +338,9 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._require_running("apply()").observe()
-        change = self._lifecycle.plan_override(override, now)
-        if change is not None:
-            record = self._lifecycle.ending(change, now)
-            if record is not None:
-                self._host.write(record)
-            self._lifecycle.change_schedule(change, now)
+        decision = self._lifecycle.change_schedule(override, now)
+        if decision is not None:
+            self._host.execute(decision)
         self._emit()
 
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
@@ -366,9 +361,7 @@ class SessionBoundaryManager(Lifespan):
         self._refuse_inside("recover()")
         now = self._require_running("recover()").observe()
         require_resolution(resolution)
-        record = self._lifecycle.plan_recovery(resolution, now)
-        self._host.write(record)
-        self._lifecycle.recover(record, now)
+        self._host.execute(self._lifecycle.recover(resolution, now))
         self._emit()
         await anyio.lowlevel.checkpoint()
 

@@ -1,6 +1,8 @@
 """The position at any instant, and `replay`, against brute force over fixed schedules."""
 
+import gc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -19,11 +21,13 @@ from session_lifecycle import (
     NotASession,
     ScheduleExhausted,
     Session,
+    SessionLifecycle,
     SessionState,
     StateChanged,
     replay,
 )
-from session_lifecycle._core.timeline import SCHEDULE_EDGES, Position, Timeline
+from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, Timeline
+from session_lifecycle._model.clock import Reading
 from tests.helpers.builders import (
     DAY,
     MICROSECOND,
@@ -83,7 +87,7 @@ def position_of(those: Hours, t: datetime) -> Position:
 
 def test_the_edges_of_a_session() -> None:
     """The four edges of the clock are those of the state machine, in the order of the boundaries."""
-    assert list(SCHEDULE_EDGES) == WALK
+    assert list(SCHEDULE_TRANSITIONS) == WALK
 
 
 @given(hours(), st.data())
@@ -370,3 +374,80 @@ def test_replay_takes_any_zone() -> None:
     local = list(replay(week(), *(t.astimezone(tokyo) for t in span)))
     assert local == list(replay(week(), *span))
     assert all(e.scheduled_at.tzinfo is UTC and e.observed_at.tzinfo is UTC for e in local)
+
+
+# ---- long runs, and several threads ----
+
+
+class Arithmetic:
+    """A schedule that knows one session for each day, of hours that are computed, and holds none of them."""
+
+    name = "arithmetic"
+    timezone = UTC
+
+    def session_on(self, day: date) -> Session:
+        return Session(day, at(day, (9, 0)), at(day, (17, 0)))
+
+    def session_at(self, t: datetime) -> Session:
+        session = self.session_on(t.date())
+        return session if t < session.close else self.session_on(t.date() + DAY)
+
+    def next_session(self, day: date) -> Session:
+        return self.session_on(day + DAY)
+
+    def previous_session(self, day: date) -> Session:
+        return self.session_on(day - DAY)
+
+    def sessions(self, first: date, last: date) -> tuple[Session, ...]:
+        return tuple(self.session_on(first + n * DAY) for n in range((last - first).days + 1))
+
+
+def lived(core: SessionLifecycle, start: datetime, days: int) -> list[StateChanged]:
+    """Run a lifecycle for some days from its beginning, or on; every roll succeeds at once."""
+    log: list[StateChanged] = []
+    now = start
+    while now < start + days * DAY:
+        reading = Reading(now, now - at(MONDAY, (0, 0)))
+        core.poll(reading) if core.begun else core.begin(reading)
+        if (roll := core.due_roll(reading)) is not None:
+            core.begin_roll(roll, reading, journalled=False).apply()
+            core.roll_succeeded(roll, reading).apply()
+        log += [event for event in core.take_events() if isinstance(event, StateChanged)]
+        wall, _ = core.deadlines
+        assert wall is not None
+        now = max(wall, now)
+    return log
+
+
+def test_a_process_of_twenty_years_does_not_grow() -> None:
+    """What a lifecycle keeps of its timeline after five years is all that it ever keeps."""
+    core, year = SessionLifecycle(Arithmetic(), config=LifecycleConfig(data_timeout=None)), 365
+    counts: list[int] = []
+    for start, years in ((0, 5), (5, 15)):
+        assert len(lived(core, at(MONDAY, (0, 0)) + start * year * DAY, years * year)) >= 5 * years * year - 5
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    assert counts[1] < counts[0] + 500, "a session has several objects, and thousands have passed"
+
+
+def test_what_was_dropped_is_found_again() -> None:
+    """Positions and boundaries long past are forgotten, and found again where they are asked for."""
+    timeline = Timeline(Arithmetic(), LifecycleConfig())
+    first = timeline.at(at(MONDAY, (10, 0))), timeline.boundaries(timeline.schedule.session_on(MONDAY))
+    for number in range(2_500):
+        timeline.at(at(MONDAY + number * DAY, (10, 0)))
+        timeline.at(at(MONDAY + number * DAY, (18, 0)))
+        timeline.boundaries(timeline.schedule.session_on(MONDAY + number * DAY))
+    assert (timeline.at(at(MONDAY, (10, 0))), timeline.boundaries(timeline.schedule.session_on(MONDAY))) == first
+    assert timeline.at(at(MONDAY, (18, 0))).state is SessionState.NOT_STARTED
+
+
+def test_two_threads_may_use_one_schedule_object() -> None:
+    """Lifecycles in two threads share the schedule and nothing else: each says what it would say alone."""
+    schedule = weekdays(n=400)
+    alone = lived(SessionLifecycle(schedule), at(MONDAY, (0, 0)), 500)
+    cores = [SessionLifecycle(schedule) for _ in range(4)]
+    assert len({id(core.progress.timeline) for core in cores}) == 4
+    with ThreadPoolExecutor(4) as threads:
+        logs = list(threads.map(lambda core: lived(core, at(MONDAY, (0, 0)), 500), cores))
+    assert logs == [alone] * 4

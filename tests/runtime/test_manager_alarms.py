@@ -463,7 +463,7 @@ async def test_restarted_after_a_session_was_ended_by_hand():
         await clock.advance_to(at(MONDAY, (21, 0)))
         assert manager.state is ENDED
     assert calls == []
-    assert [each.reason for each in of(AlarmSkipped, log)] == ["its session was ended by hand in an earlier run"]
+    assert [each.reason for each in of(AlarmSkipped, log)] == ["its session was ended manually in an earlier run"]
 
 
 # ---- rolls ----
@@ -568,7 +568,7 @@ async def test_ended_by_hand():
         ("end", at(MONDAY, (21, 30))),
     ]
     assert {each.reason for each in of(AlarmSkipped, log)} == {
-        "its session was ended by hand at 2024-03-04T16:00:00+00:00"
+        "its session was ended manually at 2024-03-04T16:00:00+00:00"
     }
 
 

@@ -247,7 +247,8 @@ def _resolve(
     try:
         standing = journal_state_after(held.open(schedule.name))
         assert standing is not None, "a journal loses no records"
-        record = _taken_up(schedule, config, standing, now).plan_recovery(resolution, now)
+        record = _taken_up(schedule, config, standing, now).recover(resolution, now).record
+        assert record is not None, "a recovery is always recorded"
         if resolution is not Resolution.RETRY:
             record = replace(record, note=_BY_COMMAND)
         held.append(record)

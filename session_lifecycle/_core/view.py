@@ -1,0 +1,186 @@
+"""What can be read of a lifecycle. Reading changes nothing, and costs attribute reads."""
+
+from datetime import date, datetime, timedelta
+
+from session_lifecycle._core.alarms import AlarmScheduler
+from session_lifecycle._core.data_watch import wall_instant
+from session_lifecycle._core.feeds import FeedState, FeedTable
+from session_lifecycle._core.machine import ACTIVE, ENDED
+from session_lifecycle._core.progress import Progress
+from session_lifecycle._core.rolls import Rolls
+from session_lifecycle._core.staleness import StalenessTimer
+from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.session import Session
+from session_lifecycle._model.states import SessionState
+from session_lifecycle._model.status import Status
+from session_lifecycle._schedules.base import Schedule
+
+Cohort = tuple[int, int, int, SessionState, int, date | None, date | None]
+"""Equal for lifecycles that stand at the same place: whatever the clock brings next, it is the same for all of them.
+
+Timeline, session and configuration are compared as objects; each lifecycle holds its own.
+"""
+
+
+class LifecycleView:
+    """The side of a lifecycle that is read, as of the last reading of the clocks."""
+
+    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun")
+
+    _alarms: AlarmScheduler | None
+    _failing: str | None
+    _progress: Progress
+    _rolls: Rolls
+    begun: bool
+
+    @property
+    def schedule(self) -> Schedule:
+        """Where sessions come from, with what has been changed."""
+        return self._progress.timeline.schedule
+
+    @property
+    def config(self) -> LifecycleConfig:
+        """The policy that it follows."""
+        return self._progress.config
+
+    @property
+    def name(self) -> str | None:
+        """What is put on every event."""
+        return self._progress.name
+
+    @property
+    def progress(self) -> Progress:
+        """The progress, for callers that read it very often and change nothing."""
+        return self._progress
+
+    @property
+    def state(self) -> SessionState:
+        """The machine's state."""
+        return self._progress.state
+
+    @property
+    def session(self) -> Session:
+        """The machine's session."""
+        return self._progress.session
+
+    @property
+    def scheduled_state(self) -> SessionState:
+        """The state that schedule and clock alone imply, as of the last reading."""
+        return self._progress.position.state
+
+    @property
+    def next_boundary(self) -> datetime | None:
+        """When the scheduled state changes next; None where the schedule's knowledge ends."""
+        return self._progress.position.until
+
+    @property
+    def can_trade(self) -> bool:
+        """Whether the session is ACTIVE, on no break, and not halted."""
+        clock = self._progress.clock_state
+        return clock.state is ACTIVE and not clock.on_break and self._progress.data.halted is None
+
+    @property
+    def halted(self) -> str | None:
+        """Why trading is halted; None where it is not."""
+        return self._progress.data.halted
+
+    @property
+    def feeds(self) -> FeedTable:
+        """The table of the feeds."""
+        return self._progress.data.table(self._progress.clock_state)
+
+    @property
+    def feed_states(self) -> tuple[FeedState, ...]:
+        """Every feed, in the order in which they were added."""
+        feeds = self._progress.data.feeds
+        return () if feeds is None else tuple(feeds.members)
+
+    @property
+    def stale_feeds(self) -> tuple[str, ...]:
+        """The names of the stale feeds, the longest stale first."""
+        feeds = self._progress.data.feeds
+        return () if feeds is None else feeds.stale
+
+    @property
+    def on_break(self) -> bool:
+        """Whether the session is on a break."""
+        return self._progress.clock_state.on_break
+
+    @property
+    def reason(self) -> str | None:
+        """Why the state is ERROR or TIMEOUT."""
+        return self._progress.reason
+
+    @property
+    def staleness(self) -> StalenessTimer:
+        """The timer of the manager's own data."""
+        return self._progress.data.staleness
+
+    @property
+    def roll_owed(self) -> bool:
+        """Whether the machine's session has ended, by clock or by `end_session`, and its roll is not done."""
+        return self._progress.ended or self._progress.last_reading.wall >= self._progress.bounds.end
+
+    @property
+    def roll_expired(self) -> bool:
+        """Whether an attempt under way has taken longer than `roll_timeout`, and is to be cancelled."""
+        return self._rolls.expired
+
+    @property
+    def status(self) -> Status:
+        """A snapshot, as of the last reading."""
+        return Status(
+            name=self.name,
+            schedule=self.schedule.name,
+            state=self.state,
+            scheduled_state=self.scheduled_state,
+            session=self._progress.session.date,
+            open=self._progress.session.open,
+            close=self._progress.session.close,
+            next_boundary=self.next_boundary,
+            on_break=self.on_break,
+            can_trade=self.can_trade,
+            roll_owed=self.roll_owed,
+            roll_attempt=0 if self._rolls.round is None else self._rolls.round.attempt,
+            last_data_at=wall_instant(self.staleness.arrival, self._progress.last_reading),
+            reason=self.reason,
+            halted=self.halted,
+            feeds=len(self.feed_states),
+            stale_feeds=self.stale_feeds,
+            observed_at=self._progress.last_reading.wall,
+        )
+
+    @property
+    def deadlines(self) -> tuple[datetime | None, timedelta | None]:
+        """The next wall and the next monotonic instant at which `poll` is needed; None where there is none."""
+        clock = self._progress.clock_state
+        wall, due = clock.position.until, clock.next_transition
+        if due is not None and (wall is None or due < wall):
+            wall = due
+        if self._alarms is not None:
+            alarm = self._alarms.next_instant(clock.last_reading.wall)
+            if alarm is not None and (wall is None or alarm < wall):
+                wall = alarm
+        return wall, self._rolls.deadline if clock.state is ENDED else self._progress.data.deadline(clock)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether `take_events` would return any."""
+        return self._progress.events is not None
+
+    @property
+    def cohort(self) -> Cohort | None:
+        """What others that would do just the same at the next boundary have in common; None for an exceptional one."""
+        progress = self._progress
+        if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
+            return None
+        clock = progress.clock_state
+        return (
+            id(progress.timeline),
+            id(progress.session),
+            id(progress.config),
+            clock.state,
+            clock.breaks_passed,
+            clock.closed_before,
+            progress.data.reported_for,
+        )
