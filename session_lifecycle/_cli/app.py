@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -10,9 +10,6 @@ from typer.core import TyperGroup
 from session_lifecycle._cli.failures import CommandRefused, in_one_line
 from session_lifecycle._cli.output import notify
 from session_lifecycle._model.errors import LifecycleError
-
-if TYPE_CHECKING:
-    pass
 
 
 class OneLineErrors(TyperGroup):

@@ -3,14 +3,10 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from session_lifecycle._model.errors import LifecycleError
-
-if TYPE_CHECKING:
-    pass
 
 
 class CommandRefused(typer.TyperException):

@@ -6,24 +6,24 @@ Each check yields findings, and every finding that needs a person says what to d
 import time
 import zoneinfo
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from platform import python_version
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo
 
-from packaging.requirements import Requirement
-from packaging.version import Version
+import msgspec
 
-from session_lifecycle._cli.shapes import FindingJson, Level
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._model.clock import Clock, read
 from session_lifecycle._model.errors import CalendarUnavailable, NotASession
 from session_lifecycle._schedules.corrections import reach
 from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.snapshot import SnapshotSchedule, versions
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 TESTED: Final = {"anyio": "4.16", "exchange-calendars": "4.13.2", "pandas": "3.0", "transitions": "0.9.3"}
 """The newest versions that the package was tested with."""
@@ -42,18 +42,17 @@ _OLDEST: Final = 2  # years
 _OFFSETS: Final = {"America/New_York": (-5, -4), "Europe/London": (0, 1), "Asia/Tokyo": (9, 9)}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that was looked at. `remedy` is what to do, None where there is nothing."""
+Level = Literal["ok", "note", "problem"]
+"""What a finding is: as it should be, worth knowing, or in need of attention."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that was checked. `remedy` is what to do, null where there is nothing."""
 
     level: Level
     about: str
-    told: str
-    remedy: str | None = None
-
-    def as_json(self) -> FindingJson:
-        """Return it as `--json` shows it."""
-        return {"level": self.level, "about": self.about, "told": self.told, "remedy": self.remedy}
+    text: str = msgspec.field(name="told")
+    remedy: str | None
 
 
 # ---- packages ----
@@ -61,14 +60,18 @@ class Finding:
 
 def packages() -> Iterator[Finding]:
     """Hold the versions of what the package needs against what it asks for, and against what was tested."""
+    from packaging.requirements import Requirement  # slow to import, and only `doctor` needs it
+
     own = version("session_lifecycle")
-    yield Finding("ok", "session_lifecycle", f"{own}, with Python {python_version()}")
+    yield Finding("ok", "session_lifecycle", f"{own}, with Python {python_version()}", None)
     for each in map(Requirement, requires("session_lifecycle") or ()):
         if each.marker is None:
             yield _package(each)
 
 
-def _package(needed: Requirement) -> Finding:
+def _package(needed: "Requirement") -> Finding:
+    from packaging.version import Version
+
     name, wanted = needed.name, str(needed.specifier)
     mend = f"pip install '{needed}'"
     try:
@@ -80,9 +83,9 @@ def _package(needed: Requirement) -> Finding:
     tested = TESTED.get(name)
     if tested is not None and Version(found).release[: len(Version(tested).release)] > Version(tested).release:
         remedy = "hold your hours against a snapshot made before: `snapshot --check FILE`"
-        told = f"{found}, newer than {tested}, the newest that was tested"
-        return Finding("note", name, told, remedy if name in ("exchange-calendars", "pandas") else None)
-    return Finding("ok", name, f"{found}, and {wanted} is needed")
+        text = f"{found}, newer than {tested}, the newest that was tested"
+        return Finding("note", name, text, remedy if name in ("exchange-calendars", "pandas") else None)
+    return Finding("ok", name, f"{found}, and {wanted} is needed", None)
 
 
 def saturdays() -> Iterator[Finding]:
@@ -93,12 +96,12 @@ def saturdays() -> Iterator[Finding]:
         near = datetime.combine(SATURDAY, datetime.min.time(), UTC)
         ExchangeSchedule("XBOM", corrections=False, near=near).session_on(SATURDAY)
     except NotASession:
-        told = f"XBOM has lost its session of {SATURDAY}: so have other calendars with pandas {found}"
-        yield Finding("problem", about, told, remedy)
+        text = f"XBOM has lost its session of {SATURDAY}: so have other calendars with pandas {found}"
+        yield Finding("problem", about, text, remedy)
     except CalendarUnavailable as error:
         yield Finding("problem", about, f"XBOM cannot be built with pandas {found}: {error}", remedy)
     else:
-        yield Finding("ok", about, f"XBOM has its session of {SATURDAY}, which pandas 3.1 loses")
+        yield Finding("ok", about, f"XBOM has its session of {SATURDAY}, which pandas 3.1 loses", None)
 
 
 # ---- clocks ----
@@ -114,19 +117,19 @@ def clocks(clock: Clock) -> Iterator[Finding]:
     if after.wall < WRITTEN or after.wall > WRITTEN + 20 * _YEAR:
         yield Finding("problem", "wall clock", f"{shown}, which cannot be", "set the clock, and have NTP keep it")
     else:
-        yield Finding("ok", "wall clock", shown)
+        yield Finding("ok", "wall clock", shown, None)
     passed, moved = after.monotonic - before.monotonic, after.wall - before.wall
     if passed < timedelta(seconds=_PAUSE_SECONDS) / 2:
-        told = f"{_PAUSE_SECONDS * 1000:.0f} ms have passed, and it has advanced by {passed}"
+        text = f"{_PAUSE_SECONDS * 1000:.0f} ms have passed, and it has advanced by {passed}"
         remedy = "look at the host: silence, roll timeouts and retries are timed by it"
-        yield Finding("problem", "monotonic clock", told, remedy)
+        yield Finding("problem", "monotonic clock", text, remedy)
     elif abs(moved - passed) >= timedelta(seconds=1):
-        told = f"the wall clock has stepped by {moved - passed} against it while it was looked at"
+        text = f"the wall clock has stepped by {moved - passed} against it while it was looked at"
         yield Finding(
-            "problem", "monotonic clock", told, "look at NTP: a clock should be slewed while markets are open"
+            "problem", "monotonic clock", text, "look at NTP: a clock should be slewed while markets are open"
         )
     else:
-        yield Finding("ok", "monotonic clock", "it advances with the wall clock")
+        yield Finding("ok", "monotonic clock", "it advances with the wall clock", None)
 
 
 # ---- time zones ----
@@ -150,10 +153,10 @@ def time_zones(year: int) -> Iterator[Finding]:
             "problem", "time zones", f"tzdata {used} of {where} is old", "update it: countries change their clocks"
         )
     elif system is not None and package is not None and _release(package) > _release(used):
-        told = f"tzdata {used} of {where} is in use, and not the newer {package} that is installed as a package"
-        yield Finding("note", "time zones", told, "update the system's, or set PYTHONTZPATH to nothing")
+        text = f"tzdata {used} of {where} is in use, and not the newer {package} that is installed as a package"
+        yield Finding("note", "time zones", text, "update the system's, or set PYTHONTZPATH to nothing")
     else:
-        yield Finding("ok", "time zones", f"tzdata {used} of {where}")
+        yield Finding("ok", "time zones", f"tzdata {used} of {where}", None)
 
 
 def _wrong_offset(name: str, offsets: tuple[int, int]) -> str | None:
@@ -201,20 +204,20 @@ def calendar(venue: Venue, today: date) -> Iterator[Finding]:
     """Tell how far a calendar is known, and what is put right in it."""
     schedule = venue.schedule
     left = schedule.known_until - today
-    told = f"known until {schedule.known_until}, {left.days} days from now"
+    text = f"known until {schedule.known_until}, {left.days} days from now"
     pinned = isinstance(schedule, SnapshotSchedule)
     remedy = "make the snapshot anew" if pinned else "update exchange_calendars once it knows more"
     level: Level = "problem" if left < _NEAR else "note" if left < _YEAR else "ok"
-    yield Finding(level, venue.asked, told, None if level == "ok" else remedy)
+    yield Finding(level, venue.asked, text, None if level == "ok" else remedy)
     if isinstance(schedule, SnapshotSchedule):
         yield from _made_from(venue.asked, schedule)
     elif schedule.corrects and reach(schedule.name) is not None:
         made = schedule.corrections
         if made:
             span = f"from {made[0].date} to {made[-1].date}"
-            yield Finding("ok", venue.asked, f"{len(made)} of its sessions put right, {span}")
+            yield Finding("ok", venue.asked, f"{len(made)} of its sessions put right, {span}", None)
         else:
-            yield Finding("note", venue.asked, "none of the known errors is in the installed calendar any more")
+            yield Finding("note", venue.asked, "none of the known errors is in the installed calendar any more", None)
 
 
 def _made_from(about: str, schedule: SnapshotSchedule) -> Iterator[Finding]:

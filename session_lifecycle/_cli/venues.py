@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from session_lifecycle._cli.failures import CommandRefused, reading
 from session_lifecycle._cli.output import notify
@@ -15,9 +15,6 @@ from session_lifecycle._model.overrides import Override
 from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
-
-if TYPE_CHECKING:
-    pass
 
 
 class Venue(NamedTuple):

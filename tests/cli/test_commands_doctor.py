@@ -24,8 +24,8 @@ from session_lifecycle._cli import (
     venues as common,
 )
 from session_lifecycle._cli.commands import doctor
+from session_lifecycle._cli.commands.doctor import DoctorReport
 from session_lifecycle._cli.findings import Finding
-from session_lifecycle._cli.shapes import DoctorJson
 from tests.helpers.builders import DAY, MONDAY, utc, week
 from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
 
@@ -67,9 +67,9 @@ def test_a_version_that_is_not_allowed_needs_a_person(monkeypatch: pytest.Monkey
     """pip may have been told to ignore what the package asks for; what is missing is told likewise."""
     found = with_versions(monkeypatch, pandas="3.1.0", transitions=None)
     assert (found["pandas"].level, found["transitions"].level) == ("problem", "problem")
-    assert "3.1.0 is installed, and <3.1" in found["pandas"].told
+    assert "3.1.0 is installed, and <3.1" in found["pandas"].text
     assert (found["pandas"].remedy or "").startswith("pip install 'pandas<3.1")
-    assert "it is not installed" in found["transitions"].told
+    assert "it is not installed" in found["transitions"].text
 
 
 def test_a_newer_version_than_was_tested_is_worth_knowing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_the_saturday_that_pandas_loses_is_asserted(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(findings, "ExchangeSchedule", schedule)
         finding = only(findings.saturdays())
         assert finding.level == "problem"
-        assert told in finding.told
+        assert told in finding.text
         assert "pip install 'pandas<3.1'" in (finding.remedy or "")
 
 
@@ -178,7 +178,7 @@ def test_which_time_zones_are_in_use_and_how_old(
     monkeypatch.setattr(findings, "_package_tzdata", lambda: package)
     finding = only(findings.time_zones(2026))
     assert finding.level == told.partition(": ")[0]
-    assert told.partition(": ")[2] in finding.told
+    assert told.partition(": ")[2] in finding.text
 
 
 def test_the_package_of_time_zones_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ def test_time_zones_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setattr(findings, "_OFFSETS", offsets)
         finding = only(findings.time_zones(2026))
-        assert (finding.level, finding.told) == ("problem", told)
+        assert (finding.level, finding.text) == ("problem", told)
 
 
 # ---- calendars ----
@@ -212,9 +212,9 @@ def test_how_far_a_calendar_is_known() -> None:
     for today, level in ((date(2025, 11, 25), "ok"), (date(2026, 1, 2), "note"), (date(2026, 11, 25), "problem")):
         horizon, corrected = looked_at("XBOM", today)
         assert horizon.level == level
-        assert "known until 2026-12-31" in horizon.told
+        assert "known until 2026-12-31" in horizon.text
         assert (horizon.remedy is None) == (level == "ok")
-        assert corrected.told == "1 of its sessions put right, from 2026-02-01 to 2026-02-01"
+        assert corrected.text == "1 of its sessions put right, from 2026-02-01 to 2026-02-01"
     assert only(looked_at("XNYS")).level == "ok"
 
 
@@ -222,7 +222,7 @@ def test_corrections_that_nothing_needs_any_more(monkeypatch: pytest.MonkeyPatch
     """A release that has put everything right."""
     monkeypatch.setattr(ExchangeSchedule, "corrections", property(lambda schedule: ()))
     _, corrected = looked_at("XBOM")
-    assert (corrected.level, corrected.told) == (
+    assert (corrected.level, corrected.text) == (
         "note",
         "none of the known errors is in the installed calendar any more",
     )
@@ -237,7 +237,7 @@ def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest
     own = SnapshotSchedule.load(file).head.made_from["session_lifecycle"]
     file.write_text(file.read_text().replace(f'"{own}"', '"0.0.1"'))
     _, past = looked_at(str(file), MONDAY)
-    assert (past.level, past.told) == ("note", f"made from session_lifecycle 0.0.1, now {own}")
+    assert (past.level, past.text) == ("note", f"made from session_lifecycle 0.0.1, now {own}")
 
     def none_installed() -> dict[str, str]:
         raise PackageNotFoundError("pandas")
@@ -252,7 +252,7 @@ def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest
 @pytest.fixture
 def fine_zones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what depends on how well the machine that runs the tests is kept."""
-    monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are")]))
+    monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are", None)]))
 
 
 @pytest.mark.usefixtures("fine_zones")
@@ -262,7 +262,7 @@ def test_where_all_is_well_it_says_so() -> None:
     assert lines[-1] == "all is well"
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 8 + ["note", "ok"]
     told = as_json("doctor", "XNYS")
-    hold_shape(told, DoctorJson)
+    hold_shape(told, DoctorReport)
     assert (told["well"], len(told["findings"])) == (True, 10)
 
 

@@ -19,7 +19,7 @@ from session_lifecycle import (
     SnapshotSchedule,
     write_snapshot,
 )
-from session_lifecycle._cli.shapes import JournalJson
+from session_lifecycle._cli.commands.journal import JournalReport
 from session_lifecycle._journal.file import header_text, sealed_line
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle.testing import SimulatedClock
@@ -103,7 +103,7 @@ def test_as_json_it_has_the_documented_shape(file: Path) -> None:
     for content in (ONE_OF_EACH, [adopted(), failed()], []):
         write(file, *content)
         told = as_json("journal", str(file))
-        hold_shape(told, JournalJson)
+        hold_shape(told, JournalReport)
         file.unlink()
     write(file, *ONE_OF_EACH)
     told = as_json("journal", str(file))

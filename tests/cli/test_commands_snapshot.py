@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from session_lifecycle import SnapshotSchedule, write_snapshot
-from session_lifecycle._cli.shapes import SnapshotCheckJson
+from session_lifecycle._cli.commands.snapshot import SnapshotCheck
 from tests.helpers.builders import DAY, MONDAY, at, utc, week
-from tests.helpers.command_line import as_json, hold_shape, printed, python_without_pandas, refused, run
+from tests.helpers.command_line import as_json, hold_schema, hold_shape, printed, python_without_pandas, refused, run
 
 NOW = utc(2026, 11, 25, 17)
 
@@ -97,7 +97,8 @@ def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
     ]
     result = run("snapshot", "--check", str(file), "--json")
     told = json.loads(result.stdout)
-    hold_shape(told, SnapshotCheckJson)
+    hold_schema("snapshot", told)
+    hold_shape(told, SnapshotCheck)
     assert (result.exit_code, told["agrees"]) == (1, False)
     assert [(each["session"], each["fields"]) for each in told["differences"]] == [
         ("2026-11-27", ["close"]),

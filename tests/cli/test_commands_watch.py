@@ -15,10 +15,10 @@ import pytest
 
 from session_lifecycle._cli.commands import watch as command
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board
+from session_lifecycle._cli.views.board import Board, VenueStatus
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import utc
-from tests.helpers.command_line import refused
+from tests.helpers.command_line import hold_schema, hold_shape, refused
 
 ROOT = Path(__file__).parents[2]
 NOON = utc(2026, 11, 27, 4)
@@ -37,12 +37,15 @@ def test_as_json_it_tells_every_change_once(capsys: pytest.CaptureFixture[str]) 
         clock = SimulatedClock(NOON - timedelta(minutes=1))
         board = Board(open_venues(["XHKG", "XNYS"], NOON))
         async with anyio.create_task_group() as group:
-            group.start_soon(command._tell, board, clock)
+            group.start_soon(command._print_changes, board, clock)
             await clock.advance(timedelta(hours=6))
             group.cancel_scope.cancel()
 
     anyio.run(a_day)
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for each in told:
+        hold_schema("watch", each)
+        hold_shape(each, VenueStatus)
     assert [(each["calendar"], each["observed_at"][11:16], each["state"], each["on_break"]) for each in told] == [
         ("XHKG", "03:59", "active", False),
         ("XNYS", "03:59", "not_started", False),

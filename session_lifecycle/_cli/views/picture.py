@@ -4,7 +4,7 @@ The colours are of the palette of Okabe and Ito, which people with any colour vi
 differ as well: https://jfly.uni-koeln.de/color/
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from session_lifecycle._cli.ranges import zone_in_words
-from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.bands import Band, Kind, Stretch
+from session_lifecycle._cli.views.bands import Band, Kind, Stretch, VenueTimeline
+from session_lifecycle._cli.views.moments import place
 
 _DATES: Final[Any] = dates  # it has no types
 
@@ -43,7 +42,7 @@ _HEIGHTS: Final[dict[Kind, float]] = {
 }
 
 
-def draw(path: Path, rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now: datetime) -> None:
+def draw(path: Path, rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> None:
     """Write the picture, in the format that the file's name ends in.
 
     Raises:
@@ -52,12 +51,12 @@ def draw(path: Path, rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now
     figure: Any = Figure(figsize=(12, 1.8 + 0.6 * len(rows)), layout="constrained", dpi=150)  # hardly any types either
     axes = figure.subplots()
     edge = 0.7 if len(list(stretch.midnights)) <= _MOST_DAYS_WITH_EDGES else 0  # which would cover narrow bands
-    for n, drawn in enumerate(rows.values()):
+    for n, row in enumerate(rows):
         for kind, height in _HEIGHTS.items():
-            spans = [_span(band) for band in drawn if band.kind == kind]
+            spans = [_span(band) for band in row.bands if band.kind == kind]
             where = (n - height / 2, height)
             axes.broken_barh(spans, where, facecolors=_COLOURS[kind], edgecolors="white", linewidth=edge, zorder=2)
-    names = [f"{venue.asked}\n{zone_in_words(venue.schedule.timezone)}" for venue in rows]
+    names = [f"{row.calendar}\n{place(row.timezone)}" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.2, -0.55)  # room for the present at the bottom
     axes.set_xlim(_DATES.date2num(stretch.start), _DATES.date2num(stretch.end))
