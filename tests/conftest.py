@@ -17,6 +17,8 @@ from session_lifecycle._runtime import timerfd
 from tests.helpers import harness
 from tests.helpers.grouped import COMPANION, Grouped
 
+pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]  # two events that differ are shown by their fields
+
 # How long an example takes says more of what else the machine does than of the package.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")

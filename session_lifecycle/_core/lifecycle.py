@@ -8,9 +8,10 @@ is needed from `deadlines`.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from session_lifecycle._core.alarms import AlarmScheduler, Cut
 from session_lifecycle._core.feeds import FeedState, FeedTable

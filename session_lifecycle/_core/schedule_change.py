@@ -1,9 +1,10 @@
 """What a change of hours may do to a session that has begun: what has passed stays as it was."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
+
+from msgspec.structs import replace
 
 from session_lifecycle._model.errors import OverrideRefused
 from session_lifecycle._model.session import Session

@@ -9,10 +9,11 @@ so that at every instant one of the two stands there whole. Then the folder is s
 import json
 import os
 import zlib
-from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
+
+from msgspec.structs import replace
 
 from session_lifecycle._journal.records import Entry, Record, journal_state_after
 from session_lifecycle._model.errors import (

@@ -5,13 +5,14 @@ entered for the case that the calendar no longer has it.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import date, datetime
 from enum import Enum, unique
 
+import msgspec
+from msgspec.structs import replace
+
 from session_lifecycle._model.errors import JournalMismatch
 from session_lifecycle._model.session import Session
-from session_lifecycle._model.values import value
 
 
 @unique
@@ -42,8 +43,7 @@ class Entry(Enum):
     """ERROR was left by a person's decision to go on."""
 
 
-@value
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One line of the journal. `at` is when it was written, by the wall clock, for people to read.
 
     `open` and `close` are the hours of the session that is entered: of `session` for ADOPTED, of `target` for INTENT.
@@ -61,8 +61,7 @@ class Record:
     note: str = ""
 
 
-@value
-class JournalState:
+class JournalState(msgspec.Struct, frozen=True):
     """What the records add up to: where the application is, and what is owed.
 
     `ended` tells that the session was ended by hand or its roll was begun. `intent` is the roll that may or may not

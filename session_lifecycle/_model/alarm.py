@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from enum import Enum, unique
 from typing import Final, Literal, get_args
 
+import msgspec
+
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.session import Boundaries, Session
-from session_lifecycle._model.values import value
 
 Anchor = Literal["pre_market_start", "open", "break_start", "break_end", "close", "end"]
 """An instant of a session that alarms are counted from. A session with several breaks has several of those."""
@@ -32,8 +33,7 @@ class Misfire(Enum):
     """Let it go off late, once for each session, even where that state has gone."""
 
 
-@value
-class Alarm:
+class Alarm(msgspec.Struct, frozen=True):
     """An instant of each session, told by its distance from an anchor; negative is before it.
 
     On a half day it moves with the anchor. It may lie before its session's pre-market, even while the session before is
@@ -58,13 +58,13 @@ class Alarm:
         if self.anchor not in ANCHORS:
             raise ConfigurationError("anchor", self.anchor, f"must be one of {', '.join(ANCHORS)}")
         offset, grace = self.offset, self.grace
-        if not isinstance(offset, timedelta) or abs(offset) > FURTHEST:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(offset, timedelta) or abs(offset) > FURTHEST:
             raise ConfigurationError(
                 "offset", offset, f"must be a timedelta of at most {FURTHEST.days} days either way"
             )
-        if not isinstance(self.misfire, Misfire):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(self.misfire, Misfire):
             raise ConfigurationError("misfire", self.misfire, "must be a Misfire")
-        if not isinstance(grace, timedelta) or not timedelta(0) <= grace <= _LONGEST_GRACE:  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(grace, timedelta) or not timedelta(0) <= grace <= _LONGEST_GRACE:
             raise ConfigurationError(
                 "grace", grace, f"must be a timedelta of zero or more, at most {_LONGEST_GRACE.days} days"
             )

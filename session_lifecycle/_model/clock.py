@@ -69,7 +69,7 @@ def as_utc(what: str, instant: datetime) -> datetime:
         NaiveDatetimeError: it has no time zone; `what` names it in the message.
         TypeError: it is no datetime at all.
     """
-    if not isinstance(instant, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+    if not isinstance(instant, datetime):
         msg = f"{what} must be an aware datetime, not {instant!r}"
         raise TypeError(msg)
     if type(instant) is datetime and instant.tzinfo is UTC:

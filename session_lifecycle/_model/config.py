@@ -7,8 +7,9 @@ from enum import Enum, unique
 from math import inf
 from typing import Any, Final
 
+import msgspec
+
 from session_lifecycle._model.errors import ConfigurationError
-from session_lifecycle._model.values import value
 
 _ZERO: Final = timedelta(0)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -84,8 +85,7 @@ def _kind(field: str, value: object, kind: type) -> None:
         raise ConfigurationError(field, value, f"must be a {kind.__name__}")
 
 
-@value
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """How often a failed roll is tried, and how long to wait between the attempts (exponential back-off).
 
     `attempts` counts the first one. The wait after attempt *n* is `initial` × `factor` ** (n − 1), at most `maximum`.
@@ -121,8 +121,7 @@ class RetryPolicy:
         return max(self.initial, round(grown) * _MICROSECOND)
 
 
-@value
-class AdaptiveTimeout:
+class AdaptiveTimeout(msgspec.Struct, frozen=True):
     """A feed's timeout, learnt from its own recent gaps: `factor` × the longest of them, within `floor` and `ceiling`.
 
     A gap fades with time: after `half_life` without one as long, it counts half. Until a first gap is known, the
@@ -149,8 +148,7 @@ class AdaptiveTimeout:
             raise ConfigurationError("AdaptiveTimeout.ceiling", self.ceiling, f"must be at least floor ({self.floor})")
 
 
-@value
-class LifecycleConfig:
+class LifecycleConfig(msgspec.Struct, frozen=True):
     """The settings of one manager. Defaults suit a US equities desk.
 
     Args:

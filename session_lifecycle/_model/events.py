@@ -1,19 +1,58 @@
-"""What a lifecycle tells: facts that have happened, as frozen values in the past tense.
+"""Events: what has happened in a lifecycle, as frozen values named in the past tense.
 
 Instants are aware datetimes in UTC. `session` is a session's date (its label, the trade date), `name` the manager's
-name where it has one. `observed_at` is when the manager saw the fact, `scheduled_at` when it was due.
+name, None where it has none. `observed_at` is when the manager observed the fact, `scheduled_at` when it was due.
 """
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
 
 from session_lifecycle._model.alarm import Alarm
+from session_lifecycle._model.errors import describe
+from session_lifecycle._model.plain import Plain, struct_as_dict
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
-from session_lifecycle._model.values import value
+from session_lifecycle._model.text import one_line
 
 UNSET: Final = datetime.min.replace(tzinfo=UTC)
-"""Stands for "no instant given" in events made by hand; the library itself always gives one."""
+"""The default of `observed_at`, in events that are made without one; those of the library always have an instant."""
+
+# The levels of `logging`, which a value has no need to import.
+_DEBUG: Final = 10
+_INFO: Final = 20
+_WARNING: Final = 30
+_ERROR: Final = 40
+
+
+class EventBase(msgspec.Struct, frozen=True):
+    """The base of all events. It has no fields, so that each event orders its own, and `name` comes last."""
+
+    _level = _INFO
+
+    @property
+    def level(self) -> int:
+        """The level of its log line, as a number of `logging`: 10 DEBUG, 20 INFO, 30 WARNING, 40 ERROR."""
+        return self._level
+
+    def summary(self) -> str:
+        """Return it in one line of text, without control characters: those of names and reasons are escaped."""
+        return one_line(self._text())
+
+    def as_dict(self) -> dict[str, Plain]:
+        """Return it as plain JSON values: `event`, the class's name, then the fields in their order.
+
+        Instants are ISO 8601 in UTC, durations seconds, states their values, and an error its type and message.
+        """
+        return struct_as_dict(self)
+
+    def _text(self) -> str:
+        raise NotImplementedError
+
+
+class _Event(EventBase, frozen=True, tag_field="event"):
+    """An event, tagged with its class's name wherever it is written as JSON."""
 
 
 class _Scheduled:
@@ -25,12 +64,18 @@ class _Scheduled:
 
     @property
     def lateness(self) -> timedelta:
-        """How long after its scheduled instant it was seen; never below zero."""
+        """How long after its scheduled instant it was observed; never below zero."""
         return max(self.observed_at - self.scheduled_at, timedelta(0))
 
 
-@value
-class StateChanged(_Scheduled):
+if TYPE_CHECKING:
+    _Cause: TypeAlias = "Event"
+else:
+    # An annotation that names the union below would have to be quoted, and resolved in whichever module asks for it.
+    _Cause = EventBase
+
+
+class StateChanged(_Scheduled, _Event, frozen=True):
     """One edge of the state machine was taken.
 
     For the trigger `roll`, `session` is the new session. `catch_up` marks an edge that was walked after its time, on
@@ -49,9 +94,20 @@ class StateChanged(_Scheduled):
     reason: str | None = None
     name: str | None = None
 
+    @property
+    def level(self) -> int:
+        """ERROR into the state ERROR, WARNING into TIMEOUT, else INFO."""
+        if self.dest is SessionState.ERROR:
+            return _ERROR
+        return _WARNING if self.dest is SessionState.TIMEOUT else _INFO
 
-@value
-class BreakStarted(_Scheduled):
+    def _text(self) -> str:
+        notes = [self.reason] if self.reason else []
+        notes += ["catch-up"] if self.catch_up else []
+        return f"{self.session} {self.source.name} → {self.dest.name} by {self.trigger}{_in_brackets(notes)}"
+
+
+class BreakStarted(_Scheduled, _Event, frozen=True):
     """A break of the session (a lunch) began; data is not expected until it ends.
 
     Where the session is failed or ended by hand during the break, no `BreakEnded` follows.
@@ -65,9 +121,11 @@ class BreakStarted(_Scheduled):
     catch_up: bool = False
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"{self.session} break started"
 
-@value
-class BreakEnded(_Scheduled):
+
+class BreakEnded(_Scheduled, _Event, frozen=True):
     """A break of the session ended; data is expected again, and its silence is timed from here."""
 
     __module__ = "session_lifecycle"
@@ -78,9 +136,11 @@ class BreakEnded(_Scheduled):
     catch_up: bool = False
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"{self.session} break ended"
 
-@value
-class RollStarted:
+
+class RollStarted(_Event, frozen=True):
     """An attempt at the roll began: `roll_session(next_session)` is being awaited.
 
     `session` is the ended session, `attempt` counts from 1, `resumed` tells that an earlier run of the process may have
@@ -88,6 +148,7 @@ class RollStarted:
     """
 
     __module__ = "session_lifecycle"
+    _level = _DEBUG
 
     session: date
     next_session: date
@@ -96,9 +157,12 @@ class RollStarted:
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        again = " (resumed)" if self.resumed else ""
+        return f"roll {self.session} → {self.next_session}, attempt {self.attempt}{again}"
 
-@value
-class RollSucceeded:
+
+class RollSucceeded(_Event, frozen=True):
     """The roll completed. It is never repeated.
 
     `skipped` are the dates of missed sessions that were not rolled into, oldest first. `overrun` tells that the attempt
@@ -117,12 +181,22 @@ class RollSucceeded:
     duration: timedelta = timedelta(0)
     name: str | None = None
 
+    @property
+    def level(self) -> int:
+        """WARNING where sessions were skipped or the attempt overran its timeout, else DEBUG."""
+        return _WARNING if self.skipped or self.overrun else _DEBUG
 
-@value
-class RollFailed:
+    def _text(self) -> str:
+        notes = [f"skipped {', '.join(map(str, self.skipped))}"] if self.skipped else []
+        notes += ["overran roll_timeout"] if self.overrun else []
+        return f"roll {self.session} → {self.next_session} completed{_in_brackets(notes)}"
+
+
+class RollFailed(_Event, frozen=True):
     """An attempt at the roll failed with `error`. `retry_at` is when the next one is due, None after the last."""
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     session: date
     next_session: date
@@ -134,33 +208,43 @@ class RollFailed:
     duration: timedelta = timedelta(0)
     name: str | None = None
 
+    def _text(self) -> str:
+        then = f"next attempt at {self.retry_at}" if self.retry_at else "no further attempt"
+        why = "" if self.error is None else f": {describe(self.error)}"
+        return f"roll {self.session} → {self.next_session}, attempt {self.attempt} failed{why}; {then}"
 
-@value
-class ClockStepped:
+
+class ClockStepped(_Event, frozen=True):
     """The wall clock moved against the monotonic one by `delta`: forward (also a suspend) positive, back negative."""
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     delta: timedelta
     session: date | None = None
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"the wall clock stepped by {self.delta.total_seconds():+g} s"
 
-@value
-class HorizonNear:
+
+class HorizonNear(_Event, frozen=True):
     """The schedule's knowledge ends within thirty days: `known_until` is its last session. Told once for a session."""
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     known_until: date
     session: date | None = None
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"the calendar knows no session after {self.known_until}: update its source"
 
-@value
-class AlarmFired(_Scheduled):
+
+class AlarmFired(_Scheduled, _Event, frozen=True):
     """An alarm of a session went off; once for each session, and for each of its breaks where those are the anchor.
 
     `session` is the session whose anchor it is counted from. `state` is the machine's at that moment, ERROR for one.
@@ -177,12 +261,16 @@ class AlarmFired(_Scheduled):
     catch_up: bool = False
     name: str | None = None
 
+    def _text(self) -> str:
+        late = f", {self.lateness} late" if self.catch_up else ""
+        return f"{self.session} alarm {self.alarm}{late}, in {self.state.name}"
 
-@value
-class AlarmSkipped:
+
+class AlarmSkipped(_Event, frozen=True):
     """An alarm of a session was missed, and will not go off for that session any more; `reason` says why."""
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     alarm: Alarm
     session: date
@@ -191,26 +279,32 @@ class AlarmSkipped:
     reason: str
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"{self.session} alarm {self.alarm} of {self.scheduled_at} was skipped: {self.reason}"
 
-@value
-class HandlerFailed:
+
+class HandlerFailed(_Event, frozen=True):
     """A handler of the application's raised `error`, timed out, or could not keep up. Nothing else is affected.
 
     `handler` is the function's qualified name, `cause` the event that it was called with.
     """
 
     __module__ = "session_lifecycle"
+    _level = _ERROR
 
     handler: str
     error: BaseException
-    cause: "Event | None" = None
+    cause: _Cause | None = None
     session: date | None = None
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        on = "" if self.cause is None else f" on {type(self.cause).__name__}"
+        return f"handler {self.handler} failed{on}: {describe(self.error)}"
 
-@value
-class FeedStale(_Scheduled):
+
+class FeedStale(_Scheduled, _Event, frozen=True):
     """A feed has been silent for too long, while data was expected; `scheduled_at` is when that was so.
 
     `never` tells that it has not said a word since the open, or since it was added, if that was later. `last_data_at`
@@ -218,6 +312,7 @@ class FeedStale(_Scheduled):
     """
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     feed: str
     session: date
@@ -228,9 +323,11 @@ class FeedStale(_Scheduled):
     reason: str = ""
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"{self.session} feed {self.feed} is stale: {self.reason}"
 
-@value
-class FeedResumed:
+
+class FeedResumed(_Event, frozen=True):
     """Fresh data came from a feed that was stale.
 
     It was silent for `silent_for`, on the monotonic clock: since its last data, or since data was expected of it.
@@ -244,12 +341,15 @@ class FeedResumed:
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"{self.session} feed {self.feed} is back after {self.silent_for}"
 
-@value
-class Halted:
+
+class Halted(_Event, frozen=True):
     """Trading was halted, by `halt(reason)`: of the venue, or, where `feed` is given, of that feed alone."""
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     reason: str
     session: date
@@ -257,9 +357,11 @@ class Halted:
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        return f"{self.session} {_halted(self.feed)} halted: {self.reason}"
 
-@value
-class Resumed:
+
+class Resumed(_Event, frozen=True):
     """A halt ended: by `resume()`, or, where `lapsed` is set, because the session has closed."""
 
     __module__ = "session_lifecycle"
@@ -270,30 +372,41 @@ class Resumed:
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        how = " at the close" if self.lapsed else ""
+        return f"{self.session} {_halted(self.feed)} resumed{how}"
 
-@value
-class UnexpectedData:
+
+class UnexpectedData(_Event, frozen=True):
     """Data came while the calendar says that the venue is closed: is the calendar wrong? Told once until it opens.
 
     `session` is the one that the calendar expects next, `feed` the feed that the data came from, where it is one.
     """
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     session: date
     feed: str | None = None
     observed_at: datetime = UNSET
     name: str | None = None
 
+    def _text(self) -> str:
+        source = "" if self.feed is None else f" from feed {self.feed}"
+        return (
+            f"data{source} while the calendar says that the venue is closed, before session {self.session}: "
+            "check its hours, and pre_market and post_market_roll_delay"
+        )
 
-@value
-class ScheduleChanged:
+
+class ScheduleChanged(_Event, frozen=True):
     """The hours of `day` were changed by `apply()`. None stands for "no session".
 
     `session` is the one that the application was in. What `before` says of the past, `after` says too.
     """
 
     __module__ = "session_lifecycle"
+    _level = _WARNING
 
     day: date
     before: Session | None
@@ -302,6 +415,21 @@ class ScheduleChanged:
     reason: str = ""
     observed_at: datetime = UNSET
     name: str | None = None
+
+    def _text(self) -> str:
+        return f"{self.day} changed ({self.reason}): was {_hours(self.before)}, is {_hours(self.after)}"
+
+
+def _in_brackets(notes: list[str]) -> str:
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def _hours(session: Session | None) -> str:
+    return "no session" if session is None else f"{session.open.isoformat()} to {session.close.isoformat()}"
+
+
+def _halted(feed: str | None) -> str:
+    return "trading" if feed is None else f"feed {feed}"
 
 
 Event = (

@@ -6,17 +6,17 @@ An override is a value. Applying it to a date's session is a pure function, whic
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, tzinfo
 
+import msgspec
+
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession, OverrideRefused
 from session_lifecycle._model.session import Session, require_date
-from session_lifecycle._model.values import value
 
 Hour = time | datetime
 """A time of the exchange's own day on the override's date, or, for an evening before, an aware instant."""
 
 
-@value
-class Closure:
+class Closure(msgspec.Struct, frozen=True):
     """The venue is closed on a date on which the calendar has a session. `reason` is for people."""
 
     __module__ = "session_lifecycle"
@@ -29,8 +29,7 @@ class Closure:
         require_date("Closure.date", self.date)
 
 
-@value
-class SpecialHours:
+class SpecialHours(msgspec.Struct, frozen=True):
     """Other hours on a date: each hour that is given replaces the calendar's. `reason` is for people.
 
     Where the calendar has no session on that date, `open` and `close` are both needed, and there is one. Without
@@ -57,7 +56,7 @@ class SpecialHours:
         require_date("SpecialHours.date", self.date)
         given = {name: getattr(self, name) for name in ("open", "close", "pre_market_start", "post_market_end")}
         if self.breaks is not None:
-            object.__setattr__(self, "breaks", tuple((start, end) for start, end in self.breaks))
+            msgspec.structs.force_setattr(self, "breaks", tuple((start, end) for start, end in self.breaks))
         elif all(hour is None for hour in given.values()):
             raise OverrideRefused(self.date, "it gives no hours: use Closure for a day without a session")
         for name, hour in [*given.items(), *(("break", hour) for pair in self.breaks or () for hour in pair)]:
@@ -81,7 +80,7 @@ def by_date(overrides: Iterable[Override]) -> dict[date, Override]:
     """
     found: dict[date, Override] = {}
     for override in overrides:
-        if not isinstance(override, Closure | SpecialHours):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(override, Closure | SpecialHours):
             msg = f"an override is a Closure or SpecialHours, not {override!r}"
             raise TypeError(msg)
         if override.date in found:

@@ -7,13 +7,13 @@ A session is a snapshot of UTC instants. Intervals are half-open: at exactly `op
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
+
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession
-from session_lifecycle._model.values import value
 
 
-@value
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """One trading session: its label and the instants of its regular hours, in UTC.
 
     `date` is the trade date; an overnight session opens on the evening before. `breaks` are (start, end) pairs inside
@@ -37,7 +37,7 @@ class Session:
     def __post_init__(self) -> None:
         """Bring every instant to UTC and hold them in order."""
         require_date("Session.date", self.date)
-        put = object.__setattr__
+        put = msgspec.structs.force_setattr
         put(self, "open", as_utc(f"open of {self.date}", self.open))
         put(self, "close", as_utc(f"close of {self.date}", self.close))
         put(
@@ -115,6 +115,6 @@ boundaries.__module__ = "session_lifecycle"
 
 def require_date(what: str, value: date) -> None:
     """Raise TypeError unless `value` is a plain date; a datetime is none, though Python calls it one."""
-    if not isinstance(value, date) or isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+    if not isinstance(value, date) or isinstance(value, datetime):
         msg = f"{what} must be a datetime.date (a session's label), not {value!r}"
         raise TypeError(msg)

@@ -1,14 +1,15 @@
 """A snapshot of one lifecycle, for health checks, dashboards and logs."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import cast
 
+import msgspec
+
+from session_lifecycle._model.plain import struct_as_dict
 from session_lifecycle._model.states import SessionState
-from session_lifecycle._model.values import value
 
 
-@value
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """What a lifecycle knew when it last looked, at `observed_at`. Instants are aware, in UTC.
 
     `state` is the machine's, `scheduled_state` what schedule and clock alone imply. `next_boundary` is when the
@@ -40,17 +41,4 @@ class Status:
 
     def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
         """Return the snapshot as plain JSON values: states by value, dates and UTC instants as ISO 8601."""
-        return {field: _plain(getattr(self, field)) for field in self.__match_args__}
-
-
-def _plain(value: object) -> str | int | bool | list[str] | None:
-    if isinstance(value, tuple):
-        return [str(each) for each in cast("tuple[object, ...]", value)]
-    if isinstance(value, SessionState):
-        return str(value.value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    assert value is None or isinstance(value, str | int)
-    return value
+        return cast("dict[str, str | int | bool | list[str] | None]", struct_as_dict(self))

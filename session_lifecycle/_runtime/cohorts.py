@@ -85,7 +85,7 @@ class CohortResult:
 
 def _unnamed(event: Event) -> tuple[Any, ...]:
     """Return an event's fields but for the last, which is whose it is."""
-    return tuple([getattr(event, field) for field in event.__match_args__[:-1]])
+    return tuple([getattr(event, field) for field in event.__struct_fields__[:-1]])
 
 
 def advance_cohorts(hosts: Iterable[Host], now: Reading) -> list[CohortResult]:

@@ -7,21 +7,21 @@ the weeks in which the clocks of two venues have not changed together.
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, tzinfo
 
+import msgspec
+
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.session import (
     Session,
     require_date,
 )
-from session_lifecycle._model.values import value
 from session_lifecycle._schedules.base import Schedule
 
 Interval = tuple[datetime, datetime]
 """A stretch of time, half-open: from the first instant on, up to but without the second."""
 
 
-@value
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """A session date about which two schedules disagree; None stands for "no session"."""
 
     __module__ = "session_lifecycle"

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple
 
+import msgspec
+
 from session_lifecycle._model.session import Session
-from session_lifecycle._model.values import value
 
 _DAY: Final = timedelta(days=1)
 
 
-@value
-class Correction:
+class Correction(msgspec.Struct, frozen=True):
     """One session that was put right. None stands for "no session".
 
     `source` says who says so: addresses, separated by blanks. `first_wrong` and `first_fixed` are releases of

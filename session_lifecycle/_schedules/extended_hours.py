@@ -9,9 +9,10 @@ are not in here; they would be sessions of a calendar of their own, since they c
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from session_lifecycle._model.session import Session
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, NamedTuple, NoReturn
 
+import msgspec
+
 from session_lifecycle._model.session import Session
-from session_lifecycle._model.values import value
 
 FIELDS: Final = ("open", "close", "breaks", "pre_market_start", "post_market_end")
 ABSENT: Final = "none"
@@ -49,8 +50,7 @@ class LocalTimeOfDay(NamedTuple):
         return local.utcoffset() == local.replace(fold=1).utcoffset()
 
 
-@value
-class LocalHours:
+class LocalHours(msgspec.Struct, frozen=True):
     """The hours of a session in local time; `opens`, `closes` and `by_night` are for holding many apart quickly.
 
     While no hour of `by_night` is skipped or comes twice on its day, the order of local times is that of the instants.

@@ -1,7 +1,6 @@
 """Overrides in a TOML file: see `ExchangeSchedule.from_file`."""
 
 import os
-from dataclasses import fields
 from typing import Any, Final, NamedTuple, cast
 
 from session_lifecycle._model.errors import OverrideRefused
@@ -52,7 +51,7 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
 
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
-    known = [field.name for field in fields(factory)]
+    known = factory.__struct_fields__
     if not isinstance(table, dict) or "date" not in table or not set(cast("dict[str, object]", table)) <= set(known):
         raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs `date`, and can have {', '.join(known)}")
     try:

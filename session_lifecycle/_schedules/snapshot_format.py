@@ -11,15 +11,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import fields
 from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, cast
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from session_lifecycle._model.errors import SnapshotRefused
 from session_lifecycle._model.session import Session
-from session_lifecycle._model.values import value
 from session_lifecycle._schedules.local_hours import (
     ABSENT,
     FIELDS,
@@ -43,8 +43,7 @@ _ABOUT: Final = (
 _AGAIN: Final = "make it anew with `python -m session_lifecycle snapshot`"
 
 
-@value
-class SnapshotHead:
+class SnapshotHead(msgspec.Struct, frozen=True):
     """What a snapshot says about itself.
 
     `first` and `last` are the days that it knows, inclusive. `overrides` has a line for each override that is in it,
@@ -253,7 +252,7 @@ def written(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session], *, as
 
 
 def _entries(head: SnapshotHead) -> dict[str, Any]:
-    return {"format": FORMAT, **{field.name: getattr(head, field.name) for field in fields(head)}}
+    return {"format": FORMAT, **{name: getattr(head, name) for name in head.__struct_fields__}}
 
 
 def _toml(head: SnapshotHead, regular: str, lines: list[str]) -> str:

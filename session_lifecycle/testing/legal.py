@@ -23,7 +23,6 @@ from session_lifecycle._model.events import (
     StateChanged,
 )
 from session_lifecycle._model.states import SessionState
-from session_lifecycle._runtime.event_log import summarize
 
 _NO_TIME = timedelta(0)
 _SHOWN = 20
@@ -68,7 +67,7 @@ assert_legal.__module__ = "session_lifecycle.testing"
 def _message(told: list[Event], index: int, wrong: str) -> str:
     name = told[index].name
     path = [
-        f"{number:>5}  {each.observed_at:%Y-%m-%d %H:%M:%S}  {summarize(each)}"
+        f"{number:>5}  {each.observed_at:%Y-%m-%d %H:%M:%S}  {each.summary()}"
         for number, each in enumerate(told)
         if each.name == name
     ]

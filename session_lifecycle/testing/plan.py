@@ -1,17 +1,17 @@
 """What a script says, as values: what happens when, what data comes, and what the roll meets."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
+
+import msgspec
 
 from session_lifecycle.testing.local import Days
 
 _NO_TIME: Final = timedelta(0)
 
 
-@dataclass(frozen=True)
-class Act:
+class Act(msgspec.Struct, frozen=True):
     """Something that a script does at an instant; where there is nothing to be done, it is only told."""
 
     at: datetime
@@ -19,15 +19,13 @@ class Act:
     do: Callable[[Any], object] | None = None
 
 
-@dataclass(frozen=True)
-class Restart(Act):
+class Restart(Act, frozen=True):
     """The application is killed, and made again after a while."""
 
     down: timedelta = _NO_TIME
 
 
-@dataclass(frozen=True)
-class DataFeed:
+class DataFeed(msgspec.Struct, frozen=True):
     """Data that comes so often: into a function, a feed, or all that there is."""
 
     interval: timedelta
@@ -35,8 +33,7 @@ class DataFeed:
     into: Callable[[Any], object] | None = None
 
 
-@dataclass(frozen=True)
-class Silence:
+class Silence(msgspec.Struct, frozen=True):
     """A time in which no data comes, of one feed or of all."""
 
     start: datetime
@@ -45,8 +42,7 @@ class Silence:
     words: str
 
 
-@dataclass(frozen=True)
-class RollFault:
+class RollFault(msgspec.Struct, frozen=True):
     """What is done to one attempt at the roll."""
 
     delay: timedelta = _NO_TIME
@@ -54,8 +50,7 @@ class RollFault:
     after: bool = False
 
 
-@dataclass(frozen=True)
-class ScriptPlan:
+class ScriptPlan(msgspec.Struct, frozen=True):
     """All that a script says."""
 
     days: Days
@@ -63,4 +58,4 @@ class ScriptPlan:
     acts: tuple[Act, ...] = ()
     data: tuple[DataFeed, ...] = ()
     silences: tuple[Silence, ...] = ()
-    roll_faults: Mapping[date, tuple[RollFault, ...]] = field(default_factory=dict[date, tuple[RollFault, ...]])
+    roll_faults: Mapping[date, tuple[RollFault, ...]] = msgspec.field(default_factory=dict[date, tuple[RollFault, ...]])

@@ -1,4 +1,4 @@
-"""Fixtures for pytest, and the diary of a scripted day in the report of a test that fails on it.
+"""Fixtures for pytest; and in the report of a failing test, the diary of its scripted day, and values by their fields.
 
 It is opt-in: `pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]` in a test module or the topmost conftest,
 or `pytest -p session_lifecycle.testing.pytest_plugin`. The fixtures are plain ones that await nothing, so they serve
@@ -6,10 +6,11 @@ tests under anyio's plugin, pytest-asyncio, pytest-trio, and tests that call `an
 """
 
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final, cast
 
+import msgspec
 import pytest
 
 from session_lifecycle._runtime.host import RollSession
@@ -22,6 +23,9 @@ __all__ = ["ManagerFactory", "session_manager", "simulated_clock", "simulated_st
 
 DIARY: Final = "diary of the scripted day"
 """The heading under which a report shows it."""
+
+_SHORT: Final = 120
+"""How many characters of a whole value stand above the fields that differ."""
 
 
 class ManagerFactory:
@@ -82,6 +86,54 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
         results = {id(result): result for result in _held(call.excinfo.value)}
         report.sections += [(DIARY, repr(result)) for result in results.values()]
     return report
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain why two events, or two other values, are not equal: the fields that differ, left and right.
+
+    Of two lists or tuples of them, the first place that differs is explained.
+    """
+    if op != "==" or type(left) is not type(right):
+        return None
+    both, lines = (left, right), list[str]()
+    if isinstance(left, msgspec.Struct):
+        lines += _differences("", left, right)
+    elif isinstance(left, list | tuple):
+        lines += _first_difference(cast("Sequence[object]", left), cast("Sequence[object]", right))
+    return [" == ".join(map(_shortened, both)), *lines] if lines else None
+
+
+def _first_difference(left: Sequence[object], right: Sequence[object]) -> list[str]:
+    """Return the lines about the first place at which two sequences differ; none where no Struct stands there."""
+    if not any(isinstance(each, msgspec.Struct) for each in (*left, *right)):
+        return []  # the elements may be of kinds whose comparison has no truth value, such as arrays
+    at = next((n for n, (ours, theirs) in enumerate(zip(left, right, strict=False)) if ours != theirs), None)
+    if at is None:
+        at = min(len(left), len(right))
+    ours, theirs = left[at : at + 1], right[at : at + 1]
+    if not any(isinstance(each, msgspec.Struct) for each in (*ours, *theirs)):
+        return []
+    where = f"[{at}]"
+    lines = [f"lengths: {len(left)} != {len(right)}"] if len(left) != len(right) else []
+    if not ours or not theirs:
+        return [*lines, f"{where}: only the {'right' if theirs else 'left'} has {_shortened((*ours, *theirs)[0])}"]
+    return [*lines, f"first difference at {where}", *_differences(where, ours[0], theirs[0])]
+
+
+def _differences(path: str, left: object, right: object) -> Iterator[str]:
+    """Yield a line for each field that differs, also of Structs that are fields."""
+    if not isinstance(left, msgspec.Struct) or type(left) is not type(right):
+        yield f"{path}: {left!r} != {right!r}"
+        return
+    for name in left.__struct_fields__:
+        ours, theirs = getattr(left, name), getattr(right, name)
+        if ours != theirs:
+            yield from _differences(f"{path}.{name}" if path else name, ours, theirs)
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
 
 def _held(error: BaseException) -> Iterator[Result[object]]:

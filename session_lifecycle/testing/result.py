@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Generic, TypeVar
 
+import msgspec
+
 from session_lifecycle._model.errors import LifecycleError
 from session_lifecycle._model.events import Event, StateChanged
 from session_lifecycle._model.states import SessionState
@@ -15,8 +17,7 @@ App = TypeVar("App")
 E = TypeVar("E", bound=Event)
 
 
-@dataclass(frozen=True, slots=True)
-class RollAttempt:
+class RollAttempt(msgspec.Struct, frozen=True):
     """One attempt at the roll, as the application's side saw it; `error` is what it raised, None where it returned.
 
     `reached` tells whether the application's own roll was awaited. One that was killed or cancelled has that as error.
@@ -42,8 +43,7 @@ class RollAttempt:
         return self.ended_at - self.began_at
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Something that the script did and the manager refused."""
 
     __module__ = "session_lifecycle.testing"
@@ -53,8 +53,7 @@ class Refused:
     error: LifecycleError
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A line of the diary: an event, or what the script did."""
 
     at: datetime

@@ -5,9 +5,10 @@ A script is a value: each method returns a longer one and checks what it is give
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from session_lifecycle._model.config import Resolution, require_duration
 from session_lifecycle._model.errors import ConfigurationError
@@ -26,13 +27,12 @@ _NO_TIME: Final = timedelta(0)
 _HALTED: Final = "halted by the script"
 
 
-@dataclass(frozen=True)
-class _Written:
+class _Written(msgspec.Struct, frozen=True):
     """A script so far: the plan, the session that times are of, and the calls that have made it."""
 
     plan: ScriptPlan
     day: date
-    calls: tuple[str, ...] = field(compare=False)
+    calls: tuple[str, ...]
 
 
 class Script:
@@ -242,10 +242,10 @@ class Script:
         *,
         day: date | None = None,
         acts: tuple[Act, ...] = (),
-        **changes: Any,  # noqa: ANN401 -- as those of dataclasses.replace
+        **changes: Any,  # noqa: ANN401 -- as those of msgspec.structs.replace
     ) -> "Script":
         written, longer = self._written, copy(self)
-        plan = replace(written.plan, acts=(*written.plan.acts, *acts), **changes)
+        plan = msgspec.structs.replace(written.plan, acts=(*written.plan.acts, *acts), **changes)
         object.__setattr__(longer, "_written", _Written(plan, day or written.day, (*written.calls, call)))
         return longer
 

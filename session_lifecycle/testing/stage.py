@@ -17,7 +17,7 @@ from session_lifecycle._model.errors import ConfigurationError, LifecycleError, 
 from session_lifecycle._model.events import Event, HandlerFailed, RollFailed
 from session_lifecycle._model.session import end_of
 from session_lifecycle._model.states import SessionState
-from session_lifecycle._runtime.event_log import LOGGER, summarize
+from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import AdaptiveFeed
 from session_lifecycle._runtime.handlers import require_async
 from session_lifecycle._runtime.host import RollSession
@@ -218,7 +218,7 @@ class Stage:
         self._runs.append(run)
         async for event in events:
             run.append(event)
-            self._lines.append(Line(event.observed_at, summarize(event) + self._trace(event)))
+            self._lines.append(Line(event.observed_at, event.summary() + self._trace(event)))
         told.set()
 
     def _trace(self, event: Event) -> str:

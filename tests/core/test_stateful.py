@@ -17,6 +17,7 @@ from typing import Any, Literal
 import anyio
 import anyio.abc
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -1201,7 +1202,7 @@ WEEK = tuple(
 TO_SILENCE = Advance(Near("silence", 0, 0))
 TO_FIRST_ROLL: tuple[Op, ...] = (Advance(90 * MINUTE + SECOND),)  # a second into it
 PATIENT = LifecycleConfig(data_timeout=4 * MINUTE, roll_timeout=20 * MINUTE)
-IMPATIENT = replace(PATIENT, error_after_timeout=10 * MINUTE)
+IMPATIENT = msgspec.structs.replace(PATIENT, error_after_timeout=10 * MINUTE)
 
 LIVES: dict[str, tuple[Roll, tuple[Op, ...]]] = {
     "data that is not quite stale ends the silence": (
@@ -1306,7 +1307,7 @@ LIVES: dict[str, tuple[Roll, tuple[Op, ...]]] = {
 def test_what_chance_seldom_finds(name: str, config: LifecycleConfig, missed: MissedSessions, backend: str) -> None:
     """The model is right about happenings that take several coincidences, too."""
     roll, ops = LIVES[name]
-    world = World(WEEK, replace(config, missed_sessions=missed), WEEK[0].open, None, (roll,))
+    world = World(WEEK, msgspec.structs.replace(config, missed_sessions=missed), WEEK[0].open, None, (roll,))
     anyio.run(live, world, list(ops), backend=backend)
 
 

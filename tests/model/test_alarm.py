@@ -1,6 +1,5 @@
 """The value of an alarm: what it refuses, how it reads, and the instants that it stands for."""
 
-from dataclasses import FrozenInstanceError
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -38,7 +37,7 @@ def test_an_alarm_is_a_value() -> None:
     """By default it goes off at its anchor, is skipped where it is missed, and forgives a second; it never changes."""
     alarm = Alarm("close")
     assert (alarm.anchor, alarm.offset, alarm.misfire, alarm.grace) == ("close", ZERO, Misfire.SKIP, timedelta(0, 1))
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         alarm.anchor = "open"  # type: ignore[misc]
 
 

@@ -1,13 +1,13 @@
 """Settings: every value that is refused, every one that is taken, and the waits between attempts."""
 
 import math
-from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
 from fractions import Fraction
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
+from msgspec.structs import fields, replace
 
 from session_lifecycle import (
     AdaptiveTimeout,
@@ -204,9 +204,9 @@ def test_settings_are_frozen(value: Settings) -> None:
     """Settings cannot be changed or added to, and can be compared and hashed."""
     name = fields(value)[0].name
     before = getattr(value, name)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(value, name, before)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         value.unheard_of = 1
     assert not hasattr(value, "__dict__")
     again = replace(value)
@@ -215,7 +215,7 @@ def test_settings_are_frozen(value: Settings) -> None:
 
 
 def test_a_replaced_setting_is_validated() -> None:
-    """`dataclasses.replace` gives a changed copy, which is validated like any other."""
+    """`msgspec.structs.replace` gives a changed copy, which is validated like any other."""
     assert replace(LifecycleConfig(), auto_roll=False) == LifecycleConfig(auto_roll=False)
     with pytest.raises(ConfigurationError, match="check_interval"):
         replace(LifecycleConfig(), check_interval=ZERO)

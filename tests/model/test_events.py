@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from dataclasses import MISSING, FrozenInstanceError, fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
@@ -10,6 +9,8 @@ from zoneinfo import ZoneInfo
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from msgspec import NODEFAULT
+from msgspec.structs import fields, replace
 
 from session_lifecycle import (
     Alarm,
@@ -136,7 +137,7 @@ def test_fields_keep_their_order_and_defaults(kind: type[Any]) -> None:
     """An event can be built by position, required fields first, and the manager's name comes last."""
     required, defaults = REQUIRED[kind], DEFAULTS[kind] | {"name": None}
     assert [field.name for field in fields(kind)] == [*required, *defaults]
-    assert {field.name for field in fields(kind) if field.default is MISSING} == set(required)
+    assert {field.name for field in fields(kind) if field.default is NODEFAULT} == set(required)
     event = kind(*required.values())
     assert {name: getattr(event, name) for name in [*required, *defaults]} == required | defaults
     assert event == kind(**required)
@@ -147,9 +148,9 @@ def test_fields_keep_their_order_and_defaults(kind: type[Any]) -> None:
 @pytest.mark.parametrize("event", [*EVENTS, *FULL], ids=ids)
 def test_events_are_frozen_values(event: Event) -> None:
     """An event cannot be changed or added to; it can be compared, hashed and pickled."""
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         event.session = MONDAY + DAY
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         event.unheard_of = 1
     assert not hasattr(event, "__dict__")
     assert pickle.loads(pickle.dumps(event)) == event
@@ -222,7 +223,7 @@ def test_a_status_is_plain_json() -> None:
 
 def test_a_status_made_without_feeds_or_halts_has_none() -> None:
     """Feeds and halts have defaults, which say that there are none: a list that is empty, not null."""
-    required = {field.name: getattr(STATUS, field.name) for field in fields(Status) if field.default is MISSING}
+    required = {field.name: getattr(STATUS, field.name) for field in fields(Status) if field.default is NODEFAULT}
     defaults = {"halted": None, "feeds": 0, "stale_feeds": ()}
     assert {field.name for field in fields(Status)} == {*required, *defaults}
     assert {name: getattr(Status(**required), name) for name in defaults} == defaults
@@ -255,7 +256,7 @@ def test_states_are_told_by_value(state: SessionState) -> None:
 
 def test_a_status_is_frozen() -> None:
     """A snapshot cannot be changed or added to."""
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         STATUS.state = SessionState.ACTIVE
     assert not hasattr(STATUS, "__dict__")
     assert hash(STATUS) == hash(replace(STATUS))

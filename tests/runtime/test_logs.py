@@ -2,10 +2,10 @@
 
 import logging
 import pickle
-from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import fields, replace
 
 from session_lifecycle import (
     Alarm,

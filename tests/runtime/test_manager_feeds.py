@@ -2,12 +2,12 @@
 
 import json
 import logging
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from session_lifecycle import (
     AdaptiveTimeout,

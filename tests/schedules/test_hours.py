@@ -1,6 +1,5 @@
 """Several schedules at once: where they differ, and when they are open together."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from zoneinfo import ZoneInfo
 import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
+from msgspec.structs import replace
 
 from session_lifecycle import (
     ConfigurationError,

@@ -1,7 +1,6 @@
 """`assert_legal`: what managers tell is legal, and every edit of it that breaks the chain is found."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from itertools import zip_longest
@@ -11,6 +10,7 @@ import anyio
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from session_lifecycle import (
     AlarmFired,

@@ -133,6 +133,57 @@ def test_a_failing_test_shows_the_diary_of_its_day(pytester: pytest.Pytester) ->
     assert text.count("  15:00:00  script: halt('halted by the script')") == 3
 
 
+DIFFERING = """
+from datetime import date, timedelta
+from msgspec.structs import replace
+from session_lifecycle import Alarm, AlarmFired, Halted, HandlerFailed, Session, SessionState
+from tests.helpers.builders import DAY, MONDAY, utc
+
+NOON = utc(2024, 3, 4, 12)
+FIRED = AlarmFired(Alarm("open"), MONDAY, NOON, NOON, SessionState.ACTIVE)
+HALTED = Halted("news", MONDAY)
+
+def test_fields():
+    assert FIRED == replace(FIRED, alarm=Alarm("open", DAY), catch_up=True)
+
+def test_place():
+    assert [HALTED, FIRED, HALTED] == [HALTED, replace(FIRED, state=SessionState.ERROR), FIRED]
+
+def test_kinds():
+    assert (FIRED, HALTED) == (FIRED, FIRED)
+
+def test_length():
+    assert [FIRED] == [FIRED, HALTED, HALTED]
+
+def test_others():
+    assert [1, 2] == [1, 3]
+
+def test_plain():
+    assert HALTED == 5
+
+def test_order():
+    assert [HALTED] != [HALTED]
+"""
+
+
+def test_two_values_are_compared_by_their_fields(pytester: pytest.Pytester) -> None:
+    """What differs stands there, left and right, and of two lists the first place; anything else is left to pytest."""
+    pytester.makepyfile(USE + DIFFERING)
+    result = pytester.runpytest_inprocess(*QUIET, "-vv")
+    result.assert_outcomes(failed=7)
+    lines = [line[1:].strip() for line in result.stdout.lines if line.startswith("E ")]
+    alarm = "datetime.timedelta(days=1)"
+    assert f"alarm.offset: datetime.timedelta(0) != {alarm}" in lines
+    assert "catch_up: False != True" in lines
+    assert not [line for line in lines if line.startswith(("session:", "name:", "alarm:"))]
+    at = lines.index("first difference at [1]")
+    assert lines[at + 1].startswith("[1].state: <SessionState.ACTIVE: 'active'> != <SessionState.ERROR: 'error'>")
+    assert [line for line in lines if line.startswith("[1]: Halted(reason='news'")]
+    at = lines.index("lengths: 1 != 3")
+    assert lines[at + 1].startswith("[1]: only the right has Halted(reason='news'")
+    assert "At index 1 diff: 2 != 3" in lines
+
+
 def test_it_is_opt_in(pytester: pytest.Pytester) -> None:
     """Without asking for it there is no such fixture; `-p` is the other way to ask."""
     pytester.makepyfile("def test_default(simulated_clock):\n    pass\n")

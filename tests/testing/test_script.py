@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +10,7 @@ from zoneinfo import ZoneInfo
 import anyio
 import pytest
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from session_lifecycle import (
     AdaptiveTimeout,

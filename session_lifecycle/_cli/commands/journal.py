@@ -4,13 +4,13 @@ Looking takes no lock and changes nothing. A decision is made by the same core a
 the same journal, which only one process holds at a time.
 """
 
-from dataclasses import replace
 from datetime import UTC, date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
+from msgspec.structs import replace
 
 from session_lifecycle._cli.failures import CommandRefused, reading
 from session_lifecycle._cli.options import HoursFiles, Json, json_schema_of
