@@ -1,20 +1,22 @@
-"""Every edge of the state machine, once, as one table.
+"""Every transition of the state machine, declared once, as one table.
 
-Rule of this file: an edge that is not in `TRANSITIONS` does not exist. The schedule leads a session along NOT_STARTED →
-PRE_MARKET → ACTIVE → POST_MARKET → ENDED, and the roll enters the next session at NOT_STARTED. Silence leads from
-ACTIVE to TIMEOUT and data leads back; the close takes the session from either, since a silent market closes too. Every
-state but ERROR can fail. ERROR is left by one trigger alone, which goes to ENDED where a roll is owed (the failed roll
-is done first, and the next session waits for it) and to NOT_STARTED otherwise, from where the session is walked again.
+Rule of this file: a transition that is not in `TRANSITIONS` does not exist. The schedule leads a session along
+NOT_STARTED → PRE_MARKET → ACTIVE → POST_MARKET → ENDED, and the roll enters the next session at NOT_STARTED. Missing
+data leads from ACTIVE to TIMEOUT and fresh data leads back; the close takes the session from either, since a market
+without data closes too. Every state but ERROR can fail. One trigger alone leaves ERROR: to ENDED where a roll is owed
+(the failed roll is done first, and the next session waits for it), otherwise to NOT_STARTED, from where the session is
+gone through again.
 
-The table is declared to a synchronous `transitions.Machine` with no automatic transitions, so there is no back door.
-That machine is the authority: at import it is asked about every trigger in every state, and what it says is kept in
-`_EDGES`, which `dest_of` looks up. So there is one declaration, and an edge costs what a dict costs.
+The table is declared to a synchronous `transitions.Machine` without automatic transitions, so there is no back door.
+That machine is the authority: at import every trigger is fired in every state, through the documented API alone, and
+the answers are kept in `_DESTS`, which `dest_of` looks up. There is one declaration, and a transition costs two dict
+lookups.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from transitions import EventData, Machine
+from transitions import Machine
 
 from session_lifecycle._model.errors import IllegalTransition
 from session_lifecycle._model.states import SessionState
@@ -28,9 +30,9 @@ TIMEOUT: Final = SessionState.TIMEOUT
 ERROR: Final = SessionState.ERROR
 
 
-def roll_owed(event: EventData) -> bool:
-    """Tell whether the trigger was fired with a roll owed; its name is the diagram's label."""
-    return bool(event.kwargs["roll_owed"])
+def roll_owed(*, roll_owed: bool) -> bool:
+    """Answer the condition of `recover`. The function's name is the label in the diagram."""
+    return roll_owed
 
 
 TRANSITIONS: Final[tuple[Mapping[str, Any], ...]] = (
@@ -51,45 +53,51 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     "states": SessionState,
     "initial": NOT_STARTED,
     "auto_transitions": False,
-    "send_event": True,
 }
 
 
-_MACHINE: Final = Machine(model=None, transitions=[dict(edge) for edge in TRANSITIONS], **_SETTINGS)
+class _Model:
+    """What the machine of `transitions` moves. The machine adds the attributes."""
+
+    state: SessionState
+    trigger: Callable[..., bool]
 
 
-def _dest(state: SessionState, trigger: str, *, roll_owed: bool) -> SessionState | None:
-    """Return where the machine of `transitions` goes from a state by a trigger, None where it refuses."""
-    event = EventData(None, _MACHINE.events[trigger], _MACHINE, None, args=(), kwargs={"roll_owed": roll_owed})
-    for edge in _MACHINE.get_transitions(trigger, source=state):
-        if all(condition.check(event) for condition in edge.conditions):
-            return SessionState[edge.dest or state.name]  # without one, an edge would lead nowhere else
-    return None
+def _dests() -> dict[SessionState, dict[str, tuple[SessionState | None, SessionState | None]]]:
+    """Return what the machine of `transitions` does in each state, for each trigger that it has there."""
+    model = _Model()
+    machine = Machine(model=model, transitions=[dict(each) for each in TRANSITIONS], **_SETTINGS)
 
+    def fired(state: SessionState, trigger: str, *, roll_owed: bool) -> SessionState | None:
+        machine.set_state(state)
+        return model.state if model.trigger(trigger, roll_owed=roll_owed) else None
 
-_EDGES: Final = {
-    state: {
-        trigger: (_dest(state, trigger, roll_owed=False), _dest(state, trigger, roll_owed=True))
-        for trigger in _MACHINE.get_triggers(state)
+    return {
+        state: {
+            trigger: (fired(state, trigger, roll_owed=False), fired(state, trigger, roll_owed=True))
+            for trigger in machine.get_triggers(state)
+        }
+        for state in SessionState
     }
-    for state in SessionState
-}
-"""For each state and trigger, where it leads, and where it leads with a roll owed. Derived, never written."""
+
+
+_DESTS: Final = _dests()
+"""For each state and trigger, the destination without and with a roll owed. Derived from the machine, never written."""
 
 
 def allowed_in(state: SessionState) -> tuple[str, ...]:
-    """Return the triggers that a state has an edge for."""
-    return tuple(_EDGES[state])
+    """Return the triggers that lead out of a state."""
+    return tuple(_DESTS[state])
 
 
 def dest_of(state: SessionState, trigger: str, *, roll_owed: bool = False) -> SessionState:
-    """Return where the edge of a trigger leads.
+    """Return the state that a trigger leads to.
 
     Raises:
-        IllegalTransition: the table has no such edge, or no such trigger at all.
+        IllegalTransition: the table has no such transition, or no such trigger at all.
     """
-    edge = _EDGES[state].get(trigger)
-    dest = None if edge is None else edge[roll_owed]
+    dests = _DESTS[state].get(trigger)
+    dest = None if dests is None else dests[roll_owed]
     if dest is None:
         raise IllegalTransition(state, trigger, allowed_in(state))
     return dest
@@ -118,16 +126,17 @@ class SessionMachine:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The triggers that the present state has an edge for."""
+        """The triggers that lead out of the present state."""
         return allowed_in(self._state)
 
     def fire(self, trigger: str, *, roll_owed: bool = False) -> SessionState:
-        """Take the edge of this trigger and return the new state.
+        """Take the transition of this trigger and return the new state.
 
         `roll_owed` matters for `recover` only: whether it leads to ENDED or to NOT_STARTED.
 
         Raises:
-            IllegalTransition: the table has no such edge from here, or no such trigger at all. Nothing has changed.
+            IllegalTransition: the table has no such transition from here, or no such trigger at all. Nothing has
+                changed.
         """
         self._state = dest_of(self._state, trigger, roll_owed=bool(roll_owed))
         return self._state
@@ -138,14 +147,14 @@ class SessionMachine:
         from transitions.extensions import GraphMachine  # slow to import, and needed for nothing else
 
         drawn = GraphMachine(
-            transitions=[dict(edge) for edge in TRANSITIONS],
+            transitions=[dict(each) for each in TRANSITIONS],
             graph_engine="mermaid",
             show_conditions=True,
             **_SETTINGS,
         )
         lines: list[str] = drawn.get_graph().source.splitlines()
         # The styles mark the present state; a diagram of the table has none.
-        styles = ("classDef ", "Class ")
-        kept = [line for line in lines[lines.index("stateDiagram-v2") :] if not line.strip().startswith(styles)]
+        styles = ("classdef ", "class ")
+        kept = [line for line in lines[lines.index("stateDiagram-v2") :] if not line.strip().lower().startswith(styles)]
         kept = [line for line in kept if line.strip()]
         return "\n".join(kept) + "\n"

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from heapq import merge
 from typing import Final, NamedTuple, overload
 
-from session_lifecycle._core.timeline import SCHEDULE_EDGES, Position, Timeline
+from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, Timeline
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.config import LifecycleConfig, MissedSessions
@@ -156,7 +156,7 @@ def _replay(
     while True:
         following = timeline.following(session)
         bounds = timeline.between(previous, session, following)
-        for (trigger, source, dest), due in zip(SCHEDULE_EDGES, bounds, strict=True):
+        for (trigger, source, dest), due in zip(SCHEDULE_TRANSITIONS, bounds, strict=True):
             if due >= end:
                 return
             late = due < start

@@ -8,29 +8,22 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
-from session_lifecycle._core.machine import TRANSITIONS
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import NotASession, ScheduleExhausted
-from session_lifecycle._model.session import (
-    Boundaries,
-    Session,
-    boundaries,
-)
+from session_lifecycle._model.legs import LEGS
+from session_lifecycle._model.session import Boundaries, Session, boundaries
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 
-_TARGETS: Final = {edge["trigger"]: (edge["source"], edge["dest"]) for edge in TRANSITIONS}
-
-
-SCHEDULE_EDGES: Final = tuple(
-    (trigger, SessionState.ACTIVE if trigger == "close_market" else _TARGETS[trigger][0], _TARGETS[trigger][1])
-    for trigger in ("start_pre_market", "open_market", "close_market", "end_session")
+SCHEDULE_TRANSITIONS: Final = tuple(
+    (leg.trigger, leg.state, dest)
+    for leg, dest in zip(LEGS, [*(leg.state for leg in LEGS[1:]), SessionState.ENDED], strict=True)
 )
-"""The (trigger, source, dest) that a session's four boundaries fire, in the order of `Boundaries`."""
+"""The (trigger, source, dest) that a session's boundaries fire, in the order of `Boundaries`."""
 
 
 class Position(NamedTuple):
@@ -196,8 +189,8 @@ _SHARED: Final[WeakValueDictionary[tuple[int, timedelta, timedelta], Timeline]] 
 
 def _position(session: Session, bounds: Boundaries, previous_end: datetime, t: datetime) -> Position:
     since = previous_end
-    for (_, state, _), boundary in zip(SCHEDULE_EDGES, bounds, strict=True):
+    for leg, boundary in zip(LEGS, bounds, strict=True):
         if t < boundary:
-            return Position(session, state, since, boundary)
+            return Position(session, leg.state, since, boundary)
         since = boundary
     raise AssertionError(session, t)  # pragma: no cover -- the caller has chosen a session whose end is after t

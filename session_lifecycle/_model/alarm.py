@@ -2,17 +2,13 @@
 
 from datetime import datetime, timedelta
 from enum import Enum, unique
-from typing import Final, Literal, get_args
+from typing import Final
 
 import msgspec
 
 from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.legs import ANCHORS, Anchor
 from session_lifecycle._model.session import Boundaries, Session
-
-Anchor = Literal["pre_market_start", "open", "break_start", "break_end", "close", "end"]
-"""An instant of a session that alarms are counted from. A session with several breaks has several of those."""
-
-ANCHORS: Final[tuple[str, ...]] = get_args(Anchor)
 
 FURTHEST: Final = timedelta(days=7)
 """How far from its anchor an alarm may lie, either way."""
@@ -78,16 +74,8 @@ class Alarm(msgspec.Struct, frozen=True):
         return tuple(anchor + self.offset for anchor in self._anchors(session, bounds))
 
     def _anchors(self, session: Session, bounds: Boundaries) -> tuple[datetime, ...]:
-        match self.anchor:
-            case "pre_market_start":
-                return (bounds.pre_market_start,)
-            case "open":
-                return (bounds.open,)
-            case "close":
-                return (bounds.close,)
-            case "end":
-                return (bounds.end,)
-            case "break_start":
-                return tuple(start for start, _ in session.breaks)
-            case "break_end":
-                return tuple(end for _, end in session.breaks)
+        if self.anchor == "break_start":
+            return tuple(start for start, _ in session.breaks)
+        if self.anchor == "break_end":
+            return tuple(end for _, end in session.breaks)
+        return (getattr(bounds, self.anchor),)

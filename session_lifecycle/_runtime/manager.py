@@ -12,7 +12,7 @@ import anyio.lowlevel
 
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal
-from session_lifecycle._model.alarm import Alarm, Anchor, Misfire
+from session_lifecycle._model.alarm import Alarm, Misfire
 from session_lifecycle._model.clock import (
     Clock,
     Reading,
@@ -27,6 +27,7 @@ from session_lifecycle._model.errors import (
     RollFailedError,
 )
 from session_lifecycle._model.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
+from session_lifecycle._model.legs import Anchor
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState

@@ -84,7 +84,7 @@ def test_it_does_what_a_machine_of_transitions_does(state: str, trigger: str, ow
 
     model = Model()
     declared = [dict(edge) for edge in TRANSITIONS]
-    Machine(model, SessionState, named(state), declared, auto_transitions=False, send_event=True)
+    Machine(model, SessionState, named(state), declared, auto_transitions=False)
     machine = SessionMachine(named(state))
     try:
         model.trigger(trigger, roll_owed=owed)  # type: ignore[attr-defined]

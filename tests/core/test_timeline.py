@@ -23,7 +23,7 @@ from session_lifecycle import (
     StateChanged,
     replay,
 )
-from session_lifecycle._core.timeline import SCHEDULE_EDGES, Position, Timeline
+from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, Timeline
 from tests.helpers.builders import (
     DAY,
     MICROSECOND,
@@ -83,7 +83,7 @@ def position_of(those: Hours, t: datetime) -> Position:
 
 def test_the_edges_of_a_session() -> None:
     """The four edges of the clock are those of the state machine, in the order of the boundaries."""
-    assert list(SCHEDULE_EDGES) == WALK
+    assert list(SCHEDULE_TRANSITIONS) == WALK
 
 
 @given(hours(), st.data())
