@@ -27,10 +27,11 @@ from session_lifecycle import (
     StaleWhen,
 )
 from session_lifecycle._cli.findings import Level
-from session_lifecycle._cli.views.moments import BoundaryName, State
+from session_lifecycle._cli.views.moments import State
 from session_lifecycle._cli.views.planned import ChangeKind
 from session_lifecycle._cli.views.usual import Oddity
 from session_lifecycle._model.events import EventBase
+from session_lifecycle._model.legs import Anchor
 from session_lifecycle.testing import Script, SimulatedClock
 from tests.helpers.command_line import APP, JSON_COMMANDS, json_schema
 from tests.helpers.documents import EVERYTHING, README, TEXTS, page, rows_after, section, table, ticked
@@ -70,7 +71,7 @@ def test_the_json_tables_have_every_field_of_every_object() -> None:
     values = {ticked(field)[0]: tuple(ticked(cell)) for field, cell in JSON_VALUES}
     assert values == {
         "state": get_args(State),
-        "boundary": get_args(BoundaryName),
+        "boundary": get_args(Anchor),
         "oddities": get_args(Oddity),
         "kind": get_args(ChangeKind),
         "level": get_args(Level),

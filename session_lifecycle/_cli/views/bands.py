@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -10,17 +10,13 @@ import msgspec
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._cli.views.moments import State, coming, is_on_break, scheduled_state
+from session_lifecycle._model.legs import LEGS
 
 _DAY: Final = timedelta(days=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 Kind = Literal["not started", "pre-market", "active", "break", "post-market"]
-_KINDS: Final[dict[State, Kind]] = {
-    "not_started": "not started",
-    "pre_market": "pre-market",
-    "active": "active",
-    "post_market": "post-market",
-}
+_KINDS: Final = {leg.state.value: cast("Kind", leg.label) for leg in LEGS}
 
 
 class Stretch(NamedTuple):

@@ -8,17 +8,15 @@ import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._core.timeline import Position
+from session_lifecycle._model.legs import LEGS, Anchor
 from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
 
 State = Literal["not_started", "pre_market", "active", "post_market", "ended"]
 """A state that schedule and clock alone imply."""
 
-BoundaryName = Literal["pre_market_start", "open", "break_start", "break_end", "close", "end"]
-"""What happens at an instant of a session. The roll to the next session is due at `end`."""
-
-STATES: Final = {state: state.value.replace("_m", "-m").replace("_", " ") for state in SessionState}
-BOUNDARIES: Final[dict[BoundaryName, str]] = {
+STATES: Final = {leg.state: leg.label for leg in LEGS} | {SessionState.ENDED: "ended"}
+BOUNDARIES: Final[dict[Anchor, str]] = {
     "pre_market_start": "pre-market",
     "open": "open",
     "break_start": "break",
@@ -26,30 +24,40 @@ BOUNDARIES: Final[dict[BoundaryName, str]] = {
     "close": "close",
     "end": "end",
 }
-_NEXT: Final[dict[SessionState, BoundaryName]] = {
-    SessionState.NOT_STARTED: "pre_market_start",
-    SessionState.PRE_MARKET: "open",
-    SessionState.ACTIVE: "close",
-    SessionState.POST_MARKET: "end",
-}
+_NEXT: Final[dict[SessionState, Anchor]] = {leg.state: leg.boundary for leg in LEGS}
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """Something that a session does, and when."""
+    """A boundary or a break of a session, and when it is. The roll to the next session is due at `end`."""
 
-    boundary: BoundaryName
+    boundary: Anchor
     at: Instant
 
 
 def moments(session: Session, bounds: Boundaries) -> Iterator[Moment]:
     """Yield everything that a session does, in order."""
-    yield Moment("pre_market_start", bounds.pre_market_start)
-    yield Moment("open", bounds.open)
+    for leg, at in zip(LEGS, bounds, strict=True):
+        if leg.state is SessionState.ACTIVE:
+            yield from breaks(session)
+        yield Moment(leg.boundary, at)
+
+
+def facts(session: Session | None) -> Iterator[Moment]:
+    """Yield what a session itself says, without the boundaries that the configuration's durations make."""
+    if session is None:
+        return
+    for leg in LEGS:
+        at: datetime | None = getattr(session, leg.fact)
+        if at is not None:
+            yield Moment(leg.boundary, at)
+    yield from breaks(session)
+
+
+def breaks(session: Session) -> Iterator[Moment]:
+    """Yield the starts and ends of a session's breaks, in order."""
     for start, end in session.breaks:
         yield Moment("break_start", start)
         yield Moment("break_end", end)
-    yield Moment("close", bounds.close)
-    yield Moment("end", bounds.end)
 
 
 def coming(position: Position, t: datetime) -> Moment | None:
@@ -57,11 +65,9 @@ def coming(position: Position, t: datetime) -> Moment | None:
     if position.until is None:
         return None
     if position.state is SessionState.ACTIVE:
-        for start, end in position.session.breaks:
-            if t < start:
-                return Moment("break_start", start)
-            if t < end:
-                return Moment("break_end", end)
+        for moment in breaks(position.session):
+            if t < moment.at:
+                return moment
     return Moment(_NEXT[position.state], position.until)
 
 

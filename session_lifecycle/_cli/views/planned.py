@@ -10,7 +10,7 @@ import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.moments import BoundaryName, Moment, moments
+from session_lifecycle._cli.views.moments import Moment, facts, moments
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
 from session_lifecycle._model.errors import NotASession
 from session_lifecycle._model.overrides import summary
@@ -24,7 +24,6 @@ ChangeKind = Literal["corrected", "override"]
 
 _DAY: Final = timedelta(days=1)
 _MINUTE: Final = timedelta(minutes=1)
-_BREAK: Final[tuple[BoundaryName, BoundaryName]] = ("break_start", "break_end")
 
 
 class PlannedSession(msgspec.Struct, frozen=True):
@@ -96,7 +95,7 @@ def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
     changes = sorted(_changes(venue, first, last), key=lambda change: change.difference.date)
     changed = defaultdict[tuple[date, Moment], list[ChangeKind]](list)
     for kind, difference, _ in changes:
-        for moment in _facts(difference.a) - _facts(difference.b):
+        for moment in set(facts(difference.a)) - set(facts(difference.b)):
             changed[difference.date, moment].append(kind)
     plan = VenuePlan(
         calendar=venue.asked,
@@ -161,19 +160,6 @@ def _on(venue: Venue, day: date, *, overridden: bool) -> Session | None:
         return (venue.schedule if overridden else venue.without_overrides).session_on(day)
     except NotASession:
         return None
-
-
-def _facts(session: Session | None) -> set[Moment]:
-    """Return the moments that are the session's own, not those that the configuration makes."""
-    if session is None:
-        return set()
-    breaks = {Moment(name, at) for pause in session.breaks for name, at in zip(_BREAK, pause, strict=True)}
-    facts = {Moment("open", session.open), Moment("close", session.close)} | breaks
-    if session.pre_market_start is not None:
-        facts.add(Moment("pre_market_start", session.pre_market_start))
-    if session.post_market_end is not None:
-        facts.add(Moment("end", session.post_market_end))
-    return facts
 
 
 def clock_changes(zone: tzinfo, first: date, last: date) -> Iterator[ClockChange]:
