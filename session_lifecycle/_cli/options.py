@@ -35,22 +35,22 @@ HoursFiles = Annotated[
     ),
 ]
 ExtendedHours = Annotated[
-    bool, typer.Option("--extended-hours", help="Go by the venue's published pre-market and post-market hours.")
+    bool, typer.Option("--extended-hours", help="Use the venue's published pre-market and post-market hours.")
 ]
 NoCorrections = Annotated[
-    bool, typer.Option("--no-corrections", help="Show the raw calendar, without what is known to be wrong put right.")
+    bool, typer.Option("--no-corrections", help="Use the raw calendar, without the corrections of known errors.")
 ]
 
 
 # ---- JSON ----
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, in the shape that the guide documents.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def json_schema_of(kind: object) -> Any:  # noqa: ANN401 -- typer's own type for what `Annotated` holds
     """Return the option `--json-schema` of a command whose `--json` prints values of that type.
 
-    It is processed before every other argument, so that none has to be given.
+    The option is processed before every other argument, so that none of them has to be given.
     """
 
     def print_schema(asked: bool) -> None:
@@ -77,7 +77,7 @@ def parse_date(text: str) -> date:
         msg = f"{text!r} is no date: write it as 2026-11-20"
         raise typer.BadParameter(msg) from None
     if not _EARLIEST <= day <= _LATEST:
-        msg = f"{text} is out of reach: the days are from {_EARLIEST} to {_LATEST}"
+        msg = f"{text} is out of range: give a day from {_EARLIEST} to {_LATEST}"
         raise typer.BadParameter(msg)
     return day
 
@@ -87,7 +87,7 @@ def parse_zone(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        msg = f"{text!r} is no time zone that is known here: name one such as Europe/Berlin"
+        msg = f"{text!r} is no time zone known on this machine: name one such as Europe/Berlin"
         raise typer.BadParameter(msg) from None
 
 
@@ -97,7 +97,7 @@ First = Annotated[
 ]
 Last = Annotated[date | None, typer.Option("--to", metavar="DATE", parser=parse_date, help="The last day, inclusive.")]
 DayCount = Annotated[
-    int | None, typer.Option("--days", metavar="N", min=1, max=_MOST_DAYS, help="So many days, instead of --to.")
+    int | None, typer.Option("--days", metavar="N", min=1, max=_MOST_DAYS, help="How many days, instead of --to.")
 ]
 Zone = Annotated[
     ZoneInfo | None,
@@ -130,7 +130,7 @@ def require_order(first: date, last: date) -> None:
 def day_range(first: date | None, last: date | None, n: int | None, default: int) -> DayRange:
     """Return the range that `--from`, `--to` and `--days` ask for, by default of `default` days."""
     if last is not None and n is not None:
-        msg = "--to and --days both say where to stop: give one of them"
+        msg = "--to and --days both say which day is the last: give one of them"
         raise CommandRefused(msg)
     if first is not None and last is not None:
         require_order(first, last)

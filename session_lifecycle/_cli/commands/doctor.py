@@ -1,4 +1,4 @@
-"""`doctor`: whether the packages, clocks, time zones and calendars of this machine are fit to trade by."""
+"""`doctor`: whether the packages, clocks, time zones and calendars of this machine are fit for trading."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -36,9 +36,9 @@ def doctor(
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(DoctorReport)] = False,
 ) -> None:
-    """Look for what needs a person: packages, clocks, time zones, and the calendars that are named.
+    """Check packages, clocks, time zones and calendars.
 
-    Exit status 1: something does.
+    The calendars are those that are named. Exit status 1: something needs attention.
     """
     clock = SystemClock()
     t = clock.now()
@@ -61,7 +61,7 @@ def _named(name: str, t: datetime) -> Iterator[Finding]:
     except CalendarUnavailable as error:
         if error.reason is None:
             raise  # there is no such calendar
-        yield Finding("problem", name, f"it cannot be built: {error.reason}", "see to the packages above")
+        yield Finding("problem", name, f"it cannot be built: {error.reason}", "fix the packages above")
     else:
         yield from findings.calendar(venue, t.date())
 
@@ -79,5 +79,5 @@ def _table(found: Sequence[Finding]) -> "RenderableType":
         table.add_row(Text(finding.level, _STYLES[finding.level]), finding.about, text)
     problems = sum(finding.level == "problem" for finding in found)
     need = "needs" if problems == 1 else "need"
-    verdict = f"{problems} of {len(found)} findings {need} a person" if problems else "all is well"
+    verdict = f"{problems} of {len(found)} findings {need} attention" if problems else "all is well"
     return Group(table, Text(verdict, "bold" if not problems else "bold red"))

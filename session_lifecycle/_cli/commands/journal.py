@@ -1,6 +1,6 @@
-"""`journal`: what a journal tells, whether it is sound, and the decision of a person whose service restarts into ERROR.
+"""`journal`: what a journal holds, whether it is sound, and the decision for a service that restarts into ERROR.
 
-Looking takes no lock and changes nothing. A decision is made by the same core as `manager.recover()`, and written by
+Reading takes no lock and changes nothing. A decision is planned by the same core as `manager.recover()`, and written by
 the same journal, which only one process holds at a time.
 """
 
@@ -87,13 +87,13 @@ def journal(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The journal, as it was given to FileJournal.")],
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Tell only whether it is sound; exit status 1 if not.")
+        bool, typer.Option("--check", help="Report only whether it is sound; exit status 1 if not.")
     ] = False,
     resolve: Annotated[
         Resolution | None,
         typer.Option(
             "--resolve",
-            help="Write down the decision that leaves the ERROR of a manager which is not running.",
+            help="Record the decision that takes a manager out of ERROR while it is not running.",
             show_default=False,
         ),
     ] = None,
@@ -107,20 +107,20 @@ def journal(
     ] = None,
     hours: HoursFiles = None,
     missed_sessions: Annotated[
-        MissedSessions, typer.Option(help="With --resolve: as in the configuration of the manager.")
+        MissedSessions, typer.Option(help="With --resolve: as in the manager's configuration.")
     ] = MissedSessions.LATEST,
-    every: Annotated[bool, typer.Option("--all", help=f"Show every record, not the last {_SHOWN} alone.")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"Show every record, not only the last {_SHOWN}.")] = False,
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(JournalReport)] = False,
 ) -> None:
-    """Tell what a journal says, whether it is sound, and resolve an ERROR.
+    """Show a journal, check that it is sound, or resolve an ERROR.
 
-    Exit status 1: it is not sound.
+    Exit status 1: the journal is not sound.
     """
     lines = _read(file)
     if resolve is not None:
         if check or json:
-            msg = "--resolve writes a decision, and goes with neither --check nor --json"
+            msg = "--resolve records a decision, and goes with neither --check nor --json: leave them out"
             raise CommandRefused(msg)
         _resolve(file, lines, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions)
         return
@@ -150,7 +150,7 @@ def _read(file: Path) -> Lines:
 def _soundness(lines: Lines) -> str:
     if lines.damage is not None:
         return f"not sound: line {lines.damage.line} (byte {lines.damage.offset}): {lines.damage.why}"
-    torn = f"; the last {lines.torn} bytes are torn and never counted, the next start leaves them out"
+    torn = f"; the last {lines.torn} bytes are torn and never counted; the next start leaves them out"
     return f"sound: {len(lines.records)} records{torn if lines.torn else ''}"
 
 
@@ -185,7 +185,7 @@ def _table(lines: Lines, most: int) -> "RenderableType":
         parts.append(table)
     state = _state(lines)
     if lines.damage is not None:
-        parts.append(Text("what is shown is what adds up; restore the journal from a copy"))
+        parts.append(Text("only the records before the damage are shown; restore the journal from a copy"))
     elif state is None:
         parts.append(Text("no session yet: the next start adopts one"))
     else:
@@ -199,7 +199,7 @@ def _note(record: Record) -> str:
 
 
 def _on_one_line(reason: str) -> str:
-    """Return a reason for a terminal: an exception's message may hold anything, escape sequences among it."""
+    """Return a reason on one line, safe for a terminal: an exception's message may hold escape sequences."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(reason.split()))
 
 
@@ -215,10 +215,10 @@ def _state_lines(state: JournalState) -> list[tuple[str, str]]:
     elif state.abandoned_target is not None:
         lines.append((f"the roll to {state.abandoned_target} was given up: one to a later session is owed", "yellow"))
     elif state.ended:
-        lines.append(("the session was ended by hand: a roll is owed", "yellow"))
+        lines.append(("the session was ended manually: a roll is owed", "yellow"))
     if state.error is not None:
         lines.append((f"ERROR: {_on_one_line(state.error)}", "bold red"))
-        lines.append((f"it holds until recover(), or `journal FILE --resolve {_WAYS}` while nothing runs", ""))
+        lines.append((f"it lasts until recover(), or `journal FILE --resolve {_WAYS}` while no manager runs", ""))
     return lines
 
 
@@ -264,12 +264,12 @@ def _resolve(
     hours: list[Path] | None,
     missed_sessions: MissedSessions,
 ) -> None:
-    """Write down a person's decision, as `manager.recover()` does."""
+    """Record a decision, as `manager.recover()` does."""
     if lines.damage is not None:
         raise JournalCorrupt(str(file), lines.damage.offset, lines.damage.why)
     state = journal_state_after(lines.records)
     if state is None or state.error is None:
-        msg = f"{file} tells of no ERROR, so there is nothing to resolve: {_instead(state)}"
+        msg = f"{file} holds no ERROR, so there is nothing to resolve: {_next_start(state)}"
         raise CommandRefused(msg)
     now = read(SystemClock())
     schedule = open_venues([calendar or lines.calendar or ""], now.wall, hours=hours)[0].schedule
@@ -278,17 +278,17 @@ def _resolve(
     try:
         state = journal_state_after(held.open(schedule.name))
         assert state is not None, "a journal loses no records"
-        record = _taken_up(schedule, config, state, now).plan_recovery(resolution, now)
+        record = _restarted(schedule, config, state, now).plan_recovery(resolution, now)
         if resolution is not Resolution.RETRY:
             record = replace(record, note=_BY_COMMAND)
         held.append(record)
     finally:
         held.close()
-    show(_decided(record))
-    _show_restart(_taken_up(schedule, config, state.after(record), now), now)
+    show(_decision(record))
+    _show_restart(_restarted(schedule, config, state.after(record), now), now)
 
 
-def _instead(state: JournalState | None) -> str:
+def _next_start(state: JournalState | None) -> str:
     if state is None:
         return "no session was adopted yet"
     if state.intent is not None:
@@ -297,31 +297,31 @@ def _instead(state: JournalState | None) -> str:
     return "the next start goes on by itself"
 
 
-def _taken_up(schedule: Schedule, config: LifecycleConfig, state: JournalState, now: Reading) -> SessionLifecycle:
-    """Return what a manager that starts now would take up."""
+def _restarted(schedule: Schedule, config: LifecycleConfig, state: JournalState, now: Reading) -> SessionLifecycle:
+    """Return the lifecycle of a manager that starts now with that state of its journal."""
     lifecycle = SessionLifecycle(schedule, config=config)
     lifecycle.begin(now, state)
     return lifecycle
 
 
-def _decided(record: Record) -> str:
+def _decision(record: Record) -> str:
     match record.entry:
         case Entry.DONE:
-            return f"written down: the roll from {record.session} to {record.target} is done"
+            return f"recorded: the roll from {record.session} to {record.target} is done"
         case Entry.SKIPPED:
-            return f"written down: the roll from {record.session} to {record.target} is given up"
+            return f"recorded: the roll from {record.session} to {record.target} is given up"
         case _:
-            return f"written down: ERROR is left, in session {record.session}"
+            return f"recorded: ERROR is left, in session {record.session}"
 
 
 def _show_restart(lifecycle: SessionLifecycle, now: Reading) -> None:
-    """Tell what a manager with the default configuration does if it is started now."""
-    turn, session = lifecycle.due_roll(now), lifecycle.session.date
+    """Print what a manager with the default configuration does if it is started now."""
+    roll, session = lifecycle.due_roll(now), lifecycle.session.date
     if lifecycle.state is SessionState.ERROR:
         why = _on_one_line(lifecycle.reason or "")
-        notify(f"note: by the default configuration, a manager that is started now is in ERROR again: {why}")
-    elif turn is not None:
-        resumed = ", which may have happened (resumed=True)" if turn.resumed else ""
-        show(f"a manager that is started now rolls from {session} to {turn.target.date}{resumed}")
+        notify(f"note: with the default configuration, a manager that is started now is in ERROR again: {why}")
+    elif roll is not None:
+        resumed = ", which may have happened (resumed=True)" if roll.resumed else ""
+        show(f"a manager that is started now rolls from {session} to {roll.target.date}{resumed}")
     else:
         show(f"a manager that is started now is {lifecycle.state.name} in session {session}")

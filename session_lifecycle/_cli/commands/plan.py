@@ -1,4 +1,4 @@
-"""`plan`: everything that venues will do on a stretch of days, or did."""
+"""`plan`: everything that venues do on a range of days."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -52,8 +52,8 @@ def plan(
 ) -> None:
     """List every boundary, by default of a week.
 
-    With half days, holidays, changes of the clocks, corrections and overrides. Times are those of each exchange, of
-    ZONE where one is given, and UTC; a day of the week stands where the time is of another day than the session.
+    Half days, holidays, changes of the clocks, corrections and overrides are marked. Times are those of each exchange,
+    of ZONE where one is given, and UTC; a time on another day than the session's has its day of the week.
 
     For example: plan XNYS --from 2026-11-20 --days 10 --zone Europe/Berlin
     """
@@ -68,7 +68,7 @@ def plan(
     if json:
         show_json([each.venue for each in plans])
     elif ics:
-        from session_lifecycle._cli.views.ics import calendar_file  # which imports icalendar
+        from session_lifecycle._cli.views.ics import calendar_file  # imports icalendar
 
         typer.echo(calendar_file(plans, t), nl=False)
     else:
@@ -139,7 +139,7 @@ def _shift(minutes: int) -> str:
 
 
 def _footnotes(plan: Plan) -> Iterator[str]:
-    """Yield what is odd or different, in words; a difference that many dates share is one line."""
+    """Yield what is unusual or changed, in words; a difference that many dates share is one line."""
     for each in plan.venue.sessions:
         yield from plan.notes[each.session]
     days = defaultdict[tuple[str, str, str], list[date]](list)

@@ -83,7 +83,7 @@ def snapshot(
         str | None,
         typer.Argument(
             metavar="CALENDAR",
-            help="A name or alias known to exchange_calendars, or a snapshot to be made shorter or JSON.",
+            help="A name or alias known to exchange_calendars, or a snapshot to shorten or to convert.",
             show_default=False,
         ),
     ] = None,
@@ -99,14 +99,15 @@ def snapshot(
         typer.Option("--to", metavar="DATE", parser=_last_day, help="The last day, or a year; by default next year."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write, .toml or .json.", show_default=False)
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file to write, .toml or .json.", show_default=False),
     ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
             "--check",
             metavar="FILE",
-            help="Hold a snapshot against the installed calendar; exit status 1 where they differ.",
+            help="Compare a snapshot with the installed calendar; exit status 1 where they differ.",
             show_default=False,
         ),
     ] = None,
@@ -118,25 +119,25 @@ def snapshot(
 ) -> None:
     """Write the hours of a calendar to a file, or check such a file.
 
-    The file is for a desk to review and pin, and a process runs by it without pandas.
+    A desk can review and pin the file, and a process that uses it needs no pandas.
     """
     if check is not None:
         if calendar is not None or out is not None or first is not None or last is not None:
-            msg = "--check takes a snapshot, which says what it holds: leave out CALENDAR, --out, --from and --to"
+            msg = "--check reads calendar and days from the snapshot: leave out CALENDAR, --out, --from and --to"
             raise CommandRefused(msg)
         if extended_hours or no_corrections:
-            msg = "--check goes by what the snapshot says: leave out --extended-hours and --no-corrections"
+            msg = "--check uses the snapshot's own options: leave out --extended-hours and --no-corrections"
             raise CommandRefused(msg)
         _check(check, hours, json=json)
         return
     if out is None or json:
-        msg = "give --out FILE to write a snapshot, or --check FILE, with --json if you like, to check one"
+        msg = "give --out FILE to write a snapshot, or --check FILE to check one, with or without --json"
         raise CommandRefused(msg)
     t = SystemClock().now()
     names = None if calendar is None else [calendar]
     venues = open_venues(names, t, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
     if len(venues) > 1:
-        msg = f"a snapshot is of one calendar, and here are {' and '.join(venue.schedule.name for venue in venues)}"
+        msg = f"a snapshot is of one calendar, not of {' and '.join(venue.schedule.name for venue in venues)}: name one"
         raise CommandRefused(msg)
     schedule = venues[0].schedule
     pinned = schedule.head if isinstance(schedule, SnapshotSchedule) else None
@@ -144,7 +145,7 @@ def snapshot(
     start, end = first or usual[0], last or usual[1]
     if last is None and schedule.known_until < end:
         end = schedule.known_until
-        notify(f"note: {schedule.name} is known until {end}, with which the snapshot ends")
+        notify(f"note: {schedule.name} is known until {end}, where the snapshot ends")
     require_order(start, end)
     write_snapshot(schedule, out, start, end)
     show(f"{out}: {_content(SnapshotSchedule.load(out))}")
@@ -194,13 +195,13 @@ def _hours(session: Session | None) -> SessionHours | None:
 
 
 def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | None:
-    """Return the overrides that the snapshot is to have, None where no file of them was given."""
+    """Return the overrides that the snapshot should have; None where no file of overrides was given."""
     found: list[Override] | None = None
     for path in hours or ():
         with reading(path):
             content = read_overrides(path)
         if content.calendar != calendar:
-            msg = f"{path} is for {content.calendar}, and the snapshot is of {calendar}"
+            msg = f"{path} is for {content.calendar}, and the snapshot is of {calendar}: give a file for that"
             raise CommandRefused(msg)
         found = [*(found or ()), *content.overrides]
     return found

@@ -27,7 +27,7 @@ def status(
 ) -> None:
     """Show where sessions stand, and what is next.
 
-    By the clock: what the schedule alone implies. Times are local to each exchange.
+    The state is what the clock and the calendar alone imply. Times are local to each exchange.
 
     For example: status XNYS XLON XHKG CMES
     """

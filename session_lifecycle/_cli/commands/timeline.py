@@ -51,7 +51,7 @@ def timeline(
 ) -> None:
     """Draw sessions side by side, by default of five days.
 
-    A row for each calendar, a band for each state, from midnight to midnight in ZONE, which is UTC by default.
+    There is a row for each calendar and a band for each state, from midnight to midnight in ZONE, by default in UTC.
 
     For example: timeline XNYS XLON XTKS XHKG --days 5 --output week.svg
     """

@@ -32,9 +32,9 @@ def watch(
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(VenueStatus)] = False,
 ) -> None:
-    """Keep the board of `status` up to date.
+    """Show the board of `status`, and keep it up to date until Ctrl-C.
 
-    Until Ctrl-C. With --json it prints a line for each calendar, and another one whenever something has changed.
+    With --json it prints a line for each calendar, and another line whenever its status changes.
 
     For example: watch XNYS XLON XHKG CMES
     """

@@ -1,4 +1,4 @@
-"""A stretch of time cut into bands, one for each state and break of a venue's sessions: what `timeline` draws."""
+"""A stretch of time divided into bands, one for each state and break of a venue's sessions: what `timeline` draws."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -16,7 +16,7 @@ _DAY: Final = timedelta(days=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 Kind = Literal["not started", "pre-market", "active", "break", "post-market"]
-_KINDS: Final = {leg.state.value: cast("Kind", leg.label) for leg in LEGS}
+_KINDS: Final[dict[str, Kind]] = {leg.state.value: cast("Kind", leg.label) for leg in LEGS}
 
 
 class Stretch(NamedTuple):

@@ -1,4 +1,4 @@
-"""The timeline as text: a row of blocks for each venue, which can be read without colours."""
+"""The timeline as text: a row of blocks for each venue, readable without colours."""
 
 import shutil
 import sys

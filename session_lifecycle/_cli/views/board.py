@@ -51,7 +51,7 @@ class VenueStatus(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """A row of the board. `notes` say in words what is odd about the session."""
+    """A row of the board. `notes` say in words what is unusual about the session."""
 
     venue: Venue
     position: Position
@@ -73,7 +73,7 @@ class StatusRow:
     def end_of_knowledge(self) -> str:
         """Return a line that says where the schedule's knowledge has ended, and what to do."""
         pinned = isinstance(self.venue.schedule, SnapshotSchedule)
-        remedy = "make the snapshot anew" if pinned else "update exchange_calendars"
+        remedy = "recreate the snapshot" if pinned else "update exchange_calendars"
         return _ENDS.format(self.status.calendar, self.status.session, remedy)
 
 

@@ -70,8 +70,8 @@ class VenuePlan(msgspec.Struct, frozen=True):
 class Plan:
     """A venue's plan, and what the table and the calendar file show besides.
 
-    `notes` say in words what is odd about a session. `changed` are the moments whose time was changed, and `closed` the
-    dates that lost their session, each with the kinds of the changes.
+    `notes` say in words what is unusual about a session. `changed` are the moments whose time was changed, and `closed`
+    the dates that lost their session, each with the kinds of the changes.
     """
 
     venue: VenuePlan
