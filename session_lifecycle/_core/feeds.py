@@ -1,16 +1,16 @@
-"""Which of many feeds have been silent for too long? Nothing is done for a message, nor for a tick of the clock.
+"""Which of many feeds have been silent for too long? Neither a message nor a tick of the clock costs anything here.
 
-A message overwrites one attribute of its feed. A heap holds, for each feed, a deadline that was true when it was put
-there; one that comes up is worked out anew, and where the feed has spoken since, put back. Those that come up within
-the next second are looked at along with it, so that thousands of lively feeds cost a look or so a second together.
+A message overwrites one attribute of its feed. A heap holds a deadline for each feed, which was true when it was
+scheduled. When it comes up, the deadline is worked out anew; where data has come since, the feed is rescheduled. The
+deadlines of the next second are refreshed along with it, so thousands of lively feeds cost about one pass a second
+together.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from session_lifecycle._core.staleness import ALL_ARE_LOOKED_AT
 from session_lifecycle._model.config import AdaptiveTimeout, StaleWhen
 
 _AHEAD: Final = timedelta(seconds=1)
@@ -26,8 +26,8 @@ class GapEstimator:
         self._longest: float | None = None  # seconds
         self._at = 0.0  # as of this monotonic second
 
-    def heard(self, gap: float, at: float) -> None:
-        """Take note of a gap, in seconds, that ended at a monotonic second."""
+    def add(self, gap: float, at: float) -> None:
+        """Learn from a gap, in seconds, that ended at a monotonic second."""
         gap = min(gap, self._policy.ceiling.total_seconds())
         if self._longest is not None:
             faded = self._longest * 0.5 ** ((at - self._at) / self._policy.half_life.total_seconds())
@@ -46,26 +46,26 @@ class GapEstimator:
 
 
 class FeedState:
-    """The watch over one feed.
+    """The state of one feed.
 
     `arrival` is the monotonic second of its newest data, `since` the instant from which its silence is timed at the
-    earliest, beside the set's own. `plain` is None while nothing but the arrival matters; else it is an instant that
-    nobody passes, so that whoever compares a timestamp with it looks closer.
+    earliest, beside the table's own. `inspect_all` says that every record must be inspected: because the feed is stale,
+    or the venue closed. Else a record without a timestamp is a plain store.
     """
 
     __slots__ = (
         "answer_by",
         "arrival",
+        "arrival_before",
         "asked",
         "denied",
+        "gaps",
         "halted",
-        "heard_before",
+        "inspect_all",
         "name",
-        "pace",
-        "plain",
         "probe_timeout",
-        "quiet_since",
         "removed",
+        "silent_since",
         "since",
         "stale",
         "ticket",
@@ -77,16 +77,16 @@ class FeedState:
     ) -> None:
         self.name: str = name
         self.timeout_policy: timedelta | AdaptiveTimeout = timeout
-        self.pace: GapEstimator | None = GapEstimator(timeout) if isinstance(timeout, AdaptiveTimeout) else None
+        self.gaps: GapEstimator | None = GapEstimator(timeout) if isinstance(timeout, AdaptiveTimeout) else None
         self.probe_timeout: timedelta | None = probe_timeout
         self.arrival: float | None = None
-        self.plain: datetime | None = None
+        self.inspect_all: bool = False
         self.since: timedelta = timedelta(0)
         self.stale: bool = False
         self.halted: str | None = None
         self.removed: bool = False
-        self.quiet_since: timedelta = timedelta(0)  # once stale: what its silence was timed from
-        self.heard_before: float | None = None  # once stale: the arrival that was the newest then
+        self.silent_since: timedelta = timedelta(0)  # once stale: what its silence was timed from
+        self.arrival_before: float | None = None  # once stale: the arrival that was the newest then
         self.asked: timedelta | None = None  # the deadline for which the probe has been asked
         self.answer_by: timedelta | None = None
         self.denied: str | None = None  # the probe says that the feed is dead, and why
@@ -95,8 +95,8 @@ class FeedState:
     @property
     def timeout(self) -> timedelta:
         """How long it may be silent, as of its last data."""
-        if self.pace is not None:
-            return self.pace.timeout
+        if self.gaps is not None:
+            return self.gaps.timeout
         assert isinstance(self.timeout_policy, timedelta)
         return self.timeout_policy
 
@@ -108,19 +108,19 @@ class FeedState:
     @property
     def is_fresh(self) -> bool:
         """Whether data has come since it was found stale."""
-        return self.arrival is not None and self.arrival != self.heard_before
+        return self.arrival is not None and self.arrival != self.arrival_before
 
 
 class FeedTable:
     """All feeds of one lifecycle, and the rule by which they decide about the session."""
 
     __slots__ = (
-        "_alert",
         "_build_at",
         "_expected",
         "_found",
         "_halted",
         "_heap",
+        "_inspect_all",
         "_members",
         "_opened",
         "_rule",
@@ -143,8 +143,8 @@ class FeedTable:
         self._build_at: timedelta | None = None  # the heap is made then: no deadline lies before
         self._swept_to = timedelta(0)
         self._found = timedelta(0)
-        self._halted = 0  # so many feeds are
-        self._alert = False
+        self._halted = 0  # how many feeds are halted
+        self._inspect_all = False
         self.questions: list[tuple[FeedState, timedelta]] = []
         """The feeds whose probe is to be asked, each with the deadline that it is asked for."""
 
@@ -188,18 +188,18 @@ class FeedTable:
         return stale >= (needed if isinstance(self._rule, StaleWhen) else min(self._rule, needed))
 
     def is_mute(self, feed: FeedState) -> bool:
-        """Tell whether a feed has not said a word since the open, or since it was added."""
+        """Tell whether there has been no data of a feed since the open, or since it was added."""
         opened = self._opened
         return feed.arrival is None or (opened is not None and timedelta(seconds=feed.arrival) < opened)
 
     @property
     def all_mute(self) -> bool:
-        """Whether no feed has said a word since the open."""
+        """Whether there has been no data of any feed since the open."""
         return all(map(self.is_mute, self._members.values()))
 
     @property
     def deadline(self) -> timedelta | None:
-        """The monotonic instant at which `due` is to be asked next, None where there is none."""
+        """The monotonic instant at which `due` is to be called next, None where there is none."""
         if self._expected is None or not self._members:
             return None
         if self._build_at is not None:
@@ -223,15 +223,15 @@ class FeedTable:
         self._arm(feed)
 
     def remove(self, feed: FeedState, now: timedelta) -> None:
-        """Watch a feed no more."""
+        """Stop watching a feed."""
         feed.removed = True
-        self._found = now  # should the rest be enough for a TIMEOUT, it is so from now on
+        self._found = now  # where the rest is enough for a TIMEOUT, it is so from now on
         self._halted -= feed.halted is not None
         del self._members[feed.name]
         self._disarm(feed)
         if not self._members:
             self._heap.clear()
-        feed.plain = None  # nobody would tell it that records need no look any more
+        feed.inspect_all = False  # nothing would ever reset it
 
     def halt(self, feed: FeedState, reason: str, now: timedelta) -> None:
         """Expect no data of a feed for a while; it does not count, and is not stale."""
@@ -247,17 +247,17 @@ class FeedTable:
         feed.since = now
         self._arm(feed)
 
-    def watch_for_any(self, *, alert: bool) -> None:
-        """Have every record of every feed looked at, or only those that matter by themselves."""
-        if alert is not self._alert:
-            self._alert = alert
+    def inspect_all_data(self, *, inspect: bool) -> None:
+        """Have every record of every feed inspected, or those of stale feeds only."""
+        if inspect is not self._inspect_all:
+            self._inspect_all = inspect
             for feed in self._members.values():
                 self._mark(feed)
 
     # ---- when data is expected ----
 
     def open(self, now: timedelta) -> None:
-        """Expect data from now on, as of the open; where the session is walked anew, the first open counts."""
+        """Expect data from now on, as of the open; where the session is gone through again, its first open counts."""
         if self._opened is None:
             self._opened = now
         self.expect(now)
@@ -288,7 +288,7 @@ class FeedTable:
     # ---- silence ----
 
     def due(self, now: timedelta) -> tuple[FeedState, timedelta] | None:
-        """Take the next feed whose silence is found too long, with the instant at which it was; None where none is."""
+        """Return the next feed that goes stale, with the instant at which it did; None where none does."""
         if self._expected is None:
             return None
         if self._build_at is not None:
@@ -306,7 +306,7 @@ class FeedTable:
                 self._put(feed, feed.no_sooner_than(deadline, now))
                 self._sweep(now)
             elif deadline > until:
-                self._put(feed, deadline)  # others may have been due before: in their order, however late the look
+                self._put(feed, deadline)  # others may have been due before: in order, however late the reading
             elif feed.probe_timeout is not None and feed.asked != deadline:
                 feed.asked, feed.answer_by, feed.denied = deadline, now + feed.probe_timeout, None
                 self.questions.append((feed, deadline))
@@ -322,7 +322,7 @@ class FeedTable:
     def answer(self, feed: FeedState, asked: timedelta, denied: str | None, now: timedelta) -> None:
         """Take a probe's answer: `denied` says why the feed is dead, None that it lives and the market is quiet."""
         if feed.asked != asked or feed.removed or feed.stale or feed.halted is not None or self._expected is None:
-            return  # the question has settled itself
+            return  # the question does not matter any more
         if denied is None:
             feed.since = now
         else:
@@ -335,23 +335,23 @@ class FeedTable:
         del self._stale[feed]
         self._mark(feed)
         self._arm(feed)
-        return now - feed.quiet_since
+        return now - feed.silent_since
 
-    def heard(self, feed: FeedState, arrival: float) -> None:
+    def record(self, feed: FeedState, arrival: float) -> None:
         """Record data as of a monotonic second; the newest counts, whatever the order of arrival."""
         if feed.arrival is None or arrival > feed.arrival:
-            self.pace(feed, arrival)
+            self.learn(feed, arrival)
             feed.arrival = arrival
 
-    def pace(self, feed: FeedState, arrival: float) -> None:
+    def learn(self, feed: FeedState, arrival: float) -> None:
         """Let a feed with an adaptive timeout learn from the gap before an arrival, where data was expected in it."""
         if feed.arrival is not None and arrival <= feed.arrival:
-            return  # as in `heard`: only what is newer is a gap's end
-        if feed.pace is not None and self._expected is not None and feed.halted is None:
+            return  # as in `record`: only newer data ends a gap
+        if feed.gaps is not None and self._expected is not None and feed.halted is None:
             # In whole microseconds, as every instant is: the difference of two floats would depend on the uptime.
             gap = (timedelta(seconds=arrival) - self._silent_from(feed)).total_seconds()
             if gap >= 0:
-                feed.pace.heard(gap, arrival)
+                feed.gaps.add(gap, arrival)
 
     # ---- helpers ----
 
@@ -367,13 +367,13 @@ class FeedTable:
     def _find_stale(self, feed: FeedState, silent_from: timedelta) -> None:
         feed.stale = True
         feed.ticket = 0
-        feed.quiet_since = silent_from
-        feed.heard_before = feed.arrival
+        feed.silent_since = silent_from
+        feed.arrival_before = feed.arrival
         self._stale[feed] = None
         self._mark(feed)
 
     def _mark(self, feed: FeedState) -> None:
-        feed.plain = ALL_ARE_LOOKED_AT if feed.stale or self._alert else None
+        feed.inspect_all = feed.stale or self._inspect_all
 
     def _arm(self, feed: FeedState) -> None:
         """Put a feed's deadline into the heap, where data is expected of it."""
@@ -415,18 +415,18 @@ class FeedTable:
         heapify(self._heap)
 
     def _sweep(self, now: timedelta) -> None:
-        """Look ahead at the deadlines of the next second, and put off those of feeds that have spoken since.
+        """Refresh the deadlines of the next second, and defer those of feeds that have had data since.
 
-        Where timeouts are short, at those of half the shortest: what is put off comes up after that again.
+        Where timeouts are short, those of half the shortest: a deferred one comes up again after that.
         """
         if now < self._swept_to:
             return
         self._swept_to = now + (_AHEAD if self._shortest is None else min(_AHEAD, self._shortest / 2))
         heap = self._heap
-        last_reading: list[FeedState] = []
+        ahead: list[FeedState] = []
         while heap and heap[0][0] <= self._swept_to:
             _, ticket, feed = heappop(heap)
             if feed.ticket == ticket:
-                last_reading.append(feed)
-        for feed in last_reading:
+                ahead.append(feed)
+        for feed in ahead:
             self._arm(feed)

@@ -111,7 +111,7 @@ class SessionMachine:
     __slots__ = ("_state",)
 
     def __init__(self, initial: SessionState = SessionState.NOT_STARTED) -> None:
-        if not isinstance(initial, SessionState):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(initial, SessionState):
             msg = f"initial must be a SessionState, not {initial!r}"
             raise TypeError(msg)
         self._state = initial

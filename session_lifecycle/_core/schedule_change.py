@@ -1,17 +1,140 @@
-"""What a change of hours may do to a session that has begun: what has passed stays as it was."""
+"""Planning a change of hours at run time: what has passed stays as it was."""
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import date, datetime
 from operator import itemgetter
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from session_lifecycle._model.errors import OverrideRefused
+from session_lifecycle._core.progress import Progress
+from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._core.timeline import Position, Timeline
+from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.errors import InvalidSession, NotASession, OverrideRefused, ScheduleExhausted
+from session_lifecycle._model.events import ScheduleChanged
+from session_lifecycle._model.overrides import Closure, Override, SpecialHours, applied, summary
 from session_lifecycle._model.session import Session
+from session_lifecycle._schedules.base import AdjustableSchedule, Schedule
+
+
+class Change(NamedTuple):
+    """An override as it is to be applied: what it makes of a date, and the timeline that follows from it.
+
+    `ends` tells that the machine's session ends with it.
+    """
+
+    override: Override
+    before: Session | None
+    after: Session | None
+    old: Timeline
+    timeline: Timeline
+    position: Position
+    ends: bool
+
+    @property
+    def day(self) -> date:
+        """The date whose hours change."""
+        return self.override.date
+
+    @property
+    def why(self) -> str:
+        """The override, in words."""
+        return summary(self.override)
+
+    @property
+    def touched(self) -> list[date]:
+        """The dates whose boundaries may change: the day, unless its session ends, and the sessions next to it."""
+        found = {self.day}
+        for schedule in (self.old.schedule, self.timeline.schedule):
+            for find in (schedule.previous_session, schedule.next_session):
+                with suppress(ScheduleExhausted):
+                    found.add(find(self.day).date)
+        return sorted(day for day in found if day != self.day or not self.ends)
+
+    def event(self, session: date, now: Reading, name: str | None) -> ScheduleChanged:
+        """Return the event that reports it, in a session."""
+        return ScheduleChanged(self.day, self.before, self.after, session, self.why, now.wall, name=name)
+
+    def retarget(self, rolls: Sequence[RollRound]) -> None:
+        """Have rolls that are owed lead to the hours as they are now."""
+        for roll in rolls:
+            if roll.target.date == self.day:
+                roll.called_off = self.why if self.after is None else None
+                roll.target = self.after or roll.target
+            roll.bounds = self.timeline.boundaries(roll.target)
+
+
+def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRound], now: Reading) -> Change | None:
+    """Return what an override comes to; None where the hours are those already. Nothing changes.
+
+    Raises:
+        OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be.
+        ScheduleExhausted: its date lies outside of what the schedule knows.
+    """
+    day, timeline, mine = override.date, progress.timeline, progress.session
+    schedule = timeline.schedule
+    try:
+        before = schedule.session_on(day)
+    except NotASession:
+        before = None
+    over = progress.ended or progress.called_off is not None
+    if day < mine.date or (day == mine.date and over):
+        raise OverrideRefused(day, f"the application is past it: its session is {mine.date}, {progress.state.name}")
+    after = applied(override, before, schedule.timezone)
+    if after == before:
+        return None
+    if before is None and any(roll.target.date > day for roll in rolls):
+        raise OverrideRefused(day, f"the roll from {mine.date} past it is under way; apply it once that is done")
+    passed = progress.passed if day == mine.date else now.wall
+    if after is not None:
+        if isinstance(override, SpecialHours) and override.pre_market_start is None:
+            hold_past(before, after, passed)
+            after = _pinned(timeline, progress, before, after, passed)
+        else:
+            hold_past(_with_pre_market(timeline, before), after, passed)
+    elif before is not None and before.open <= passed:
+        after = cut_short(before, passed)
+    changed = Timeline(with_session(schedule, day, after), progress.config)
+    ends = isinstance(override, Closure) and day == mine.date
+    return Change(override, before, after, timeline, changed, changed.at(now.wall), ends)
+
+
+def _with_pre_market(timeline: Timeline, session: Session | None) -> Session | None:
+    """Return hours with the start of their pre-market as a fact, where it is the configuration's."""
+    if session is None:
+        return None
+    return replace(session, pre_market_start=timeline.boundaries(session).pre_market_start)
+
+
+def _pinned(
+    timeline: Timeline, progress: Progress, before: Session | None, after: Session, passed: datetime
+) -> Session:
+    """Return new hours whose pre-market starts when it has started, or not before the present."""
+    changed = Timeline(with_session(timeline.schedule, after.date, after), progress.config)
+    start = changed.boundaries(after).pre_market_start
+    started = None if before is None else timeline.boundaries(before).pre_market_start
+    pinned = started if started is not None and started <= passed else max(start, passed)
+    return after if pinned == start else replace(after, pre_market_start=pinned)
+
+
+def with_session(schedule: Schedule, day: date, session: Session | None) -> Schedule:
+    """Return the schedule with another session, or none, on that day.
+
+    Raises:
+        OverrideRefused: the schedule cannot be changed, or not so.
+    """
+    if not isinstance(schedule, AdjustableSchedule):
+        raise OverrideRefused(day, f"{schedule.name} has no with_session(day, session), which would return a copy")
+    try:
+        return schedule.with_session(day, session)
+    except InvalidSession as error:
+        raise OverrideRefused(day, str(error)) from error
 
 
 def cut_short(session: Session, at: datetime) -> Session:
-    """Return what is left of a session that is closed after its open: with the break that is on, trading was over.
+    """Return what is left of a session that is closed after its open; where a break is on, trading ended with that.
 
     Raises:
         OverrideRefused: it has closed already.
@@ -26,7 +149,7 @@ def cut_short(session: Session, at: datetime) -> Session:
 
 
 def hold_past(before: Session | None, after: Session, passed: datetime) -> None:
-    """Raise `OverrideRefused` where an hour that has passed would be another one."""
+    """Raise `OverrideRefused` where an hour that has passed would change."""
     was = set(_hours(before)) if before is not None else set[tuple[str, datetime]]()
     will = set(_hours(after))
     for what, instant in sorted(was - will, key=itemgetter(1)):

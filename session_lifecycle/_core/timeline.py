@@ -1,6 +1,6 @@
 """Where the clock alone says that a venue is: sessions chained end to end.
 
-Nothing here knows anything of a run. A state machine that is late, early or in ERROR is compared with this.
+A timeline knows nothing of a run. It is what a state machine that is late, early or in ERROR is compared with.
 """
 
 from bisect import bisect_right
@@ -18,6 +18,11 @@ from session_lifecycle._schedules.base import Schedule
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
+_MOST_POSITIONS: Final = 4_096
+"""How many positions a timeline keeps: four years, at four in a session."""
+
+_MOST_BOUNDS: Final = 1_024
+"""For how many sessions a timeline keeps the boundaries: four years."""
 
 SCHEDULE_TRANSITIONS: Final = tuple(
     (leg.trigger, leg.state, dest)
@@ -48,7 +53,8 @@ Position.__module__ = "session_lifecycle"
 class Timeline:
     """A schedule seen through a configuration: boundaries, and the position at any instant.
 
-    What has been found is kept, since a schedule's answers do not change: what is asked again costs a bisection.
+    A schedule's answers do not change, so what has been found is kept: to ask again costs a bisection. The earliest of
+    it is dropped after some years, so that a process that runs for decades does not grow.
     """
 
     __module__ = "session_lifecycle"
@@ -73,14 +79,10 @@ class Timeline:
         self._positions: list[Position] = []
         self._latest: Position | None = None
 
-    @classmethod
-    def of(cls, schedule: Schedule, config: LifecycleConfig) -> "Timeline":
-        """Return the one timeline of all that go by the same schedule object and the same two durations."""
-        key = (id(schedule), config.pre_market, config.post_market_roll_delay)  # the timeline holds the schedule
-        timeline = _SHARED.get(key)
-        if timeline is None:
-            timeline = _SHARED[key] = cls(schedule, config)
-        return timeline
+    @property
+    def key(self) -> tuple[int, timedelta, timedelta]:
+        """What timelines that say the same have in common, as long as they live: the schedule object, and durations."""
+        return id(self.schedule), self._pre_market, self._post_market_roll_delay
 
     def previous(self, session: Session) -> Session | None:
         """Return the session before, or None where the schedule knows none."""
@@ -102,7 +104,10 @@ class Timeline:
         if known is not None and known[0] is session:
             return known[1]
         bounds = self.between(self.previous(session), session, self.following(session))
+        self._bounds.pop(session.date, None)  # so that the oldest entry comes first
         self._bounds[session.date] = session, bounds
+        if len(self._bounds) > _MOST_BOUNDS:
+            del self._bounds[next(iter(self._bounds))]
         return bounds
 
     def at(self, t: datetime) -> Position:
@@ -123,6 +128,8 @@ class Timeline:
             self._latest = found
             self._since.insert(number, found.since)
             self._positions.insert(number, found)
+            if len(self._positions) > _MOST_POSITIONS:
+                del self._since[: _MOST_POSITIONS // 2], self._positions[: _MOST_POSITIONS // 2]
         return found
 
     def _find(self, t: datetime) -> Position:
@@ -154,10 +161,10 @@ class Timeline:
     def still_to_come(
         self, alarm: Alarm, session: Session, position: Position, now: datetime
     ) -> list[tuple[datetime, Session]]:
-        """Return when an alarm goes off from `now` on for the sessions before `session`, the application's.
+        """Return when an alarm fires from `now` on for the sessions before `session`, the application's.
 
-        Those that have ended may still have alarms. One that by the clock has not, because the application is ahead of
-        it, has only those that lie after its end; and one that has not even begun has none.
+        Sessions that have ended may still have alarms. One that by the clock has not ended, because the application is
+        ahead of it, has only the alarms after its end; one that has not even begun has none.
         """
         found: list[tuple[datetime, Session]] = []
         earlier = position.session if position.session.date < session.date else self.previous(session)
@@ -174,7 +181,7 @@ class Timeline:
         return found[::-1]
 
     def between(self, previous: Session | None, session: Session, following: Session | None) -> Boundaries:
-        """Return a session's four boundaries, its neighbours being known."""
+        """Return a session's four boundaries; its neighbours are given."""
         return boundaries(
             session,
             previous,
@@ -184,7 +191,20 @@ class Timeline:
         )
 
 
-_SHARED: Final[WeakValueDictionary[tuple[int, timedelta, timedelta], Timeline]] = WeakValueDictionary()
+class SharedTimelines:
+    """The timelines of one group, so that members with one schedule object and the same durations share theirs.
+
+    A group belongs to one thread, and so does what it shares. A timeline is kept as long as a member follows it.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: WeakValueDictionary[tuple[int, timedelta, timedelta], Timeline] = WeakValueDictionary()
+
+    def shared(self, timeline: Timeline) -> Timeline:
+        """Return the group's timeline that says the same as this one: this one, where it is the first."""
+        return self._known.setdefault(timeline.key, timeline)
 
 
 def _position(session: Session, bounds: Boundaries, previous_end: datetime, t: datetime) -> Position:

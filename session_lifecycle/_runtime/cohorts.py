@@ -29,7 +29,7 @@ class CohortResult:
     def __init__(self, hosts: list[Host], now: Reading) -> None:
         first = hosts[0]
         lifecycle = first.lifecycle
-        before = lifecycle.progress.last_reading
+        before = lifecycle.progress.clock_state.last_reading
         lifecycle.poll(now)
         events = first.emit()
         self.cohort: Final = lifecycle.cohort

@@ -60,7 +60,7 @@ class Feed(FeedState):
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
-        if timestamp is self.plain:
+        if timestamp is None and not self.inspect_all:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
             self.arrival: float | None = monotonic()
         else:
@@ -120,7 +120,7 @@ class AdaptiveFeed(Feed):
 
     def record(self, timestamp: datetime | None = None) -> None:
         """Record that data has arrived, as every feed does."""
-        if timestamp is self.plain:
+        if timestamp is None and not self.inspect_all:
             now = self._monotonic()
             self._learn(self, now)
             self.arrival: float | None = now

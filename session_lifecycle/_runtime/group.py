@@ -7,6 +7,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from session_lifecycle._core.timeline import SharedTimelines
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._model.errors import (
     AlreadyStartedError,
@@ -54,7 +55,7 @@ class SessionGroup(Lifespan):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_broadcast", "_clock", "_driver", "_leavers", "_managers", "_most_rolls", "_stopped")
+    __slots__ = ("_broadcast", "_clock", "_driver", "_leavers", "_managers", "_most_rolls", "_stopped", "_timelines")
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class SessionGroup(Lifespan):
         self._driver: Driver | None = None
         self._stopped = False
         self._broadcast = Broadcast()
+        self._timelines = SharedTimelines()
         self._managers: dict[Host, SessionBoundaryManager] = {}
         self._leavers: dict[Host, anyio.Event] = {}
         for manager in managers:
@@ -194,13 +196,14 @@ class SessionGroup(Lifespan):
     # ---- helpers ----
 
     def _take(self, manager: SessionBoundaryManager) -> None:
-        if not isinstance(manager, SessionBoundaryManager):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(manager, SessionBoundaryManager):
             msg = f"a SessionGroup takes SessionBoundaryManagers, not {manager!r}"
             raise TypeError(msg)
         host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
         if manager.started or host in self._managers:
             raise AlreadyStartedError
         self._clock = self._agreed(manager.clock)
+        host.lifecycle.share_timeline(self._timelines)
         self._managers[host] = manager
 
     def _agreed(self, clock: Clock) -> Clock:

@@ -11,6 +11,7 @@ from typing import Final
 
 import anyio
 
+from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.lifecycle import Cohort, SessionLifecycle
 from session_lifecycle._core.machine import ERROR
 from session_lifecycle._core.rolls import RollRound
@@ -21,11 +22,9 @@ from session_lifecycle._journal.records import (
     Record,
     adoption,
     completion,
-    intent,
     journal_state_after,
 )
 from session_lifecycle._model.clock import Reading
-from session_lifecycle._model.errors import describe
 from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
@@ -193,6 +192,23 @@ class Host:
         if self.journal is not None:
             self.journal.append(record)
 
+    def execute(self, decision: Decision) -> bool:
+        """Make a decision durable, then apply it. Nothing is awaited in between.
+
+        Return False where the record could not be made durable and the decision has been abandoned instead. A decision
+        that cannot be abandoned raises what the journal raised, and nothing has changed.
+        """
+        if decision.record is not None:
+            try:
+                self.write(decision.record)
+            except Exception as error:  # the journal may be the application's own code
+                if decision.abandon is None:
+                    raise
+                decision.abandon(error)
+                return False
+        decision.apply()
+        return True
+
     def emit(self) -> Sequence[Event]:
         """Log, hand out and return what has happened. An ERROR is written down first, if it can be."""
         events = self.lifecycle.take_events()
@@ -225,25 +241,11 @@ class Host:
 
     def begin_roll(self, roll: RollRound, now: Reading) -> bool:
         """Make the intent durable and begin the attempt; where that cannot be, go to ERROR and return False."""
-        if not roll.intended and self.journal is not None:
-            target = roll.target
-            try:
-                self.journal.append(intent(roll.ended, target, roll.skipped, now.wall))
-            except Exception as error:  # the journal may be the application's own code
-                self.lifecycle.fail(f"the roll to {target.date} was not begun: {describe(error)}", now)
-                return False
-            roll.intended = True
-        self.lifecycle.begin_roll(roll, now)
-        return True
+        return self.execute(self.lifecycle.begin_roll(roll, now, journalled=self.journal is not None))
 
     def end_roll(self, roll: RollRound, error: BaseException | None, now: Reading) -> None:
-        """Make a completed roll durable, and report what came of the attempt. Nothing is awaited in between."""
+        """Make a completed roll durable and enter the next session, or report why the attempt has failed."""
         if error is not None:
             self.lifecycle.roll_failed(roll, error, now)
-            return
-        try:
-            self.write(Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date))
-        except Exception as failure:  # the journal may be the application's own code
-            self.lifecycle.roll_unrecorded(roll, failure, now)
         else:
-            self.lifecycle.roll_succeeded(roll, now)
+            self.execute(self.lifecycle.roll_succeeded(roll, now))

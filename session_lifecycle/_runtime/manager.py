@@ -97,10 +97,10 @@ class SessionBoundaryManager(Lifespan):
     ) -> None:
         super().__init__()
         require_async("roll_session", "a date", roll_session)
-        if not isinstance(config, LifecycleConfig):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(config, LifecycleConfig):
             msg = f"config must be a LifecycleConfig, not {config!r}"
             raise TypeError(msg)
-        if journal is not None and not isinstance(journal, Journal):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if journal is not None and not isinstance(journal, Journal):
             msg = f"journal must be a Journal, such as FileJournal(path), not {journal!r}"
             raise TypeError(msg)
         if was_rolled is not None and not callable(was_rolled):
@@ -156,7 +156,7 @@ class SessionBoundaryManager(Lifespan):
     @property
     def state(self) -> SessionState:
         """The state of the machine. NOT_STARTED before the manager has run."""
-        return self._progress.state
+        return self._progress.clock_state.state
 
     @property
     def scheduled_state(self) -> SessionState:
@@ -224,10 +224,9 @@ class SessionBoundaryManager(Lifespan):
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
-        staleness = self._staleness
-        if timestamp is staleness.plain:
+        if timestamp is None and not self._progress.clock_state.inspect_all:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
-            staleness.arrival = monotonic()
+            self._staleness.arrival = monotonic()
         else:
             self._lifecycle.record_data(self._look_for(timestamp), timestamp)
             if self._lifecycle.has_events:
@@ -259,7 +258,7 @@ class SessionBoundaryManager(Lifespan):
             TypeError: an argument is of the wrong kind.
             ManagerStopped: the manager does not run any more.
         """
-        if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(name, str) or not name.strip():
             msg = f"a feed needs a name in words, not {name!r}"
             raise TypeError(msg)
         policy = self._lifecycle.config.data_timeout if timeout is None else timeout
@@ -273,7 +272,7 @@ class SessionBoundaryManager(Lifespan):
         if self._feed_calls is None:
             self._feed_calls = FeedCalls(self._feed_heard, self._feed_halt, self._feed_resume, self._feed_remove)
         if isinstance(policy, AdaptiveTimeout):
-            learn = self._lifecycle.feeds.pace
+            learn = self._lifecycle.feeds.learn
             feed: Feed = AdaptiveFeed(
                 name,
                 policy,
@@ -353,9 +352,7 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._running("end_session()").observe()
-        record = self._lifecycle.plan_end(_reason(reason), now)
-        self._host.write(record)
-        self._lifecycle.end_session(reason, now)
+        self._host.execute(self._lifecycle.end_session(_reason(reason), now))
         self._emit()
 
     def fail(self, reason: str) -> None:
@@ -387,12 +384,9 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._running("apply()").observe()
-        change = self._lifecycle.plan_override(override, now)
-        if change is not None:
-            record = self._lifecycle.ending(change, now)
-            if record is not None:
-                self._host.write(record)
-            self._lifecycle.change_schedule(change, now)
+        decision = self._lifecycle.change_schedule(override, now)
+        if decision is not None:
+            self._host.execute(decision)
         self._emit()
 
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
@@ -412,12 +406,10 @@ class SessionBoundaryManager(Lifespan):
         """
         self._refuse_inside("recover()")
         now = self._running("recover()").observe()
-        if not isinstance(resolution, Resolution):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        if not isinstance(resolution, Resolution):
             msg = f"recover() takes a Resolution, not {resolution!r}"
             raise TypeError(msg)
-        record = self._lifecycle.plan_recovery(resolution, now)
-        self._host.write(record)
-        self._lifecycle.recover(record, now)
+        self._host.execute(self._lifecycle.recover(resolution, now))
         self._emit()
         await anyio.lowlevel.checkpoint()
 
@@ -515,7 +507,7 @@ class SessionBoundaryManager(Lifespan):
         """
         if isinstance(what, SessionState):
             wanted = on_state(what)
-        elif isinstance(what, type) and what in get_args(Event):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers may be untyped
+        elif isinstance(what, type) and what in get_args(Event):
             wanted = on_kind(what)
         else:
             msg = f"on() takes a SessionState or an event class, not {what!r}"

@@ -130,8 +130,8 @@ class Life:
         self.looks += 1
         self.core.poll(self.now)
         while not self.holds and (turn := self.core.due_roll(self.now)) is not None:
-            self.core.begin_roll(turn, self.now)
-            self.core.roll_succeeded(turn, self.now)
+            self.core.begin_roll(turn, self.now, journalled=False).apply()
+            self.core.roll_succeeded(turn, self.now).apply()
         self.take()
         wall, _ = self.core.deadlines
         assert wall is None or wall > self.wall, "a deadline that is over makes the driver spin"
@@ -408,7 +408,7 @@ def test_a_session_that_a_person_gives_up_has_no_alarms() -> None:
     life.holds = True
     life.run_to(at(TUESDAY, (16, 0)))
     assert life.core.fail("by hand", life.now)
-    life.core.recover(life.core.plan_recovery(Resolution.SKIP, life.now), life.now)
+    life.core.recover(Resolution.SKIP, life.now).apply()
     life.holds = False
     life.look()
     assert of(RollSucceeded, life.log)[0].skipped == (TUESDAY,)
@@ -422,7 +422,7 @@ def test_marked_as_done_the_session_is_entered_with_its_alarms() -> None:
     life.holds = True
     life.run_to(at(TUESDAY, (16, 0)))
     life.core.fail("by hand", life.now)
-    life.core.recover(life.core.plan_recovery(Resolution.MARK_DONE, life.now), life.now)
+    life.core.recover(Resolution.MARK_DONE, life.now).apply()
     life.look()
     assert (TUESDAY, at(TUESDAY, (14, 31))) in life.fired
 
@@ -570,7 +570,7 @@ def test_a_session_walked_anew_repeats_nothing() -> None:
     life = Life(weekdays(), at(MONDAY, (14, 0)), [Alarm("open"), Alarm("open", HOUR), Alarm("open", 2 * HOUR)])
     life.run_to(at(MONDAY, (16, 0)))
     life.core.fail("by hand", life.now)
-    life.core.recover(life.core.plan_recovery(Resolution.RETRY, life.now), life.now)
+    life.core.recover(Resolution.RETRY, life.now).apply()
     life.run_to(at(MONDAY, (17, 0)))
     assert life.story.count("open_market") == 2
     assert [due for _, due in life.fired] == [at(MONDAY, clock) for clock in ((14, 30), (15, 30), (16, 30))]
@@ -603,8 +603,7 @@ def test_ended_by_hand_its_alarms_before_the_end_are_void() -> None:
     life = Life(weekdays(), at(MONDAY, (15, 0)), alarms)
     life.log.clear()
     life.run_to(at(MONDAY, (16, 0)))
-    life.core.plan_end("fire drill", life.now)
-    life.core.end_session("fire drill", life.now)
+    life.core.end_session("fire drill", life.now).apply()
     life.look()
     life.run_to(at(TUESDAY, (14, 0)))
     assert [(type(each), each.alarm, each.session) for each in life.alarms] == [
@@ -745,7 +744,7 @@ def test_a_schedule_that_raises_leads_to_error_and_loses_nothing(offset: timedel
     assert "no calendar" in (life.core.reason or "")
     assert life.looks < 30
     schedule.broken = False
-    life.core.recover(life.core.plan_recovery(Resolution.RETRY, life.now), life.now)
+    life.core.recover(Resolution.RETRY, life.now).apply()
     life.run_to(at(FRIDAY, (22, 0)))
     well = Life(weekdays(n=20), at(MONDAY, (15, 0)), [Alarm("close", offset, RUN_ONCE)])
     assert len(well.alarms) == before
@@ -761,7 +760,7 @@ def test_registering_on_a_schedule_that_raises() -> None:
     life.add(Alarm("close", 2 * HOUR))
     assert life.core.state is ERROR
     schedule.broken = False
-    life.core.recover(life.core.plan_recovery(Resolution.RETRY, life.now), life.now)
+    life.core.recover(Resolution.RETRY, life.now).apply()
     life.run_to(at(TUESDAY, (23, 0)))
     assert [day for day, _ in life.fired] == [MONDAY, TUESDAY]
 
@@ -941,15 +940,15 @@ def test_whatever_happens_alarms_keep_their_promises(those: Hours, missed: Misse
             life.core.fail("by hand", life.now)
             life.look()
         elif move == "recover" and life.core.state is ERROR:
-            life.core.recover(life.core.plan_recovery(Resolution.RETRY, life.now), life.now)
+            life.core.recover(Resolution.RETRY, life.now).apply()
             life.look()
         elif move == "end" and life.core.state in (ACTIVE, POST_MARKET):
             day = life.core.session.date
-            life.core.plan_end("by hand", life.now)
+            decision = life.core.end_session("by hand", life.now)
             if life.core.state in (ACTIVE, POST_MARKET) and life.core.session.date == day:
                 life.take()
                 ledger.cut[day] = life.wall, len(life.alarms)
-                life.core.end_session("by hand", life.now)
+                decision.apply()
             life.look()
         elif move == "add":
             alarm = data.draw(alarms_of_any_kind)

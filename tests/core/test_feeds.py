@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from session_lifecycle import AdaptiveTimeout, StaleWhen
 from session_lifecycle._core import feeds as feeds_module
 from session_lifecycle._core.feeds import FeedState, FeedTable, GapEstimator
-from session_lifecycle._core.staleness import ALL_ARE_LOOKED_AT
 from tests.helpers.builders import MICROSECOND
 
 ALL, ANY = StaleWhen.ALL, StaleWhen.ANY
@@ -66,34 +65,34 @@ def test_without_a_gap_the_timeout_is_the_ceiling() -> None:
 def test_the_timeout_is_a_multiple_of_the_gap_within_bounds(gap: float, timeout: float) -> None:
     """Three times the gap, but never below the floor nor above the ceiling."""
     pace = GapEstimator(PACED)
-    pace.heard(gap, 100.0)
+    pace.add(gap, 100.0)
     assert pace.timeout == s(timeout)
 
 
 def test_the_longest_gap_counts_until_it_has_faded() -> None:
     """A long gap counts half after its half-life, and shorter ones do not hide it before they are the longer."""
     pace = GapEstimator(PACED)
-    pace.heard(16.0, 100.0)
-    pace.heard(1.0, 101.0)
+    pace.add(16.0, 100.0)
+    pace.add(1.0, 101.0)
     assert s(46) < pace.timeout < s(48)
-    pace.heard(1.0, 120.0)
+    pace.add(1.0, 120.0)
     assert abs(pace.timeout - s(24)) <= MICROSECOND
-    pace.heard(9.0, 121.0)
+    pace.add(9.0, 121.0)
     assert pace.timeout == s(27)
 
 
 def test_a_silence_counts_as_the_ceiling_at_most() -> None:
     """After an outage of hours the timeout is back to usual in minutes, not in half-lives of hours."""
     pace = GapEstimator(PACED)
-    pace.heard(36_000.0, 36_000.0)
-    pace.heard(0.5, 36_000.0 + 7 * 20)
+    pace.add(36_000.0, 36_000.0)
+    pace.add(0.5, 36_000.0 + 7 * 20)
     assert pace.timeout <= s(1.5)
 
 
 def test_no_factor_is_too_large() -> None:
     """A product that no timedelta can hold is the ceiling."""
     pace = GapEstimator(AdaptiveTimeout(s(1), s(60), factor=1e300))
-    pace.heard(50.0, 50.0)
+    pace.add(50.0, 50.0)
     assert pace.timeout == s(60)
 
 
@@ -104,7 +103,7 @@ def test_the_pace_is_the_longest_of_all_faded_gaps(gaps: list[float]) -> None:
     pace, now, ends = GapEstimator(PACED), 0.0, []
     for gap in gaps:
         now += gap
-        pace.heard(gap, now)
+        pace.add(gap, now)
         ends.append((gap, now))
     longest = max(gap * 0.5 ** ((now - end) / 20) for gap, end in ends)
     assert abs(pace.timeout - min(max(s(3 * longest), s(1)), s(60))) <= 2 * MICROSECOND
@@ -144,8 +143,8 @@ def test_a_feed_is_timed_from_its_newest_data() -> None:
     """Data puts the deadline off by itself; older data that comes later does not put it back."""
     feeds, (watch,) = watching(TEN)
     watch.arrival = 4.0
-    feeds.heard(watch, 7.25)
-    feeds.heard(watch, 6.0)
+    feeds.record(watch, 7.25)
+    feeds.record(watch, 6.0)
     assert watch.arrival == 7.25
     assert driven(feeds, s(100)) == [("a", s(17.25), s(17.25))]
 
@@ -217,15 +216,15 @@ def test_the_close_forgets_who_was_stale() -> None:
 def test_data_revives_a_feed_that_is_stale() -> None:
     """A feed that is back is watched again from its newest data on, and it tells how long it was silent."""
     feeds, (watch,) = watching(TEN)
-    feeds.heard(watch, 2.0)
+    feeds.record(watch, 2.0)
     assert driven(feeds, s(20)) == [("a", s(12), s(12))]
-    assert (watch.stale, watch.plain, watch.is_fresh) == (True, ALL_ARE_LOOKED_AT, False)
-    feeds.heard(watch, 1.0)
+    assert (watch.stale, watch.inspect_all, watch.is_fresh) == (True, True, False)
+    feeds.record(watch, 1.0)
     assert not watch.is_fresh
-    feeds.heard(watch, 29.0)
+    feeds.record(watch, 29.0)
     assert watch.is_fresh
     assert feeds.revive(watch, s(30)) == s(28)
-    assert (watch.stale, watch.plain, feeds.stale) == (False, None, ())
+    assert (watch.stale, watch.inspect_all, feeds.stale) == (False, False, ())
     assert driven(feeds, s(100)) == [("a", s(39), s(39))]
 
 
@@ -234,30 +233,30 @@ def test_a_feed_revived_on_a_break_is_watched_from_its_end() -> None:
     feeds, (watch,) = watching(TEN)
     found(feeds, TEN)
     feeds.suspend()
-    feeds.heard(watch, 50.0)
+    feeds.record(watch, 50.0)
     feeds.revive(watch, s(50))
     assert feeds.deadline is None
     feeds.expect(s(100))
     assert driven(feeds, s(200)) == [("a", s(110), s(110))]
 
 
-def test_only_while_it_matters_is_a_record_looked_at() -> None:
-    """The mark that has records looked at is set while a feed is stale, or while all data is news; not after that."""
+def test_only_while_it_matters_is_a_record_inspected() -> None:
+    """The mark that has records inspected is set while a feed is stale, or while all data is news; not after that."""
     feeds, (a, b) = watching(TEN, s(20))
-    assert (a.plain, b.plain) == (None, None)
-    feeds.watch_for_any(alert=True)
+    assert (a.inspect_all, b.inspect_all) == (False, False)
+    feeds.inspect_all_data(inspect=True)
     late = FeedState("late", TEN)
     feeds.add(late, s(0))
-    assert {watch.plain for watch in feeds.members} == {ALL_ARE_LOOKED_AT}
+    assert {watch.inspect_all for watch in feeds.members} == {True}
     found(feeds, TEN)
-    feeds.watch_for_any(alert=False)
-    assert [watch.plain for watch in (a, b, late)] == [ALL_ARE_LOOKED_AT, None, ALL_ARE_LOOKED_AT]
+    feeds.inspect_all_data(inspect=False)
+    assert [watch.inspect_all for watch in (a, b, late)] == [True, False, True]
     feeds.remove(a, TEN)
-    assert a.plain is None
-    feeds.watch_for_any(alert=True)
+    assert not a.inspect_all
+    feeds.inspect_all_data(inspect=True)
     feeds.remove(b, TEN)
-    feeds.watch_for_any(alert=False)
-    assert b.plain is None
+    feeds.inspect_all_data(inspect=False)
+    assert not b.inspect_all
 
 
 # ---- adaptive timeouts ----
@@ -268,7 +267,7 @@ def test_an_adaptive_timeout_shrinks_in_time() -> None:
     feeds, (watch,) = watching(PACED)
     for second in range(1, 201):
         found(feeds, s(second))
-        feeds.heard(watch, float(second))
+        feeds.record(watch, float(second))
     assert watch.timeout == s(3)
     assert driven(feeds, s(500)) == [("a", s(203), s(203))]
 
@@ -278,7 +277,7 @@ def test_a_shrinking_timeout_is_exact_to_the_microsecond() -> None:
     feeds, (watch,) = watching(AdaptiveTimeout(s(2), s(60), factor=2, half_life=s(1)))
     assert driven(feeds, s(40)) == []
     for arrival in (40.0, 59.0, 59.5):
-        feeds.pace(watch, arrival)
+        feeds.learn(watch, arrival)
         watch.arrival = arrival
     # Of the gap of 40 s, which has begun to fade at 40 s, next to nothing is left by then; 19 s ago becomes 13.4 s.
     longest = max(40 * 0.5**19.5, 19 * 0.5**0.5, 0.5)
@@ -290,23 +289,23 @@ def test_nothing_is_learnt_while_no_data_is_expected() -> None:
     feeds = FeedTable(ALL)
     watch = FeedState("a", PACED)
     feeds.add(watch, s(0))
-    feeds.heard(watch, 1.0)
-    feeds.heard(watch, 2.0)
+    feeds.record(watch, 1.0)
+    feeds.record(watch, 2.0)
     assert watch.timeout == s(60)
     feeds.open(s(100))
-    feeds.heard(watch, 102.0)
+    feeds.record(watch, 102.0)
     assert watch.timeout == s(6)  # from the open, not from the data before it
     feeds.suspend()
-    feeds.heard(watch, 112.0)
+    feeds.record(watch, 112.0)
     assert watch.timeout == s(6)
     feeds.expect(s(120))
-    feeds.heard(watch, 121.0)
+    feeds.record(watch, 121.0)
     assert watch.timeout < s(6)
     feeds.halt(watch, "why not", s(121))
-    feeds.heard(watch, 131.0)
+    feeds.record(watch, 131.0)
     assert watch.timeout < s(6)
     feeds.resume(watch, s(140))
-    feeds.heard(watch, 139.5)  # of before it was resumed
+    feeds.record(watch, 139.5)  # of before it was resumed
     assert watch.timeout < s(6)
 
 
@@ -352,7 +351,7 @@ def test_laziness_changes_nothing(policies: list[timedelta | AdaptiveTimeout], s
         stale += driven(feeds, now)
         watch = feed_states[which % len(feed_states)]
         arrivals.append((now, which % len(feed_states)))
-        feeds.heard(watch, now.total_seconds())
+        feeds.record(watch, now.total_seconds())
         if watch.stale:
             feeds.revive(watch, now)
     stale += driven(feeds, now + s(100))
@@ -419,7 +418,7 @@ def test_a_halt_ends_the_staleness_of_a_feed() -> None:
     feeds, (a, _) = watching(TEN, s(100))
     found(feeds, TEN)
     feeds.halt(a, "auction", s(11))
-    assert (feeds.stale, a.stale, a.plain) == ((), False, None)
+    assert (feeds.stale, a.stale, a.inspect_all) == ((), False, False)
     feeds.resume(a, s(20))
     assert driven(feeds, s(50)) == [("a", s(30), s(30))]
 
@@ -495,7 +494,7 @@ def test_a_feed_is_mute_until_its_first_word_since_the_open() -> None:
     """What it said before the open does not count; where a session is walked anew, its first open does."""
     feeds, (a, b) = watching(TEN, TEN)
     assert feeds.all_mute
-    feeds.heard(a, 1.0)
+    feeds.record(a, 1.0)
     assert (feeds.is_mute(a), feeds.is_mute(b), feeds.all_mute) == (False, True, False)
     feeds.end(over=False)
     feeds.open(s(50))
@@ -633,7 +632,7 @@ def test_thousands_of_lively_feeds_cost_next_to_nothing(
         for n, watch in enumerate(feed_states):  # everyone speaks every `gap` seconds, each at its own moments
             beat = floor((deadline.total_seconds() - n * gap / 1000) / gap) * gap + n * gap / 1000
             if beat > (watch.arrival or 0.0):
-                feeds.heard(watch, beat)
+                feeds.record(watch, beat)
         assert feeds.due(deadline) is None
     assert costs.operations <= operations
 
@@ -670,7 +669,7 @@ def test_coming_and_going_leaves_nothing_behind() -> None:
     """What feeds that were removed, halted or revived have left in the heap is gone at their deadlines."""
     feeds, (watch, other) = watching(TEN, s(1000))
     found(feeds, TEN)
-    feeds.heard(watch, 10.5)
+    feeds.record(watch, 10.5)
     feeds.revive(watch, s(10.5))
     for n in range(1000):
         feeds.halt(watch, "flicker", s(11 + n / 1000))

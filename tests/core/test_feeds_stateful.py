@@ -399,8 +399,8 @@ class Run:
         """Look, and look again at whatever that has brought about; it must come to rest."""
         self.lifecycle.poll(self.now)
         while (turn := self.lifecycle.due_roll(self.now)) is not None:
-            self.lifecycle.begin_roll(turn, self.now)
-            self.lifecycle.roll_succeeded(turn, self.now)
+            self.lifecycle.begin_roll(turn, self.now, journalled=False).apply()
+            self.lifecycle.roll_succeeded(turn, self.now).apply()
         self.log += self.lifecycle.take_events()
         wait = self.wait
         assert wait is None or wait > ZERO, "it asks for a look that changes nothing"
@@ -426,18 +426,17 @@ class Run:
                     self.serve()
 
     def data(self, stamp: datetime | None) -> None:
-        silence = self.lifecycle.staleness
-        if stamp is silence.plain:
-            silence.arrival = self.mono.total_seconds()
+        if stamp is None and not self.lifecycle.progress.clock_state.inspect_all:
+            self.lifecycle.staleness.arrival = self.mono.total_seconds()
         else:
             self.lifecycle.record_data(self.now, stamp)
             self.serve()
 
     def feed_data(self, name: str, stamp: datetime | None) -> None:
         watch = self.feed_states[name]
-        if stamp is watch.plain:
-            if watch.pace is not None:
-                self.lifecycle.feeds.pace(watch, self.mono.total_seconds())
+        if stamp is None and not watch.inspect_all:
+            if watch.gaps is not None:
+                self.lifecycle.feeds.learn(watch, self.mono.total_seconds())
             watch.arrival = self.mono.total_seconds()
         else:
             self.lifecycle.record_feed(watch, self.now, stamp)
@@ -470,7 +469,7 @@ class Run:
         self.serve()
 
     def recover(self) -> None:
-        self.lifecycle.recover(self.lifecycle.plan_recovery(Resolution.RETRY, self.now), self.now)
+        self.lifecycle.recover(Resolution.RETRY, self.now).apply()
         self.serve()
 
     @property

@@ -1,6 +1,7 @@
 """When a source counts as quiet, against a model that adds up every second by hand."""
 
 from datetime import timedelta
+from typing import cast
 
 import hypothesis.strategies as st
 import pytest
@@ -16,15 +17,55 @@ def s(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def watch(*, timeout: int | None = TIMEOUT, limit: int | None = LIMIT, since: int | None = None) -> StalenessTimer:
+class Timed:
+    """A timer with what moves with the clock: since when data is expected, and whether the source is stale."""
+
+    def __init__(self, timer: StalenessTimer) -> None:
+        self.timer, self.since, self.stale = timer, cast("timedelta | None", None), False
+
+    @property
+    def arrival(self) -> float | None:
+        return self.timer.arrival
+
+    @property
+    def deadline(self) -> timedelta | None:
+        return self.timer.deadline(self.since, stale=self.stale)
+
+    def heard(self, arrival: float) -> None:
+        self.timer.record(arrival)
+
+    def is_fresh(self, now: timedelta) -> bool:
+        return self.timer.is_fresh(now)
+
+    def expect(self, now: timedelta) -> None:
+        self.since = now
+
+    def suspend(self, now: timedelta) -> None:
+        if self.stale and self.since is not None:
+            self.timer.add_stale_time(now - self.since)
+        self.since = None
+
+    def go_stale(self, now: timedelta) -> None:
+        self.timer.go_stale()
+        self.stale, self.since = True, now
+
+    def go_live(self, now: timedelta) -> None:
+        self.stale, self.since = False, None if self.since is None else now
+
+    def end(self) -> None:
+        self.stale, self.since = False, None
+
+
+def watch(*, timeout: int | None = TIMEOUT, limit: int | None = LIMIT, since: int | None = None) -> Timed:
     """Return a watch, expecting data since some second, if given."""
-    silence = StalenessTimer(None if timeout is None else s(timeout), None if limit is None else s(limit))
+    timer = StalenessTimer(None if timeout is None else s(timeout), None if limit is None else s(limit))
+    silence = Timed(timer)
     if since is not None:
         silence.expect(s(since))
     return silence
 
 
-def stale(at: int = 1000, **options: int | None) -> StalenessTimer:
+def stale(at: int = 1000, **options: int | None) -> Timed:
     """Return a watch that has been found quiet at a second."""
     silence = watch(since=at - TIMEOUT, **options)
     silence.go_stale(s(at))

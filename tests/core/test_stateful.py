@@ -1042,7 +1042,7 @@ class Bench:
         assert (status.state, status.session, status.roll_owed) == (model.state, model.date, model.owed)
         assert owner >= 0
         # For each message nothing is done but to note it, unless it can matter by itself.
-        assert (manager._staleness.plain is None) is (model.state is not TIMEOUT and model.wary_of is None)
+        assert manager._progress.clock_state.inspect_all is (model.state is TIMEOUT or model.wary_of is not None)
 
 
 def _as_far_as_known(said: Said, expected: Said) -> Said:

@@ -214,10 +214,10 @@ class Life:
                     self.tell_all(member)
                 elif member.lifecycle.state is ERROR:
                     process.mend()
-                    record = member.lifecycle.plan_recovery(self.resolve(member, decisions), now)
-                    member.write(record)
-                    self.decide(record)
-                    member.lifecycle.recover(record, now)
+                    decision = member.lifecycle.recover(self.resolve(member, decisions), now)
+                    assert decision.record is not None
+                    member.execute(decision)
+                    self.decide(decision.record)
                     self.tell_all(member)
                 else:
                     wall, elapsed = member.lifecycle.deadlines

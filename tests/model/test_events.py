@@ -1,6 +1,7 @@
 """Events and snapshots as values: fields in their order, defaults, lateness, plain JSON."""
 
 import json
+import logging
 import pickle
 from datetime import date, datetime, timedelta
 from typing import Any, get_args
@@ -25,6 +26,7 @@ from session_lifecycle import (
     Halted,
     HandlerFailed,
     HorizonNear,
+    ManagerStopped,
     Resumed,
     RollFailed,
     RollStarted,
@@ -114,6 +116,7 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     UnexpectedData: {"feed": None, "observed_at": UNSET},
     ScheduleChanged: {"reason": "", "observed_at": UNSET},
 }
+PLAIN_STATES = ("NOT_STARTED", "PRE_MARKET", "ACTIVE", "POST_MARKET", "ENDED")
 EVENTS = [kind(**required) for kind, required in REQUIRED.items()]
 FULL = [
     RollFailed(MONDAY, MONDAY + DAY, 2, True, OOPS, LATER, NOON, DAY, "desk"),
@@ -155,6 +158,107 @@ def test_events_are_frozen_values(event: Event) -> None:
     assert not hasattr(event, "__dict__")
     assert pickle.loads(pickle.dumps(event)) == event
     assert hash(event) == hash(replace(event))
+
+
+LINES = {
+    StateChanged: "2024-03-04 ACTIVE → TIMEOUT by data_timeout",
+    BreakStarted: "2024-03-04 break started",
+    BreakEnded: "2024-03-04 break ended",
+    RollStarted: "roll 2024-03-04 → 2024-03-05, attempt 1",
+    RollSucceeded: "roll 2024-03-04 → 2024-03-05 completed",
+    RollFailed: "roll 2024-03-04 → 2024-03-05, attempt 1 failed; no further attempt",
+    ClockStepped: "the wall clock stepped by +86400 s",
+    HorizonNear: "the calendar knows no session after 2024-03-04: update its source",
+    AlarmFired: "2024-03-04 alarm open + 2:00:00, in ACTIVE",
+    AlarmSkipped: "2024-03-04 alarm open + 2:00:00 of 2024-03-04 12:00:00+00:00 was skipped: the session was skipped",
+    HandlerFailed: "handler desk.flatten failed: Oops('oops')",
+    FeedStale: "2024-03-04 feed trades is stale: ",
+    FeedResumed: "2024-03-04 feed trades is back after 1 day, 0:00:00",
+    Halted: "2024-03-04 trading halted: news pending",
+    Resumed: "2024-03-04 trading resumed",
+    UnexpectedData: (
+        "data while the calendar says that the venue is closed, before session 2024-03-04: check its hours, "
+        "and pre_market and post_market_roll_delay"
+    ),
+    ScheduleChanged: (
+        "2024-03-04 changed (): was 2024-03-04T12:00:00+00:00 to 2024-03-04T12:00:01+00:00, is no session"
+    ),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=ids)
+def test_an_event_has_a_summary(event: Event) -> None:
+    """Each kind of event says in one line what has happened."""
+    assert event.summary() == LINES[type(event)]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=ids)
+@pytest.mark.parametrize("text", ["a\nb", "a\r\x1b[2Jb", "a\u2028b", "a\ud800b", "a\x00b"])
+def test_a_summary_is_one_line_without_control_characters(event: Event, text: str) -> None:
+    """Whatever a name, a reason or an error holds, it is escaped, and the same text stays in the fields."""
+    texts = {field.name: text for field in fields(type(event)) if field.type in (str, str | None)}
+    texts |= {"error": ManagerStopped(text, SessionState.ENDED)} if hasattr(event, "error") else {}
+    changed = replace(event, **texts)
+    assert changed.summary().isprintable()
+    if set(texts) - {"name"}:
+        escaped = text.encode("unicode_escape").decode()
+        assert escaped in changed.summary()
+        assert changed.summary().encode()
+
+
+def test_the_level_is_that_of_logging() -> None:
+    """INFO where it is ordinary, more where it needs attention, and a roll's own steps are left to DEBUG."""
+    levels = {type(event): event.level for event in EVENTS}
+    assert levels.pop(HandlerFailed) == logging.ERROR
+    assert {levels.pop(kind) for kind in (RollStarted, RollSucceeded)} == {logging.DEBUG}
+    ordinary = (BreakStarted, BreakEnded, AlarmFired, FeedResumed, Resumed)
+    assert {levels.pop(kind) for kind in ordinary} == {logging.INFO}
+    assert set(levels.values()) == {logging.WARNING}
+    change = EVENTS[0]
+    assert replace(change, dest=SessionState.ERROR).level == logging.ERROR
+    assert {replace(change, dest=SessionState[name]).level for name in PLAIN_STATES} == {logging.INFO}
+    succeeded = RollSucceeded(MONDAY, MONDAY + DAY, 1)
+    assert {replace(succeeded, overrun=True).level, replace(succeeded, skipped=(MONDAY,)).level} == {logging.WARNING}
+
+
+@pytest.mark.parametrize("event", [*EVENTS, *FULL], ids=ids)
+def test_an_event_is_plain_json(event: Event) -> None:
+    """It begins with its class's name, goes on with its fields in their order, and JSON gives it back as it was."""
+    plain = event.as_dict()
+    assert list(plain) == ["event", *(field.name for field in fields(type(event)))]
+    assert plain["event"] == type(event).__name__
+    assert json.loads(json.dumps(plain)) == plain
+
+
+def test_an_event_s_plain_values() -> None:
+    """Instants, dates, durations, states, errors, and an event in an event."""
+    roll = RollFailed(MONDAY, MONDAY + DAY, 2, True, OOPS, LATER, NOON, 1.5 * timedelta(seconds=1), "desk")
+    told = HandlerFailed("desk.flatten", KeyError("book"), roll, MONDAY, NOON.astimezone(ZoneInfo("Asia/Tokyo")))
+    assert told.as_dict() == {
+        "event": "HandlerFailed",
+        "handler": "desk.flatten",
+        "error": {"type": "KeyError", "message": "'book'"},
+        "cause": {
+            "event": "RollFailed",
+            "session": "2024-03-04",
+            "next_session": "2024-03-05",
+            "attempt": 2,
+            "resumed": True,
+            "error": {"type": "Oops", "message": "oops"},
+            "retry_at": "2024-03-04T12:00:01+00:00",
+            "observed_at": "2024-03-04T12:00:00+00:00",
+            "duration": 1.5,
+            "name": "desk",
+        },
+        "session": "2024-03-04",
+        "observed_at": "2024-03-04T12:00:00+00:00",
+        "name": None,
+    }
+    fired = EVENTS[list(REQUIRED).index(AlarmFired)].as_dict()
+    assert (fired["state"], fired["alarm"]) == (
+        "active",
+        {"anchor": "open", "offset": 7200.0, "misfire": "skip", "grace": 1.0},
+    )
 
 
 def test_outcomes_of_a_roll_tell_more() -> None:

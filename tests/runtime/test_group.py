@@ -46,7 +46,6 @@ from tests.helpers.harness import (
     NOT_STARTED,
     NOW,
     POST_MARKET,
-    PRE_MARKET,
     SECOND,
     TIMEOUT,
     TUESDAY,
@@ -817,11 +816,12 @@ async def test_silence_is_each_members_own():
 
 
 def test_a_thousand_share_what_they_can():
-    """Managers of one schedule and configuration share their timeline and the default clock."""
+    """Managers of a group with one schedule and configuration share their timeline and the default clock."""
     schedule = season()
-    one, two = (SessionBoundaryManager(schedule, roll_nothing) for _ in range(2))
+    one, two, alone = (SessionBoundaryManager(schedule, roll_nothing) for _ in range(3))
     other = SessionBoundaryManager(LONDON, roll_nothing)
+    SessionGroup([one, other]).add(two)
     assert one._progress.timeline is two._progress.timeline
     assert one._progress.timeline is not other._progress.timeline
+    assert one._progress.timeline is not alone._progress.timeline
     assert one.clock is two.clock
-    assert PRE_MARKET is not NOT_STARTED

@@ -171,6 +171,13 @@ def test_an_event_is_one_line(caplog: pytest.LogCaptureFixture, event: Event, le
     assert "\n" not in record.getMessage()
 
 
+def test_a_line_stays_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Control characters in a name or a reason are escaped in the line, and stay as they are in the fields."""
+    (record,) = log(caplog, Halted("a\nb", MONDAY, name="desk\x1b[2J"))
+    assert record.getMessage() == r"desk\x1b[2J: 2024-03-04 trading halted: a\nb"
+    assert (record.reason, record.manager) == ("a\nb", "desk\x1b[2J")
+
+
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_event_is_structured(caplog: pytest.LogCaptureFixture, event: Event) -> None:
     """The event's fields are attributes of the record, beside its kind, the calendar and the manager's name."""

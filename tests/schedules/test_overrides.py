@@ -322,8 +322,8 @@ class Life:
             turn = self.core.due_roll(self.now)
             if turn is None:
                 break
-            self.core.begin_roll(turn, self.now)
-            self.core.roll_succeeded(turn, self.now)
+            self.core.begin_roll(turn, self.now, journalled=False).apply()
+            self.core.roll_succeeded(turn, self.now).apply()
         self.log += [event for event in self.core.take_events() if isinstance(event, StateChanged)]
 
     def run_to(self, end: datetime) -> None:
@@ -334,12 +334,12 @@ class Life:
 
     def apply(self, override: Closure | SpecialHours) -> bool:
         try:
-            change = self.core.plan_override(override, self.now)
+            decision = self.core.change_schedule(override, self.now)
         except OverrideRefused:
             self.settle()
             return False
-        if change is not None:
-            self.core.change_schedule(change, self.now)
+        if decision is not None:
+            decision.apply()
         self.settle()
         return True
 

@@ -278,7 +278,8 @@ def _resolve(
     try:
         state = journal_state_after(held.open(schedule.name))
         assert state is not None, "a journal loses no records"
-        record = _restarted(schedule, config, state, now).plan_recovery(resolution, now)
+        record = _restarted(schedule, config, state, now).recover(resolution, now).record
+        assert record is not None, "a recovery is always recorded"
         if resolution is not Resolution.RETRY:
             record = replace(record, note=_BY_COMMAND)
         held.append(record)

@@ -8,6 +8,7 @@ for a place in the protocol, or written into the script that the rolls follow; e
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from random import Random
@@ -383,14 +384,14 @@ class Life:
     def recover(self, resolution: Resolution) -> None:
         """Leave ERROR."""
         now = Reading(self.wall, self.mono)
-        record = self.member.lifecycle.plan_recovery(resolution, now)
-        self.note("asked", "recover", record.entry, record.target)
+        decision = self.member.lifecycle.recover(resolution, now)
+        assert decision.record is not None
+        self.note("asked", "recover", decision.record.entry, decision.record.target)
         try:
-            self.member.write(record)
+            self.member.execute(decision)
         except JournalWriteFailed:
             pass
         else:
-            self.member.lifecycle.recover(record, now)
             self.figures[f"recovered by {resolution.value}"] += 1
         self.member.emit()
         self.serve()
@@ -400,17 +401,13 @@ class Life:
         now = Reading(self.wall, self.mono)
         self.note("look", self.wall, self.mono)
         try:
-            record = self.member.lifecycle.plan_end("trading is over", now)
+            decision = self.member.lifecycle.end_session("trading is over", now)
         except IllegalTransition:
             self.serve()
             return False
         self.note("asked", "end")
-        try:
-            self.member.write(record)
-        except JournalWriteFailed:
-            pass
-        else:
-            self.member.lifecycle.end_session("trading is over", now)
+        with suppress(JournalWriteFailed):
+            self.member.execute(decision)
         self.member.emit()
         self.serve()
         return True

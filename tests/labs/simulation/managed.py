@@ -207,7 +207,8 @@ class ManagedWorld:
         lifecycle = self.manager._lifecycle
         resolution = self.rng.choice(tuple(Resolution)) if lifecycle.roll_owed else Resolution.RETRY
         self._look()
-        record = lifecycle.plan_recovery(resolution, self.manager._driver.observe())
+        record = lifecycle.recover(resolution, self.manager._driver.observe()).record
+        assert record is not None
         self.note("asked", "recover", record.entry, record.target)
         with suppress(JournalWriteFailed):
             await self.manager.recover(resolution)
@@ -221,7 +222,7 @@ class ManagedWorld:
             return
         self._look()
         self.note("asked", "roll")
-        self.manager._told()
+        self.manager._emit()
 
 
 def manage(seed: int, calendar: str, sessions: tuple[Session, ...], until: int, backend: str) -> ManagedWorld:

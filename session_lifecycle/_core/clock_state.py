@@ -1,0 +1,35 @@
+"""What the clock alone moves: one frozen value, so that the members of a cohort take it over in one assignment."""
+
+from datetime import date, datetime, timedelta
+
+from msgspec import Struct
+
+from session_lifecycle._core.timeline import Position
+from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.states import SessionState
+
+
+class ClockState(Struct, frozen=True, gc=False):
+    """Where a lifecycle stands in time.
+
+    `state` is the machine's. `last_reading` is the last reading of the clocks, `position` where schedule and clock
+    alone put the venue then. `next_transition` is the wall instant of the next boundary or break of the machine's
+    session, None where none is due by the clock. `breaks_passed` counts the starts and ends of breaks that were
+    delivered in this session.
+
+    Data has been expected since `expected_since`, by the monotonic clock, and was expected for the first time in this
+    session at `opened`; None: it is not, or was not yet. `closed_before` is the session before which the venue is
+    closed, while data that comes nevertheless is to be reported; else None. `inspect_all` says that every record of
+    data must be inspected: because the session is TIMEOUT, or the venue closed.
+    """
+
+    state: SessionState
+    last_reading: Reading
+    position: Position
+    next_transition: datetime | None = None
+    breaks_passed: int = 0
+    on_break: bool = False
+    expected_since: timedelta | None = None
+    opened: timedelta | None = None
+    closed_before: date | None = None
+    inspect_all: bool = False

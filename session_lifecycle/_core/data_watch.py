@@ -1,0 +1,255 @@
+"""Everything about data: is it expected, is it missing for too long, is it back, did it come while the venue is closed?
+
+The watch holds what is a lifecycle's own: its arrivals, its feeds and its halts. What moves with the clock is passed in
+as the `ClockState`, and what comes of it is returned: new values for the state, an event, or a transition to take.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Final, NamedTuple
+
+from session_lifecycle._core.clock_state import ClockState
+from session_lifecycle._core.feeds import FeedState, FeedTable
+from session_lifecycle._core.machine import ACTIVE, ENDED, NOT_STARTED, POST_MARKET, PRE_MARKET, TIMEOUT
+from session_lifecycle._core.staleness import StalenessTimer
+from session_lifecycle._core.timeline import Position
+from session_lifecycle._model.clock import Reading, as_utc
+from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.errors import FeedNameTaken
+from session_lifecycle._model.events import FeedResumed, FeedStale, Halted, Resumed, UnexpectedData
+from session_lifecycle._model.states import SessionState
+
+_NAMED: Final = 3
+"""How many stale feeds a reason names: enough to see which."""
+
+
+class Verdict(NamedTuple):
+    """A transition that is due because of data: what fires it, the wall instant at which it was due, and why."""
+
+    trigger: str
+    due: datetime
+    reason: str | None = None
+
+
+class DataWatch:
+    """The watch over the data of one lifecycle: the manager's own, and that of each feed.
+
+    `halted` is why trading is halted, None where it is not. `feeds` is None until there is one. `reported_for` is the
+    session before which unexpected data has been reported.
+    """
+
+    __slots__ = ("_config", "_name", "feeds", "halted", "reported_for", "staleness")
+
+    def __init__(self, config: LifecycleConfig, name: str | None) -> None:
+        self._config = config
+        self._name = name
+        self.staleness: StalenessTimer = StalenessTimer(config.data_timeout, config.error_after_timeout)
+        self.feeds: FeedTable | None = None
+        self.halted: str | None = None
+        self.reported_for: date | None = None
+
+    # ---- when data is expected ----
+
+    def on_transition(
+        self, source: SessionState, dest: SessionState, clock: ClockState
+    ) -> tuple[timedelta | None, timedelta | None]:
+        """Follow a transition. Return since when data is expected after it, and since when for the first time.
+
+        Where the session is gone through again, its first open counts.
+        """
+        now = clock.last_reading.monotonic
+        if dest is ACTIVE and source is PRE_MARKET:
+            if self.feeds is not None:
+                self.feeds.open(now)
+            if self.halted is not None:
+                self.suspend(clock)
+            return now if self.halted is None else None, now if clock.opened is None else clock.opened
+        if dest is ACTIVE:
+            return None if clock.expected_since is None else now, clock.opened
+        if dest is TIMEOUT:
+            self.staleness.go_stale()
+            return now, clock.opened
+        over = dest is POST_MARKET or dest is ENDED
+        if self.feeds is not None:
+            self.feeds.end(over=over)
+        return None, None if over else clock.opened
+
+    def expect(self, now: timedelta) -> timedelta | None:
+        """Expect data from now on, unless trading is halted: after a break, or a halt. Return since when it is."""
+        if self.halted is not None:
+            return None
+        if self.feeds is not None:
+            self.feeds.expect(now)
+        return now
+
+    def suspend(self, clock: ClockState) -> None:
+        """Expect no data for a while: in a break, or a halt. What is stale stays so, but that time does not count."""
+        if clock.state is TIMEOUT and clock.expected_since is not None:
+            self.staleness.add_stale_time(clock.last_reading.monotonic - clock.expected_since)
+        if self.feeds is not None:
+            self.feeds.suspend()
+
+    def expect_anew(self, clock: ClockState) -> timedelta | None:
+        """Return since when the manager's own data is expected, once the last feed has been removed."""
+        if clock.state is not TIMEOUT and self.staleness.deadline(clock.expected_since, stale=False) is not None:
+            return clock.last_reading.monotonic
+        return clock.expected_since
+
+    # ---- halts ----
+
+    def halt(self, reason: str, clock: ClockState, day: date, feed: FeedState | None) -> Halted:
+        """Halt trading, so that no data is expected; or one feed, which then does not count."""
+        now = clock.last_reading
+        if feed is None:
+            self.halted = reason
+            self.suspend(clock)
+        else:
+            self.table(clock).halt(feed, reason, now.monotonic)
+        return Halted(reason, day, None if feed is None else feed.name, now.wall, name=self._name)
+
+    def resume(self, clock: ClockState, day: date, feed: FeedState | None, *, lapsed: bool = False) -> Resumed:
+        """End the halt of trading, or of one feed. Staleness is timed from here, where data is expected."""
+        now = clock.last_reading
+        if feed is None:
+            self.halted = None
+        else:
+            self.table(clock).resume(feed, now.monotonic)
+        return Resumed(day, None if feed is None else feed.name, lapsed, now.wall, name=self._name)
+
+    def lift_halts(self, clock: ClockState, day: date) -> list[Resumed]:
+        """End every halt: none outlasts the close."""
+        lifted: list[FeedState | None] = [] if self.halted is None else [None]
+        if self.feeds is not None:
+            lifted += self.feeds.halted
+        return [self.resume(clock, day, feed, lapsed=True) for feed in lifted]
+
+    # ---- feeds ----
+
+    def table(self, clock: ClockState) -> FeedTable:
+        """Return the table of feeds, made when the first of them comes."""
+        if self.feeds is None:
+            self.feeds = FeedTable(self._config.stale_when)
+            if clock.opened is not None:
+                self.feeds.open(clock.opened)
+                self.feeds.suspend() if clock.expected_since is None else self.feeds.expect(clock.expected_since)
+        return self.feeds
+
+    def add_feed(self, feed: FeedState, clock: ClockState, now: timedelta) -> None:
+        """Watch a feed from now on.
+
+        Raises:
+            FeedNameTaken: there is one of that name.
+        """
+        feeds = self.table(clock)
+        self.require_new(feed)
+        feeds.inspect_all_data(inspect=clock.closed_before is not None)
+        feeds.add(feed, now)
+
+    def require_new(self, feed: FeedState) -> None:
+        """Raise `FeedNameTaken` where there is a feed of that name."""
+        if self.feeds is not None and feed.name in self.feeds:
+            raise FeedNameTaken(feed.name)
+
+    def take_questions(self) -> Sequence[tuple[FeedState, timedelta]]:
+        """Return the feeds whose probe is to be asked, each with the deadline that it is asked for."""
+        feeds = self.feeds
+        if feeds is None or not feeds.questions:
+            return ()
+        questions, feeds.questions = feeds.questions, []
+        return questions
+
+    def revive(self, feed: FeedState, clock: ClockState, day: date) -> FeedResumed | None:
+        """Count a stale feed as live again where its newest data is fresh enough; None where it is not."""
+        now = clock.last_reading
+        if not feed.stale or not feed.is_fresh or feed.arrival is None:
+            return None
+        if timedelta(seconds=feed.arrival) + feed.timeout <= now.monotonic:
+            return None
+        silent_for = self.table(clock).revive(feed, now.monotonic)
+        return FeedResumed(feed.name, day, silent_for, now.wall, name=self._name)
+
+    # ---- verdicts ----
+
+    def deadline(self, clock: ClockState) -> timedelta | None:
+        """Return the monotonic instant at which `evaluate` is to be called next; None where there is none."""
+        feeds, stale = self.feeds, clock.state is TIMEOUT
+        own = self.staleness.deadline(clock.expected_since, stale=stale) if stale or not feeds else None
+        theirs = feeds.deadline if feeds else None
+        if own is None or theirs is None:
+            return own if theirs is None else theirs
+        return min(own, theirs)
+
+    def evaluate(self, clock: ClockState, day: date) -> Verdict | FeedStale | None:
+        """Find a feed stale, or the session TIMEOUT, back from it, or failed by it, whichever is due; one at a time."""
+        staleness, feeds, now = self.staleness, self.feeds, clock.last_reading
+        stale = clock.state is TIMEOUT
+        due: timedelta | None
+        if feeds:
+            verdict = feeds.says_timeout
+            # What the feeds say by now comes before the next of them, however late the reading.
+            if (stale or not verdict) and (found := feeds.due(now.monotonic)) is not None:
+                return self._stale_feed(*found, clock, day)
+            back, due = not verdict, feeds.since if verdict else None
+        else:
+            # Without a data_timeout there is no watch any more, once the last feed has been removed.
+            back = staleness.is_fresh(now.monotonic) or self._config.data_timeout is None
+            due = staleness.deadline(clock.expected_since, stale=stale)
+        if stale:
+            if back:
+                return Verdict("data_resumed", now.wall)
+            due = staleness.deadline(clock.expected_since, stale=True)
+        if due is None or now.monotonic < due:
+            return None
+        at = now.wall - (now.monotonic - due)
+        if stale:
+            limit = self._config.error_after_timeout
+            return Verdict("fail", at, f"no data for another {limit} after TIMEOUT (error_after_timeout)")
+        return Verdict("data_timeout", at, self._why_timeout(clock))
+
+    def _why_timeout(self, clock: ClockState) -> str:
+        if self.feeds:
+            stale = self.feeds.stale
+            names = ", ".join(stale[:_NAMED]) + (", ..." if len(stale) > _NAMED else "")
+            reason, mute = f"{len(stale)} of {len(self.feeds)} feeds stale: {names}", self.feeds.all_mute
+        else:
+            reason = f"no data for {self._config.data_timeout} (data_timeout)"
+            mute = self.staleness.is_mute(clock.opened)
+        return f"{reason}; none at all since the open: check the connection, and the calendar" if mute else reason
+
+    def _stale_feed(self, feed: FeedState, due: timedelta, clock: ClockState, day: date) -> FeedStale:
+        now, never = clock.last_reading, self.table(clock).is_mute(feed)
+        reason = f"no data for {feed.timeout}"
+        if feed.asked == due:
+            reason += f"; {feed.denied or f'its probe did not answer within {feed.probe_timeout}'}"
+        at, fresh_at = now.wall - (now.monotonic - due), wall_instant(feed.arrival, now)
+        return FeedStale(feed.name, day, at, now.wall, never, fresh_at, reason, name=self._name)
+
+    # ---- data while the venue is closed ----
+
+    def closed_before(self, position: Position) -> date | None:
+        """Return the session before which the venue is closed, until unexpected data has been reported for it."""
+        day = position.session.date
+        closed = position.state is NOT_STARTED or position.state is ENDED
+        return day if closed and day != self.reported_for else None
+
+    def report_unexpected(self, feed: FeedState | None, age: timedelta, clock: ClockState) -> UnexpectedData | None:
+        """Report data while the venue is closed, once until it opens; data from before it closed is only late."""
+        day, now = clock.closed_before, clock.last_reading.wall
+        if day is None or now - age < clock.position.since:
+            return None
+        self.reported_for = day
+        return UnexpectedData(day, None if feed is None else feed.name, now, name=self._name)
+
+
+def age_of(timestamp: datetime | None, now: Reading) -> timedelta:
+    """Return how old data is on arrival; data from the future counts as of now.
+
+    Raises:
+        NaiveDatetimeError: `timestamp` has no time zone.
+    """
+    return timedelta(0) if timestamp is None else max(now.wall - as_utc("timestamp", timestamp), timedelta(0))
+
+
+def wall_instant(arrival: float | None, now: Reading) -> datetime | None:
+    """Return the wall instant of a monotonic second, by the skew of a reading; None for None."""
+    return None if arrival is None else now.wall - (now.monotonic - timedelta(seconds=arrival))
