@@ -1,4 +1,4 @@
-"""The command line: `python -m session_lifecycle COMMAND`. This module puts it together from `commands`."""
+"""The command line: `python -m session_lifecycle COMMAND`. This module assembles it from `commands`."""
 
 import sys
 from typing import TYPE_CHECKING, Final
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 _INSTALL: Final = "pip install 'session_lifecycle[cli]'"
 _MISUSED: Final = 2
-_INTERRUPTED: Final = 130  # what a shell expects of a process that Ctrl-C has ended: 128 + SIGINT
+_INTERRUPTED: Final = 130  # what a shell expects of a process that Ctrl-C ended: 128 + SIGINT
 
 
 def assemble() -> "Typer":
@@ -45,8 +45,8 @@ def assemble() -> "Typer":
 
 
 def main() -> None:
-    """Run the command line and leave with its exit status: 0, 2 for bad input or a missing extra, 130 for Ctrl-C."""
-    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] -- so it is where a shell has closed it
+    """Run the command line and exit with its status: 0, 1 for what needs attention, 2 for bad input, 130 for Ctrl-C."""
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] -- it is None where a shell has closed it
         sys.stderr.write("there is no stdout to print to\n")
         sys.exit(_MISUSED)
     try:

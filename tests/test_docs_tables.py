@@ -4,12 +4,13 @@ import inspect
 import re
 from datetime import timedelta
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
 import session_lifecycle
 from session_lifecycle import (
+    Entry,
     Event,
     JournalCorrupt,
     JournalLocked,
@@ -25,10 +26,14 @@ from session_lifecycle import (
     SessionState,
     StaleWhen,
 )
-from session_lifecycle._cli import shapes
+from session_lifecycle._cli.findings import Level
+from session_lifecycle._cli.views.moments import State
+from session_lifecycle._cli.views.planned import ChangeKind
+from session_lifecycle._cli.views.usual import Oddity
 from session_lifecycle._model.events import EventBase
+from session_lifecycle._model.legs import Anchor
 from session_lifecycle.testing import Script, SimulatedClock
-from tests.helpers.command_line import APP
+from tests.helpers.command_line import APP, JSON_COMMANDS, json_schema
 from tests.helpers.documents import EVERYTHING, README, TEXTS, page, rows_after, section, table, ticked
 
 COMMANDS = page("command-line")
@@ -54,17 +59,23 @@ def test_every_command_is_in_the_readme() -> None:
 def test_the_json_tables_have_every_field_of_every_object() -> None:
     """In the order of their declarations, with the values that a field may have."""
     listed = [(ticked(name)[0], ticked(fields)) for name, _, fields in JSON_OBJECTS]
-    kinds = {name: kind for name, kind in vars(shapes).items() if is_typeddict(kind)}
+    declared = {
+        name: list(each["properties"])
+        for command in JSON_COMMANDS
+        for name, each in json_schema(command)["$defs"].items()
+        if "properties" in each
+    }
     # A cell may also say in code how a field comes about; such a call is no field.
     listed = [(name, [field for field in fields if not field.endswith("()")]) for name, fields in listed]
-    assert sorted(listed) == sorted((name, list(get_type_hints(kind))) for name, kind in kinds.items())
+    assert sorted(listed) == sorted(declared.items())
     values = {ticked(field)[0]: tuple(ticked(cell)) for field, cell in JSON_VALUES}
     assert values == {
-        "state": get_args(shapes.State),
-        "boundary": get_args(shapes.BoundaryName),
-        "oddities": get_args(shapes.Oddity),
-        "kind": get_args(shapes.ChangeKind),
-        "level": get_args(shapes.Level),
+        "state": get_args(State),
+        "boundary": get_args(Anchor),
+        "oddities": get_args(Oddity),
+        "kind": get_args(ChangeKind),
+        "level": get_args(Level),
+        "entry": tuple(entry.value for entry in Entry),
     }
 
 

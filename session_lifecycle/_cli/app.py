@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -11,12 +11,9 @@ from session_lifecycle._cli.failures import CommandRefused, in_one_line
 from session_lifecycle._cli.output import notify
 from session_lifecycle._model.errors import LifecycleError
 
-if TYPE_CHECKING:
-    pass
-
 
 class OneLineErrors(TyperGroup):
-    """Commands whose errors are one line on stderr. What is no error of the user's stays a traceback."""
+    """A group of commands that reports errors of the user in one line on stderr. Others keep their traceback."""
 
     def main(
         self,
@@ -27,11 +24,11 @@ class OneLineErrors(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,  # noqa: ANN401 -- the signature of the base class
     ) -> Any:  # noqa: ANN401 -- likewise
-        """Run a command and leave with its exit status."""
+        """Run a command and exit with its status."""
         given = list(sys.argv[1:] if args is None else args)
         try:
             status = super().main(
-                given or ["--help"],  # without a command there is nothing else to tell
+                given or ["--help"],  # without a command the help is the result
                 prog_name,
                 complete_var,
                 standalone_mode=False,
@@ -58,6 +55,6 @@ def new_app() -> typer.Typer:
 
     @app.callback()
     def about() -> None:  # pyright: ignore[reportUnusedFunction] -- typer keeps it, for `--help`
-        """What are the hours of a market, where does its session stand, and what comes next?"""
+        """Show the hours of markets, where their sessions stand, and what comes next."""
 
     return app

@@ -1,20 +1,16 @@
-"""What goes wrong in a command, put into one line."""
+"""Errors of a command, and how they become one line."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from session_lifecycle._model.errors import LifecycleError
 
-if TYPE_CHECKING:
-    pass
-
 
 class CommandRefused(typer.TyperException):
-    """What was asked cannot be done: a message that says what to do instead, and exit status 2."""
+    """A command cannot do what was asked. The message says what to do instead; the exit status is 2."""
 
     exit_code = 2
 
@@ -32,7 +28,7 @@ def in_one_line(error: Exception) -> str:
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Turn what goes wrong while a file is read into one line."""
+    """Report an error of reading a file in one line."""
     try:
         yield
     except OSError as error:
@@ -40,18 +36,18 @@ def reading(path: Path) -> Generator[None]:
         raise CommandRefused(msg) from error
     except LifecycleError:
         raise
-    except ValueError as error:  # no TOML, or no UTF-8
+    except ValueError as error:  # not TOML, or not UTF-8
         msg = f"cannot read {path}: {error}"
         raise CommandRefused(msg) from error
 
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Turn what goes wrong while a file is written into one line."""
+    """Report an error of writing a file in one line."""
     try:
         yield
     except FileNotFoundError as error:
-        msg = f"cannot write {path}: there is no folder {path.parent}; make it first"
+        msg = f"cannot write {path}: there is no folder {path.parent}; create it first"
         raise CommandRefused(msg) from error
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror}"

@@ -1,23 +1,20 @@
-"""What `doctor` looks at: the packages, the clocks, the time zones and the calendars of this machine.
+"""The checks of `doctor`: the packages, the clocks, the time zones and the calendars of this machine.
 
-Each check yields findings, and every finding that needs a person says what to do. Nothing here prints.
+Each check yields findings, and every finding that needs attention says what to do. Nothing here prints.
 """
 
 import time
 import zoneinfo
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from platform import python_version
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo
 
-from packaging.requirements import Requirement
-from packaging.version import Version
+import msgspec
 
-from session_lifecycle._cli.shapes import FindingJson, Level
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._model.clock import Clock, read
 from session_lifecycle._model.errors import CalendarUnavailable, NotASession
@@ -25,135 +22,150 @@ from session_lifecycle._schedules.corrections import reach
 from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.snapshot import SnapshotSchedule, versions
 
-TESTED: Final = {"anyio": "4.16", "exchange-calendars": "4.13.2", "pandas": "3.0", "transitions": "0.9.3"}
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+TESTED: Final = {
+    "anyio": "4.16",
+    "exchange-calendars": "4.13.2",
+    "msgspec": "0.22",
+    "pandas": "3.0",
+    "transitions": "0.9.3",
+}
 """The newest versions that the package was tested with."""
 
 SATURDAY: Final = date(2025, 2, 1)
 """A session of Bombay, for the Union Budget, which pandas 3.1 loses."""
 
 WRITTEN: Final = datetime(2026, 11, 1, tzinfo=UTC)
-"""No clock that is right shows a time before this code was written."""
+"""When this code was written: a wall clock that shows an earlier time is wrong."""
 
 _NEAR: Final = timedelta(days=60)
 _YEAR: Final = timedelta(days=365)
 _PAUSE_SECONDS: Final = 0.02
 _OLDEST: Final = 2  # years
-# Offsets in January and July, in hours: what any copy of the time zone database has to know.
+# Offsets in January and July, in hours, which every copy of the time zone database has.
 _OFFSETS: Final = {"America/New_York": (-5, -4), "Europe/London": (0, 1), "Asia/Tokyo": (9, 9)}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that was looked at. `remedy` is what to do, None where there is nothing."""
+Level = Literal["ok", "note", "problem"]
+"""What a finding is: as it should be, worth knowing, or in need of attention."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that was checked. `remedy` is what to do, null where there is nothing."""
 
     level: Level
     about: str
-    told: str
-    remedy: str | None = None
-
-    def as_json(self) -> FindingJson:
-        """Return it as `--json` shows it."""
-        return {"level": self.level, "about": self.about, "told": self.told, "remedy": self.remedy}
+    text: str = msgspec.field(name="told")
+    remedy: str | None
 
 
 # ---- packages ----
 
 
 def packages() -> Iterator[Finding]:
-    """Hold the versions of what the package needs against what it asks for, and against what was tested."""
+    """Compare the installed versions with those that the package requires, and with those that were tested."""
+    from packaging.requirements import Requirement  # slow to import, and only `doctor` needs it
+
     own = version("session_lifecycle")
-    yield Finding("ok", "session_lifecycle", f"{own}, with Python {python_version()}")
+    yield Finding("ok", "session_lifecycle", f"{own}, with Python {python_version()}", None)
     for each in map(Requirement, requires("session_lifecycle") or ()):
         if each.marker is None:
             yield _package(each)
 
 
-def _package(needed: Requirement) -> Finding:
+def _package(needed: "Requirement") -> Finding:
+    from packaging.version import Version
+
     name, wanted = needed.name, str(needed.specifier)
-    mend = f"pip install '{needed}'"
+    fix = f"pip install '{needed}'"
     try:
         found = version(name)
     except PackageNotFoundError:
-        return Finding("problem", name, f"it is not installed, and {wanted} is needed", mend)
+        return Finding("problem", name, f"it is not installed, and {wanted} is required", fix)
     if not needed.specifier.contains(found, prereleases=True):
-        return Finding("problem", name, f"{found} is installed, and {wanted} is needed", mend)
+        return Finding("problem", name, f"{found} is installed, and {wanted} is required", fix)
     tested = TESTED.get(name)
     if tested is not None and Version(found).release[: len(Version(tested).release)] > Version(tested).release:
-        remedy = "hold your hours against a snapshot made before: `snapshot --check FILE`"
-        told = f"{found}, newer than {tested}, the newest that was tested"
-        return Finding("note", name, told, remedy if name in ("exchange-calendars", "pandas") else None)
-    return Finding("ok", name, f"{found}, and {wanted} is needed")
+        remedy = "compare the hours with an earlier snapshot: `snapshot --check FILE`"
+        text = f"{found}, newer than {tested}, the newest that was tested"
+        return Finding("note", name, text, remedy if name in ("exchange-calendars", "pandas") else None)
+    return Finding("ok", name, f"{found}, and {wanted} is required", None)
 
 
 def saturdays() -> Iterator[Finding]:
-    """See whether calendars have their Saturday sessions, which pandas 3.1 loses without a word."""
+    """Check that calendars have their Saturday sessions, which pandas 3.1 loses silently."""
     about, found = "Saturday sessions", version("pandas")
-    remedy = "pip install 'pandas<3.1', and make snapshots anew that were made with it"
+    remedy = "pip install 'pandas<3.1', and recreate the snapshots that were made with it"
     try:
         near = datetime.combine(SATURDAY, datetime.min.time(), UTC)
         ExchangeSchedule("XBOM", corrections=False, near=near).session_on(SATURDAY)
     except NotASession:
-        told = f"XBOM has lost its session of {SATURDAY}: so have other calendars with pandas {found}"
-        yield Finding("problem", about, told, remedy)
+        text = f"XBOM has lost its session of {SATURDAY} with pandas {found}, and other calendars have lost theirs"
+        yield Finding("problem", about, text, remedy)
     except CalendarUnavailable as error:
         yield Finding("problem", about, f"XBOM cannot be built with pandas {found}: {error}", remedy)
     else:
-        yield Finding("ok", about, f"XBOM has its session of {SATURDAY}, which pandas 3.1 loses")
+        yield Finding("ok", about, f"XBOM has its session of {SATURDAY}, which pandas 3.1 loses", None)
 
 
 # ---- clocks ----
 
 
 def clocks(clock: Clock) -> Iterator[Finding]:
-    """See whether the wall clock can be right, and whether both clocks advance together."""
+    """Check that the wall clock can be right, and that both clocks advance together."""
     before = read(clock)
-    time.sleep(_PAUSE_SECONDS)  # a real one: the clock is what is looked at
+    time.sleep(_PAUSE_SECONDS)  # in real time, which the clocks are compared with
     after = read(clock)
     local = after.wall.astimezone()
     shown = f"{after.wall:%Y-%m-%d %H:%M:%S} UTC, {local:%H:%M} {local.tzname()} on this machine"
     if after.wall < WRITTEN or after.wall > WRITTEN + 20 * _YEAR:
-        yield Finding("problem", "wall clock", f"{shown}, which cannot be", "set the clock, and have NTP keep it")
-    else:
-        yield Finding("ok", "wall clock", shown)
-    passed, moved = after.monotonic - before.monotonic, after.wall - before.wall
-    if passed < timedelta(seconds=_PAUSE_SECONDS) / 2:
-        told = f"{_PAUSE_SECONDS * 1000:.0f} ms have passed, and it has advanced by {passed}"
-        remedy = "look at the host: silence, roll timeouts and retries are timed by it"
-        yield Finding("problem", "monotonic clock", told, remedy)
-    elif abs(moved - passed) >= timedelta(seconds=1):
-        told = f"the wall clock has stepped by {moved - passed} against it while it was looked at"
         yield Finding(
-            "problem", "monotonic clock", told, "look at NTP: a clock should be slewed while markets are open"
+            "problem", "wall clock", f"{shown}, which cannot be right", "set the clock, and keep it synchronized by NTP"
         )
     else:
-        yield Finding("ok", "monotonic clock", "it advances with the wall clock")
+        yield Finding("ok", "wall clock", shown, None)
+    passed, moved = after.monotonic - before.monotonic, after.wall - before.wall
+    if passed < timedelta(seconds=_PAUSE_SECONDS) / 2:
+        text = f"it has advanced by {passed} while {_PAUSE_SECONDS * 1000:.0f} ms passed"
+        remedy = "check the host: this clock times staleness, roll timeouts and retries"
+        yield Finding("problem", "monotonic clock", text, remedy)
+    elif abs(moved - passed) >= timedelta(seconds=1):
+        text = f"the wall clock stepped by {moved - passed} against it during the check"
+        yield Finding("problem", "monotonic clock", text, "check NTP: it should slew the clock while markets are open")
+    else:
+        yield Finding("ok", "monotonic clock", "it advances with the wall clock", None)
 
 
 # ---- time zones ----
 
 
 def time_zones(year: int) -> Iterator[Finding]:
-    """See which copy of the time zone database is in use, how old it is, and whether it knows a few zones."""
+    """Check which copy of the time zone database is in use, how old it is, and whether it has a few known zones."""
     for name, offsets in _OFFSETS.items():
         wrong = _wrong_offset(name, offsets)
         if wrong is not None:
-            yield Finding("problem", "time zones", wrong, "install the package tzdata, or the system's")
+            yield Finding("problem", "time zones", wrong, "install the package tzdata, or the system's time zones")
             return
     system, package = _system_tzdata(), _package_tzdata()
     used, where = (package, "the package tzdata") if system is None else (system[1], str(system[0]))
     if used is None:
         yield Finding(
-            "note", "time zones", f"{where} does not tell its version", "see that the system keeps it up to date"
+            "note",
+            "time zones",
+            f"the version of {where} is not known",
+            "make sure that the system keeps it up to date",
         )
     elif int(used[:4]) <= year - _OLDEST:
         yield Finding(
             "problem", "time zones", f"tzdata {used} of {where} is old", "update it: countries change their clocks"
         )
     elif system is not None and package is not None and _release(package) > _release(used):
-        told = f"tzdata {used} of {where} is in use, and not the newer {package} that is installed as a package"
-        yield Finding("note", "time zones", told, "update the system's, or set PYTHONTZPATH to nothing")
+        text = f"tzdata {used} of {where} is in use, and not the newer {package} that is installed as a package"
+        yield Finding("note", "time zones", text, "update the system's copy, or set PYTHONTZPATH to an empty string")
     else:
-        yield Finding("ok", "time zones", f"tzdata {used} of {where}")
+        yield Finding("ok", "time zones", f"tzdata {used} of {where}", None)
 
 
 def _wrong_offset(name: str, offsets: tuple[int, int]) -> str | None:
@@ -164,12 +176,12 @@ def _wrong_offset(name: str, offsets: tuple[int, int]) -> str | None:
     for month, hours in zip((1, 7), offsets, strict=True):
         found = datetime(2026, month, 15, tzinfo=zone).utcoffset()
         if found != timedelta(hours=hours):
-            return f"{name} is said to be {found} ahead of UTC in month {month}, and is {hours} h"
+            return f"{name} is {found} ahead of UTC in month {month}, and should be {hours} h"
     return None
 
 
 def _system_tzdata() -> tuple[Path, str | None] | None:
-    """Return the folder that zoneinfo reads, and its version where it tells; None where it reads the package."""
+    """Return the folder that zoneinfo reads, and its version where known; None where zoneinfo reads the package."""
     for folder in map(Path, zoneinfo.TZPATH):
         if (folder / "America" / "New_York").is_file():
             try:
@@ -189,7 +201,7 @@ def _package_tzdata() -> str | None:
 
 
 def _release(text: str) -> tuple[int, int]:
-    """Return what can be compared: 2025b is what the package calls 2025.2."""
+    """Return a version as a pair that can be compared: 2025b is what the package calls 2025.2."""
     rest = text[4:].lstrip(".")
     return int(text[:4]), int(rest) if rest.isdecimal() else ord(rest[:1] or "`") - ord("`")
 
@@ -198,33 +210,38 @@ def _release(text: str) -> tuple[int, int]:
 
 
 def calendar(venue: Venue, today: date) -> Iterator[Finding]:
-    """Tell how far a calendar is known, and what is put right in it."""
+    """Check how far a calendar is known, and report what is corrected in it."""
     schedule = venue.schedule
     left = schedule.known_until - today
-    told = f"known until {schedule.known_until}, {left.days} days from now"
+    text = f"known until {schedule.known_until}, {left.days} days from now"
     pinned = isinstance(schedule, SnapshotSchedule)
-    remedy = "make the snapshot anew" if pinned else "update exchange_calendars once it knows more"
+    remedy = "recreate the snapshot" if pinned else "update exchange_calendars once it knows more"
     level: Level = "problem" if left < _NEAR else "note" if left < _YEAR else "ok"
-    yield Finding(level, venue.asked, told, None if level == "ok" else remedy)
+    yield Finding(level, venue.asked, text, None if level == "ok" else remedy)
     if isinstance(schedule, SnapshotSchedule):
         yield from _made_from(venue.asked, schedule)
     elif schedule.corrects and reach(schedule.name) is not None:
         made = schedule.corrections
         if made:
             span = f"from {made[0].date} to {made[-1].date}"
-            yield Finding("ok", venue.asked, f"{len(made)} of its sessions put right, {span}")
+            yield Finding("ok", venue.asked, f"{len(made)} of its sessions corrected, {span}", None)
         else:
-            yield Finding("note", venue.asked, "none of the known errors is in the installed calendar any more")
+            yield Finding("note", venue.asked, "the installed calendar has none of the known errors any more", None)
 
 
 def _made_from(about: str, schedule: SnapshotSchedule) -> Iterator[Finding]:
     try:
         installed = versions()
     except PackageNotFoundError:
-        return  # a snapshot runs without
+        return  # a snapshot needs no exchange_calendars
     was = schedule.head.made_from
     changed = [
         f"{name} {was[name]}, now {installed[name]}" for name in was if installed.get(name, was[name]) != was[name]
     ]
     if changed:
-        yield Finding("note", about, f"made from {'; '.join(changed)}", "hold it against that: `snapshot --check FILE`")
+        yield Finding(
+            "note",
+            about,
+            f"made from {'; '.join(changed)}",
+            "compare it with the installed calendar: `snapshot --check FILE`",
+        )

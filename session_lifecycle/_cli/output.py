@@ -1,37 +1,37 @@
 """How the commands print results.
 
-stdout is for results alone, stderr for everything else. Results are the same text on a terminal and in a pipe, but for
-colours, which are left out in a pipe and where NO_COLOR is set.
+stdout carries results only, stderr everything else. A result is the same text on a terminal and in a pipe, except for
+colours: a pipe gets none, and neither does a terminal where NO_COLOR is set.
 """
 
 import json
 import os
 import sys
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import typer
 
-from session_lifecycle._runtime.system_clock import SystemClock
+from session_lifecycle._model.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-_WIDTH_OF_A_PIPE: Final = 1000  # nothing is cut or wrapped where nobody sees a screen
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An aware datetime, of which the JSON Schema says so."""
 
-
-def now() -> datetime:
-    """Return the present, by the library's own clock, in UTC."""
-    return SystemClock().now()
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_WIDTH_OF_A_PIPE: Final = 1000  # wide enough that nothing is cut or wrapped
 
 
 def notify(message: str) -> None:
-    """Print a line that is no result."""
+    """Print a line to stderr."""
     typer.echo(message, err=True)
 
 
 def new_console() -> "Console":
-    """Return a console for stdout. Colours only on a terminal, and none where NO_COLOR is set."""
+    """Return a console for stdout. It has colours only on a terminal, and none where NO_COLOR is set."""
     from rich.console import Console
 
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
@@ -39,7 +39,7 @@ def new_console() -> "Console":
 
 
 def show(result: "RenderableType") -> None:
-    """Print a table or a text to stdout, without blanks at the ends of its lines where it is no terminal."""
+    """Print a table or a text to stdout. Where stdout is no terminal, lines have no trailing blanks."""
     console = new_console()
     if console.is_terminal:
         console.print(result)
@@ -50,12 +50,15 @@ def show(result: "RenderableType") -> None:
 
 
 def show_json(result: object, *, indent: int | None = 2) -> None:
-    """Print a result as JSON to stdout; without indent, on one line, at once."""
-    text = json.dumps(result, indent=indent, ensure_ascii=False)
+    """Print Structs as JSON to stdout; without `indent` on one line, flushed at once."""
+    text = json.dumps(plain(result), indent=indent, ensure_ascii=False)
     # Lone surrogates, by which Python writes bytes of file names, have no UTF-8; escaped like this they are JSON.
     typer.echo(text.encode(errors="backslashreplace").decode())
 
 
-def iso(instant: datetime) -> str:
-    """Return an instant as JSON has it: ISO 8601, in UTC."""
-    return instant.astimezone(UTC).isoformat()
+def show_json_schema(kind: object) -> None:
+    """Print the JSON Schema of what `show_json` prints for values of that type."""
+    schema: dict[str, Any] = {"$schema": _DIALECT, **msgspec.json.schema(kind)}
+    for each in schema["$defs"].values():  # whose descriptions are docstrings, indented as in the code
+        each["description"] = " ".join(each["description"].split())
+    show_json(schema)

@@ -1,10 +1,10 @@
-"""The venues that a command is asked about, and how their schedules are opened."""
+"""The venues that a command is given, and how their schedules are opened."""
 
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from session_lifecycle._cli.failures import CommandRefused, reading
 from session_lifecycle._cli.output import notify
@@ -16,14 +16,12 @@ from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
 
-if TYPE_CHECKING:
-    pass
-
 
 class Venue(NamedTuple):
-    """A calendar as it was asked for, its schedule, the schedule seen through the default configuration.
+    """A calendar that a command was given: its schedule, and the schedule's timeline with the default configuration.
 
-    `lacks_extended_hours`: they were asked for, and none are on record.
+    `asked` is its name as it was given. `lacks_extended_hours` says that extended hours were asked for and none are on
+    record.
     """
 
     asked: str
@@ -41,13 +39,13 @@ def open_venues(
     extended_hours: bool = False,
     corrections: bool = True,
 ) -> list[Venue]:
-    """Return the venues that a command was asked about, in the order in which they were named.
+    """Return the venues that a command was given, in the order in which they were named.
 
-    A file of hours holds for every name of its calendar; that of a calendar that was not named adds it. A snapshot has
+    A file of hours applies to every name of its calendar, and adds the calendar where it was not named. A snapshot has
     its own hours.
 
     Raises:
-        Refused: there is nothing to open, a file cannot be read, or two files are for the same calendar.
+        CommandRefused: there is nothing to open, a file cannot be read, or two files are for the same calendar.
         CalendarUnavailable, ConfigurationError, OverrideRefused: as by `ExchangeSchedule`.
         SnapshotRefused: as by `SnapshotSchedule.load`.
     """
@@ -55,7 +53,7 @@ def open_venues(
     overridden = {venue.schedule.name: venue for venue in by_file}
     for name, count in Counter(venue.schedule.name for venue in by_file).items():
         if count > 1:
-            msg = f"{count} files of --hours are for {name}: put them into one"
+            msg = f"{count} files of --hours are for {name}: merge them into one"
             raise CommandRefused(msg)
     venues: list[Venue] = []
     for name in calendars or ():
@@ -76,7 +74,7 @@ def open_venues(
 
 
 def is_snapshot(name: str) -> bool:
-    """Tell whether what stands in a calendar's place is a snapshot's path; no calendar's name ends like a file's."""
+    """Return whether a name is the path of a snapshot, by its suffix, which no calendar's name has."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
@@ -113,7 +111,7 @@ def _open(
     lacking = False
     try:
         opened = schedule(overrides, extended_hours=extended_hours)
-    except ConfigurationError:  # the only setting that is given here is this one
+    except ConfigurationError:  # extended_hours is the only setting that can be refused here
         lacking = True
         opened = schedule(overrides, extended_hours=False)
     plain = schedule((), extended_hours=extended_hours and not lacking) if overrides else opened

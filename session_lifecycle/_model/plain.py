@@ -50,10 +50,11 @@ def plain(value: object) -> Plain:  # noqa: C901, PLR0911 -- one case for each k
 
 
 def struct_as_dict(value: msgspec.Struct) -> dict[str, Plain]:
-    """Return a Struct's tag, where it has one, and its fields, as plain JSON values."""
+    """Return a Struct's tag, where it has one, and its fields by their encoded names, as plain JSON values."""
     config: Any = value.__struct_config__
     found: dict[str, Plain] = {} if config.tag_field is None else {config.tag_field: config.tag}
-    found.update((name, plain(getattr(value, name))) for name in value.__struct_fields__)
+    names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+    found.update((name, plain(getattr(value, field))) for name, field in names)
     return found
 
 

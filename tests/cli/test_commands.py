@@ -32,20 +32,20 @@ def test_without_a_command_it_says_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "text"),
     [
         (["digram"], "No such command 'digram'. Did you mean 'diagram'?; see `python -m session_lifecycle --help`\n"),
         (["diagram", "--big"], "No such option: --big; see `python -m session_lifecycle diagram --help`\n"),
     ],
 )
-def test_misuse_is_one_line_on_stderr(args: list[str], told: str) -> None:
+def test_misuse_is_one_line_on_stderr(args: list[str], text: str) -> None:
     """It says where to read on, and the exit status is 2."""
-    assert refused(*args) == told
+    assert refused(*args) == text
 
 
 @pytest.mark.parametrize("command", CALENDAR_COMMANDS)
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "text"),
     [
         ([], "name at least one CALENDAR"),
         (["XNYC"], "no calendar is called 'XNYC': did you mean"),
@@ -55,28 +55,28 @@ def test_misuse_is_one_line_on_stderr(args: list[str], told: str) -> None:
         (["XNYS", "--hours", "pyproject.toml"], "must name its calendar"),
     ],
 )
-def test_bad_input_is_one_line_on_stderr(command: str, args: list[str], told: str) -> None:
+def test_bad_input_is_one_line_on_stderr(command: str, args: list[str], text: str) -> None:
     """Every command that asks a calendar says what is wrong with the calendars and the files that it is given."""
-    assert told in refused(command, *args, now=NOW)
+    assert text in refused(command, *args, now=NOW)
 
 
 @pytest.mark.parametrize("command", ["plan", "timeline"])
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "text"),
     [
         (["--from", "20.11.2026"], "'20.11.2026' is no date: write it as 2026-11-20"),
-        (["--from", "1066-10-14"], "1066-10-14 is out of reach"),
+        (["--from", "1066-10-14"], "1066-10-14 is out of range"),
         (["--from", "2026-11-20", "--to", "2026-11-19"], "--to 2026-11-19 lies before the first day, 2026-11-20"),
-        (["--to", "2026-11-30", "--days", "3"], "--to and --days both say where to stop"),
+        (["--to", "2026-11-30", "--days", "3"], "--to and --days both say which day is the last"),
         (["--days", "0"], "'--days'"),
         (["--zone", "Mars/Base"], "'Mars/Base' is no time zone"),
         (["--zone", "../etc/passwd"], "is no time zone"),
         (["--from", "1950-01-02"], "knows sessions from 1970-01-02"),
     ],
 )
-def test_a_range_that_cannot_be_is_one_line_on_stderr(command: str, args: list[str], told: str) -> None:
+def test_a_range_that_cannot_be_is_one_line_on_stderr(command: str, args: list[str], text: str) -> None:
     """Where days or zone make no sense, or nothing is known about them, it says so."""
-    assert told in refused(command, "XNYS", *args, now=NOW)
+    assert text in refused(command, "XNYS", *args, now=NOW)
 
 
 def test_a_file_without_permission_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_overrides_hold_for_every_name_of_their_calendar(tmp_path: Path) -> None
         'calendar = "XNYS"\nextended_hours = true\n[[special_hours]]\ndate = 2026-11-25\nclose = 14:00:00\n'
     )
     assert "close 14:00" in printed("status", "XNAS", f"--hours={file}", now=NOW)
-    told = printed("status", "XLON", f"--hours={file}", now=NOW)
-    assert [line.split()[0] for line in told.splitlines()[:3]] == ["market", "XLON", "XNYS"]
+    text = printed("status", "XLON", f"--hours={file}", now=NOW)
+    assert [line.split()[0] for line in text.splitlines()[:3]] == ["market", "XLON", "XNYS"]
     assert "post-market" in printed("status", f"--hours={file}", now=utc(2026, 11, 26, 0, 30))
 
 
@@ -153,8 +153,8 @@ main()
 def test_without_the_extra_it_says_what_to_install() -> None:
     """One line, exit status 2, no traceback; and the package itself can do without."""
     done = python(MISSING.format(name="typer"))
-    told = "the command line needs typer, which is not installed: pip install 'session_lifecycle[cli]'\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+    text = "the command line needs typer, which is not installed: pip install 'session_lifecycle[cli]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", text)
 
 
 def test_a_fault_of_our_own_stays_a_traceback() -> None:
@@ -194,7 +194,7 @@ def test_an_interrupt_ends_it_quietly() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "line"),
     [
         (">&-", "there is no stdout to print to\n"),
         pytest.param(
@@ -204,8 +204,8 @@ def test_an_interrupt_ends_it_quietly() -> None:
         ),
     ],
 )
-def test_a_result_that_cannot_be_written_is_one_line(target: str, told: str) -> None:
+def test_a_result_that_cannot_be_written_is_one_line(target: str, line: str) -> None:
     """A script that goes on would take silence for an answer."""
     command = f"{shlex.quote(sys.executable)} -m session_lifecycle diagram {target}"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

@@ -1,5 +1,6 @@
-"""`doctor`: what it looks at, what it says to do, and that it finds what is wrong."""
+"""`doctor`: what it checks, what it says to do, and that it finds what is wrong."""
 
+import tomllib
 import zoneinfo
 from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
@@ -24,13 +25,16 @@ from session_lifecycle._cli import (
     venues as common,
 )
 from session_lifecycle._cli.commands import doctor
+from session_lifecycle._cli.commands.doctor import DoctorReport
 from session_lifecycle._cli.findings import Finding
-from session_lifecycle._cli.shapes import DoctorJson
 from tests.helpers.builders import DAY, MONDAY, utc, week
 from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
 
 NOW = utc(2026, 11, 25, 17)
 TODAY = NOW.date()
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REQUIRED = [*PROJECT["dependencies"], *(f"{each}; extra == 'cli'" for each in PROJECT["optional-dependencies"]["cli"])]
+"""What the metadata of an installed package says, whatever is installed here."""
 
 
 def only(found: Any) -> Finding:
@@ -53,23 +57,24 @@ def with_versions(monkeypatch: pytest.MonkeyPatch, **other: str | None) -> dict[
         return found if isinstance(found, str) else installed(name)
 
     monkeypatch.setattr(findings, "version", version)
+    monkeypatch.setattr(findings, "requires", lambda name: REQUIRED)
     return {finding.about: finding for finding in findings.packages()}
 
 
 def test_what_is_installed_here_is_as_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each package that is needed, and none that only tests or an extra need."""
     found = with_versions(monkeypatch)
-    assert list(found) == ["session_lifecycle", "anyio", "exchange-calendars", "pandas", "transitions"]
+    assert list(found) == ["session_lifecycle", "anyio", "exchange-calendars", "msgspec", "pandas", "transitions"]
     assert {finding.level for finding in found.values()} == {"ok"}
 
 
-def test_a_version_that_is_not_allowed_needs_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip may have been told to ignore what the package asks for; what is missing is told likewise."""
+def test_a_version_that_is_not_allowed_needs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip may have ignored what the package requires; a missing package is reported likewise."""
     found = with_versions(monkeypatch, pandas="3.1.0", transitions=None)
     assert (found["pandas"].level, found["transitions"].level) == ("problem", "problem")
-    assert "3.1.0 is installed, and <3.1" in found["pandas"].told
+    assert "3.1.0 is installed, and <3.1" in found["pandas"].text
     assert (found["pandas"].remedy or "").startswith("pip install 'pandas<3.1")
-    assert "it is not installed" in found["transitions"].told
+    assert "it is not installed" in found["transitions"].text
 
 
 def test_a_newer_version_than_was_tested_is_worth_knowing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +86,7 @@ def test_a_newer_version_than_was_tested_is_worth_knowing(monkeypatch: pytest.Mo
 
 
 def test_the_saturday_that_pandas_loses_is_asserted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here it is; where the calendar has lost it, or cannot be built, that needs a person."""
+    """The installed calendar has it; one that has lost it, or cannot be built, needs attention."""
     assert only(findings.saturdays()).level == "ok"
 
     class Lost(ExchangeSchedule):
@@ -91,11 +96,11 @@ def test_the_saturday_that_pandas_loses_is_asserted(monkeypatch: pytest.MonkeyPa
     def broken(*args: object, **kwargs: object) -> None:
         raise CalendarUnavailable("XBOM", reason="TypeError: no")
 
-    for schedule, told in ((Lost, "XBOM has lost its session of 2025-02-01"), (broken, "cannot be built")):
+    for schedule, line in ((Lost, "XBOM has lost its session of 2025-02-01 with pandas "), (broken, "cannot be built")):
         monkeypatch.setattr(findings, "ExchangeSchedule", schedule)
         finding = only(findings.saturdays())
         assert finding.level == "problem"
-        assert told in finding.told
+        assert line in finding.text
         assert "pip install 'pandas<3.1'" in (finding.remedy or "")
 
 
@@ -103,7 +108,7 @@ def test_the_saturday_that_pandas_loses_is_asserted(monkeypatch: pytest.MonkeyPa
 
 
 class Shown:
-    """A clock that shows what it is told to, one reading after the other."""
+    """A clock that shows the given readings, one after the other."""
 
     def __init__(self, *readings: tuple[datetime, float]) -> None:
         self._readings = readings
@@ -137,7 +142,7 @@ class Shown:
 def test_clocks_that_cannot_be_right(
     first: tuple[datetime, float], second: tuple[datetime, float], levels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wall clock out of all reason, a monotonic one that stands still, and a step while they are looked at."""
+    """A wall clock out of range, a monotonic clock that stands still, and a step during the check."""
     monkeypatch.setattr(findings.time, "sleep", lambda seconds: None)
     found = list(findings.clocks(Shown(first, second)))
     assert [finding.level for finding in found] == levels
@@ -157,32 +162,32 @@ def zones(folder: Path, line: str | None) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("line", "package", "told"),
+    ("line", "package", "expected"),
     [
         ("# version 2026b", "2026.2", "ok: tzdata 2026b of "),
         ("# version 2025b", "2026.2", "note: is in use, and not the newer 2026.2"),
         ("# version 2026a", "2026.2", "note: is in use, and not the newer 2026.2"),
         ("# version 2026c", "2026.2", "ok: tzdata 2026c of "),
         ("# version 2024b", "2026.2", "problem: is old"),
-        ("# redo posix_only", "2026.2", "note: does not tell its version"),
-        (None, None, "note: does not tell its version"),
+        ("# redo posix_only", "2026.2", "note: is not known"),
+        (None, None, "note: is not known"),
         ("", "2026.2", "ok: tzdata 2026.2 of the package tzdata"),
         ("", "2024.2", "problem: tzdata 2024.2 of the package tzdata is old"),
     ],
 )
 def test_which_time_zones_are_in_use_and_how_old(
-    line: str | None, package: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str | None, package: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system's come first, whatever is installed as a package; without them it is the package."""
     monkeypatch.setattr(zoneinfo, "TZPATH", () if line == "" else (str(zones(tmp_path / "zoneinfo", line)),))
     monkeypatch.setattr(findings, "_package_tzdata", lambda: package)
     finding = only(findings.time_zones(2026))
-    assert finding.level == told.partition(": ")[0]
-    assert told.partition(": ")[2] in finding.told
+    assert finding.level == expected.partition(": ")[0]
+    assert expected.partition(": ")[2] in finding.text
 
 
 def test_the_package_of_time_zones_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then there is no version to tell."""
+    """Then its version is not known."""
     with_versions(monkeypatch, tzdata=None)
     assert findings._package_tzdata() is None
     with_versions(monkeypatch, tzdata="2026.2")
@@ -190,41 +195,41 @@ def test_the_package_of_time_zones_need_not_be_installed(monkeypatch: pytest.Mon
 
 
 def test_time_zones_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An offset that everybody knows, and a zone that is missing."""
-    for offsets, told in (
-        ({"Asia/Tokyo": (9, 10)}, "Asia/Tokyo is said to be 9:00:00 ahead of UTC in month 7, and is 10 h"),
+    """An offset that is well known, and a zone that is missing."""
+    for offsets, line in (
+        ({"Asia/Tokyo": (9, 10)}, "Asia/Tokyo is 9:00:00 ahead of UTC in month 7, and should be 10 h"),
         ({"Asia/Edo": (9, 9)}, "Asia/Edo is not known"),
     ):
         monkeypatch.setattr(findings, "_OFFSETS", offsets)
         finding = only(findings.time_zones(2026))
-        assert (finding.level, finding.told) == ("problem", told)
+        assert (finding.level, finding.text) == ("problem", line)
 
 
 # ---- calendars ----
 
 
-def looked_at(name: str, today: date = TODAY) -> list[Finding]:
+def checked(name: str, today: date = TODAY) -> list[Finding]:
     return [found for venue in common.open_venues([name], NOW) for found in findings.calendar(venue, today)]
 
 
 def test_how_far_a_calendar_is_known() -> None:
-    """XBOM ends with 2026: known for a year, worth knowing, and then in need of a person."""
+    """XBOM ends with 2026: known for a year, worth knowing, and then in need of attention."""
     for today, level in ((date(2025, 11, 25), "ok"), (date(2026, 1, 2), "note"), (date(2026, 11, 25), "problem")):
-        horizon, corrected = looked_at("XBOM", today)
+        horizon, corrected = checked("XBOM", today)
         assert horizon.level == level
-        assert "known until 2026-12-31" in horizon.told
+        assert "known until 2026-12-31" in horizon.text
         assert (horizon.remedy is None) == (level == "ok")
-        assert corrected.told == "1 of its sessions put right, from 2026-02-01 to 2026-02-01"
-    assert only(looked_at("XNYS")).level == "ok"
+        assert corrected.text == "1 of its sessions corrected, from 2026-02-01 to 2026-02-01"
+    assert only(checked("XNYS")).level == "ok"
 
 
 def test_corrections_that_nothing_needs_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release that has put everything right."""
+    """A release that has fixed everything."""
     monkeypatch.setattr(ExchangeSchedule, "corrections", property(lambda schedule: ()))
-    _, corrected = looked_at("XBOM")
-    assert (corrected.level, corrected.told) == (
+    _, corrected = checked("XBOM")
+    assert (corrected.level, corrected.text) == (
         "note",
-        "none of the known errors is in the installed calendar any more",
+        "the installed calendar has none of the known errors any more",
     )
 
 
@@ -232,49 +237,50 @@ def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest
     """It is known as far as it was written; what it was made from may have changed since."""
     file = tmp_path / "hours.toml"
     write_snapshot(week(), file, MONDAY, MONDAY + 4 * DAY)
-    horizon = only(looked_at(str(file), MONDAY))
-    assert (horizon.level, horizon.about, horizon.remedy) == ("problem", "hours.toml", "make the snapshot anew")
+    horizon = only(checked(str(file), MONDAY))
+    assert (horizon.level, horizon.about, horizon.remedy) == ("problem", "hours.toml", "recreate the snapshot")
     own = SnapshotSchedule.load(file).head.made_from["session_lifecycle"]
     file.write_text(file.read_text().replace(f'"{own}"', '"0.0.1"'))
-    _, past = looked_at(str(file), MONDAY)
-    assert (past.level, past.told) == ("note", f"made from session_lifecycle 0.0.1, now {own}")
+    _, past = checked(str(file), MONDAY)
+    assert (past.level, past.text) == ("note", f"made from session_lifecycle 0.0.1, now {own}")
 
     def none_installed() -> dict[str, str]:
         raise PackageNotFoundError("pandas")
 
     monkeypatch.setattr(findings, "versions", none_installed)
-    assert len(looked_at(str(file), MONDAY)) == 1
+    assert len(checked(str(file), MONDAY)) == 1
 
 
 # ---- the command ----
 
 
 @pytest.fixture
-def fine_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+def fine_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what depends on how well the machine that runs the tests is kept."""
-    monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are")]))
+    monkeypatch.setattr(findings, "requires", lambda name: REQUIRED)
+    monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are", None)]))
 
 
-@pytest.mark.usefixtures("fine_zones")
+@pytest.mark.usefixtures("fine_machine")
 def test_where_all_is_well_it_says_so() -> None:
     """Exit status 0, with notes too; as JSON it has the documented shape."""
     lines = printed("doctor", "XNYS").splitlines()
     assert lines[-1] == "all is well"
-    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 8 + ["note", "ok"]
-    told = as_json("doctor", "XNYS")
-    hold_shape(told, DoctorJson)
-    assert (told["well"], len(told["findings"])) == (True, 10)
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 9 + ["note", "ok"]
+    value = as_json("doctor", "XNYS")
+    hold_shape(value, DoctorReport)
+    assert (value["well"], len(value["findings"])) == (True, 11)
 
 
-@pytest.mark.usefixtures("fine_zones")
-def test_what_needs_a_person_is_exit_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fine_machine")
+def test_what_needs_attention_is_exit_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do, in the same line; a calendar that cannot be built is one such, an unknown one bad input."""
     file = tmp_path / "hours.json"
     write_snapshot(FixedSchedule(week().sessions(MONDAY, MONDAY)), file, MONDAY, MONDAY)
     result = run("doctor", str(file))
     assert (result.exit_code, result.stderr) == (1, "")
-    assert ": make the snapshot anew\n" in result.stdout
-    assert result.stdout.splitlines()[-1] == "1 of 10 findings needs a person"
+    assert ": recreate the snapshot\n" in result.stdout
+    assert result.stdout.splitlines()[-1] == "1 of 11 findings needs attention"
     assert run("doctor", str(file), "--json").exit_code == 1
     assert "did you mean XNYS" in refused("doctor", "XNYs")
 
@@ -284,11 +290,11 @@ def test_what_needs_a_person_is_exit_status_1(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(doctor, "open_venues", broken)
     result = run("doctor", "ASEX")
     assert result.exit_code == 1
-    assert "it cannot be built: TypeError: no: see to the packages above" in result.stdout
+    assert "it cannot be built: TypeError: no: fix the packages above" in result.stdout
 
 
 @pytest.mark.parametrize("width", [60, 80])
-@pytest.mark.usefixtures("fine_zones")
+@pytest.mark.usefixtures("fine_machine")
 def test_nothing_is_cut_off_on_a_narrow_screen(width: int) -> None:
     """What is long is wrapped."""
     lines = printed("doctor", "XNYS", width=width).splitlines()

@@ -1,4 +1,4 @@
-"""`journal`: what it tells, whether that is sound, and a decision that a restart goes by."""
+"""`journal`: what it shows, whether the journal is sound, and a decision that a restart follows."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from session_lifecycle import (
     SnapshotSchedule,
     write_snapshot,
 )
-from session_lifecycle._cli.shapes import JournalJson
+from session_lifecycle._cli.commands.journal import JournalReport
 from session_lifecycle._journal.file import header_text, sealed_line
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle.testing import SimulatedClock
@@ -53,10 +53,10 @@ def write(file: Path, *records: Record) -> None:
     journal.close()
 
 
-# ---- looking ----
+# ---- reading ----
 
 
-def test_it_tells_what_happened_and_what_is_owed(file: Path) -> None:
+def test_it_shows_what_happened_and_what_is_owed(file: Path) -> None:
     """A line for each record, then what they add up to."""
     write(file, adopted(), intent(MONDAY, WEDNESDAY), failed(note="no route\nto the database"))
     assert printed("journal", str(file)) == (
@@ -68,23 +68,23 @@ def test_it_tells_what_happened_and_what_is_owed(file: Path) -> None:
         "the application is in session 2024-03-04, which closes at 2024-03-04 21:00 UTC\n"
         "the roll to 2024-03-06 was begun and may have happened: it is owed, and finished first\n"
         "ERROR: no route to the database\n"
-        "it holds until recover(), or `journal FILE --resolve retry|mark-done|skip` while nothing runs\n"
+        "it lasts until recover(), or `journal FILE --resolve retry|mark-done|skip` while no manager runs\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("records", "told"),
+    ("records", "text"),
     [
-        (ONE_OF_EACH[:2], "the session was ended by hand: a roll is owed"),
+        (ONE_OF_EACH[:2], "the session was ended manually: a roll is owed"),
         (ONE_OF_EACH[:6], "the roll to 2024-03-07 was given up: one to a later session is owed"),
         (ONE_OF_EACH, "the application is in session 2024-03-08, which closes at 2024-03-08 21:00 UTC"),
         ([], "no session yet: the next start adopts one"),
     ],
 )
-def test_what_the_records_add_up_to(file: Path, records: list[Record], told: str) -> None:
+def test_what_the_records_add_up_to(file: Path, records: list[Record], text: str) -> None:
     """The last line says it."""
     write(file, *records)
-    assert printed("journal", str(file)).splitlines()[-1] == told
+    assert printed("journal", str(file)).splitlines()[-1] == text
 
 
 def test_a_long_one_is_shown_from_its_end(file: Path) -> None:
@@ -102,13 +102,13 @@ def test_as_json_it_has_the_documented_shape(file: Path) -> None:
     """Of a sound one, of one in ERROR, and of one that is damaged."""
     for content in (ONE_OF_EACH, [adopted(), failed()], []):
         write(file, *content)
-        told = as_json("journal", str(file))
-        hold_shape(told, JournalJson)
+        value = as_json("journal", str(file))
+        hold_shape(value, JournalReport)
         file.unlink()
     write(file, *ONE_OF_EACH)
-    told = as_json("journal", str(file))
-    assert (told["calendar"], told["sound"], told["standing"]["session"]) == ("fixed", True, "2024-03-08")
-    assert told["records"][2]["skipped"] == ["2024-03-05", "2024-03-06"]
+    value = as_json("journal", str(file))
+    assert (value["calendar"], value["sound"], value["standing"]["session"]) == ("fixed", True, "2024-03-08")
+    assert value["records"][2]["skipped"] == ["2024-03-05", "2024-03-06"]
     file.write_bytes(file.read_bytes().replace(b"goes home", b"goes away"))
     result = run("journal", str(file), "--json")
     assert result.exit_code == 1
@@ -119,20 +119,20 @@ def test_a_reason_may_hold_anything(file: Path) -> None:
     """Escape sequences do nothing to the terminal, and bytes of a name break nothing; JSON has all as it is."""
     reason = "no file \udcff\x1b[2J\nhere ☃"
     write(file, adopted(), failed(note=reason))
-    told = printed("journal", str(file))
-    assert told.count("no file \\udcff\\x1b[2J here ☃") == 2
+    text = printed("journal", str(file))
+    assert text.count("no file \\udcff\\x1b[2J here ☃") == 2
     assert as_json("journal", str(file))["standing"]["error"] == reason
 
 
-def test_looking_takes_no_lock_and_changes_nothing(file: Path) -> None:
+def test_reading_takes_no_lock_and_changes_nothing(file: Path) -> None:
     """A manager may hold it meanwhile, and a torn end stays torn."""
     journal = FileJournal(file)
     journal.open("fixed")
     journal.append(adopted())
     file.write_bytes(file.read_bytes() + b'{"at": "2024')
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in file.parent.iterdir()}
-    told = printed("journal", str(file), "--check")
-    assert told == "sound: 1 records; the last 12 bytes are torn and never counted, the next start leaves them out\n"
+    text = printed("journal", str(file), "--check")
+    assert text == "sound: 1 records; the last 12 bytes are torn and never counted; the next start leaves them out\n"
     printed("journal", str(file))
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in file.parent.iterdir()} == before
     journal.close()
@@ -159,19 +159,19 @@ def swapped(content: bytes) -> bytes:
         (lambda content: b"hello\n", 1, "its checksum does not match"),
     ],
 )
-def test_damage_is_told_by_line_and_byte(file: Path, spoil: Callable[[bytes], bytes], line: int, why: str) -> None:
+def test_damage_is_reported_by_line_and_byte(file: Path, spoil: Callable[[bytes], bytes], line: int, why: str) -> None:
     """Exit status 1; what adds up before it is shown."""
     write(file, *ONE_OF_EACH)
     content = spoil(file.read_bytes())
     file.write_bytes(content)
     byte = len(content) - 1 if "newline" in why else len(b"".join(content.splitlines(keepends=True)[: line - 1]))
-    told = f"not sound: line {line} (byte {byte}): {why}\n"
+    text = f"not sound: line {line} (byte {byte}): {why}\n"
     result = run("journal", str(file), "--check")
-    assert (result.exit_code, result.stdout, result.stderr) == (1, told, "")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, text, "")
     shown = run("journal", str(file))
     assert shown.exit_code == 1
-    assert told.strip() in shown.stdout
-    assert "what is shown is what adds up; restore the journal from a copy" in shown.stdout
+    assert text.strip() in shown.stdout
+    assert "only the records before the damage are shown; restore the journal from a copy" in shown.stdout
 
 
 def test_what_cannot_be_read_is_no_verdict(file: Path) -> None:
@@ -193,7 +193,7 @@ class Killed(BaseException):
 async def application(
     file: Path, hours: str, start: datetime, *failures: BaseException, missed: MissedSessions = MissedSessions.LATEST
 ) -> tuple[list[date], list[RollSucceeded], SessionState, date]:
-    """Run a manager for an hour; return what it rolled to, how that was told, and where it ended up."""
+    """Run a manager for an hour; return what it rolled to, the events of that, and where it ended up."""
     rolled: list[date] = []
     script = list(failures)
 
@@ -223,18 +223,18 @@ def left_in_error(file: Path, hours: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resolution", "told", "rolled"),
+    ("resolution", "text", "rolled"),
     [
         ("retry", "rolls from 2024-03-04 to 2024-03-05, which may have happened", [TUESDAY]),
         ("mark-done", "is NOT_STARTED in session 2024-03-05", []),
         ("skip", "rolls from 2024-03-04 to 2024-03-06", [WEDNESDAY]),
     ],
 )
-def test_a_restart_goes_by_the_decision(file: Path, hours: str, resolution: str, told: str, rolled: list[date]) -> None:
+def test_a_restart_follows_the_decision(file: Path, hours: str, resolution: str, text: str, rolled: list[date]) -> None:
     """As it does after `manager.recover()`: the roll again, or its target entered without it, or the session after."""
     left_in_error(file, hours)
     said = printed("journal", str(file), "--resolve", resolution, "--calendar", hours, now=LATE)
-    assert said.splitlines()[1].startswith(f"a manager that is started now {told}")
+    assert said.splitlines()[1].startswith(f"a manager that is started now {text}")
     session = rolled[0] if rolled else TUESDAY
     assert anyio.run(application, file, hours, LATE)[::3] == (rolled, session)
     whole = as_json("journal", str(file))
@@ -244,7 +244,7 @@ def test_a_restart_goes_by_the_decision(file: Path, hours: str, resolution: str,
 
 
 def test_the_restart_s_roll_says_that_it_is_resumed(file: Path, hours: str) -> None:
-    """Where it may have happened; a session that was given up is told as skipped."""
+    """Where it may have happened; a session that was given up is reported as skipped."""
     for resolution, resumed, skipped in (("retry", True, ()), ("skip", False, (TUESDAY,))):
         left_in_error(file, hours)
         printed("journal", str(file), "--resolve", resolution, "--calendar", hours, now=LATE)
@@ -263,7 +263,7 @@ def test_an_error_without_a_roll_can_only_be_retried(file: Path, hours: str) -> 
         assert file.read_bytes() == before
     said = printed("journal", str(file), "--resolve", "retry", "--calendar", hours, now=noon)
     assert said == (
-        "written down: ERROR is left, in session 2024-03-04\n"
+        "recorded: ERROR is left, in session 2024-03-04\n"
         "a manager that is started now is ACTIVE in session 2024-03-04\n"
     )
     assert anyio.run(application, file, hours, noon)[2:] == (SessionState.ACTIVE, MONDAY)
@@ -280,7 +280,7 @@ def test_several_missed_sessions_are_decided_by_the_manager_s_policy(file: Path,
 
 
 def test_where_there_is_no_error_there_is_nothing_to_resolve(file: Path, hours: str) -> None:
-    """A crash in mid-roll is no ERROR: the next start finishes the roll, or is told that it has happened."""
+    """A crash in mid-roll is no ERROR: the next start finishes the roll, or is given that it has happened."""
     with pytest.raises(Killed):
         anyio.run(application, file, hours, at(MONDAY, (21, 0)), Killed())
     before = file.read_bytes()
@@ -293,7 +293,7 @@ def test_where_there_is_no_error_there_is_nothing_to_resolve(file: Path, hours: 
         assert why in refused("journal", str(file), "--resolve", "retry", "--calendar", hours)
 
 
-def test_a_retry_that_the_cap_forbids_is_told(file: Path, hours: str) -> None:
+def test_a_retry_that_the_cap_forbids_is_reported(file: Path, hours: str) -> None:
     """A running manager waives it for its own `recover()`, the next start does not; to mark it as done leads on."""
     write_snapshot(weekdays(n=20), hours, MONDAY, MONDAY + 30 * DAY)
     args, late = ("--calendar", hours), at(MONDAY + 21 * DAY, (17, 0))
@@ -306,7 +306,7 @@ def test_a_retry_that_the_cap_forbids_is_told(file: Path, hours: str) -> None:
     assert said.splitlines()[1] == "a manager that is started now is ACTIVE in session 2024-03-25"
 
 
-def test_a_decision_that_leads_nowhere_is_told(file: Path, hours: str) -> None:
+def test_a_decision_that_leads_nowhere_is_reported(file: Path, hours: str) -> None:
     """By the default configuration: what the service itself allows may be more."""
     write(file, adopted(), intent(MONDAY, FRIDAY), failed())
     result = run("journal", str(file), "--resolve", "skip", "--calendar", hours, now=at(FRIDAY, (17, 0)))

@@ -8,12 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 import vobject
 from exchange_calendars import get_calendar
-from typeguard import TypeCheckError
+from msgspec import ValidationError
 
 from session_lifecycle import ExchangeSchedule, replay
-from session_lifecycle._cli.shapes import PlanJson
-from session_lifecycle._cli.views.days import Usual
-from session_lifecycle._cli.views.planned import clock_changes
+from session_lifecycle._cli.views.planned import VenuePlan, clock_changes
+from session_lifecycle._cli.views.usual import WeeklyPattern
 from tests.helpers.builders import utc
 from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
 
@@ -27,8 +26,8 @@ def rows(*args: str) -> list[str]:
 
 def test_a_plan_lists_every_boundary_in_three_zones() -> None:
     """With the holiday, the half day, and the session that each roll leads to; within 80 columns."""
-    told = printed("plan", "XNYS", "--from", "2026-11-25", "--days", "4", "--zone", "Europe/Berlin", now=NOW)
-    assert told == (
+    text = printed("plan", "XNYS", "--from", "2026-11-25", "--days", "4", "--zone", "Europe/Berlin", now=NOW)
+    assert text == (
         "XNYS, 2026-11-25 to 2026-11-28, America/New_York\n"
         "session                     New York  Berlin  UTC\n"
         "Wed 2026-11-25  pre-market  04:00     10:00   09:00\n"
@@ -46,9 +45,9 @@ def test_a_plan_lists_every_boundary_in_three_zones() -> None:
 
 def test_the_widest_plan_fits_80_columns() -> None:
     """Breaks, days of the week beside most times, and a roll in the same table."""
-    told = printed("plan", "XTKS", "--days", "3", "--zone", "America/New_York", now=NOW, width=80)
-    assert told == printed("plan", "XTKS", "--days", "3", "--zone", "America/New_York", now=NOW)
-    assert "break       11:30  Wed 21:30  02:30" in told
+    text = printed("plan", "XTKS", "--days", "3", "--zone", "America/New_York", now=NOW, width=80)
+    assert text == printed("plan", "XTKS", "--days", "3", "--zone", "America/New_York", now=NOW)
+    assert "break       11:30  Wed 21:30  02:30" in text
 
 
 def test_by_default_it_is_a_week_from_the_present_day_of_the_venue() -> None:
@@ -61,8 +60,8 @@ def test_by_default_it_is_a_week_from_the_present_day_of_the_venue() -> None:
 @pytest.mark.parametrize("calendar", ["XHKG", "CMES", "24/7"])
 def test_the_instants_are_those_that_the_lifecycle_would_act_at(calendar: str) -> None:
     """The boundaries of a month are the edges of `replay`, session by session, and the breaks those of the session."""
-    [told] = as_json("plan", calendar, "--from", "2026-10-20", "--to", "2026-11-20", now=NOW)
-    hold_shape(told, PlanJson)
+    [value] = as_json("plan", calendar, "--from", "2026-10-20", "--to", "2026-11-20", now=NOW)
+    hold_shape(value, VenuePlan)
     schedule = ExchangeSchedule(calendar, near=NOW)
     sessions = schedule.sessions(date(2026, 10, 20), date(2026, 11, 20))
     start, end = sessions[0].open - timedelta(days=2), sessions[-1].close + timedelta(days=2)
@@ -71,32 +70,32 @@ def test_the_instants_are_those_that_the_lifecycle_would_act_at(calendar: str) -
         if edge.trigger != "roll" and edge.session.isoformat() in edges:
             edges[edge.session.isoformat()].append(edge.scheduled_at.isoformat())
     breaks = ("break_start", "break_end")
-    planned = {each["session"]: each["moments"] for each in told["sessions"]}
+    planned = {each["session"]: each["moments"] for each in value["sessions"]}
     assert {day: [m["at"] for m in moments if m["boundary"] not in breaks] for day, moments in planned.items()} == edges
     for session in sessions:
         pauses = [m["at"] for m in planned[session.date.isoformat()] if m["boundary"] in breaks]
         assert pauses == [at.isoformat() for pause in session.breaks for at in pause]
 
 
-def test_the_shape_of_the_json_is_looked_at_to_the_last_item() -> None:
+def test_the_shape_of_the_json_is_checked_to_the_last_item() -> None:
     """A state that does not exist, or a field that is missing, is found wherever it is."""
-    [told] = as_json("plan", "XNYS", "--days", "8", now=NOW)
-    hold_shape(told, PlanJson)
-    told["sessions"][-1]["moments"][-1]["boundary"] = "closing"
-    with pytest.raises(TypeCheckError, match="boundary"):
-        hold_shape(told, PlanJson)
-    told["sessions"].pop()
-    del told["sessions"][-1]["oddities"]
-    with pytest.raises(TypeCheckError, match="oddities"):
-        hold_shape(told, PlanJson)
+    [value] = as_json("plan", "XNYS", "--days", "8", now=NOW)
+    hold_shape(value, VenuePlan)
+    value["sessions"][-1]["moments"][-1]["boundary"] = "closing"
+    with pytest.raises(ValidationError, match="boundary"):
+        hold_shape(value, VenuePlan)
+    value["sessions"].pop()
+    del value["sessions"][-1]["oddities"]
+    with pytest.raises(ValidationError, match="oddities"):
+        hold_shape(value, VenuePlan)
 
 
 def test_the_half_days_and_holidays_of_a_year_are_those_of_the_exchange() -> None:
     """https://www.nyse.com/markets/hours-calendars, for 2026."""
-    [told] = as_json("plan", "XNYS", "--from", "2026-01-01", "--to", "2026-12-31", now=NOW)
-    odd = {each["session"]: each["oddities"] for each in told["sessions"] if each["oddities"]}
+    [value] = as_json("plan", "XNYS", "--from", "2026-01-01", "--to", "2026-12-31", now=NOW)
+    odd = {each["session"]: each["oddities"] for each in value["sessions"] if each["oddities"]}
     assert odd == {"2026-11-27": ["half_day"], "2026-12-24": ["half_day"]}
-    assert told["holidays"] == [
+    assert value["holidays"] == [
         "2026-01-01",
         "2026-01-19",
         "2026-02-16",
@@ -108,7 +107,7 @@ def test_the_half_days_and_holidays_of_a_year_are_those_of_the_exchange() -> Non
         "2026-11-26",
         "2026-12-25",
     ]
-    assert (told["sessions"][-1]["session"], told["sessions"][-1]["next_session"]) == ("2026-12-31", "2027-01-04")
+    assert (value["sessions"][-1]["session"], value["sessions"][-1]["next_session"]) == ("2026-12-31", "2027-01-04")
 
 
 @pytest.mark.parametrize("calendar", ["XHKG", "BVMF"])
@@ -117,9 +116,9 @@ def test_what_is_odd_is_what_the_calendar_lists(calendar: str) -> None:
     first, last = date(2016, 1, 1), date(2025, 12, 31)
     raw = get_calendar(calendar, start="2016-01-01", end="2025-12-31")
     schedule = ExchangeSchedule(calendar, corrections=False, near=utc(2020, 1, 1))
-    usual, odd = Usual(schedule, first, last), dict[str, set[date]](half_day=set(), late_open=set())
+    pattern, odd = WeeklyPattern(schedule, first, last), dict[str, set[date]](half_day=set(), late_open=set())
     for session in schedule.sessions(first, last):
-        for oddity in usual.oddities(session):
+        for oddity in pattern.oddities(session):
             odd[oddity].add(session.date)
     assert odd["half_day"] == {day.date() for day in raw.early_closes}
     assert odd["late_open"] == {day.date() for day in raw.late_opens}
@@ -128,28 +127,28 @@ def test_what_is_odd_is_what_the_calendar_lists(calendar: str) -> None:
 
 def test_a_weekend_is_no_holiday_and_a_session_on_it_is_an_extra_one() -> None:
     """Bombay traded on the Sunday of the budget, 2026-02-01."""
-    told = rows("XBOM", "--from", "2026-01-31", "--days", "2")
-    assert [row for row in told if "2026-01-31" in row] == ["XBOM, 2026-01-31 to 2026-02-01, Asia/Kolkata"]
-    assert "open 09:15 03:45 extra session, corrected" in told
-    assert "2026-02-01 extra session: 09:15 to 15:30, usually none on a Sunday" in told
+    text = rows("XBOM", "--from", "2026-01-31", "--days", "2")
+    assert [row for row in text if "2026-01-31" in row] == ["XBOM, 2026-01-31 to 2026-02-01, Asia/Kolkata"]
+    assert "open 09:15 03:45 extra session, corrected" in text
+    assert "2026-02-01 extra session: 09:15 to 15:30, usually none on a Sunday" in text
 
 
 def test_hours_that_have_changed_for_good_are_no_half_days() -> None:
     """Tokyo closes at 15:30 since 2024-11-05, and closed at 15:00 before."""
-    [told] = as_json("plan", "XTKS", "--from", "2024-09-01", "--to", "2025-01-31", now=NOW)
-    assert len(told["sessions"]) > 90
-    assert [each for each in told["sessions"] if each["oddities"]] == []
+    [value] = as_json("plan", "XTKS", "--from", "2024-09-01", "--to", "2025-01-31", now=NOW)
+    assert len(value["sessions"]) > 90
+    assert [each for each in value["sessions"] if each["oddities"]] == []
 
 
 def test_changes_of_the_clocks_are_called_out_for_both_zones() -> None:
     """Berlin changes a week before New York; in between the hours are an hour off."""
-    told = rows("XNYS", "--from", "2026-10-23", "--to", "2026-11-02", "--zone", "Europe/Berlin")
-    changes = [row for row in told if "clocks" in row]
+    text = rows("XNYS", "--from", "2026-10-23", "--to", "2026-11-02", "--zone", "Europe/Berlin")
+    changes = [row for row in text if "clocks" in row]
     assert changes == [
         "Sun 2026-10-25 clocks −1 h Sat 21:00 02:00 01:00 Berlin",
         "Sun 2026-11-01 clocks −1 h 01:00 07:00 06:00 New York",
     ]
-    opens = [row for row in told if row.startswith("open")]
+    opens = [row for row in text if row.startswith("open")]
     assert opens[0] == "open 09:30 15:30 13:30"
     assert opens[1] == "open 09:30 14:30 13:30"
     assert opens[-1] == "open 09:30 15:30 14:30"
@@ -167,19 +166,19 @@ def test_changes_of_the_clocks_are_called_out_for_both_zones() -> None:
 def test_clock_changes_are_found_to_the_minute(zone: str, year: int, changes: list[tuple[str, int]]) -> None:
     """The half hour of Lord Howe, and the day that Samoa left out; by the tz database."""
     found = clock_changes(ZoneInfo(zone), date(year, 1, 1), date(year, 12, 31))
-    told = [(f"{each.at:%Y-%m-%dT%H:%M}", each.shift // timedelta(minutes=1)) for each in found]
-    assert told == changes
+    text = [(f"{each.at:%Y-%m-%dT%H:%M}", each.shift_minutes) for each in found]
+    assert text == changes
 
 
 def test_corrections_are_called_out_where_they_bite() -> None:
     """A typhoon day that exchange_calendars lists as a session, and a close that it has an hour late."""
-    told = rows("XHKG", "--from", "2023-08-31", "--to", "2023-09-01")
-    assert told[-2:] == [
+    text = rows("XHKG", "--from", "2023-08-31", "--to", "2023-09-01")
+    assert text[-2:] == [
         "Fri 2023-09-01 closed corrected",
         "2023-09-01 corrected: no session, not 09:30 HKT to 16:00 HKT",
     ]
-    told = rows("CMES", "--from", "2026-11-24", "--to", "2026-11-25")
-    assert [row for row in told if "corrected" in row] == [
+    text = rows("CMES", "--from", "2026-11-24", "--to", "2026-11-25")
+    assert [row for row in text if "corrected" in row] == [
         "close 16:00 22:00 corrected",
         "close 16:00 22:00 corrected",
         "2 sessions from 2026-11-24 on corrected: close 16:00 CST, not 17:00 CST",
@@ -200,8 +199,8 @@ def test_overrides_are_called_out_where_they_bite(tmp_path: Path) -> None:
         "[[special_hours]]\ndate = 2026-11-23\nopen = 10:30:00\n"
         '[[special_hours]]\ndate = 2026-11-25\nclose = 14:00:00\nreason = "our broker"\n'
     )
-    told = rows(f"--hours={file}", "--from", "2026-11-23", "--days", "3")
-    assert [row for row in told if "override" in row] == [
+    text = rows(f"--hours={file}", "--from", "2026-11-23", "--days", "3")
+    assert [row for row in text if "override" in row] == [
         "open 10:30 15:30 late open, override",
         "Tue 2026-11-24 closed override",
         "close 14:00 19:00 half day, override",
@@ -210,7 +209,7 @@ def test_overrides_are_called_out_where_they_bite(tmp_path: Path) -> None:
         "2026-11-25 override: close 14:00 EST, not 16:00 EST (special hours: our broker)",
     ]
     [plan] = as_json("plan", f"--hours={file}", "--from", "2026-11-23", "--days", "3", now=NOW)
-    hold_shape(plan, PlanJson)
+    hold_shape(plan, VenuePlan)
     assert [each["why"] for each in plan["changes"]] == [
         "special hours",
         "closed: state funeral",
@@ -234,15 +233,15 @@ def test_hours_around_the_market_are_called_out_too(tmp_path: Path) -> None:
         'calendar = "XLON"\n[[special_hours]]\ndate = 2026-11-24\npre_market_start = 07:00:00\n'
         "post_market_end = 18:00:00\nbreaks = [[12:00:00, 12:30:00]]\n"
     )
-    told = rows(f"--hours={file}", "XNYS", "--from", "2026-11-24", "--days", "1")
-    assert [row for row in told if "override" in row][:4] == [
+    text = rows(f"--hours={file}", "XNYS", "--from", "2026-11-24", "--days", "1")
+    assert [row for row in text if "override" in row][:4] == [
         "Tue 2026-11-24 pre-market 07:00 07:00 override",
         "break 12:00 12:00 override",
         "resume 12:30 12:30 override",
         "end 18:00 18:00 override, roll to 2026-11-25",
     ]
-    assert [row.partition(",")[0] for row in told if ", 2026" in row] == ["XNYS", "XLON"]
-    assert told[told.index("XLON, 2026-11-24 to 2026-11-24, Europe/London") - 1] == ""
+    assert [row.partition(",")[0] for row in text if ", 2026" in row] == ["XNYS", "XLON"]
+    assert text[text.index("XLON, 2026-11-24 to 2026-11-24, Europe/London") - 1] == ""
 
 
 def test_beyond_what_the_calendar_knows_it_says_until_when() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from session_lifecycle import SnapshotSchedule, write_snapshot
-from session_lifecycle._cli.shapes import SnapshotCheckJson
+from session_lifecycle._cli.commands.snapshot import SnapshotCheck
 from tests.helpers.builders import DAY, MONDAY, at, utc, week
-from tests.helpers.command_line import as_json, hold_shape, printed, python_without_pandas, refused, run
+from tests.helpers.command_line import as_json, hold_schema, hold_shape, printed, python_without_pandas, refused, run
 
 NOW = utc(2026, 11, 25, 17)
 
@@ -41,10 +41,10 @@ def test_it_writes_years_and_days(file: Path) -> None:
 
 
 def test_where_the_calendar_ends_so_does_the_file(file: Path) -> None:
-    """It is said, and not refused, as long as nobody asked for more."""
+    """A note says so; the command fails only where more was asked for."""
     result = run("snapshot", "XSHG", "--from", "2026", "--out", str(file), now=NOW)
     assert result.exit_code == 0
-    assert result.stderr == "note: XSHG is known until 2026-12-31, with which the snapshot ends\n"
+    assert result.stderr == "note: XSHG is known until 2026-12-31, where the snapshot ends\n"
     assert SnapshotSchedule.load(file).known_until == date(2026, 12, 31)
     assert "XSHG knows sessions from" in refused("snapshot", "XSHG", "--to", "2027", "--out", str(file), now=NOW)
 
@@ -64,7 +64,7 @@ def test_overrides_and_raw_hours(file: Path, tmp_path: Path) -> None:
     ]
     assert "not compared" not in printed("snapshot", "--check", str(file), "--hours", str(hours))
     both = refused("snapshot", "XNYS", "--hours", str(hours), "--out", str(file))
-    assert "a snapshot is of one calendar, and here are XNYS and CMES" in both
+    assert "a snapshot is of one calendar, not of XNYS and CMES" in both
     hours.write_text('calendar = "XNYS"\n')
     assert f"{hours} is for XNYS, and the snapshot is of CMES" in refused(
         "snapshot", "--check", str(file), "--hours", str(hours)
@@ -81,7 +81,7 @@ def test_a_snapshot_can_be_shortened_or_turned_into_json(file: Path, year: str) 
 
 
 def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
-    """In words and as JSON; exit status 1. What it was made from is told where that has changed since."""
+    """In words and as JSON; exit status 1. What it was made from is shown where that has changed since."""
     file.write_text(year)
     assert printed("snapshot", "--check", str(file)).startswith(f"{file} agrees with the installed calendar: XNYS, 251")
     version = year.partition('exchange_calendars = "')[2].partition('"')[0]
@@ -96,17 +96,18 @@ def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
         f"made from exchange_calendars 4.9, now {version}",
     ]
     result = run("snapshot", "--check", str(file), "--json")
-    told = json.loads(result.stdout)
-    hold_shape(told, SnapshotCheckJson)
-    assert (result.exit_code, told["agrees"]) == (1, False)
-    assert [(each["session"], each["fields"]) for each in told["differences"]] == [
+    value = json.loads(result.stdout)
+    hold_schema("snapshot", value)
+    hold_shape(value, SnapshotCheck)
+    assert (result.exit_code, value["agrees"]) == (1, False)
+    assert [(each["session"], each["fields"]) for each in value["differences"]] == [
         ("2026-11-27", ["close"]),
         ("2026-12-23", ["session"]),
     ]
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "text"),
     [
         (["XNYS"], "give --out FILE to write a snapshot, or --check FILE"),
         (["XNYS", "--out", "x.toml", "--json"], "give --out FILE to write a snapshot, or --check FILE"),
@@ -122,11 +123,11 @@ def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_line(
-    args: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    args: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is written."""
     monkeypatch.chdir(tmp_path)
-    assert told in refused("snapshot", *args, now=NOW)
+    assert text in refused("snapshot", *args, now=NOW)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,22 +137,22 @@ def test_what_cannot_be_done_is_one_line(
 def test_other_commands_take_it_in_a_calendar_s_place(file: Path, year: str) -> None:
     """With what it says, and nothing else: `status`, `plan` and `timeline`."""
     file.write_text(year.replace("2026-11-25\n", "2026-11-25 close=12:15 # a power cut\n"))
-    [told] = as_json("status", str(file), now=NOW)
-    assert (told["calendar"], told["schedule"], told["state"]) == ("hours.toml", "XNYS", "active")
-    assert told["next"] == {"boundary": "close", "at": "2026-11-25T17:15:00+00:00"}
-    [told] = as_json("plan", str(file), "--days", "3", now=NOW)
-    assert [each["session"] for each in told["sessions"]] == ["2026-11-25", "2026-11-27"]
-    assert (told["holidays"], told["changes"]) == (["2026-11-26"], [])
-    [told] = as_json("timeline", str(file), now=NOW)
-    assert told["bands"][0]["session"] == "2026-11-25"
+    [value] = as_json("status", str(file), now=NOW)
+    assert (value["calendar"], value["schedule"], value["state"]) == ("hours.toml", "XNYS", "active")
+    assert value["next"] == {"boundary": "close", "at": "2026-11-25T17:15:00+00:00"}
+    [value] = as_json("plan", str(file), "--days", "3", now=NOW)
+    assert [each["session"] for each in value["sessions"]] == ["2026-11-25", "2026-11-27"]
+    assert (value["holidays"], value["changes"]) == (["2026-11-26"], [])
+    [value] = as_json("timeline", str(file), now=NOW)
+    assert value["bands"][0]["session"] == "2026-11-25"
 
 
-def test_where_it_ends_the_board_says_to_make_it_anew(tmp_path: Path) -> None:
+def test_where_it_ends_the_board_says_to_recreate_it(tmp_path: Path) -> None:
     """Its end is not that of exchange_calendars."""
     file = tmp_path / "short.json"
     write_snapshot(week(), file, MONDAY, MONDAY + 4 * DAY)
     board = printed("status", str(file), now=at(MONDAY + 6 * DAY, (12, 0)))
-    assert "ends with 2024-03-08, which does not mean that the market is closed: make the snapshot anew" in board
+    assert "ends with 2024-03-08, which does not mean that the market is closed: recreate the snapshot" in board
     assert "knows sessions from 2024-03-04 to 2024-03-08 only" in refused("plan", str(file), now=NOW)
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from session_lifecycle._cli.shapes import StatusJson
-from session_lifecycle._cli.views.days import countdown
+from session_lifecycle._cli.views.board import VenueStatus
+from session_lifecycle._cli.views.moments import countdown
 from tests.helpers.builders import utc
 from tests.helpers.command_line import as_json, hold_shape, printed, run
 
@@ -27,7 +27,7 @@ def test_the_board_says_state_session_local_time_and_what_comes_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minute", "told"),
+    ("minute", "text"),
     [
         (239, ["active", "break 12:00", "0:01:00"]),
         (240, ["break", "resume 13:00", "1:00:00"]),
@@ -35,17 +35,17 @@ def test_the_board_says_state_session_local_time_and_what_comes_next() -> None:
         (300, ["active", "close 16:00", "3:00:00"]),
     ],
 )
-def test_a_break_is_told(minute: int, told: list[str]) -> None:
+def test_a_break_is_shown(minute: int, text: list[str]) -> None:
     """Hong Kong's lunch begins at 12:00 on the dot, which is 04:00 UTC, and ends likewise."""
     row = printed("status", "XHKG", now=utc(2026, 11, 26) + timedelta(minutes=minute)).splitlines()[1]
     cells = re.split(r"  +", row)
-    assert [cells[1], *cells[-2:]] == told
+    assert [cells[1], *cells[-2:]] == text
 
 
 def test_as_json_it_has_the_documented_shape() -> None:
     """Instants are ISO 8601 in UTC, the state is a value of `SessionState`, an alias keeps its own name."""
-    told = as_json("status", "XNAS", now=HALF_DAY)
-    assert told == [
+    values = as_json("status", "XNAS", now=HALF_DAY)
+    assert values == [
         {
             "calendar": "XNAS",
             "schedule": "XNYS",
@@ -60,7 +60,7 @@ def test_as_json_it_has_the_documented_shape() -> None:
             "observed_at": "2026-11-27T17:30:00+00:00",
         }
     ]
-    hold_shape(told, list[StatusJson])
+    hold_shape(values, list[VenueStatus])
 
 
 def test_where_the_calendar_ends_it_does_not_say_closed() -> None:
@@ -68,9 +68,9 @@ def test_where_the_calendar_ends_it_does_not_say_closed() -> None:
     board = printed("status", "XBOM", now=utc(2027, 1, 4, 12))
     assert "not known" in board
     assert "XBOM ends with 2026-12-31, which does not mean that the market is closed" in board
-    [told] = as_json("status", "XBOM", now=utc(2027, 1, 4, 12))
-    assert (told["state"], told["next"]) == ("ended", None)
-    hold_shape([told], list[StatusJson])
+    [value] = as_json("status", "XBOM", now=utc(2027, 1, 4, 12))
+    assert (value["state"], value["next"]) == ("ended", None)
+    hold_shape([value], list[VenueStatus])
 
 
 def test_the_raw_calendar_can_be_had() -> None:
@@ -91,13 +91,13 @@ def test_where_the_table_does_not_fit_there_is_a_list() -> None:
 
 
 def test_a_pipe_gets_neither_colours_nor_cut_tables() -> None:
-    """Where nobody sees a screen the table is as wide as it needs to be."""
-    told = printed("status", "XNYS", "us_futures", now=HALF_DAY)
-    assert told == printed("status", "XNYS", "us_futures", now=HALF_DAY, width=200)
-    assert "\x1b" not in told
+    """Where there is no screen the table is as wide as it needs to be."""
+    text = printed("status", "XNYS", "us_futures", now=HALF_DAY)
+    assert text == printed("status", "XNYS", "us_futures", now=HALF_DAY, width=200)
+    assert "\x1b" not in text
 
 
-def test_a_terminal_gets_colours_unless_it_is_told_not_to() -> None:
+def test_a_terminal_gets_colours_unless_no_color_is_set() -> None:
     """With NO_COLOR the text is the same, and no character has a colour. (Older versions of rich heed an empty one.)"""
     coloured, plain = (
         run("status", "XNYS", "XHKG", now=HALF_DAY, width=80, FORCE_COLOR="1", **env).stdout
@@ -108,12 +108,12 @@ def test_a_terminal_gets_colours_unless_it_is_told_not_to() -> None:
     assert not colour.search(plain)
     escapes = re.compile(r"\x1b\[[\d;]*m")
     assert escapes.sub("", coloured) == escapes.sub("", plain)
-    told = [line.rstrip() for line in escapes.sub("", plain).splitlines()]
-    assert told == printed("status", "XNYS", "XHKG", now=HALF_DAY).splitlines()
+    expected = [line.rstrip() for line in escapes.sub("", plain).splitlines()]
+    assert expected == printed("status", "XNYS", "XHKG", now=HALF_DAY).splitlines()
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0, "0:00:00"),
         (0.2, "0:00:01"),
@@ -125,9 +125,9 @@ def test_a_terminal_gets_colours_unless_it_is_told_not_to() -> None:
         (-1, "0:00:00"),
     ],
 )
-def test_a_countdown_reaches_nothing_only_when_it_is_due(seconds: float, told: str) -> None:
+def test_a_countdown_reaches_nothing_only_when_it_is_due(seconds: float, text: str) -> None:
     """It rounds up, and never goes below zero."""
-    assert countdown(timedelta(seconds=seconds)) == told
+    assert countdown(timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize("calendar", ["XASX", "us_futures"])

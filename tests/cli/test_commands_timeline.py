@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from session_lifecycle import ExchangeSchedule, LifecycleConfig
-from session_lifecycle._cli.shapes import TimelineJson
+from session_lifecycle._cli.views.bands import VenueTimeline
 from session_lifecycle._core.timeline import Timeline
 from tests.helpers.builders import utc
 from tests.helpers.command_line import APP, as_json, hold_shape, printed, refused
@@ -52,8 +52,8 @@ def test_no_session_is_lost_to_the_width(days: int) -> None:
     """However narrow a day is, its session has a block."""
     args = ("timeline", "XNYS", "--from=2026-11-02", f"--days={days}")
     row = printed(*args, now=NOW, width=80).splitlines()[2]
-    [told] = as_json(*args, now=NOW)
-    assert sum(band["state"] == "active" for band in told["bands"]) <= row.count("█")
+    [value] = as_json(*args, now=NOW)
+    assert sum(band["state"] == "active" for band in value["bands"]) <= row.count("█")
 
 
 def test_where_blocks_cannot_be_shown_there_are_plain_characters() -> None:
@@ -68,9 +68,9 @@ def test_where_blocks_cannot_be_shown_there_are_plain_characters() -> None:
 @pytest.mark.parametrize("calendar", ["XHKG", "CMES", "24/7"])
 def test_the_bands_fill_the_time_and_say_where_the_clock_would_be(calendar: str) -> None:
     """They touch each other, the ends included, and any instant within one has its state and session."""
-    [told] = as_json("timeline", calendar, "--from", "2026-11-20", "--to", "2026-12-01", now=NOW)
-    hold_shape(told, TimelineJson)
-    bands = told["bands"]
+    [values] = as_json("timeline", calendar, "--from", "2026-11-20", "--to", "2026-12-01", now=NOW)
+    hold_shape(values, VenueTimeline)
+    bands = values["bands"]
     assert (bands[0]["start"], bands[-1]["end"]) == ("2026-11-20T00:00:00+00:00", "2026-12-02T00:00:00+00:00")
     assert all(before["end"] == after["start"] for before, after in pairwise(bands))
     timeline = Timeline(ExchangeSchedule(calendar, near=NOW), LifecycleConfig())
@@ -86,8 +86,8 @@ def test_the_bands_fill_the_time_and_say_where_the_clock_would_be(calendar: str)
 def test_days_are_those_of_the_zone() -> None:
     """The day on which Berlin's clocks go forward has 23 hours."""
     args = ("timeline", "XNYS", "--zone", "Europe/Berlin", "--from", "2026-03-29", "--days", "1")
-    [told] = as_json(*args, now=NOW)
-    assert (told["bands"][0]["start"], told["bands"][-1]["end"]) == (
+    [value] = as_json(*args, now=NOW)
+    assert (value["bands"][0]["start"], value["bands"][-1]["end"]) == (
         "2026-03-28T23:00:00+00:00",
         "2026-03-29T22:00:00+00:00",
     )
@@ -130,19 +130,19 @@ def test_a_picture_of_another_time_has_no_present(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "text"),
     [
         ("week.jpg", "name a file that ends in .svg or .png"),
-        ("nowhere/week.svg", "make it first"),
+        ("nowhere/week.svg", "create it first"),
         ("folder.svg", "Is a directory"),
     ],
 )
-def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path, name: str, told: str) -> None:
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path, name: str, text: str) -> None:
     """It names the file."""
     (tmp_path / "folder.svg").mkdir()
     line = refused("timeline", "XNYS", f"--output={tmp_path / name}", now=NOW)
     assert f"{tmp_path / name}: " in line
-    assert told in line
+    assert text in line
 
 
 def test_two_results_at_once_are_refused(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from session_lifecycle._cli.commands import watch as command
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board
+from session_lifecycle._cli.views.board import Board, VenueStatus
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import utc
-from tests.helpers.command_line import refused
+from tests.helpers.command_line import hold_schema, hold_shape, refused
 
 ROOT = Path(__file__).parents[2]
 NOON = utc(2026, 11, 27, 4)
@@ -30,20 +30,23 @@ def test_where_there_is_no_terminal_it_says_what_to_use() -> None:
     assert "`status`, or `watch --json`" in refused("watch", "XNYS")
 
 
-def test_as_json_it_tells_every_change_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_json_it_prints_every_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     """A line for each venue, then one at each boundary and break, at its instant."""
 
     async def a_day() -> None:
         clock = SimulatedClock(NOON - timedelta(minutes=1))
         board = Board(open_venues(["XHKG", "XNYS"], NOON))
         async with anyio.create_task_group() as group:
-            group.start_soon(command._tell, board, clock)
+            group.start_soon(command._print_changes, board, clock)
             await clock.advance(timedelta(hours=6))
             group.cancel_scope.cancel()
 
     anyio.run(a_day)
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(each["calendar"], each["observed_at"][11:16], each["state"], each["on_break"]) for each in told] == [
+    value = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for each in value:
+        hold_schema("watch", each)
+        hold_shape(each, VenueStatus)
+    assert [(each["calendar"], each["observed_at"][11:16], each["state"], each["on_break"]) for each in value] == [
         ("XHKG", "03:59", "active", False),
         ("XNYS", "03:59", "not_started", False),
         ("XHKG", "04:00", "active", True),
@@ -52,10 +55,10 @@ def test_as_json_it_tells_every_change_once(capsys: pytest.CaptureFixture[str]) 
         ("XHKG", "08:30", "not_started", False),
         ("XNYS", "09:00", "pre_market", False),
     ]
-    assert told[0]["next"] == {"boundary": "break_start", "at": "2026-11-27T04:00:00+00:00"}
+    assert value[0]["next"] == {"boundary": "break_start", "at": "2026-11-27T04:00:00+00:00"}
 
 
-def test_a_board_that_is_looked_at_again_asks_the_calendar_only_when_something_changes(
+def test_a_board_that_is_observed_again_queries_the_calendar_only_when_something_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A second costs no query, and answers what a new board would."""

@@ -5,17 +5,26 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from datetime import datetime
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import time_machine
-from typeguard import CollectionCheckStrategy, check_type
+from jsonschema import Draft202012Validator, FormatChecker
 from typer.testing import CliRunner, Result
 
 from session_lifecycle.__main__ import assemble
+from session_lifecycle._model.plain import plain
 
 APP = assemble()
 PROGRAM = "python -m session_lifecycle"
+JSON_COMMANDS = [
+    command.callback.__name__
+    for command in APP.registered_commands
+    if command.callback and "json" in signature(command.callback).parameters
+]
 
 
 def run(*args: str, now: datetime | None = None, width: int | None = None, **env: str | None) -> Result:
@@ -35,13 +44,29 @@ def printed(*args: str, now: datetime | None = None, width: int | None = None) -
 
 
 def as_json(*args: str, now: datetime | None = None) -> Any:
-    """Return the JSON that a command prints, as values."""
-    return json.loads(printed(*args, "--json", now=now))
+    """Return the JSON that a command prints, as values that have the shape which the command declares."""
+    value = json.loads(printed(*args, "--json", now=now))
+    hold_schema(args[0], value)
+    return value
 
 
-def hold_shape(value: object, shape: object) -> None:
-    """Raise `TypeCheckError` unless values have the declared shape, to the last item of every list."""
-    check_type(value, shape, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+@cache
+def json_schema(command: str) -> Any:
+    """Return the JSON Schema that a command prints for its `--json`."""
+    return json.loads(printed(command, "--json-schema"))
+
+
+def hold_schema(command: str, value: object) -> None:
+    """Raise ValidationError unless a value of JSON is what the command's `--json-schema` declares."""
+    Draft202012Validator(json_schema(command), format_checker=FormatChecker()).validate(value)
+
+
+def hold_shape(value: object, shape: Any) -> None:
+    """Raise ValidationError unless values of JSON are what the type's own values become: no more, no less, in order."""
+    again = plain(msgspec.convert(value, type=shape, strict=True))
+    if json.dumps(again) != json.dumps(value):
+        msg = f"{value} becomes {again}"
+        raise msgspec.ValidationError(msg)
 
 
 def refused(*args: str, now: datetime | None = None, width: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""`diagram`: the state machine, for whoever wants it in a document."""
+"""`diagram`: the state machine as text that a document can include."""
 
 import sys
 

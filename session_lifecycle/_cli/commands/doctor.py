@@ -1,22 +1,16 @@
-"""`doctor`: whether the packages, clocks, time zones and calendars of this machine are fit to trade by."""
+"""`doctor`: whether the packages, clocks, time zones and calendars of this machine are fit for trading."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 import typer
 
-from session_lifecycle._cli.options import (
-    Calendars,
-    Json,
-)
-from session_lifecycle._cli.output import (
-    iso,
-    now,
-    show,
-    show_json,
-)
-from session_lifecycle._cli.shapes import DoctorJson
+from session_lifecycle._cli import findings
+from session_lifecycle._cli.findings import Finding, Level
+from session_lifecycle._cli.options import Calendars, Json, json_schema_of
+from session_lifecycle._cli.output import Instant, show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._model.errors import CalendarUnavailable
 from session_lifecycle._runtime.system_clock import SystemClock
@@ -24,55 +18,55 @@ from session_lifecycle._runtime.system_clock import SystemClock
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from session_lifecycle._cli.findings import Finding
-
 _UNWELL: Final = 1
-_STYLES: Final = {"ok": "green", "note": "yellow", "problem": "bold red"}
+_STYLES: Final[dict[Level, str]] = {"ok": "green", "note": "yellow", "problem": "bold red"}
+
+
+class DoctorReport(msgspec.Struct, frozen=True):
+    """What `doctor` finds. `well` says that no finding is a problem."""
+
+    well: bool
+    observed_at: Instant
+    findings: tuple[Finding, ...]
 
 
 def doctor(
     calendars: Calendars = None,
     *,
     json: Json = False,
+    _json_schema: Annotated[bool, json_schema_of(DoctorReport)] = False,
 ) -> None:
-    """Look for what needs a person: packages, clocks, time zones, and the calendars that are named.
+    """Check packages, clocks, time zones and calendars.
 
-    Exit status 1: something does.
+    The calendars are those that are named. Exit status 1: something needs attention.
     """
-    from session_lifecycle._cli.findings import clocks, packages, saturdays, time_zones  # imports packaging
-
-    t = now()
-    findings = [*packages(), *saturdays(), *clocks(SystemClock()), *time_zones(t.year)]
-    findings += [finding for name in calendars or () for finding in _named(name, t)]
-    well = all(finding.level != "problem" for finding in findings)
+    clock = SystemClock()
+    t = clock.now()
+    checks = (findings.packages(), findings.saturdays(), findings.clocks(clock), findings.time_zones(t.year))
+    found = [finding for check in checks for finding in check]
+    found += [finding for name in calendars or () for finding in _named(name, t)]
+    report = DoctorReport(all(finding.level != "problem" for finding in found), t, tuple(found))
     if json:
-        result: DoctorJson = {
-            "well": well,
-            "observed_at": iso(t),
-            "findings": [finding.as_json() for finding in findings],
-        }
-        show_json(result)
+        show_json(report)
     else:
-        show(_drawn(findings))
-    if not well:
+        show(_table(found))
+    if not report.well:
         raise typer.Exit(_UNWELL)
 
 
-def _named(name: str, t: datetime) -> "Iterator[Finding]":
-    """Yield what there is to say of a calendar, or a snapshot, that was named."""
-    from session_lifecycle._cli.findings import Finding, calendar
-
+def _named(name: str, t: datetime) -> Iterator[Finding]:
+    """Yield the findings about a calendar, or a snapshot, that was named."""
     try:
         [venue] = open_venues([name], t)
     except CalendarUnavailable as error:
         if error.reason is None:
             raise  # there is no such calendar
-        yield Finding("problem", name, f"it cannot be built: {error.reason}", "see to the packages above")
+        yield Finding("problem", name, f"it cannot be built: {error.reason}", "fix the packages above")
     else:
-        yield from calendar(venue, t.date())
+        yield from findings.calendar(venue, t.date())
 
 
-def _drawn(findings: "Sequence[Finding]") -> "RenderableType":
+def _table(found: Sequence[Finding]) -> "RenderableType":
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -80,10 +74,10 @@ def _drawn(findings: "Sequence[Finding]") -> "RenderableType":
     table = Table(box=None, pad_edge=False, show_header=False)
     for wraps in (False, False, True):
         table.add_column(no_wrap=not wraps, overflow="fold")
-    for finding in findings:
-        told = finding.told if finding.remedy is None else f"{finding.told}: {finding.remedy}"
-        table.add_row(Text(finding.level, _STYLES[finding.level]), finding.about, told)
-    problems = sum(finding.level == "problem" for finding in findings)
+    for finding in found:
+        text = finding.text if finding.remedy is None else f"{finding.text}: {finding.remedy}"
+        table.add_row(Text(finding.level, _STYLES[finding.level]), finding.about, text)
+    problems = sum(finding.level == "problem" for finding in found)
     need = "needs" if problems == 1 else "need"
-    verdict = f"{problems} of {len(findings)} findings {need} a person" if problems else "all is well"
+    verdict = f"{problems} of {len(found)} findings {need} attention" if problems else "all is well"
     return Group(table, Text(verdict, "bold" if not problems else "bold red"))

@@ -1,39 +1,25 @@
-"""`journal`: what a journal tells, whether it is sound, and the decision of a person whose service restarts into ERROR.
+"""`journal`: what a journal holds, whether it is sound, and the decision for a service that restarts into ERROR.
 
-Looking takes no lock and changes nothing. A decision is made by the same core as `manager.recover()`, and written by
+Reading takes no lock and changes nothing. A decision is planned by the same core as `manager.recover()`, and written by
 the same journal, which only one process holds at a time.
 """
 
-from datetime import UTC
+from datetime import UTC, date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 import typer
 from msgspec.structs import replace
 
-from session_lifecycle._cli.failures import (
-    CommandRefused,
-    reading,
-)
-from session_lifecycle._cli.options import (
-    HoursFiles,
-    Json,
-)
-from session_lifecycle._cli.output import (
-    iso,
-    notify,
-    show,
-    show_json,
-)
-from session_lifecycle._cli.shapes import JournalJson
+from session_lifecycle._cli.failures import CommandRefused, reading
+from session_lifecycle._cli.options import HoursFiles, Json, json_schema_of
+from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.file import FileJournal, Lines, read_lines
 from session_lifecycle._journal.records import Entry, JournalState, Record, journal_state_after
-from session_lifecycle._model.clock import (
-    Reading,
-    read,
-)
+from session_lifecycle._model.clock import Reading, read
 from session_lifecycle._model.config import LifecycleConfig, MissedSessions, Resolution
 from session_lifecycle._model.errors import JournalCorrupt, JournalMismatch
 from session_lifecycle._model.states import SessionState
@@ -50,17 +36,64 @@ _STYLES: Final = {Entry.FAILED: "bold red", Entry.INTENT: "yellow", Entry.DONE: 
 _WAYS: Final = "|".join(resolution.value for resolution in Resolution)
 
 
+class JournalRecord(msgspec.Struct, frozen=True):
+    """A record of a journal. What is not in it is null, or empty."""
+
+    at: Instant
+    entry: Entry
+    session: date
+    target: date | None
+    skipped: tuple[date, ...]
+    note: str
+
+
+class JournalDamage(msgspec.Struct, frozen=True):
+    """Where a journal is damaged. `byte` counts from 0, `line` from 1."""
+
+    byte: int
+    line: int
+    why: str
+
+
+class JournalStanding(msgspec.Struct, frozen=True):
+    """What the records of a journal add up to: the session that the application is in, and what is owed.
+
+    `ended` says that the session was ended manually or its roll was begun. `intent` is the target of the roll that was
+    begun, `beyond` the last session that was given up: the next roll goes past it.
+    """
+
+    session: date
+    open: Instant | None
+    close: Instant | None
+    ended: bool
+    intent: date | None
+    abandoned_target: date | None = msgspec.field(name="beyond")
+    error: str | None
+
+
+class JournalReport(msgspec.Struct, frozen=True):
+    """What a journal holds. `standing` is null where there is no record, or the journal is not sound."""
+
+    journal: str
+    calendar: str | None
+    sound: bool
+    damage: JournalDamage | None
+    torn_bytes: int
+    records: tuple[JournalRecord, ...]
+    standing: JournalStanding | None
+
+
 def journal(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The journal, as it was given to FileJournal.")],
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Tell only whether it is sound; exit status 1 if not.")
+        bool, typer.Option("--check", help="Report only whether it is sound; exit status 1 if not.")
     ] = False,
     resolve: Annotated[
         Resolution | None,
         typer.Option(
             "--resolve",
-            help="Write down the decision that leaves the ERROR of a manager which is not running.",
+            help="Record the decision that takes a manager out of ERROR while it is not running.",
             show_default=False,
         ),
     ] = None,
@@ -74,28 +107,29 @@ def journal(
     ] = None,
     hours: HoursFiles = None,
     missed_sessions: Annotated[
-        MissedSessions, typer.Option(help="With --resolve: as in the configuration of the manager.")
+        MissedSessions, typer.Option(help="With --resolve: as in the manager's configuration.")
     ] = MissedSessions.LATEST,
-    every: Annotated[bool, typer.Option("--all", help=f"Show every record, not the last {_SHOWN} alone.")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"Show every record, not only the last {_SHOWN}.")] = False,
     json: Json = False,
+    _json_schema: Annotated[bool, json_schema_of(JournalReport)] = False,
 ) -> None:
-    """Tell what a journal says, whether it is sound, and resolve an ERROR.
+    """Show a journal, check that it is sound, or resolve an ERROR.
 
-    Exit status 1: it is not sound.
+    Exit status 1: the journal is not sound.
     """
     lines = _read(file)
     if resolve is not None:
         if check or json:
-            msg = "--resolve writes a decision, and goes with neither --check nor --json"
+            msg = "--resolve records a decision, and goes with neither --check nor --json: leave them out"
             raise CommandRefused(msg)
         _resolve(file, lines, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions)
         return
     if json:
-        show_json(_as_json(file, lines))
+        show_json(_report(file, lines))
     elif check:
         show(_soundness(lines))
     else:
-        show(_drawn(lines, len(lines.records) if every else _SHOWN))
+        show(_table(lines, len(lines.records) if every else _SHOWN))
     if lines.damage is not None:
         raise typer.Exit(_NOT_SOUND)
 
@@ -110,21 +144,21 @@ def _read(file: Path) -> Lines:
         raise CommandRefused(msg) from error
 
 
-# ---- looking ----
+# ---- reading ----
 
 
 def _soundness(lines: Lines) -> str:
     if lines.damage is not None:
         return f"not sound: line {lines.damage.line} (byte {lines.damage.offset}): {lines.damage.why}"
-    torn = f"; the last {lines.torn} bytes are torn and never counted, the next start leaves them out"
+    torn = f"; the last {lines.torn} bytes are torn and never counted; the next start leaves them out"
     return f"sound: {len(lines.records)} records{torn if lines.torn else ''}"
 
 
-def _standing(lines: Lines) -> JournalState | None:
+def _state(lines: Lines) -> JournalState | None:
     return None if lines.damage is not None else journal_state_after(lines.records)
 
 
-def _drawn(lines: Lines, most: int) -> "RenderableType":
+def _table(lines: Lines, most: int) -> "RenderableType":
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -149,13 +183,13 @@ def _drawn(lines: Lines, most: int) -> "RenderableType":
                 at, Text(record.entry.value, _STYLES.get(record.entry, "")), f"{record.session}", to, _note(record)
             )
         parts.append(table)
-    standing = _standing(lines)
+    state = _state(lines)
     if lines.damage is not None:
-        parts.append(Text("what is shown is what adds up; restore the journal from a copy"))
-    elif standing is None:
+        parts.append(Text("only the records before the damage are shown; restore the journal from a copy"))
+    elif state is None:
         parts.append(Text("no session yet: the next start adopts one"))
     else:
-        parts += [Text(line, style) for line, style in _in_words(standing)]
+        parts += [Text(line, style) for line, style in _state_lines(state)]
     return Group(*parts)
 
 
@@ -165,60 +199,57 @@ def _note(record: Record) -> str:
 
 
 def _on_one_line(reason: str) -> str:
-    """Return a reason for a terminal: an exception's message may hold anything, escape sequences among it."""
+    """Return a reason on one line, safe for a terminal: an exception's message may hold escape sequences."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(reason.split()))
 
 
-def _in_words(standing: JournalState) -> list[tuple[str, str]]:
+def _state_lines(state: JournalState) -> list[tuple[str, str]]:
     """Return what the records add up to, a line for each fact, with a style."""
-    closes = "" if standing.close is None else f", which closes at {standing.close:%Y-%m-%d %H:%M} UTC"
-    told = [(f"the application is in session {standing.session}{closes}", "bold")]
-    if standing.intent is not None:
-        target = standing.intent.target
-        told.append((f"the roll to {target} was begun and may have happened: it is owed, and finished first", "yellow"))
-    elif standing.abandoned_target is not None:
-        told.append((f"the roll to {standing.abandoned_target} was given up: one to a later session is owed", "yellow"))
-    elif standing.ended:
-        told.append(("the session was ended by hand: a roll is owed", "yellow"))
-    if standing.error is not None:
-        told.append((f"ERROR: {_on_one_line(standing.error)}", "bold red"))
-        told.append((f"it holds until recover(), or `journal FILE --resolve {_WAYS}` while nothing runs", ""))
-    return told
+    closes = "" if state.close is None else f", which closes at {state.close:%Y-%m-%d %H:%M} UTC"
+    lines = [(f"the application is in session {state.session}{closes}", "bold")]
+    if state.intent is not None:
+        target = state.intent.target
+        lines.append(
+            (f"the roll to {target} was begun and may have happened: it is owed, and finished first", "yellow")
+        )
+    elif state.abandoned_target is not None:
+        lines.append((f"the roll to {state.abandoned_target} was given up: one to a later session is owed", "yellow"))
+    elif state.ended:
+        lines.append(("the session was ended manually: a roll is owed", "yellow"))
+    if state.error is not None:
+        lines.append((f"ERROR: {_on_one_line(state.error)}", "bold red"))
+        lines.append((f"it lasts until recover(), or `journal FILE --resolve {_WAYS}` while no manager runs", ""))
+    return lines
 
 
-def _as_json(file: Path, lines: Lines) -> JournalJson:
-    standing = _standing(lines)
-    return {
-        "journal": str(file),
-        "calendar": lines.calendar,
-        "sound": lines.damage is None,
-        "damage": None
-        if lines.damage is None
-        else {"byte": lines.damage.offset, "line": lines.damage.line, "why": lines.damage.why},
-        "torn_bytes": lines.torn,
-        "records": [
-            {
-                "at": iso(record.at),
-                "entry": record.entry.value,
-                "session": f"{record.session}",
-                "target": None if record.target is None else f"{record.target}",
-                "skipped": [f"{day}" for day in record.skipped],
-                "note": record.note,
-            }
-            for record in lines.records
-        ],
-        "standing": None
-        if standing is None
-        else {
-            "session": f"{standing.session}",
-            "open": None if standing.open is None else iso(standing.open),
-            "close": None if standing.close is None else iso(standing.close),
-            "ended": standing.ended,
-            "intent": None if standing.intent is None else f"{standing.intent.target}",
-            "beyond": None if standing.abandoned_target is None else f"{standing.abandoned_target}",
-            "error": standing.error,
-        },
-    }
+def _report(file: Path, lines: Lines) -> JournalReport:
+    damage = lines.damage
+    return JournalReport(
+        journal=str(file),
+        calendar=lines.calendar,
+        sound=damage is None,
+        damage=None if damage is None else JournalDamage(damage.offset, damage.line, damage.why),
+        torn_bytes=lines.torn,
+        records=tuple(
+            JournalRecord(each.at, each.entry, each.session, each.target, each.skipped, each.note)
+            for each in lines.records
+        ),
+        standing=_standing(_state(lines)),
+    )
+
+
+def _standing(state: JournalState | None) -> JournalStanding | None:
+    if state is None:
+        return None
+    return JournalStanding(
+        session=state.session,
+        open=state.open,
+        close=state.close,
+        ended=state.ended,
+        intent=None if state.intent is None else state.intent.target,
+        abandoned_target=state.abandoned_target,
+        error=state.error,
+    )
 
 
 # ---- deciding ----
@@ -233,65 +264,65 @@ def _resolve(
     hours: list[Path] | None,
     missed_sessions: MissedSessions,
 ) -> None:
-    """Write down a person's decision, as `manager.recover()` does."""
+    """Record a decision, as `manager.recover()` does."""
     if lines.damage is not None:
         raise JournalCorrupt(str(file), lines.damage.offset, lines.damage.why)
-    standing = journal_state_after(lines.records)
-    if standing is None or standing.error is None:
-        msg = f"{file} tells of no ERROR, so there is nothing to resolve: {_instead(standing)}"
+    state = journal_state_after(lines.records)
+    if state is None or state.error is None:
+        msg = f"{file} holds no ERROR, so there is nothing to resolve: {_next_start(state)}"
         raise CommandRefused(msg)
     now = read(SystemClock())
     schedule = open_venues([calendar or lines.calendar or ""], now.wall, hours=hours)[0].schedule
     config = LifecycleConfig(missed_sessions=missed_sessions)
     held = FileJournal(file)
     try:
-        standing = journal_state_after(held.open(schedule.name))
-        assert standing is not None, "a journal loses no records"
-        record = _taken_up(schedule, config, standing, now).recover(resolution, now).record
+        state = journal_state_after(held.open(schedule.name))
+        assert state is not None, "a journal loses no records"
+        record = _restarted(schedule, config, state, now).recover(resolution, now).record
         assert record is not None, "a recovery is always recorded"
         if resolution is not Resolution.RETRY:
             record = replace(record, note=_BY_COMMAND)
         held.append(record)
     finally:
         held.close()
-    show(_decided(record))
-    _show_restart(_taken_up(schedule, config, standing.after(record), now), now)
+    show(_decision(record))
+    _show_restart(_restarted(schedule, config, state.after(record), now), now)
 
 
-def _instead(standing: JournalState | None) -> str:
-    if standing is None:
+def _next_start(state: JournalState | None) -> str:
+    if state is None:
         return "no session was adopted yet"
-    if standing.intent is not None:
-        target = standing.intent.target
+    if state.intent is not None:
+        target = state.intent.target
         return f"the next start finishes the roll to {target}, or counts it as done where it is given session={target}"
     return "the next start goes on by itself"
 
 
-def _taken_up(schedule: Schedule, config: LifecycleConfig, standing: JournalState, now: Reading) -> SessionLifecycle:
-    """Return what a manager that starts now would take up."""
+def _restarted(schedule: Schedule, config: LifecycleConfig, state: JournalState, now: Reading) -> SessionLifecycle:
+    """Return the lifecycle of a manager that starts now with that state of its journal."""
     lifecycle = SessionLifecycle(schedule, config=config)
-    lifecycle.begin(now, standing)
+    lifecycle.begin(now, state)
     return lifecycle
 
 
-def _decided(record: Record) -> str:
+def _decision(record: Record) -> str:
     match record.entry:
         case Entry.DONE:
-            return f"written down: the roll from {record.session} to {record.target} is done"
+            return f"recorded: the roll from {record.session} to {record.target} is done"
         case Entry.SKIPPED:
-            return f"written down: the roll from {record.session} to {record.target} is given up"
+            return f"recorded: the roll from {record.session} to {record.target} is given up"
         case _:
-            return f"written down: ERROR is left, in session {record.session}"
+            return f"recorded: ERROR is left, in session {record.session}"
 
 
 def _show_restart(lifecycle: SessionLifecycle, now: Reading) -> None:
-    """Tell what a manager with the default configuration does if it is started now."""
-    turn, session = lifecycle.due_roll(now), lifecycle.session.date
+    """Print what a manager with the default configuration does if it is started now."""
+    roll, session = lifecycle.due_roll(now), lifecycle.session.date
     if lifecycle.state is SessionState.ERROR:
         why = _on_one_line(lifecycle.reason or "")
-        notify(f"note: by the default configuration, a manager that is started now is in ERROR again: {why}")
-    elif turn is not None:
-        resumed = ", which may have happened (resumed=True)" if turn.resumed else ""
-        show(f"a manager that is started now rolls from {session} to {turn.target.date}{resumed}")
+        notify(f"note: with the default configuration, a manager that is started now is in ERROR again: {why}")
+    elif roll is not None:
+        resumed = ", which may have happened (resumed=True)" if roll.resumed else ""
+        show(f"a manager that is started now rolls from {session} to {roll.target.date}{resumed}")
     else:
         show(f"a manager that is started now is {lifecycle.state.name} in session {session}")

@@ -5,30 +5,24 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 import typer
 
-from session_lifecycle._cli.failures import (
-    CommandRefused,
-    reading,
-)
+from session_lifecycle._cli.failures import CommandRefused, reading
 from session_lifecycle._cli.options import (
     ExtendedHours,
     HoursFiles,
     Json,
     NoCorrections,
+    json_schema_of,
+    parse_date,
+    require_order,
 )
-from session_lifecycle._cli.output import (
-    iso,
-    notify,
-    now,
-    show,
-    show_json,
-)
-from session_lifecycle._cli.ranges import a_date, hold_in_order
-from session_lifecycle._cli.shapes import HoursJson, SnapshotCheckJson
+from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
+from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.comparison import Difference
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SnapshotSchedule, versions, write_snapshot
@@ -40,12 +34,48 @@ _DIFFERS: Final = 1
 _YEAR: Final = len("2026")
 
 
+class SessionHours(msgspec.Struct, frozen=True):
+    """The hours of a session. `breaks` are pairs of start and end."""
+
+    open: Instant
+    close: Instant
+    breaks: tuple[tuple[Instant, Instant], ...]
+    pre_market_start: Instant | None
+    post_market_end: Instant | None
+
+
+class HoursDifference(msgspec.Struct, frozen=True):
+    """A date on which a snapshot and the installed calendar disagree. Null stands for "no session"."""
+
+    session: date
+    fields: tuple[str, ...]
+    snapshot: SessionHours | None
+    installed: SessionHours | None
+
+
+class SnapshotCheck(msgspec.Struct, frozen=True):
+    """Where a snapshot and the installed calendar disagree. The dates of `overridden` were not compared.
+
+    `made_from` are the versions that the snapshot was made from, `installed` those of today.
+    """
+
+    snapshot: str
+    calendar: str
+    first: date
+    last: date
+    agrees: bool
+    made_from: dict[str, str]
+    installed: dict[str, str]
+    overridden: tuple[date, ...]
+    differences: tuple[HoursDifference, ...]
+
+
 def _first_day(text: str) -> date:
-    return a_date(f"{text}-01-01" if len(text) == _YEAR else text)
+    return parse_date(f"{text}-01-01" if len(text) == _YEAR else text)
 
 
 def _last_day(text: str) -> date:
-    return a_date(f"{text}-12-31" if len(text) == _YEAR else text)
+    return parse_date(f"{text}-12-31" if len(text) == _YEAR else text)
 
 
 def snapshot(
@@ -53,7 +83,7 @@ def snapshot(
         str | None,
         typer.Argument(
             metavar="CALENDAR",
-            help="A name or alias known to exchange_calendars, or a snapshot to be made shorter or JSON.",
+            help="A name or alias known to exchange_calendars, or a snapshot to shorten or to convert.",
             show_default=False,
         ),
     ] = None,
@@ -69,14 +99,15 @@ def snapshot(
         typer.Option("--to", metavar="DATE", parser=_last_day, help="The last day, or a year; by default next year."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write, .toml or .json.", show_default=False)
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file to write, .toml or .json.", show_default=False),
     ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
             "--check",
             metavar="FILE",
-            help="Hold a snapshot against the installed calendar; exit status 1 where they differ.",
+            help="Compare a snapshot with the installed calendar; exit status 1 where they differ.",
             show_default=False,
         ),
     ] = None,
@@ -84,28 +115,29 @@ def snapshot(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
+    _json_schema: Annotated[bool, json_schema_of(SnapshotCheck)] = False,
 ) -> None:
     """Write the hours of a calendar to a file, or check such a file.
 
-    The file is for a desk to review and pin, and a process runs by it without pandas.
+    A desk can review and pin the file, and a process that uses it needs no pandas.
     """
     if check is not None:
         if calendar is not None or out is not None or first is not None or last is not None:
-            msg = "--check takes a snapshot, which says what it holds: leave out CALENDAR, --out, --from and --to"
+            msg = "--check reads calendar and days from the snapshot: leave out CALENDAR, --out, --from and --to"
             raise CommandRefused(msg)
         if extended_hours or no_corrections:
-            msg = "--check goes by what the snapshot says: leave out --extended-hours and --no-corrections"
+            msg = "--check uses the snapshot's own options: leave out --extended-hours and --no-corrections"
             raise CommandRefused(msg)
         _check(check, hours, json=json)
         return
     if out is None or json:
-        msg = "give --out FILE to write a snapshot, or --check FILE, with --json if you like, to check one"
+        msg = "give --out FILE to write a snapshot, or --check FILE to check one, with or without --json"
         raise CommandRefused(msg)
-    t = now()
+    t = SystemClock().now()
     names = None if calendar is None else [calendar]
     venues = open_venues(names, t, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
     if len(venues) > 1:
-        msg = f"a snapshot is of one calendar, and here are {' and '.join(venue.schedule.name for venue in venues)}"
+        msg = f"a snapshot is of one calendar, not of {' and '.join(venue.schedule.name for venue in venues)}: name one"
         raise CommandRefused(msg)
     schedule = venues[0].schedule
     pinned = schedule.head if isinstance(schedule, SnapshotSchedule) else None
@@ -113,8 +145,8 @@ def snapshot(
     start, end = first or usual[0], last or usual[1]
     if last is None and schedule.known_until < end:
         end = schedule.known_until
-        notify(f"note: {schedule.name} is known until {end}, with which the snapshot ends")
-    hold_in_order(start, end)
+        notify(f"note: {schedule.name} is known until {end}, where the snapshot ends")
+    require_order(start, end)
     write_snapshot(schedule, out, start, end)
     show(f"{out}: {_content(SnapshotSchedule.load(out))}")
 
@@ -129,84 +161,66 @@ def _check(file: Path, hours: Iterable[Path] | None, *, json: bool) -> None:
     loaded = SnapshotSchedule.load(file)
     overrides = _overrides(loaded.name, hours)
     differences = loaded.check(overrides)
-    overridden = [] if overrides is not None else [each[:10] for each in loaded.head.overrides]
+    overridden = () if overrides is not None else _dates(loaded.head.overrides)
+    result = SnapshotCheck(
+        snapshot=str(file),
+        calendar=loaded.head.calendar,
+        first=loaded.head.first,
+        last=loaded.head.last,
+        agrees=not differences,
+        made_from=loaded.head.made_from,
+        installed=versions(),
+        overridden=overridden,
+        differences=tuple(
+            HoursDifference(each.date, each.fields, _hours(each.a), _hours(each.b)) for each in differences
+        ),
+    )
     if json:
-        show_json(_as_json(file, loaded, differences, overridden))
+        show_json(result)
     else:
-        show(_drawn(file, loaded, differences, overridden))
+        show(_text(loaded, result, differences))
     if differences:
         raise typer.Exit(_DIFFERS)
 
 
+def _dates(summaries: Iterable[str]) -> tuple[date, ...]:
+    """Return the dates of overrides, with which their summaries in a snapshot begin."""
+    return tuple(date.fromisoformat(each[:10]) for each in summaries)
+
+
+def _hours(session: Session | None) -> SessionHours | None:
+    if session is None:
+        return None
+    return SessionHours(session.open, session.close, session.breaks, session.pre_market_start, session.post_market_end)
+
+
 def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | None:
-    """Return the overrides that the snapshot is to have, None where no file of them was given."""
+    """Return the overrides that the snapshot should have; None where no file of overrides was given."""
     found: list[Override] | None = None
     for path in hours or ():
         with reading(path):
             content = read_overrides(path)
         if content.calendar != calendar:
-            msg = f"{path} is for {content.calendar}, and the snapshot is of {calendar}"
+            msg = f"{path} is for {content.calendar}, and the snapshot is of {calendar}: give a file for that"
             raise CommandRefused(msg)
         found = [*(found or ()), *content.overrides]
     return found
 
 
-def _drawn(
-    file: Path, loaded: SnapshotSchedule, differences: Iterable[Difference], overridden: list[str]
-) -> "RenderableType":
+def _text(loaded: SnapshotSchedule, result: SnapshotCheck, differences: Iterable[Difference]) -> "RenderableType":
     from rich.text import Text
 
-    told = Text()
-    lines = [difference.in_words(loaded.timezone) for difference in differences]
-    if lines:
-        told.append(f"{file} differs from the installed calendar (first the file, then the calendar):\n", "bold red")
-        told.append("\n".join(lines))
+    file, text = result.snapshot, Text()
+    if result.agrees:
+        text.append(f"{file} agrees with the installed calendar: {_content(loaded)}", "bold green")
     else:
-        told.append(f"{file} agrees with the installed calendar: {_content(loaded)}", "bold green")
-    if overridden:
-        told.append(
-            f"\nnot compared, because overrides are in force: {', '.join(overridden)}; --hours compares them too"
-        )
-    was, now_is = loaded.head.made_from, versions()
-    changed = [f"{name} {was[name]}, now {now_is[name]}" for name in was if was[name] != now_is.get(name, was[name])]
+        text.append(f"{file} differs from the installed calendar (first the file, then the calendar):\n", "bold red")
+        text.append("\n".join(difference.in_words(loaded.timezone) for difference in differences))
+    if result.overridden:
+        dates = ", ".join(map(str, result.overridden))
+        text.append(f"\nnot compared, because overrides are in force: {dates}; --hours compares them too")
+    was, now = result.made_from, result.installed
+    changed = [f"{name} {was[name]}, now {now[name]}" for name in was if was[name] != now.get(name, was[name])]
     if changed:
-        told.append(f"\nmade from {'; '.join(changed)}")
-    return told
-
-
-def _as_json(
-    file: Path, loaded: SnapshotSchedule, differences: Iterable[Difference], overridden: list[str]
-) -> SnapshotCheckJson:
-    head = loaded.head
-    told = list(differences)
-    return {
-        "snapshot": str(file),
-        "calendar": head.calendar,
-        "first": f"{head.first}",
-        "last": f"{head.last}",
-        "agrees": not told,
-        "made_from": head.made_from,
-        "installed": versions(),
-        "overridden": overridden,
-        "differences": [
-            {
-                "session": f"{each.date}",
-                "fields": list(each.fields),
-                "snapshot": _hours(each.a),
-                "installed": _hours(each.b),
-            }
-            for each in told
-        ],
-    }
-
-
-def _hours(session: Session | None) -> HoursJson | None:
-    if session is None:
-        return None
-    return {
-        "open": iso(session.open),
-        "close": iso(session.close),
-        "breaks": [[iso(start), iso(end)] for start, end in session.breaks],
-        "pre_market_start": None if session.pre_market_start is None else iso(session.pre_market_start),
-        "post_market_end": None if session.post_market_end is None else iso(session.post_market_end),
-    }
+        text.append(f"\nmade from {'; '.join(changed)}")
+    return text

@@ -1,20 +1,19 @@
 """`status`: where several venues stand by the clock, at a glance."""
 
+from typing import Annotated
+
 from session_lifecycle._cli.options import (
     Calendars,
     ExtendedHours,
     HoursFiles,
     Json,
     NoCorrections,
+    json_schema_of,
 )
-from session_lifecycle._cli.output import (
-    new_console,
-    now,
-    show,
-    show_json,
-)
+from session_lifecycle._cli.output import new_console, show, show_json
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, drawn
+from session_lifecycle._cli.views.board import Board, VenueStatus, draw
+from session_lifecycle._runtime.system_clock import SystemClock
 
 
 def status(
@@ -24,17 +23,20 @@ def status(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
+    _json_schema: Annotated[bool, json_schema_of(list[VenueStatus])] = False,
 ) -> None:
     """Show where sessions stand, and what is next.
 
-    By the clock: what the schedule alone implies. Times are local to each exchange.
+    The state is what the clock and the calendar alone imply. Times are local to each exchange.
 
     For example: status XNYS XLON XHKG CMES
     """
-    t = now()
-    venues = open_venues(calendars, t, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
-    standings = Board(venues).at(now())
+    clock = SystemClock()
+    venues = open_venues(
+        calendars, clock.now(), hours=hours, extended_hours=extended_hours, corrections=not no_corrections
+    )
+    rows = Board(venues).at(clock.now())
     if json:
-        show_json([standing.as_json() for standing in standings])
+        show_json([row.status for row in rows])
     else:
-        show(drawn(standings, new_console().width))
+        show(draw(rows, new_console().width))

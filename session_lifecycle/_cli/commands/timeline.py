@@ -12,20 +12,22 @@ from session_lifecycle._cli.failures import (
 )
 from session_lifecycle._cli.options import (
     Calendars,
+    DayCount,
     ExtendedHours,
+    First,
     HoursFiles,
     Json,
+    Last,
     NoCorrections,
+    Zone,
+    day_range,
+    json_schema_of,
 )
-from session_lifecycle._cli.output import (
-    now,
-    show,
-    show_json,
-)
-from session_lifecycle._cli.ranges import DayCount, First, Last, Zone, days_asked_for
+from session_lifecycle._cli.output import show, show_json
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.bands import Stretch, as_json, bands
-from session_lifecycle._cli.views.blocks import in_text
+from session_lifecycle._cli.views import blocks
+from session_lifecycle._cli.views.bands import Stretch, VenueTimeline, venue_timeline
+from session_lifecycle._runtime.system_clock import SystemClock
 
 _DAYS: Final = 5
 _FORMATS: Final = (".png", ".svg")
@@ -45,10 +47,11 @@ def timeline(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
+    _json_schema: Annotated[bool, json_schema_of(list[VenueTimeline])] = False,
 ) -> None:
     """Draw sessions side by side, by default of five days.
 
-    A row for each calendar, a band for each state, from midnight to midnight in ZONE, which is UTC by default.
+    There is a row for each calendar and a band for each state, from midnight to midnight in ZONE, by default in UTC.
 
     For example: timeline XNYS XLON XTKS XHKG --days 5 --output week.svg
     """
@@ -59,19 +62,19 @@ def timeline(
         msg = f"cannot draw {output}: name a file that ends in .svg or .png"
         raise CommandRefused(msg)
     zone = zone or ZoneInfo("UTC")
-    t = now()
-    first_day, last_day = days_asked_for(first, last, n, _DAYS).at(zone, t)
+    clock = SystemClock()
+    first_day, last_day = day_range(first, last, n, _DAYS).at(zone, clock.now())
     stretch = Stretch.of_days(first_day, last_day, zone)
     venues = open_venues(
         calendars, stretch.start, hours=hours, extended_hours=extended_hours, corrections=not no_corrections
     )
-    rows = {venue: tuple(bands(venue, stretch)) for venue in venues}
+    rows = [venue_timeline(venue, stretch) for venue in venues]
     if json:
-        show_json([as_json(venue, drawn) for venue, drawn in rows.items()])
+        show_json(rows)
     elif output is not None:
-        from session_lifecycle._cli.views.picture import draw  # which imports matplotlib
+        from session_lifecycle._cli.views import picture  # imports matplotlib
 
         with writing(output):
-            draw(output, rows, stretch, now())
+            picture.draw(output, rows, stretch, clock.now())
     else:
-        show(in_text(rows, stretch, now()))
+        show(blocks.draw(rows, stretch, clock.now()))

@@ -1,7 +1,7 @@
 """`watch`: the board of `status`, kept up to date until Ctrl-C."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Annotated, Final
 
 import anyio
 
@@ -12,14 +12,11 @@ from session_lifecycle._cli.options import (
     HoursFiles,
     Json,
     NoCorrections,
+    json_schema_of,
 )
-from session_lifecycle._cli.output import (
-    new_console,
-    now,
-    show_json,
-)
+from session_lifecycle._cli.output import new_console, show_json
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, StatusRow, drawn
+from session_lifecycle._cli.views.board import Board, StatusRow, VenueStatus, draw
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._runtime.system_clock import SystemClock
 
@@ -33,20 +30,23 @@ def watch(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
+    _json_schema: Annotated[bool, json_schema_of(VenueStatus)] = False,
 ) -> None:
-    """Keep the board of `status` up to date.
+    """Show the board of `status`, and keep it up to date until Ctrl-C.
 
-    Until Ctrl-C. With --json it prints a line for each calendar, and another one whenever something has changed.
+    With --json it prints a line for each calendar, and another line whenever its status changes.
 
     For example: watch XNYS XLON XHKG CMES
     """
     if not json and not new_console().is_terminal:
         msg = "watch draws on a terminal, and this is none: use `status`, or `watch --json` for a line at each change"
         raise CommandRefused(msg)
-    venues = open_venues(calendars, now(), hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
     # The countdowns show whole seconds, for which the timers of the event loop are good enough.
     clock = SystemClock(spin=timedelta(0))
-    anyio.run(_tell if json else _redraw, Board(venues), clock)
+    venues = open_venues(
+        calendars, clock.now(), hours=hours, extended_hours=extended_hours, corrections=not no_corrections
+    )
+    anyio.run(_print_changes if json else _redraw, Board(venues), clock)
 
 
 async def _redraw(board: Board, clock: Clock) -> None:
@@ -54,21 +54,22 @@ async def _redraw(board: Board, clock: Clock) -> None:
     from rich.live import Live
 
     console = new_console()
-    with Live(console=console, auto_refresh=False) as live:  # which would otherwise start a thread
+    with Live(console=console, auto_refresh=False) as live:  # with auto_refresh it would start a thread
         while True:
             t = clock.now()
-            live.update(drawn(board.at(t), console.width), refresh=True)
+            live.update(draw(board.at(t), console.width), refresh=True)
             await clock.sleep_until(t.replace(microsecond=0) + _SECOND, None)
 
 
-async def _tell(board: Board, clock: Clock) -> None:
+async def _print_changes(board: Board, clock: Clock) -> None:
     """Print where each venue stands, and again when that changes."""
-    told: list[StatusRow] = []
+    printed: list[StatusRow] = []
     while True:
-        standings = board.at(clock.now())
-        known = [(each.position, each.next) for each in told]
-        for n, standing in enumerate(standings):
-            if known[n : n + 1] != [(standing.position, standing.next)]:
-                show_json(standing.as_json(), indent=None)
-        told = standings
-        await clock.sleep_until(min((each.next.at for each in standings if each.next is not None), default=None), None)
+        rows = board.at(clock.now())
+        known = [(each.position, each.status.next) for each in printed]
+        for n, row in enumerate(rows):
+            if known[n : n + 1] != [(row.position, row.status.next)]:
+                show_json(row.status, indent=None)
+        printed = rows
+        coming = (row.status.next.at for row in rows if row.status.next is not None)
+        await clock.sleep_until(min(coming, default=None), None)

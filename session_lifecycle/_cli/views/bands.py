@@ -1,27 +1,22 @@
-"""A stretch of time cut into bands, one for each state and break of a venue's sessions: what `timeline` draws."""
+"""A stretch of time divided into bands, one for each state and break of a venue's sessions: what `timeline` draws."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
-from session_lifecycle._cli.output import iso
-from session_lifecycle._cli.shapes import BandJson, TimelineJson
+import msgspec
+
+from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.days import as_state, coming, is_on_break
-from session_lifecycle._model.states import SessionState
+from session_lifecycle._cli.views.moments import State, coming, is_on_break, scheduled_state
+from session_lifecycle._model.legs import LEGS
 
 _DAY: Final = timedelta(days=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 Kind = Literal["not started", "pre-market", "active", "break", "post-market"]
-KINDS: Final[dict[SessionState, Kind]] = {
-    SessionState.NOT_STARTED: "not started",
-    SessionState.PRE_MARKET: "pre-market",
-    SessionState.ACTIVE: "active",
-    SessionState.POST_MARKET: "post-market",
-}
+_KINDS: Final[dict[str, Kind]] = {leg.state.value: cast("Kind", leg.label) for leg in LEGS}
 
 
 class Stretch(NamedTuple):
@@ -62,42 +57,45 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A stretch, `start` ≤ t < `end`, in which neither state nor break changes."""
+class Band(msgspec.Struct, frozen=True):
+    """A stretch of time, `start` inclusive and `end` exclusive, in which neither state nor break changes."""
 
     session: date
-    state: SessionState
+    state: State
     on_break: bool
-    start: datetime
-    end: datetime
+    start: Instant
+    end: Instant
 
     @property
     def kind(self) -> Kind:
         """What is drawn: a break looks like a state of its own."""
-        return "break" if self.on_break else KINDS[self.state]
+        return "break" if self.on_break else _KINDS[self.state]
 
     def within(self, start: datetime, end: datetime) -> timedelta:
         """Return for how long the band lies within a stretch."""
         return max(min(self.end, end) - max(self.start, start), timedelta(0))
 
-    def as_json(self) -> BandJson:
-        """Return it as `--json` shows it."""
-        return {
-            "session": self.session.isoformat(),
-            "state": as_state(self.state),
-            "on_break": self.on_break,
-            "start": iso(self.start),
-            "end": iso(self.end),
-        }
+
+class VenueTimeline(msgspec.Struct, frozen=True):
+    """The bands of a venue, which fill the time that is drawn."""
+
+    calendar: str
+    schedule: str
+    timezone: str
+    bands: tuple[Band, ...]
 
 
-def bands(venue: Venue, stretch: Stretch) -> Iterator[Band]:
-    """Yield the bands of a venue that fill a stretch of time.
+def venue_timeline(venue: Venue, stretch: Stretch) -> VenueTimeline:
+    """Return a venue's row: the bands that fill a stretch of time.
 
     Raises:
         ScheduleExhausted: a part of the stretch lies outside what the schedule knows.
     """
+    schedule = venue.schedule
+    return VenueTimeline(venue.asked, schedule.name, str(schedule.timezone), tuple(_bands(venue, stretch)))
+
+
+def _bands(venue: Venue, stretch: Stretch) -> Iterator[Band]:
     start, end, _ = stretch
     while start < end:
         position = venue.timeline.at(start)
@@ -106,15 +104,6 @@ def bands(venue: Venue, stretch: Stretch) -> Iterator[Band]:
             venue.schedule.session_at(start)  # raises, and says where the knowledge ends
             raise AssertionError(venue.asked, start)  # pragma: no cover -- a schedule that knows on has a boundary
         until = min(following.at, end)
-        yield Band(position.session.date, position.state, is_on_break(position.session, start), start, until)
+        session = position.session
+        yield Band(session.date, scheduled_state(position), is_on_break(session, start), start, until)
         start = until
-
-
-def as_json(venue: Venue, drawn: tuple[Band, ...]) -> TimelineJson:
-    """Return a venue's bands as `--json` shows them."""
-    return {
-        "calendar": venue.asked,
-        "schedule": venue.schedule.name,
-        "timezone": str(venue.schedule.timezone),
-        "bands": [band.as_json() for band in drawn],
-    }

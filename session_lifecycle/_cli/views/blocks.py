@@ -1,15 +1,14 @@
-"""The timeline as text: a row of blocks for each venue, which can be read without colours."""
+"""The timeline as text: a row of blocks for each venue, readable without colours."""
 
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from session_lifecycle._cli.failures import CommandRefused
-from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.bands import Band, Kind, Stretch
+from session_lifecycle._cli.views.bands import Band, Kind, Stretch, VenueTimeline
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,25 +38,25 @@ _IMPORTANCE: Final[tuple[Kind, ...]] = ("active", "break", "post-market", "pre-m
 _GAP: Final = 2
 
 
-def in_text(rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now: datetime) -> "Text":
+def draw(rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> "Text":
     """Return the timeline as lines that fit the terminal.
 
     Raises:
-        Refused: there are more days than characters, and nothing could be told from a day within one.
+        CommandRefused: there are more days than characters, so that a day would have none of its own.
     """
     from rich.text import Text
 
     blocks = _BLOCKS if _can_show("".join(_BLOCKS.values()) + "▼") else _PLAIN
-    margin = max(len(venue.asked) for venue in rows) + _GAP
+    margin = max(len(row.calendar) for row in rows) + _GAP
     width = max(shutil.get_terminal_size().columns - margin, 24)
     days = (stretch.last - stretch.first).days + 1
     if days > width:
         msg = f"{days} days do not fit into {width} characters: ask for fewer days, or for a picture with --output"
         raise CommandRefused(msg)
     lines = [Text(str(stretch), "bold"), Text(" " * margin + _days(stretch, width))]
-    for venue, drawn in rows.items():
-        line = Text(venue.asked.ljust(margin))
-        for kind in _cells(drawn, stretch, width):
+    for row in rows:
+        line = Text(row.calendar.ljust(margin))
+        for kind in _cells(row.bands, stretch, width):
             line.append(blocks[kind], _STYLES[kind])
         lines.append(line)
     if stretch.start <= now < stretch.end:
@@ -96,22 +95,23 @@ def _label(day: date) -> str:
     return f"|{day:%a} {day.day}"
 
 
-def _cells(drawn: Sequence[Band], stretch: Stretch, width: int) -> list[Kind]:
-    """Return what each cell shows: what fills most of it. But a band that is not tiny has one cell at least.
+def _cells(bands: Sequence[Band], stretch: Stretch, width: int) -> list[Kind]:
+    """Return what each cell shows: the band that fills most of it. A band that is not tiny has at least one cell.
 
-    It takes the one that it fills most of, unless that is the only one of a band that matters as much.
+    Where it fills most of none, it takes the cell of which it fills most, unless that is the only cell of a band that
+    is as important.
     """
     size = (stretch.end - stretch.start) / width
     shares: list[dict[Band, timedelta]] = [{} for _ in range(width)]
     cells_of: dict[Band, range] = {}
-    for band in drawn:
+    for band in bands:
         first, last = (_column(at, stretch, width) for at in (band.start, band.end))
         cells_of[band] = range(first, min(last + 1, width))
         for n in cells_of[band]:
             shares[n][band] = band.within(stretch.start + n * size, stretch.start + (n + 1) * size)
     owners = [max(share, key=share.__getitem__) for share in shares]
     cells = Counter(owners)
-    for band in sorted(drawn, key=lambda band: _IMPORTANCE.index(band.kind)):
+    for band in sorted(bands, key=lambda band: _IMPORTANCE.index(band.kind)):
         is_tiny = 4 * (band.end - band.start) < size and band.kind != "active"
         if not cells[band] and not is_tiny:
             n = max(cells_of[band], key=lambda n: shares[n][band])
@@ -129,5 +129,5 @@ def _now(stretch: Stretch, now: datetime, margin: int, width: int, mark: str) ->
     column = _column(now, stretch, width)
     label = f"now, {now.astimezone(stretch.zone):%a %H:%M}"
     before = column > width // 2
-    told = f"{label} {mark}".rjust(column + 1) if before else f"{' ' * column}{mark} {label}"
-    return Text(" " * margin + told, "bold")
+    text = f"{label} {mark}".rjust(column + 1) if before else f"{' ' * column}{mark} {label}"
+    return Text(" " * margin + text, "bold")

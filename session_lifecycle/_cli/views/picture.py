@@ -1,10 +1,10 @@
-"""The timeline as a picture, drawn by matplotlib: a file, and no window.
+"""The timeline as a picture, which matplotlib draws into a file, without a window.
 
-The colours are of the palette of Okabe and Ito, which people with any colour vision can tell apart, and the heights
-differ as well: https://jfly.uni-koeln.de/color/
+The colours are from the palette of Okabe and Ito, which is safe for every kind of colour vision, and the heights differ
+as well: https://jfly.uni-koeln.de/color/
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from session_lifecycle._cli.ranges import zone_in_words
-from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.bands import Band, Kind, Stretch
+from session_lifecycle._cli.views.bands import Band, Kind, Stretch, VenueTimeline
+from session_lifecycle._cli.views.moments import place
 
-_DATES: Final[Any] = dates  # it has no types
+_DATES: Final[Any] = dates  # matplotlib.dates has no types
 
 _COLOURS: Final[dict[Kind, str]] = {
     "pre-market": "#56B4E9",
@@ -43,21 +42,21 @@ _HEIGHTS: Final[dict[Kind, float]] = {
 }
 
 
-def draw(path: Path, rows: Mapping[Venue, Sequence[Band]], stretch: Stretch, now: datetime) -> None:
+def draw(path: Path, rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> None:
     """Write the picture, in the format that the file's name ends in.
 
     Raises:
         OSError: the file cannot be written.
     """
-    figure: Any = Figure(figsize=(12, 1.8 + 0.6 * len(rows)), layout="constrained", dpi=150)  # hardly any types either
+    figure: Any = Figure(figsize=(12, 1.8 + 0.6 * len(rows)), layout="constrained", dpi=150)  # it has hardly any types
     axes = figure.subplots()
-    edge = 0.7 if len(list(stretch.midnights)) <= _MOST_DAYS_WITH_EDGES else 0  # which would cover narrow bands
-    for n, drawn in enumerate(rows.values()):
+    edge = 0.7 if len(list(stretch.midnights)) <= _MOST_DAYS_WITH_EDGES else 0  # an edge would cover narrow bands
+    for n, row in enumerate(rows):
         for kind, height in _HEIGHTS.items():
-            spans = [_span(band) for band in drawn if band.kind == kind]
+            spans = [_span(band) for band in row.bands if band.kind == kind]
             where = (n - height / 2, height)
             axes.broken_barh(spans, where, facecolors=_COLOURS[kind], edgecolors="white", linewidth=edge, zorder=2)
-    names = [f"{venue.asked}\n{zone_in_words(venue.schedule.timezone)}" for venue in rows]
+    names = [f"{row.calendar}\n{place(row.timezone)}" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.2, -0.55)  # room for the present at the bottom
     axes.set_xlim(_DATES.date2num(stretch.start), _DATES.date2num(stretch.end))
@@ -79,7 +78,7 @@ def _span(band: Band) -> tuple[float, float]:
 
 
 def _mark_days(axes: Any, stretch: Stretch) -> None:  # noqa: ANN401 -- as above
-    """Draw a line at every midnight, name the days above and the hours below, as far as there is room."""
+    """Draw a line at every midnight; label the days above and the hours below where there is room."""
     days = list(stretch.midnights)
     for day, at in days[:: -(-len(days) // _MOST_LABELS)]:
         where = (_DATES.date2num(at), 1.0)

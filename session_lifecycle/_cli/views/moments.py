@@ -1,0 +1,99 @@
+"""What a session does and when, and the words and times in which the commands show it."""
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Final, Literal, cast
+
+import msgspec
+
+from session_lifecycle._cli.output import Instant
+from session_lifecycle._core.timeline import Position
+from session_lifecycle._model.legs import LEGS, Anchor
+from session_lifecycle._model.session import Boundaries, Session
+from session_lifecycle._model.states import SessionState
+
+State = Literal["not_started", "pre_market", "active", "post_market", "ended"]
+"""A state that schedule and clock alone imply."""
+
+STATES: Final = {leg.state: leg.label for leg in LEGS} | {SessionState.ENDED: "ended"}
+BOUNDARIES: Final[dict[Anchor, str]] = {
+    "pre_market_start": "pre-market",
+    "open": "open",
+    "break_start": "break",
+    "break_end": "resume",
+    "close": "close",
+    "end": "end",
+}
+_NEXT: Final[dict[SessionState, Anchor]] = {leg.state: leg.boundary for leg in LEGS}
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A boundary or a break of a session, and when it is. The roll to the next session is due at `end`."""
+
+    boundary: Anchor
+    at: Instant
+
+
+def moments(session: Session, bounds: Boundaries) -> Iterator[Moment]:
+    """Yield everything that a session does, in order."""
+    for leg, at in zip(LEGS, bounds, strict=True):
+        if leg.state is SessionState.ACTIVE:
+            yield from breaks(session)
+        yield Moment(leg.boundary, at)
+
+
+def facts(session: Session | None) -> Iterator[Moment]:
+    """Yield what a session itself says, without the boundaries that the configuration's durations make."""
+    if session is None:
+        return
+    for leg in LEGS:
+        at: datetime | None = getattr(session, leg.fact)
+        if at is not None:
+            yield Moment(leg.boundary, at)
+    yield from breaks(session)
+
+
+def breaks(session: Session) -> Iterator[Moment]:
+    """Yield the starts and ends of a session's breaks, in order."""
+    for start, end in session.breaks:
+        yield Moment("break_start", start)
+        yield Moment("break_end", end)
+
+
+def coming(position: Position, t: datetime) -> Moment | None:
+    """Return what comes next after `t`, breaks included; None where the schedule's knowledge ends."""
+    if position.until is None:
+        return None
+    if position.state is SessionState.ACTIVE:
+        for moment in breaks(position.session):
+            if t < moment.at:
+                return moment
+    return Moment(_NEXT[position.state], position.until)
+
+
+def is_on_break(session: Session, t: datetime) -> bool:
+    """Tell whether a session is on a break at `t`."""
+    return any(start <= t < end for start, end in session.breaks)
+
+
+def scheduled_state(position: Position) -> State:
+    """Return the state of a position as `--json` prints it."""
+    return cast("State", position.state.value)
+
+
+def day_and_time(instant: datetime, zone: tzinfo, day: date) -> str:
+    """Return the time in a zone, with the day of the week where it is another one than `day`."""
+    local = instant.astimezone(zone)
+    return f"{local:%H:%M}" if local.date() == day else f"{local:%a %H:%M}"
+
+
+def countdown(left: timedelta) -> str:
+    """Return how long it is until something: seconds are rounded up; from a day on, hours are rounded down."""
+    days, seconds = divmod(max(-(-left // timedelta(seconds=1)), 0), 86_400)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{days} d {hours:2} h" if days else f"{hours}:{minutes:02}:{seconds % 60:02}"
+
+
+def place(timezone: str) -> str:
+    """Return the place that a time zone is named for, such as `New York`; its whole name where there is none."""
+    return timezone.rpartition("/")[2].replace("_", " ")
