@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -43,6 +44,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     """Run the async tests of a module on each of the event loops."""
     backend: Backend = request.param
     return backend
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_can_be_interrupted() -> None:
+    """Give SIGINT its usual meaning: a shell has its background jobs ignore it, and a child would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
