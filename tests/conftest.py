@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.helpers import harness
+from tests.helpers import grouped
 from tests.helpers.grouped import COMPANION, Grouped
 
 pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]  # two events that differ are shown by their fields
@@ -43,6 +44,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     """Run the async tests of a module on each of the event loops."""
     backend: Backend = request.param
     return backend
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_can_be_interrupted() -> None:
+    """Give SIGINT its usual meaning: a shell has its background jobs ignore it, and a child would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,24 +85,14 @@ def calendars_are_built_once() -> Iterator[None]:
         yield
 
 
-IN_A_GROUP_TOO = {
-    "test_handlers",
-    "test_manager",
-    "test_manager_alarms",
-    "test_manager_data",
-    "test_manager_feeds",
-    "test_manager_hours",
-    "test_manager_journal",
-    "test_manager_roll",
-    "test_manager_time",
-    "test_scopes",
-}
-"""The modules whose tests run with managers that are alone, and once more with members of a group."""
+IN_A_GROUP_TOO = ("test_handlers", "test_manager", "test_scopes")
+"""How the modules begin whose tests run with managers that are alone, and once more with members of a group."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the manager's tests in both kinds of company."""
-    if metafunc.module.__name__.rpartition(".")[2] in IN_A_GROUP_TOO and "company" in metafunc.fixturenames:
+    name = metafunc.module.__name__.rpartition(".")[2]
+    if name.startswith(IN_A_GROUP_TOO) and "company" in metafunc.fixturenames:
         metafunc.parametrize("company", ["alone", "grouped"], indirect=True, scope="function")
 
 
@@ -111,8 +109,9 @@ def company(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Have the managers of a test run alone, or each as a member of a group."""
     kind: str = getattr(request, "param", "alone")
     if kind == "grouped":
-        for module in (request.module, harness):
-            if hasattr(module, "SessionBoundaryManager"):
+        helpers = [module for name, module in sys.modules.items() if name.startswith("tests.helpers.")]
+        for module in (request.module, *helpers):
+            if module is not grouped and hasattr(module, "SessionBoundaryManager"):
                 monkeypatch.setattr(module, "SessionBoundaryManager", Grouped)
     return kind
 

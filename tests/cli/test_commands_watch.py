@@ -88,12 +88,16 @@ def test_it_leaves_the_terminal_clean() -> None:
     os.close(terminal)
     seen = b""
     deadline = time.monotonic() + 60
-    while seen.count(b"XNYS") < 3:
-        assert time.monotonic() < deadline, seen
-        if select.select([controller], [], [], 1)[0]:
-            seen += os.read(controller, 4096)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    try:
+        while seen.count(b"XNYS") < 3:
+            assert time.monotonic() < deadline, seen
+            if select.select([controller], [], [], 1)[0]:
+                seen += os.read(controller, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
+        process.wait()
     while select.select([controller], [], [], 0)[0]:
         try:
             seen += os.read(controller, 4096)

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from session_lifecycle import (
@@ -654,6 +654,7 @@ ACTS = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(acts=ACTS, steps=st.lists(st.integers(-10_000, 10_000), max_size=3))
+@example(acts=[(6, "halt", 8 * HOUR)], steps=[])  # one of four that are alike otherwise, in mid-session
 def test_in_step_or_alone_a_member_does_the_same(acts, steps):
     """Whatever is done to some of many, each tells what it tells where it runs alone under the same acts."""
 

@@ -493,7 +493,11 @@ async def test_fault_36_a_roll_that_blocks_the_loop():
 
     config = LifecycleConfig(data_timeout=None, post_market_roll_delay=NOW, pre_market=10 * milliseconds)
     manager = SessionBoundaryManager(
-        FixedSchedule([ending, following]), roll, config=config, clock=SystemClock(10 * milliseconds)
+        FixedSchedule([ending, following]),
+        roll,
+        config=config,
+        session=ending.date,  # also where a busy machine starts it after the close
+        clock=SystemClock(10 * milliseconds),
     )
     events = manager.events()
     async with manager:

@@ -583,25 +583,32 @@ async def test_a_step_that_crosses_no_boundary_is_told_within_a_check_interval()
 
 
 CHILD = """
-import sys
+import os, signal
 from datetime import UTC, datetime, timedelta
 import anyio
 from session_lifecycle import *
 
 async def roll(next_date): ...
 
-async def main():
+async def stopped_while_active():
     now = datetime.now(UTC)
     first = Session(now.date(), now - timedelta(hours=1), now + timedelta(seconds=0.4))
     second = Session(now.date() + timedelta(days=1), now + timedelta(days=1), now + timedelta(days=1, hours=1))
     config = LifecycleConfig(data_timeout=timedelta(seconds=0.3), check_interval=timedelta(seconds=0.05))
     async with SessionBoundaryManager(FixedSchedule([first, second]), roll, config=config) as manager:
         events = manager.events()
-        print("ready", flush=True)
+        if manager.state is not SessionState.ACTIVE:  # the machine was too busy to start it before the close
+            return False
+        print(first.close.timestamp(), flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)  # with no await since: the manager has looked at no clock meanwhile
         async for event in events:
             print(event.trigger, event.observed_at.timestamp(), flush=True)
             if event.dest is SessionState.POST_MARKET:
-                break
+                return True
+
+async def main():
+    while not await stopped_while_active():
+        pass
 
 anyio.run(main)
 """
@@ -616,9 +623,9 @@ def test_fault_24_a_process_that_was_stopped_catches_up():
     )
     with child:
         try:
-            assert child.stdout.readline() == "ready\n"
-            child.send_signal(signal.SIGSTOP)
-            time.sleep(0.6)
+            close = float(child.stdout.readline())
+            os.waitpid(child.pid, os.WUNTRACED)  # until it has stopped itself
+            time.sleep(max(0.0, close + 0.05 - time.time()))
             went_on = time.time()
             child.send_signal(signal.SIGCONT)
             trigger, observed = child.stdout.readline().split()
