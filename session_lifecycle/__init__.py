@@ -8,13 +8,11 @@ import typing
 
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import SessionMachine
-from session_lifecycle._core.replay import replay
 from session_lifecycle._core.timeline import (
     Position,
     Timeline,
 )
 from session_lifecycle._journal.base import Journal
-from session_lifecycle._journal.memory import MemoryJournal
 from session_lifecycle._journal.records import (
     Entry,
     Record,
@@ -104,7 +102,9 @@ from session_lifecycle._schedules.base import (
 from session_lifecycle._schedules.fixed import FixedSchedule
 
 if typing.TYPE_CHECKING:
+    from session_lifecycle._core.replay import replay
     from session_lifecycle._journal.file import FileJournal
+    from session_lifecycle._journal.memory import MemoryJournal
     from session_lifecycle._runtime.group import SessionGroup
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
@@ -118,10 +118,12 @@ else:
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
         "FileJournal": "_journal.file",
+        "MemoryJournal": "_journal.memory",
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
+        "replay": "_core.replay",
         "write_snapshot": "_schedules.snapshot",
     }
 

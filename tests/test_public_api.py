@@ -216,7 +216,7 @@ print(ExchangeSchedule is session_lifecycle._schedules.exchange.ExchangeSchedule
 
 
 def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
-    """Importing the manager loads no calendar, file journal or table of hours; every name can be had all the same."""
+    """Importing the manager loads no calendar, journal or table of hours; every name can be had all the same."""
     where = str(Path(session_lifecycle.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", ON_DEMAND],
@@ -227,7 +227,7 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
     put_off = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
-    put_off |= {"_journal.file", "_runtime.group"}
+    put_off |= {"_core.replay", "_journal.file", "_journal.memory", "_runtime.group"}
     assert {*session_lifecycle._PUT_OFF.values()} <= put_off
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in put_off})

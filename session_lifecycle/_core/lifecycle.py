@@ -145,17 +145,6 @@ class SessionLifecycle(LifecycleView):
         if progress.position is not position:
             progress.watch_closed_market()
 
-    def adopt(self, lead: "SessionLifecycle", before: Reading, now: Reading) -> bool:
-        """Adopt what `poll(now)` has made of another of the same cohort, whose last reading was `before`.
-
-        Its events are this one's too, under its own name. Return False where that cannot be; then poll this one.
-        """
-        last_reading = self._progress.clock_state.last_reading
-        if last_reading is not before and now.step_since(last_reading) is not None:
-            return False
-        self._progress.adopt(lead._progress)  # noqa: SLF001 -- another of the same kind
-        return True
-
     def share_timeline(self, timelines: SharedTimelines) -> None:
         """Follow, before the beginning, the one timeline of all that have the same schedule and durations."""
         if not self.begun:

@@ -199,12 +199,19 @@ class Progress:
                 raise
         self.clock_state = replace(clock, last_reading=now, position=position)
 
-    def adopt(self, lead: "Progress") -> None:
-        """Adopt what the clock has made of another of the same cohort, which is plain still."""
-        shared, opened = lead.clock_state, self.clock_state.opened
-        if opened is not None and shared.opened is not None and opened != shared.opened:
-            shared = replace(shared, opened=opened)  # a break: each may have opened at a time of its own
-        self.clock_state = shared
+    def adopt(self, before: ClockState, after: ClockState, now: Reading) -> bool:
+        """Adopt what `now` has made of another of the same cohort, whose clock state was `before` and is `after`.
+
+        The other's events are this one's too, under its own name. Return False where that cannot be: poll this one.
+        """
+        own = self.clock_state
+        if own is not before:  # most hold the same object, see `share`
+            if own.last_reading is not before.last_reading and now.step_since(own.last_reading) is not None:
+                return False
+            if own.opened is not None and after.opened is not None and own.opened != after.opened:
+                after = replace(after, opened=own.opened)  # a break: each may have opened at a time of its own
+        self.clock_state = after
+        return True
 
     def share(self, clock_state: ClockState | None) -> bool:
         """Hold an equal clock state as one object; return False where it differs."""

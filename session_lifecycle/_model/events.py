@@ -75,7 +75,7 @@ else:
     _Cause = EventBase
 
 
-class StateChanged(_Scheduled, _Event, frozen=True):
+class StateChanged(_Scheduled, _Event, frozen=True, gc=False):  # no field can refer back to it
     """A transition of the state machine was made.
 
     For the trigger `roll`, `session` is the new session. `catch_up` marks a transition that was made after its time, on
@@ -107,7 +107,7 @@ class StateChanged(_Scheduled, _Event, frozen=True):
         return f"{self.session} {self.source.name} → {self.dest.name} by {self.trigger}{_in_brackets(notes)}"
 
 
-class BreakStarted(_Scheduled, _Event, frozen=True):
+class BreakStarted(_Scheduled, _Event, frozen=True, gc=False):  # no field can refer back to it
     """A break of the session (a lunch) began; data is not expected until it ends.
 
     If the session fails, or is ended by `end_session`, during the break, no `BreakEnded` follows.
@@ -125,7 +125,7 @@ class BreakStarted(_Scheduled, _Event, frozen=True):
         return f"{self.session} break started"
 
 
-class BreakEnded(_Scheduled, _Event, frozen=True):
+class BreakEnded(_Scheduled, _Event, frozen=True, gc=False):  # no field can refer back to it
     """A break of the session ended; data is expected again, and its timeout is counted from here."""
 
     __module__ = "session_lifecycle"

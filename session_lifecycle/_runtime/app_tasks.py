@@ -9,8 +9,6 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 import anyio
-import anyio.abc
-import anyio.lowlevel
 
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.rolls import RollRound

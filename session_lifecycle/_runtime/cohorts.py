@@ -7,9 +7,11 @@ no cohort.
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any, Final, cast
 
+from session_lifecycle._core.clock_state import ClockState
 from session_lifecycle._core.view import Cohort
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.events import Event
@@ -30,7 +32,7 @@ class CohortResult:
     def __init__(self, hosts: list[Host], now: Reading) -> None:
         first = hosts[0]
         lifecycle = first.lifecycle
-        before = lifecycle.progress.clock_state.last_reading
+        before = first.progress.clock_state
         lifecycle.poll(now)
         events = first.emit()
         self.cohort: Final = lifecycle.cohort
@@ -47,18 +49,20 @@ class CohortResult:
         else:
             self._followed_by(hosts, events, before, now)
 
-    def _followed_by(self, hosts: list[Host], events: Sequence[Event], before: Reading, now: Reading) -> None:
+    def _followed_by(self, hosts: list[Host], events: Sequence[Event], before: ClockState, now: Reading) -> None:
         """Have members adopt the result, and emit the same, each under its own name, in one pass over the memory."""
         first = hosts[0]
-        lead, cohort, wall, monotonic = first.lifecycle, self.cohort, self.wall, self.monotonic
+        cohort, wall, monotonic = self.cohort, self.wall, self.monotonic
+        after = first.progress.clock_state
         names: list[str | None] = []
         followers = self.followers
         for host in hosts:
             if host is not first:
-                if not host.lifecycle.adopt(lead, before, now):
+                progress = host.progress
+                if not progress.adopt(before, after, now):
                     self.apart.append(host)
                     continue
-                names.append(host.lifecycle.progress.name)
+                names.append(progress.name)
             followers.append(host)
             host.cohort, host.wall = cohort, wall
             if host.monotonic != monotonic:
@@ -71,9 +75,8 @@ class CohortResult:
     def _emit(self, events: Sequence[Event], names: list[str | None]) -> None:
         steps: list[list[Event]] = []
         for event in events:
-            kind = cast("Callable[..., Event]", type(event))
-            fields = _unnamed(event)
-            steps.append([event, *[kind(*fields, name) for name in names]])
+            named = partial(cast("Callable[..., Event]", type(event)), *_unnamed(event))
+            steps.append([event, *map(named, names)])
         logged = any(map(is_logged, events))
         if logged or self.observed:
             subscribers = set(self.observed)

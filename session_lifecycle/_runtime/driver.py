@@ -12,7 +12,6 @@ from operator import attrgetter
 from typing import Final
 
 import anyio
-import anyio.abc
 
 from session_lifecycle._core.clock_state import ClockState
 from session_lifecycle._core.lifecycle import SessionLifecycle

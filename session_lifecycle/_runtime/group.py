@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from typing import Final
 
 import anyio
-import anyio.abc
-import anyio.lowlevel
 
 from session_lifecycle._core.timeline import SharedTimelines
 from session_lifecycle._model.clock import Clock

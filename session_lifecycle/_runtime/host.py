@@ -76,6 +76,7 @@ class Host:
         "journal",
         "lifecycle",
         "monotonic",
+        "progress",
         "ready",
         "roll_session",
         "state",
@@ -94,6 +95,8 @@ class Host:
         declared_session: date | None = None,
     ) -> None:
         self.lifecycle: Final = lifecycle
+        self.progress: Final = lifecycle.progress
+        """The lifecycle's progress, held here too: a boundary that thousands cross reads it of each."""
         self.roll_session: Final = roll_session
         self.was_rolled: Final = was_rolled
         self.journal: Final = journal

@@ -5,7 +5,6 @@ from types import TracebackType
 from typing import Self, cast
 
 import anyio
-import anyio.abc
 
 from session_lifecycle._model.errors import AlreadyStartedError
 

@@ -11,8 +11,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar, cast, overload
 
-import anyio.abc
-import anyio.lowlevel
+import anyio
 
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, s
 from datetime import timedelta
 
 import anyio
-import anyio.lowlevel
 
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Clock

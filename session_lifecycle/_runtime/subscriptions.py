@@ -8,7 +8,6 @@ from typing import Final, Self
 from weakref import ref
 
 import anyio
-import anyio.lowlevel
 
 from session_lifecycle._model.errors import SubscriberOverrun
 from session_lifecycle._model.events import Event

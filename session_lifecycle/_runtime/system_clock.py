@@ -12,7 +12,6 @@ from math import inf
 from typing import Final
 
 import anyio
-import anyio.lowlevel
 
 from session_lifecycle._model.clock import Reading, as_utc, read
 from session_lifecycle._model.errors import ConfigurationError

@@ -10,7 +10,6 @@ from itertools import count
 from typing import Any, Final, cast
 
 import anyio
-import anyio.lowlevel
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import (

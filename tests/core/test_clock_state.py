@@ -88,9 +88,9 @@ def test_a_follower_adopts_one_object() -> None:
     """After a boundary the follower holds the very value of the one that was polled; its data is its own."""
     one, other = pair(reading(MONDAY, 10), reading(MONDAY, 10))
     other.record_data(reading(MONDAY, 10))
-    before, now = one.progress.clock_state.last_reading, reading(MONDAY, 14, 30)
+    before, now = one.progress.clock_state, reading(MONDAY, 14, 30)
     one.poll(now)
-    assert other.adopt(one, before, now)
+    assert other.progress.adopt(before, one.progress.clock_state, now)
     assert one.state is other.state is SessionState.ACTIVE
     assert one.progress.clock_state is other.progress.clock_state
     assert (one.staleness.arrival, other.staleness.arrival) == (None, reading(MONDAY, 10).monotonic.total_seconds())
@@ -102,12 +102,11 @@ def test_a_follower_keeps_the_time_of_its_own_open_over_a_break() -> None:
     assert one.progress.clock_state.opened == reading(MONDAY, 15).monotonic
     opened = other.progress.clock_state.opened
     assert opened == reading(MONDAY, 16).monotonic
-    paused = replace(one.progress.clock_state, on_break=True, breaks_passed=1, expected_since=None)
-    one.progress.clock_state = paused
-    other.progress.adopt(one.progress)
+    before, now = one.progress.clock_state, reading(MONDAY, 16)
+    paused = replace(before, on_break=True, breaks_passed=1, expected_since=None)
+    assert other.progress.adopt(before, paused, now)
     assert other.progress.clock_state == replace(paused, opened=opened)
-    one.progress.clock_state = replace(paused, opened=None)
-    other.progress.adopt(one.progress)
+    assert other.progress.adopt(before, replace(paused, opened=None), now)
     assert other.progress.clock_state.opened is None
 
 
