@@ -316,6 +316,43 @@ MUTANTS = (
         "What has been abandoned is not applied too.",
         ("tests/core/test_decision.py::test_a_return_that_cannot_be_made_durable_is_uncertain",),
     ),
+    Mutant(
+        "_runtime/manager.py",
+        "SessionBoundaryManager.recover",
+        (
+            insert_before("execute", "decision = self._lifecycle.recover(resolution, now); decision.apply()"),
+            call_becomes("execute", "self._host.write(decision.record)"),
+        ),
+        "A `recover()` that cannot be recorded changes nothing.",
+        ("tests/runtime/test_manager_journal.py::test_recover_that_cannot_be_journalled_changes_nothing",),
+    ),
+    Mutant(
+        "_runtime/manager.py",
+        "SessionBoundaryManager.end_session",
+        (
+            insert_before("execute", "decision = self._lifecycle.end_session(reason, now); decision.apply()"),
+            call_becomes("execute", "self._host.write(decision.record)"),
+        ),
+        "An `end_session()` that cannot be recorded changes nothing.",
+        ("tests/runtime/test_manager_journal.py::test_end_session_that_cannot_be_journalled_changes_nothing",),
+    ),
+    Mutant(
+        "_runtime/manager.py",
+        "SessionBoundaryManager.apply",
+        (
+            insert_before("execute", "decision.apply()"),
+            call_becomes("execute", "decision.record and self._host.write(decision.record)"),
+        ),
+        "An `apply()` whose end of the session cannot be recorded changes nothing.",
+        ("tests/runtime/test_manager_hours.py::test_a_closure_that_cannot_be_journalled_changes_nothing",),
+    ),
+    Mutant(
+        "_core/lifecycle.py",
+        "SessionLifecycle.begin_roll",
+        (argument("Decision", 2, "lambda _: begin()"),),
+        "A roll whose intent cannot be recorded is an ERROR, and no attempt begins.",
+        ("tests/runtime/test_manager_journal.py::test_fault_44_an_intent_that_cannot_be_written",),
+    ),
     # ---- which session to roll to, and how often ----
     Mutant(
         "_core/rolls.py",
@@ -612,6 +649,13 @@ MUTANTS = (
         (drop_assignment("timeline", nth=1),),
         "A member of a group follows the shared timeline.",
         ("tests/runtime/test_group.py::test_a_thousand_share_what_they_can",),
+    ),
+    Mutant(
+        "_core/progress.py",
+        "Progress.fire",
+        (never("CLOSED"),),
+        "No halt outlasts the close.",
+        ("tests/runtime/test_manager_feeds.py::test_no_halt_survives_the_close",),
     ),
     # ---- the driver and the manager ----
     Mutant(
