@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from weakref import ref
 from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
@@ -26,7 +27,7 @@ from session_lifecycle import (
     StateChanged,
     replay,
 )
-from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, Timeline
+from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, SharedTimelines, Timeline
 from session_lifecycle._model.clock import Reading
 from tests.helpers.builders import (
     DAY,
@@ -440,6 +441,40 @@ def test_what_was_dropped_is_found_again() -> None:
         timeline.boundaries(timeline.schedule.session_on(MONDAY + number * DAY))
     assert (timeline.at(at(MONDAY, (10, 0))), timeline.boundaries(timeline.schedule.session_on(MONDAY))) == first
     assert timeline.at(at(MONDAY, (18, 0))).state is SessionState.NOT_STARTED
+
+
+def test_other_hours_of_a_date_have_boundaries_of_their_own() -> None:
+    """The boundaries that are kept are those of one session object, not of its date."""
+    timeline = Timeline(weekdays(), LifecycleConfig())
+    session = timeline.schedule.session_on(MONDAY)
+    short = replace(session, close=session.close - timedelta(hours=1))
+    assert timeline.boundaries(session).close == session.close
+    assert timeline.boundaries(short).close == short.close
+    assert timeline.boundaries(session).close == session.close
+
+
+@pytest.mark.parametrize("duration", ["pre_market", "post_market_roll_delay"])
+def test_timelines_that_differ_are_not_shared(duration: str) -> None:
+    """Members of a group share a timeline where the schedule object and both durations are the same."""
+    schedule, config = weekdays(), LifecycleConfig()
+    others = LifecycleConfig(**{duration: getattr(config, duration) + timedelta(minutes=1)})
+    timelines = SharedTimelines()
+    first, other = timelines.shared(Timeline(schedule, config)), Timeline(schedule, others)
+    assert timelines.shared(Timeline(schedule, config)) is first
+    assert timelines.shared(other) is other
+    assert timelines.shared(elsewhere := Timeline(weekdays(n=3), config)) is elsewhere
+
+
+def test_a_shared_timeline_is_kept_while_it_is_followed() -> None:
+    """What no member follows any more is dropped, with its schedule."""
+    timelines = SharedTimelines()
+    followed = timelines.shared(Timeline(weekdays(), LifecycleConfig()))
+    kept = ref(followed)
+    gc.collect()
+    assert kept() is followed
+    del followed
+    gc.collect()
+    assert kept() is None
 
 
 def test_two_threads_may_use_one_schedule_object() -> None:

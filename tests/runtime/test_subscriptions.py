@@ -23,7 +23,8 @@ def numbers(events: list[Event]) -> list[int]:
 
 async def read(subscription: AsyncIterator[Event]) -> list[int]:
     """Read to the end."""
-    return numbers([each async for each in subscription])
+    with anyio.fail_after(10):
+        return numbers([each async for each in subscription])
 
 
 @pytest.fixture

@@ -232,6 +232,22 @@ async def test_a_wall_clock_that_goes_back_ends_the_spin(monkeypatch: pytest.Mon
 
 
 @pytest.mark.anyio
+async def test_a_step_back_during_the_spin_ends_the_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is reported at once, also within the last `spin` before an instant: no timer waits for the rest."""
+    clock = FrozenClock(spin=2 * TICK)
+    walls = iter([T0, T0, T0, T0 - 2 * SECOND])
+    monkeypatch.setattr(clock, "now", walls.__next__)
+    naps: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr("session_lifecycle._runtime.system_clock.anyio.sleep", nap)
+    await clock.sleep_until(T0 + TICK, None)
+    assert (naps, next(walls, None)) == ([], None)
+
+
+@pytest.mark.anyio
 async def test_a_cancellation_ends_the_looking_at_once() -> None:
     """A driver that is woken does not wait for the boundary: the clock is not read again after a cancellation."""
     clock = CountingClock(HOUR, spin=10 * TICK)

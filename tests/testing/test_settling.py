@@ -250,15 +250,25 @@ def test_a_loop_with_a_ready_queue_of_its_own_settles() -> None:
             elsewhere.clear()
             super()._run_once()  # type: ignore[misc]
 
-    async def main() -> list[object]:
+    async def main() -> Log:
         clock, log = SimulatedClock(T0), Log()
+
+        async def busy() -> None:
+            await clock.sleep(HOUR)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            log.append(("busy", clock.now(), clock.monotonic()))
+
         async with anyio.create_task_group() as tg:
             tg.start_soon(sleeper, clock, log, "first", HOUR)
+            tg.start_soon(busy)
             tg.start_soon(sleeper, clock, log, "second", 2 * HOUR)
             await clock.advance(3 * HOUR)
-        return names(log)
+        return log
 
-    assert anyio.run(main, backend_options={"loop_factory": OwnQueue}) == ["first", "second"]
+    log = anyio.run(main, backend_options={"loop_factory": OwnQueue})
+    assert names(log) == ["first", "busy", "second"]
+    assert log[1] == ("busy", T0 + HOUR, 3600.0), "time has passed while a task was running"
 
 
 async def test_what_waits_on_the_outside_counts_as_blocked(clock: SimulatedClock) -> None:
