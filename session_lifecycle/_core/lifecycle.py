@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 
 from session_lifecycle._core.alarms import AlarmScheduler, Cut
-from session_lifecycle._core.data_watch import age_of
+from session_lifecycle._core.data_watch import CLOSED, age_of
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.machine import ACTIVE, ENDED, ERROR, NOT_STARTED, PRE_MARKET, TIMEOUT
+from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED, TIMEOUT
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.restore import LOST, restore
 from session_lifecycle._core.rolls import RollRound, Rolls
@@ -246,7 +246,7 @@ class SessionLifecycle(LifecycleView):
             HaltRefused: the session is not open, nor about to be. Nothing has changed.
         """
         self.poll(now)
-        if self.state not in (PRE_MARKET, ACTIVE, TIMEOUT, ERROR):
+        if self.state is NOT_STARTED or self.state in CLOSED:
             raise HaltRefused(self.state)
         if (self.halted if feed is None else feed.halted) is not None:
             return False

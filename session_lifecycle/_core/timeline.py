@@ -24,12 +24,6 @@ _MOST_POSITIONS: Final = 4_096
 _MOST_BOUNDS: Final = 1_024
 """For how many sessions a timeline keeps the boundaries: four years."""
 
-SCHEDULE_TRANSITIONS: Final = tuple(
-    (leg.trigger, leg.state, dest)
-    for leg, dest in zip(LEGS, [*(leg.state for leg in LEGS[1:]), SessionState.ENDED], strict=True)
-)
-"""The (trigger, source, dest) that a session's boundaries fire, in the order of `Boundaries`."""
-
 
 class Position(NamedTuple):
     """A stretch of the timeline, `since` ≤ t < `until`, in which the scheduled state does not change.

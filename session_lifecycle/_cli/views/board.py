@@ -9,11 +9,11 @@ import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
+from session_lifecycle._cli.views.bands import APPEARANCES
 from session_lifecycle._cli.views.moments import (
     BOUNDARIES,
     STATES,
     Moment,
-    State,
     coming,
     countdown,
     day_and_time,
@@ -22,13 +22,13 @@ from session_lifecycle._cli.views.moments import (
 )
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
 from session_lifecycle._core.timeline import Position
+from session_lifecycle._model.legs import StateValue
 from session_lifecycle._schedules.snapshot import SnapshotSchedule
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_STYLES: Final = {"active": "bold green", "break": "bold yellow", "pre-market": "cyan", "post-market": "cyan"}
-
+_STYLES: Final[dict[str, str]] = {kind: each.row_style for kind, each in APPEARANCES.items()}
 _ENDS: Final = "{} ends with {}, which does not mean that the market is closed: {}"
 HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
@@ -39,7 +39,7 @@ class VenueStatus(msgspec.Struct, frozen=True):
     calendar: str
     schedule: str
     timezone: str
-    state: State
+    state: StateValue
     session: date
     open: Instant
     close: Instant
