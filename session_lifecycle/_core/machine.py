@@ -23,9 +23,7 @@ from session_lifecycle._model.legs import SCHEDULE_TRANSITIONS
 from session_lifecycle._model.states import SessionState
 
 NOT_STARTED: Final = SessionState.NOT_STARTED
-PRE_MARKET: Final = SessionState.PRE_MARKET
 ACTIVE: Final = SessionState.ACTIVE
-POST_MARKET: Final = SessionState.POST_MARKET
 ENDED: Final = SessionState.ENDED
 TIMEOUT: Final = SessionState.TIMEOUT
 ERROR: Final = SessionState.ERROR

@@ -20,6 +20,7 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._runtime.system_clock import SystemClock
@@ -191,7 +192,7 @@ def _dates(summaries: Iterable[str]) -> tuple[date, ...]:
 def _hours(session: Session | None) -> SessionHours | None:
     if session is None:
         return None
-    return SessionHours(session.open, session.close, session.breaks, session.pre_market_start, session.post_market_end)
+    return SessionHours(**{name: getattr(session, name) for name in HOURS})
 
 
 def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | None:
