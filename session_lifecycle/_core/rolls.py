@@ -4,9 +4,10 @@ A round is the work owed at one session's end. Its target is fixed before the fi
 every retry, so that an attempt which succeeded in part is repeated for its own date and no other.
 """
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Self
+
+import msgspec
 
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._journal.records import Entry, Record
@@ -19,8 +20,7 @@ from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
 
 
-@dataclass(slots=True, eq=False)
-class RollRound:
+class RollRound(msgspec.Struct, eq=False):
     """One roll, from `ended` to `target`, with all its attempts. Instants are monotonic."""
 
     ended: Session

@@ -109,7 +109,7 @@ class Band(msgspec.Struct, frozen=True):
         return max(min(self.end, end) - max(self.start, start), timedelta(0))
 
 
-class VenueTimeline(msgspec.Struct, frozen=True):
+class TimelineReport(msgspec.Struct, frozen=True):
     """The bands of a venue, which fill the time that is drawn."""
 
     calendar: str
@@ -118,14 +118,14 @@ class VenueTimeline(msgspec.Struct, frozen=True):
     bands: tuple[Band, ...]
 
 
-def venue_timeline(venue: Venue, stretch: Stretch) -> VenueTimeline:
+def timeline_report(venue: Venue, stretch: Stretch) -> TimelineReport:
     """Return a venue's row: the bands that fill a stretch of time.
 
     Raises:
         ScheduleExhausted: a part of the stretch lies outside what the schedule knows.
     """
     schedule = venue.schedule
-    return VenueTimeline(venue.asked, schedule.name, str(schedule.timezone), tuple(_bands(venue, stretch)))
+    return TimelineReport(venue.asked, schedule.name, str(schedule.timezone), tuple(_bands(venue, stretch)))
 
 
 def _bands(venue: Venue, stretch: Stretch) -> Iterator[Band]:

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from session_lifecycle._cli.failures import CommandRefused
-from session_lifecycle._cli.views.bands import APPEARANCES, Band, Kind, Stretch, VenueTimeline
+from session_lifecycle._cli.views.bands import APPEARANCES, Band, Kind, Stretch, TimelineReport
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -18,7 +18,7 @@ _PLAIN: Final[dict[Kind, str]] = {kind: each.plain for kind, each in APPEARANCES
 _GAP: Final = 2
 
 
-def draw(rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> "Text":
+def draw(rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> "Text":
     """Return the timeline as lines that fit the terminal.
 
     Raises:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from session_lifecycle._cli.views.bands import APPEARANCES, Band, Stretch, VenueTimeline
+from session_lifecycle._cli.views.bands import APPEARANCES, Band, Stretch, TimelineReport
 from session_lifecycle._cli.views.moments import place
 
 _DATES: Final[Any] = dates  # matplotlib.dates has no types
@@ -24,7 +24,7 @@ _MOST_DAYS_WITH_HOURS: Final = 8
 _MOST_DAYS_WITH_EDGES: Final = 20
 
 
-def draw(path: Path, rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> None:
+def draw(path: Path, rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> None:
     """Write the picture, in the format that the file's name ends in.
 
     Raises:
