@@ -1,4 +1,4 @@
-"""The transitions that a schedule alone implies, without an event loop: for a plan, a backtest, an oracle of tests."""
+"""`replay`: the transitions that a schedule alone implies, without an event loop, for plans, backtests and tests."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -82,7 +82,7 @@ def replay(
     transitions = _replay(timeline, first, jump, start, end)
     if not alarms:
         return transitions
-    firings = [_fifirings(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
+    firings = [_firings(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
     return _with_alarms(transitions, merge(*firings, key=lambda fire: fire.due))
 
 
@@ -123,7 +123,7 @@ def _with_alarms(
         yield transition
 
 
-def _fifirings(
+def _firings(
     timeline: Timeline,
     alarm: Alarm,
     session: Session,

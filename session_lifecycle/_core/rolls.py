@@ -1,4 +1,4 @@
-"""Which session to roll to, and the round of attempts that leads there.
+"""Rolls: the choice of the session to roll to, and the attempts that lead there.
 
 A round is the work owed at one session's end. Its target is fixed before the first attempt and stays the same through
 every retry, so that an attempt which succeeded in part is repeated for its own date and no other.
@@ -104,7 +104,7 @@ class Rolls:
         return None if self.stopping else roll.due_at
 
     def waive_cap(self, position: Position) -> None:
-        """Allow catching up as far as the session that owns the present, however many sessions that are."""
+        """Allow catching up to the session that owns the present, however many sessions were missed."""
         self._waived_to = position.session.date
 
     def require_owed(self, state: SessionState, session: Session) -> None:

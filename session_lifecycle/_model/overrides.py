@@ -1,4 +1,4 @@
-"""Hours of single dates that differ from the calendar's: what a desk knows and the calendar does not.
+"""Overrides: hours of single dates that differ from the calendar's.
 
 An override is a value. Applying it to a date's session is a pure function, which refuses impossible hours.
 """
@@ -34,7 +34,7 @@ class SpecialHours(msgspec.Struct, frozen=True):
     """Special hours on a date: each hour that is given replaces the calendar's. `reason` is for people.
 
     On a date without a session, `open` and `close` are both required, and add one. Without `breaks`, the calendar's
-    breaks stay as far as they lie within the new hours; `()` removes them.
+    breaks within the new hours stay; `()` removes them.
 
     Raises:
         NaiveDatetimeError: an hour is a datetime without a time zone.
@@ -53,7 +53,7 @@ class SpecialHours(msgspec.Struct, frozen=True):
     reason: str = ""
 
     def __post_init__(self) -> None:
-        """Validate every field as far as possible without the session."""
+        """Validate every field; what depends on the session is validated by `applied`."""
         require_date("SpecialHours.date", self.date)
         given: dict[str, Hour | None] = {name: getattr(self, name) for name in FACTS}
         if self.breaks is not None:

@@ -1,4 +1,4 @@
-"""Compare schedules: where they differ, and when their markets are open together.
+"""Compare schedules: the dates on which they differ, and the times at which their markets are open together.
 
 Both work with any `Schedule` and use instants only, never the time of day. So the answers are also right in the weeks
 in which only one of two venues has changed its clocks.

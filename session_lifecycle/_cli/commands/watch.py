@@ -16,7 +16,7 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import new_console, show_json
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, StatusRow, StatusReport, draw
+from session_lifecycle._cli.views.board import Board, StatusReport, StatusRow, draw
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._runtime.system_clock import SystemClock
 

@@ -1,4 +1,4 @@
-"""What a session does and when, and the words and times in which the commands show it."""
+"""The boundaries and breaks of a session, and the words and times in which the commands show them."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, tzinfo
@@ -68,7 +68,7 @@ def coming(position: Position, t: datetime) -> Moment | None:
 
 
 def is_on_break(session: Session, t: datetime) -> bool:
-    """Tell whether a session is on a break at `t`."""
+    """Return whether a session is on a break at `t`."""
     return any(start <= t < end for start, end in session.breaks)
 
 

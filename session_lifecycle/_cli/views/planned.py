@@ -1,4 +1,4 @@
-"""What a venue does on a range of days, as values: for the table, the JSON and the calendar file of `plan`."""
+"""The plan of a venue for a range of days, as values: for the table, the JSON and the calendar file of `plan`."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ class ClockChange(msgspec.Struct, frozen=True):
 
 
 class PlanReport(msgspec.Struct, frozen=True):
-    """What a venue does from `first` to `last`, both inclusive."""
+    """The plan of a venue from `first` to `last`, both inclusive."""
 
     calendar: str
     schedule: str
@@ -66,7 +66,7 @@ class PlanReport(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A venue's plan, and what the table and the calendar file show besides.
+    """A venue's plan, with the notes and changes that the table and the calendar file also show.
 
     `notes` say in words what is unusual about a session. `changed` are the moments whose time was changed, and `closed`
     the dates that lost their session, each with the kinds of the changes.
