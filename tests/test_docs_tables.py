@@ -27,11 +27,10 @@ from session_lifecycle import (
     StaleWhen,
 )
 from session_lifecycle._cli.findings import Level
-from session_lifecycle._cli.views.moments import State
 from session_lifecycle._cli.views.planned import ChangeKind
 from session_lifecycle._cli.views.usual import Oddity
 from session_lifecycle._model.events import EventBase
-from session_lifecycle._model.legs import Anchor
+from session_lifecycle._model.legs import Anchor, StateValue
 from session_lifecycle.testing import Script, SimulatedClock
 from tests.helpers.command_line import APP, JSON_COMMANDS, json_schema
 from tests.helpers.documents import EVERYTHING, README, TEXTS, page, rows_after, section, table, ticked
@@ -70,7 +69,7 @@ def test_the_json_tables_have_every_field_of_every_object() -> None:
     assert sorted(listed) == sorted(declared.items())
     values = {ticked(field)[0]: tuple(ticked(cell)) for field, cell in JSON_VALUES}
     assert values == {
-        "state": get_args(State),
+        "state": get_args(StateValue),
         "boundary": get_args(Anchor),
         "oddities": get_args(Oddity),
         "kind": get_args(ChangeKind),

@@ -23,7 +23,7 @@ class OneLineErrors(TyperGroup):
         standalone_mode: bool = True,
         windows_expand_args: bool = True,
         **extra: Any,  # noqa: ANN401 -- the signature of the base class
-    ) -> Any:  # noqa: ANN401 -- likewise
+    ) -> Any:  # noqa: ANN401 -- as above
         """Run a command and exit with its status."""
         given = list(sys.argv[1:] if args is None else args)
         try:

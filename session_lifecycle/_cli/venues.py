@@ -62,8 +62,8 @@ def open_venues(
             continue
         venue = overridden.get(name) or _open(name, near, (), extended_hours=extended_hours, corrections=corrections)
         venues.append(overridden.get(venue.schedule.name, venue)._replace(asked=name))
-    seen = {venue.schedule.name for venue in venues}
-    venues += [venue for venue in by_file if venue.schedule.name not in seen]
+    named = {venue.schedule.name for venue in venues}
+    venues += [venue for venue in by_file if venue.schedule.name not in named]
     if not venues:
         msg = "name at least one CALENDAR, such as XNYS, or a file with --hours"
         raise CommandRefused(msg)

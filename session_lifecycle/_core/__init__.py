@@ -1,1 +1,1 @@
-"""The part that decides: no await, no log, no clock."""
+"""The decisions of a lifecycle, as pure functions of their inputs: no await, no log, no clock."""

@@ -1,4 +1,4 @@
-"""Which alarm fires next, and what becomes of one that was missed.
+"""Alarms of a lifecycle: which one fires next, and what happens to one that was missed.
 
 Each alarm has a cursor, which moves over the sessions one by one and never back. So an alarm fires at most once for a
 session, whatever the clock does and however often the session is gone through. Only `due` asks the schedule, and where
@@ -26,7 +26,7 @@ _REACH: Final = FURTHEST + FURTHEST / 7
 
 
 class _Cursor:
-    """Where one alarm stands.
+    """The place of one alarm in the sequence of sessions.
 
     `session` is the last one whose instants have been put into `queue`: the machine's, or a later one. `since`, where
     given, is when the alarm was registered: what was due by then is over. `recall` is where, and when, the lifecycle
@@ -111,7 +111,7 @@ class AlarmScheduler:
                 cursor.place(session, bounds)
 
     def cut(self, cut: Cut) -> None:
-        """Void the alarms of a session that has been ended early, as far as they lie before its end."""
+        """Void the alarms before the end of a session that has been ended early."""
         self._cut = cut
 
     def reschedule(self, old: Timeline, touched: Iterable[date]) -> None:
@@ -198,7 +198,7 @@ class AlarmScheduler:
         return self._jumps and self._session.date < session.date < self._owner.session.date
 
     def _waits(self, cursor: _Cursor) -> bool:
-        """Return whether an alarm that has come up belongs to a session that has yet to be rolled into."""
+        """Return whether a due alarm belongs to a session that has yet to be rolled into."""
         assert self._session is not None
         if cursor.owner is None:
             due = cursor.queue[0][0]

@@ -1,4 +1,4 @@
-"""What the clock alone moves: one frozen value, so that the members of a cohort take it over in one assignment."""
+"""The part of a lifecycle that the clock alone moves: one frozen value, which a cohort adopts in one assignment."""
 
 from datetime import date, datetime, timedelta
 
@@ -10,7 +10,7 @@ from session_lifecycle._model.states import SessionState
 
 
 class ClockState(Struct, frozen=True, gc=False):
-    """Where a lifecycle stands in time.
+    """The place of a lifecycle in time.
 
     `state` is the machine's. `last_reading` is the last reading of the clocks, `position` where schedule and clock
     alone put the venue then. `next_transition` is the wall instant of the next boundary or break of the machine's

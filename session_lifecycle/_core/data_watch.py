@@ -1,7 +1,7 @@
-"""Everything about data: is it expected, is it missing for too long, is it back, did it come while the venue is closed?
+"""The watch over a lifecycle's data: whether it is expected, missing for too long, back, or arrives while closed.
 
-The watch holds what is a lifecycle's own: its arrivals, its feeds and its halts. What moves with the clock is passed in
-as the `ClockState`, and what comes of it is returned: new values for the state, an event, or a transition to take.
+The watch holds the lifecycle's own arrivals, feeds and halts. What the clock moves is passed in as the `ClockState`;
+the outcome is returned: new values for the state, an event, or a transition to take.
 """
 
 from collections.abc import Sequence
@@ -130,7 +130,7 @@ class DataWatch:
     # ---- feeds ----
 
     def table(self, clock: ClockState) -> FeedTable:
-        """Return the table of feeds, made when the first of them comes."""
+        """Return the table of feeds, which is created with the first of them."""
         if self.feeds is None:
             self.feeds = FeedTable(self._config.stale_when)
             if clock.opened is not None:
@@ -190,7 +190,7 @@ class DataWatch:
         due: timedelta | None
         if feeds:
             verdict = feeds.says_timeout
-            # What the feeds say by now comes before the next of them, however late the reading.
+            # The verdict of the feeds so far comes before the next stale feed, however late the reading.
             if (stale or not verdict) and (found := feeds.due(now.monotonic)) is not None:
                 return self._stale_feed(*found, clock, day)
             back, due = not verdict, feeds.since if verdict else None

@@ -1,8 +1,8 @@
-"""Which of many feeds have been silent for too long? Neither a message nor a tick of the clock costs anything here.
+"""Feeds: which of them are stale, at a cost that does not grow with their messages.
 
 A message overwrites one attribute of its feed. A heap holds a deadline for each feed, which was true when it was
-scheduled. When it comes up, the deadline is worked out anew; where data has come since, the feed is rescheduled. The
-deadlines of the next second are refreshed along with it, so thousands of lively feeds cost about one pass a second
+scheduled. When it comes up, the deadline is computed again; where data has arrived since, the feed is rescheduled. The
+deadlines of the next second are refreshed along with it, so thousands of busy feeds cost about one pass a second
 together.
 """
 
@@ -107,7 +107,7 @@ class FeedState:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether data has come since it was found stale."""
+        """Whether data has arrived since it was found stale."""
         return self.arrival is not None and self.arrival != self.arrival_before
 
 
@@ -117,11 +117,11 @@ class FeedTable:
     __slots__ = (
         "_build_at",
         "_expected",
+        "_feeds",
         "_found",
         "_halted",
         "_heap",
         "_inspect_all",
-        "_members",
         "_opened",
         "_rule",
         "_shortest",
@@ -133,7 +133,7 @@ class FeedTable:
 
     def __init__(self, rule: StaleWhen | int) -> None:
         self._rule = rule
-        self._members: dict[str, FeedState] = {}
+        self._feeds: dict[str, FeedState] = {}
         self._stale: dict[FeedState, None] = {}  # in the order in which they went stale
         self._heap: list[tuple[timedelta, int, FeedState]] = []
         self._tickets = 0
@@ -151,20 +151,20 @@ class FeedTable:
     # ---- what it says ----
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._feeds)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._members
+        return name in self._feeds
 
     @property
-    def members(self) -> Iterable[FeedState]:
+    def all(self) -> Iterable[FeedState]:
         """Every feed, in the order in which they were added."""
-        return self._members.values()
+        return self._feeds.values()
 
     @property
     def halted(self) -> tuple[FeedState, ...]:
         """The feeds that are halted."""
-        return tuple(feed for feed in self._members.values() if feed.halted is not None) if self._halted else ()
+        return tuple(feed for feed in self._feeds.values() if feed.halted is not None) if self._halted else ()
 
     @property
     def stale(self) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ class FeedTable:
             return False
         if self._rule is StaleWhen.ANY:
             return True
-        needed = len(self._members) - self._halted  # a feed that is halted does not count
+        needed = len(self._feeds) - self._halted  # a feed that is halted does not count
         return stale >= (needed if isinstance(self._rule, StaleWhen) else min(self._rule, needed))
 
     def is_mute(self, feed: FeedState) -> bool:
@@ -195,12 +195,12 @@ class FeedTable:
     @property
     def all_mute(self) -> bool:
         """Whether there has been no data of any feed since the open."""
-        return all(map(self.is_mute, self._members.values()))
+        return all(map(self.is_mute, self._feeds.values()))
 
     @property
     def deadline(self) -> timedelta | None:
         """The monotonic instant at which `due` is to be called next, None where there is none."""
-        if self._expected is None or not self._members:
+        if self._expected is None or not self._feeds:
             return None
         if self._build_at is not None:
             return self._build_at
@@ -213,7 +213,7 @@ class FeedTable:
 
     def add(self, feed: FeedState, now: timedelta) -> None:
         """Watch a feed from now on."""
-        self._members[feed.name] = feed
+        self._feeds[feed.name] = feed
         feed.since = now
         self._mark(feed)
         shortest = feed.timeout_policy
@@ -227,9 +227,9 @@ class FeedTable:
         feed.removed = True
         self._found = now  # where the rest is enough for a TIMEOUT, it is so from now on
         self._halted -= feed.halted is not None
-        del self._members[feed.name]
+        del self._feeds[feed.name]
         self._disarm(feed)
-        if not self._members:
+        if not self._feeds:
             self._heap.clear()
         feed.inspect_all = False  # nothing would ever reset it
 
@@ -251,7 +251,7 @@ class FeedTable:
         """Have every record of every feed inspected, or those of stale feeds only."""
         if inspect is not self._inspect_all:
             self._inspect_all = inspect
-            for feed in self._members.values():
+            for feed in self._feeds.values():
                 self._mark(feed)
 
     # ---- when data is expected ----
@@ -320,7 +320,7 @@ class FeedTable:
         return None
 
     def answer(self, feed: FeedState, asked: timedelta, denied: str | None, now: timedelta) -> None:
-        """Take a probe's answer: `denied` says why the feed is dead, None that it lives and the market is quiet."""
+        """Take a probe's answer: `denied` says why the feed is dead, None that it is alive and the market idle."""
         if feed.asked != asked or feed.removed or feed.stale or feed.halted is not None or self._expected is None:
             return  # the question does not matter any more
         if denied is None:
@@ -402,10 +402,10 @@ class FeedTable:
         heappush(self._heap, (deadline, feed.ticket, feed))
 
     def _build(self) -> None:
-        """Work out every deadline at once."""
+        """Compute every deadline at once."""
         self._build_at = None
         self._heap = []
-        for feed in self._members.values():
+        for feed in self._feeds.values():
             if not feed.stale and feed.halted is None:
                 self._tickets += 1
                 feed.ticket = self._tickets

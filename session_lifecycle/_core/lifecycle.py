@@ -1,4 +1,4 @@
-"""The core that decides, sans I/O: given instants, data and roll outcomes, it never awaits, logs or reads a clock.
+"""The core of one lifecycle, sans I/O: it takes instants, data and outcomes of rolls, and decides what happens.
 
 Every input carries a `Reading` of both clocks. Each first brings the machine up to that reading, transition by
 transition, in the order of the boundaries, and then acts; so an answer never depends on how often it was polled. The
@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 
 from session_lifecycle._core.alarms import AlarmScheduler, Cut
-from session_lifecycle._core.data_watch import age_of
+from session_lifecycle._core.data_watch import CLOSED, age_of
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.machine import ACTIVE, ENDED, ERROR, NOT_STARTED, PRE_MARKET, TIMEOUT
+from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED, TIMEOUT
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.restore import LOST, restore
 from session_lifecycle._core.rolls import RollRound, Rolls
@@ -43,7 +43,7 @@ HORIZON: Final = timedelta(days=30)
 
 
 class SessionLifecycle(LifecycleView):
-    """One venue's trading day, decided. Drive it with `begin`, then `poll` at its `deadlines`.
+    """Decides the sessions of one venue, without I/O. Drive it with `begin`, then `poll` at its `deadlines`.
 
     Args:
         schedule: where sessions come from.
@@ -84,7 +84,7 @@ class SessionLifecycle(LifecycleView):
     # ---- its beginning ----
 
     def begin(self, now: Reading, journal_state: JournalState | None = None) -> None:
-        """Adopt the session and catch up with the clock as far as that goes without a roll.
+        """Adopt the session and catch up with the clock, to the first roll that is due.
 
         With a `journal_state`, adopt what a journal holds of an earlier run: its session, an ERROR that was not
         recovered from, a roll that was begun.
@@ -221,7 +221,7 @@ class SessionLifecycle(LifecycleView):
         return self._progress.data.take_questions()
 
     def answer_probe(self, feed: FeedState, asked: timedelta, denied: str | None, now: Reading) -> None:
-        """Take a probe's answer: `denied` says why the feed is dead, None that it lives and the market is quiet."""
+        """Take a probe's answer: `denied` says why the feed is dead, None that it is alive and the market idle."""
         if self._rolls.stopping:
             return  # only its end is awaited
         self.poll(now)  # an answer at the very instant of its deadline comes too late
@@ -235,7 +235,7 @@ class SessionLifecycle(LifecycleView):
             HaltRefused: the session is not open, nor about to be. Nothing has changed.
         """
         self.poll(now)
-        if self.state not in (PRE_MARKET, ACTIVE, TIMEOUT, ERROR):
+        if self.state is NOT_STARTED or self.state in CLOSED:
             raise HaltRefused(self.state)
         if (self.halted if feed is None else feed.halted) is not None:
             return False
@@ -475,7 +475,7 @@ class SessionLifecycle(LifecycleView):
         return describe(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {describe(error)}"
 
     def _report_horizon(self) -> None:
-        """Ask thirty days ahead, which also has the schedule load what it will need, at a quiet moment."""
+        """Report that the schedule ends within thirty days. The query also loads those days before they are needed."""
         day, wall = self._progress.session.date, self._progress.last_reading.wall
         try:
             self.schedule.session_at(wall + HORIZON)

@@ -1,11 +1,10 @@
 """Every transition of the state machine, declared once, as one table.
 
-Rule of this file: a transition that is not in `TRANSITIONS` does not exist. The schedule leads a session along
-NOT_STARTED → PRE_MARKET → ACTIVE → POST_MARKET → ENDED, and the roll enters the next session at NOT_STARTED. Missing
-data leads from ACTIVE to TIMEOUT and fresh data leads back; the close takes the session from either, since a market
-without data closes too. Every state but ERROR can fail. One trigger alone leaves ERROR: to ENDED where a roll is owed
-(the failed roll is done first, and the next session waits for it), otherwise to NOT_STARTED, from where the session is
-gone through again.
+Rule of this file: a transition that is not in `TRANSITIONS` does not exist. The schedule leads a session along its
+legs, from NOT_STARTED to ENDED, and the roll enters the next session at NOT_STARTED. Missing data leads from ACTIVE to
+TIMEOUT and fresh data leads back; the close takes the session from either, since a market without data closes too.
+Every state but ERROR can fail. One trigger alone leaves ERROR: to ENDED where a roll is owed (the failed roll is done
+first, and the next session waits for it), otherwise to NOT_STARTED, from where the session is gone through again.
 
 The table is declared to a synchronous `transitions.Machine` without automatic transitions, so there is no back door.
 That machine is the authority: at import every trigger is fired in every state, through the documented API alone, and
@@ -20,12 +19,11 @@ from typing import Any, Final
 from transitions import Machine
 
 from session_lifecycle._model.errors import IllegalTransition
+from session_lifecycle._model.legs import SCHEDULE_TRANSITIONS
 from session_lifecycle._model.states import SessionState
 
 NOT_STARTED: Final = SessionState.NOT_STARTED
-PRE_MARKET: Final = SessionState.PRE_MARKET
 ACTIVE: Final = SessionState.ACTIVE
-POST_MARKET: Final = SessionState.POST_MARKET
 ENDED: Final = SessionState.ENDED
 TIMEOUT: Final = SessionState.TIMEOUT
 ERROR: Final = SessionState.ERROR
@@ -37,10 +35,11 @@ def roll_owed(*, roll_owed: bool) -> bool:
 
 
 TRANSITIONS: Final[tuple[Mapping[str, Any], ...]] = (
-    {"trigger": "start_pre_market", "source": NOT_STARTED, "dest": PRE_MARKET},
-    {"trigger": "open_market", "source": PRE_MARKET, "dest": ACTIVE},
-    {"trigger": "close_market", "source": [ACTIVE, TIMEOUT], "dest": POST_MARKET},
-    {"trigger": "end_session", "source": POST_MARKET, "dest": ENDED},
+    # The legs of the session (see `LEGS`): start_pre_market, open_market, close_market and end_session.
+    *(
+        {"trigger": trigger, "source": [source, TIMEOUT] if source is ACTIVE else source, "dest": dest}
+        for trigger, source, dest in SCHEDULE_TRANSITIONS
+    ),
     {"trigger": "roll", "source": ENDED, "dest": NOT_STARTED},
     {"trigger": "data_timeout", "source": ACTIVE, "dest": TIMEOUT},
     {"trigger": "data_resumed", "source": TIMEOUT, "dest": ACTIVE},

@@ -1,4 +1,4 @@
-"""The progress of one session along its legs: the state machine, its boundaries and breaks, and what data brings about.
+"""The progress of one session along its legs: the state machine, its boundaries, its breaks, and the effects of data.
 
 The progress decides which transition is due, and in which order. What is owed at the end of the session is decided
 elsewhere.
@@ -39,7 +39,7 @@ _NOT_BEGUN: Final = ClockState(NOT_STARTED, cast("Reading", None), cast("Positio
 
 
 class Progress:
-    """The machine of one lifecycle, and where it stands in time.
+    """The state machine of one lifecycle, and its place in time.
 
     `clock_state` is what the clock alone moves, a frozen value. `session` and `bounds` are the machine's, `data` is the
     watch over its data. `catching_up` marks transitions on the way to where the clock says that the session is. `ended`
@@ -172,7 +172,7 @@ class Progress:
         self.session, self.bounds = session, bounds
         self.ended = False
         self.called_off = None
-        self.fire("roll", due)  # which works out the next transition
+        self.fire("roll", due)  # which computes the next transition
 
     def call_off(self, why: str) -> None:
         """Make every transition that is left of the session due at once: the venue does not hold it."""
@@ -200,7 +200,7 @@ class Progress:
         self.clock_state = replace(clock, last_reading=now, position=position)
 
     def adopt(self, before: ClockState, after: ClockState, now: Reading) -> bool:
-        """Adopt what `now` has made of another of the same cohort, whose clock state was `before` and is `after`.
+        """Adopt the clock state `after` of another lifecycle of the same cohort, which had `before` until `now`.
 
         The other's events are this one's too, under its own name. Return False where that cannot be: poll this one.
         """
@@ -309,7 +309,7 @@ class Progress:
         self.emit(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self.name))
 
     def _is_catch_up(self, due: datetime) -> bool:
-        """Return whether a transition due then is only on the way to where the clock says that the session is."""
+        """Return whether a transition that was due then is made late, on the way to the state by the clock."""
         clock = self.clock_state
         return (
             self.called_off is not None
@@ -341,7 +341,7 @@ class Progress:
                 self.data.feeds.inspect_all_data(inspect=closed)
 
     def report_unexpected(self, feed: FeedState | None, age: timedelta) -> None:
-        """Report data that has come while the venue is closed, once."""
+        """Report data that arrives while the venue is closed, once."""
         event = self.data.report_unexpected(feed, age, self.clock_state)
         if event is not None:
             self.emit(event)

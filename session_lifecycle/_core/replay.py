@@ -1,16 +1,17 @@
-"""The transitions that a schedule alone implies, without an event loop: for a plan, a backtest, an oracle of tests."""
+"""`replay`: the transitions that a schedule alone implies, without an event loop, for plans, backtests and tests."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from heapq import merge
 from typing import Final, NamedTuple, overload
 
-from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, Timeline
+from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.config import LifecycleConfig, MissedSessions
 from session_lifecycle._model.errors import ConfigurationError, ScheduleExhausted
 from session_lifecycle._model.events import AlarmFired, StateChanged
+from session_lifecycle._model.legs import SCHEDULE_TRANSITIONS
 from session_lifecycle._model.session import (
     Session,
 )
@@ -75,13 +76,13 @@ def replay(
     timeline = Timeline(schedule, config)
     owner = timeline.at(start)
     if owner.state is SessionState.ENDED:
-        schedule.session_at(start)  # raises, and says where the knowltransition ends
+        schedule.session_at(start)  # raises, and says where the knowledge ends
     first = owner.session if session is None else schedule.session_on(session)
     jump = owner.session if config.missed_sessions is MissedSessions.LATEST else None
     transitions = _replay(timeline, first, jump, start, end)
     if not alarms:
         return transitions
-    firings = [_fifirings(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
+    firings = [_firings(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
     return _with_alarms(transitions, merge(*firings, key=lambda fire: fire.due))
 
 
@@ -122,7 +123,7 @@ def _with_alarms(
         yield transition
 
 
-def _fifirings(
+def _firings(
     timeline: Timeline,
     alarm: Alarm,
     session: Session,
@@ -169,7 +170,7 @@ def _replay(
         elif following is not None:
             previous, session = session, following
         else:
-            timeline.schedule.next_session(session.date)  # raises, and says where the knowltransition ends
+            timeline.schedule.next_session(session.date)  # raises, and says where the knowledge ends
             return
         ended, begun = SessionState.ENDED, SessionState.NOT_STARTED
         yield StateChanged(ended, begun, "roll", session.date, due, start if late else due, late)

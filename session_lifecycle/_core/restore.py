@@ -1,4 +1,4 @@
-"""Adopting what a journal holds of an earlier run."""
+"""Restore a lifecycle from the journal of an earlier run."""
 
 from datetime import date, datetime
 from typing import Final

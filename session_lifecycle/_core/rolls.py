@@ -1,12 +1,13 @@
-"""Which session to roll to, and the round of attempts that leads there.
+"""Rolls: the choice of the session to roll to, and the attempts that lead there.
 
 A round is the work owed at one session's end. Its target is fixed before the first attempt and stays the same through
 every retry, so that an attempt which succeeded in part is repeated for its own date and no other.
 """
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Self
+
+import msgspec
 
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._journal.records import Entry, Record
@@ -19,8 +20,7 @@ from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
 
 
-@dataclass(slots=True, eq=False)
-class RollRound:
+class RollRound(msgspec.Struct, eq=False):
     """One roll, from `ended` to `target`, with all its attempts. Instants are monotonic."""
 
     ended: Session
@@ -104,7 +104,7 @@ class Rolls:
         return None if self.stopping else roll.due_at
 
     def waive_cap(self, position: Position) -> None:
-        """Allow catching up as far as the session that owns the present, however many sessions that are."""
+        """Allow catching up to the session that owns the present, however many sessions were missed."""
         self._waived_to = position.session.date
 
     def require_owed(self, state: SessionState, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Planning a change of hours at run time: what has passed stays as it was."""
+"""Plan a change of hours at run time. Boundaries that have passed stay as they were."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,7 +21,7 @@ from session_lifecycle._schedules.base import AdjustableSchedule, Schedule
 
 
 class Change(NamedTuple):
-    """An override as it is to be applied: what it makes of a date, and the timeline that follows from it.
+    """An override that is ready to be applied: the hours of its date before and after, and the new timeline.
 
     `ends` says that the machine's session ends with it.
     """
@@ -72,7 +72,7 @@ class Change(NamedTuple):
 
 
 def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRound], now: Reading) -> Change | None:
-    """Return what an override comes to; None where the hours are those already. Nothing changes.
+    """Return the change that an override makes; None where the hours are those already. Nothing changes.
 
     Raises:
         OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be.

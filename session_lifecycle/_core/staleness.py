@@ -1,7 +1,7 @@
-"""When has data been missing for too long? Counted on the monotonic clock, and only while data is expected.
+"""The timeout of a source of data, timed by the monotonic clock while data is expected.
 
-The newest arrival is one attribute that the hot path overwrites; nothing is armed for a message. The deadline is worked
-out when it is asked for: a driver that slept to an outdated one finds a later one and sleeps again.
+The newest arrival is one attribute that the hot path overwrites; nothing is armed for a message. The deadline is
+computed when it is read: a driver that slept to an outdated one finds a later one and sleeps again.
 """
 
 from datetime import timedelta
@@ -50,7 +50,7 @@ class StalenessTimer:
             self.arrival = arrival
 
     def is_fresh(self, now: timedelta) -> bool:
-        """Return whether data has come since the source went stale that is young enough to end that."""
+        """Return whether data has arrived since the source went stale, and is recent enough to end that."""
         arrival = self.arrival
         if arrival is None or arrival == self._arrival_before or self._timeout is None:
             return False

@@ -1,6 +1,6 @@
-"""Where the clock alone says that a venue is: sessions chained end to end.
+"""The state of a venue at any instant, by schedule and clock alone: sessions chained end to end.
 
-A timeline knows nothing of a run. It is what a state machine that is late, early or in ERROR is compared with.
+A timeline has no state of a run. A state machine that is late, early or in ERROR is compared with it.
 """
 
 from bisect import bisect_right
@@ -24,12 +24,6 @@ _MOST_POSITIONS: Final = 4_096
 _MOST_BOUNDS: Final = 1_024
 """For how many sessions a timeline keeps the boundaries: four years."""
 
-SCHEDULE_TRANSITIONS: Final = tuple(
-    (leg.trigger, leg.state, dest)
-    for leg, dest in zip(LEGS, [*(leg.state for leg in LEGS[1:]), SessionState.ENDED], strict=True)
-)
-"""The (trigger, source, dest) that a session's boundaries fire, in the order of `Boundaries`."""
-
 
 class Position(NamedTuple):
     """A stretch of the timeline, `since` ≤ t < `until`, in which the scheduled state does not change.
@@ -43,7 +37,7 @@ class Position(NamedTuple):
     until: datetime | None
 
     def covers(self, t: datetime) -> bool:
-        """Return whether `t` surely lies in this stretch; beyond the schedule's knowledge nothing is sure."""
+        """Return whether `t` is known to lie in this stretch. Past the schedule's knowledge that is not known."""
         return self.until is not None and self.since <= t < self.until
 
 
@@ -51,10 +45,10 @@ Position.__module__ = "session_lifecycle"
 
 
 class Timeline:
-    """A schedule seen through a configuration: boundaries, and the position at any instant.
+    """A schedule with the durations of a configuration: boundaries, and the position at any instant.
 
-    A schedule's answers do not change, so what has been found is kept: to ask again costs a bisection. The earliest of
-    it is dropped after some years, so that a process that runs for decades does not grow.
+    A schedule's answers do not change, so they are kept: a second query costs a bisection. The earliest ones are
+    dropped after some years, so that a process that runs for decades does not grow.
     """
 
     __module__ = "session_lifecycle"
@@ -81,7 +75,7 @@ class Timeline:
 
     @property
     def key(self) -> tuple[int, timedelta, timedelta]:
-        """What timelines that say the same have in common, as long as they live: the schedule object, and durations."""
+        """The key of equal timelines, while they exist: the schedule object, and durations."""
         return id(self.schedule), self._pre_market, self._post_market_roll_delay
 
     def previous(self, session: Session) -> Session | None:
@@ -203,7 +197,7 @@ class SharedTimelines:
         self._known: WeakValueDictionary[tuple[int, timedelta, timedelta], Timeline] = WeakValueDictionary()
 
     def shared(self, timeline: Timeline) -> Timeline:
-        """Return the group's timeline that says the same as this one: this one, where it is the first."""
+        """Return the group's timeline that is equal to this one: this one, where it is the first."""
         return self._known.setdefault(timeline.key, timeline)
 
 

@@ -1,4 +1,4 @@
-"""What can be read of a lifecycle. Reading changes nothing, and costs attribute reads."""
+"""The readable properties of a lifecycle. Reading changes nothing, and costs attribute reads."""
 
 from datetime import date, datetime, timedelta
 
@@ -23,7 +23,7 @@ Timeline, session and configuration are compared as objects; each lifecycle hold
 
 
 class LifecycleView:
-    """The side of a lifecycle that is read, as of the last reading of the clocks."""
+    """The properties of a lifecycle, as of the last reading of the clocks."""
 
     __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun")
 
@@ -45,7 +45,7 @@ class LifecycleView:
 
     @property
     def name(self) -> str | None:
-        """What is put on every event."""
+        """The name that is put on every event."""
         return self._progress.name
 
     @property
@@ -93,7 +93,7 @@ class LifecycleView:
     def feed_states(self) -> tuple[FeedState, ...]:
         """Every feed, in the order in which they were added."""
         feeds = self._progress.data.feeds
-        return () if feeds is None else tuple(feeds.members)
+        return () if feeds is None else tuple(feeds.all)
 
     @property
     def stale_feeds(self) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ class LifecycleView:
 
     @property
     def cohort(self) -> Cohort | None:
-        """What others that would do just the same at the next boundary have in common; None for an exceptional one."""
+        """The key of lifecycles that do the same at the next boundary; None for an exceptional one."""
         progress = self._progress
         if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
             return None

@@ -1,1 +1,1 @@
-"""What survives a restart."""
+"""Journals: the records of rolls that survive a restart."""

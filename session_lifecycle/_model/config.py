@@ -26,7 +26,7 @@ class MissedSessions(Enum):
     """Roll once, to the session that owns the present; the event lists those skipped."""
 
     EACH = "each"
-    """Roll into every missed session in turn, oldest first."""
+    """Roll into every missed session, one by one, oldest first."""
 
 
 @unique

@@ -23,8 +23,9 @@ Label = Literal["not started", "pre-market", "active", "post-market"]
 class Leg(NamedTuple):
     """One leg of every session: its state lasts until `boundary`, where `trigger` leads to the next leg's state.
 
-    `fact` is the field of `Session` that holds the boundary, `default` the field of the configuration whose duration
-    applies where that is None; a leg without a default always has the fact. `label` is what people read.
+    `fact` is the field of `Session` that holds the boundary. `default` names what applies where that is None: a
+    duration of the configuration, or another fact; a leg without a default always has its fact. `label` is what people
+    read.
     """
 
     boundary: Anchor
@@ -49,3 +50,18 @@ LEGS: Final = (
     Leg("end", "end_session", SessionState.POST_MARKET, "post_market_end", "post_market_roll_delay", "post-market"),
 )
 """Every leg of a session, in the order of `Boundaries`. After the last one the session is ENDED."""
+
+SCHEDULE_TRANSITIONS: Final = tuple(
+    (leg.trigger, leg.state, dest)
+    for leg, dest in zip(LEGS, [*(leg.state for leg in LEGS[1:]), SessionState.ENDED], strict=True)
+)
+"""The (trigger, source, dest) that a session's boundaries fire, in the order of `Boundaries`."""
+
+REQUIRED_FACTS: Final = tuple(leg.fact for leg in LEGS if leg.default is None)
+"""The instants that every session has: `open` and `close`."""
+
+FACTS: Final = (*REQUIRED_FACTS, *(leg.fact for leg in LEGS if leg.default is not None))
+"""The fields of `Session` that hold an instant, the required ones first."""
+
+HOURS: Final = (*REQUIRED_FACTS, "breaks", *FACTS[len(REQUIRED_FACTS) :])
+"""The fields of `Session` that hold its hours, in the order in which files and messages name them."""

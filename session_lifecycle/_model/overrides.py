@@ -1,4 +1,4 @@
-"""Hours of single dates that differ from the calendar's: what a desk knows and the calendar does not.
+"""Overrides: hours of single dates that differ from the calendar's.
 
 An override is a value. Applying it to a date's session is a pure function, which refuses impossible hours.
 """
@@ -10,6 +10,7 @@ import msgspec
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession, OverrideRefused
+from session_lifecycle._model.legs import FACTS, REQUIRED_FACTS
 from session_lifecycle._model.session import Session, require_date
 
 Hour = time | datetime
@@ -33,7 +34,7 @@ class SpecialHours(msgspec.Struct, frozen=True):
     """Special hours on a date: each hour that is given replaces the calendar's. `reason` is for people.
 
     On a date without a session, `open` and `close` are both required, and add one. Without `breaks`, the calendar's
-    breaks stay as far as they lie within the new hours; `()` removes them.
+    breaks within the new hours stay; `()` removes them.
 
     Raises:
         NaiveDatetimeError: an hour is a datetime without a time zone.
@@ -52,9 +53,9 @@ class SpecialHours(msgspec.Struct, frozen=True):
     reason: str = ""
 
     def __post_init__(self) -> None:
-        """Validate every field as far as possible without the session."""
+        """Validate every field; what depends on the session is validated by `applied`."""
         require_date("SpecialHours.date", self.date)
-        given = {name: getattr(self, name) for name in ("open", "close", "pre_market_start", "post_market_end")}
+        given: dict[str, Hour | None] = {name: getattr(self, name) for name in FACTS}
         if self.breaks is not None:
             msgspec.structs.force_setattr(self, "breaks", tuple((start, end) for start, end in self.breaks))
         elif all(hour is None for hour in given.values()):
@@ -99,32 +100,26 @@ def applied(override: Override, session: Session | None, zone: tzinfo) -> Sessio
         if session is None:
             raise OverrideRefused(override.date, f"{override} closes a date on which the calendar has no session")
         return None
-    opened, closed = _optional_instant(override, override.open, zone), _optional_instant(override, override.close, zone)
-    start, end = (
-        _optional_instant(override, override.pre_market_start, zone),
-        _optional_instant(override, override.post_market_end, zone),
-    )
-    breaks: tuple[tuple[datetime, datetime], ...] = ()
-    if session is not None:
-        opened, closed = opened or session.open, closed or session.close
-        start, end = start or session.pre_market_start, end or session.post_market_end
-        breaks = session.breaks
-    if opened is None or closed is None:
+    facts: dict[str, datetime] = {}
+    for name in FACTS:
+        hour: Hour | None = getattr(override, name)
+        instant = getattr(session, name, None) if hour is None else _as_instant(override, hour, zone)
+        if instant is not None:
+            facts[name] = instant
+    if not facts.keys() >= set(REQUIRED_FACTS):
         raise OverrideRefused(
             override.date, f"{override}: the calendar has no session on that date. Give `open` and `close`"
         )
     if override.breaks is None:
-        breaks = tuple((pause, resume) for pause, resume in breaks if opened < resume and pause < closed)
+        calendar_breaks = () if session is None else session.breaks
+        opened, closed = facts["open"], facts["close"]
+        breaks = tuple((pause, resume) for pause, resume in calendar_breaks if opened < resume and pause < closed)
     else:
         breaks = tuple((_as_instant(override, a, zone), _as_instant(override, b, zone)) for a, b in override.breaks)
     try:
-        return Session(override.date, opened, closed, breaks, start, end)
+        return Session(override.date, breaks=breaks, **facts)
     except InvalidSession as error:
         raise OverrideRefused(override.date, f"{override} on {session}: {error}") from error
-
-
-def _optional_instant(override: SpecialHours, hour: Hour | None, zone: tzinfo) -> datetime | None:
-    return None if hour is None else _as_instant(override, hour, zone)
 
 
 def _as_instant(override: SpecialHours, hour: Hour, zone: tzinfo) -> datetime:

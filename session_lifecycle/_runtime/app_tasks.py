@@ -1,4 +1,4 @@
-"""The application's code of all hosts: rolls, handlers and probes, each in a task of the driver's task group.
+"""Tasks of the application's code: rolls, handlers and probes of all hosts, in the driver's task group.
 
 An exception or a timeout of such code becomes an event or a failed attempt. The driver's own cancellation propagates.
 """
@@ -61,7 +61,7 @@ class Scheduler(Protocol):
 
 
 class AppTasks:
-    """Runs the application's code of all hosts in one task group, and reports what came of it to the driver."""
+    """Runs the application's code of all hosts in one task group, and reports its outcome to the driver."""
 
     __slots__ = ("_group", "_scheduler")
 

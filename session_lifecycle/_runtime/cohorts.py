@@ -1,4 +1,4 @@
-"""Cohorts: of many managers that stand at the same place one is polled, and the others adopt what came of it.
+"""Cohorts: of many managers in the same position, one is polled, and the others adopt the result.
 
 Thousands of managers on one schedule cross 09:30:00 together. Each would decide the same, so it is decided once for
 each cohort of them. A manager that is exceptional in any way (an alarm, a feed, a halt, a catch-up, a roll) belongs to
@@ -22,9 +22,9 @@ from session_lifecycle._runtime.host import Host
 class CohortResult:
     """The result of polling the first of a cohort, and of the others adopting it.
 
-    `followers` are all that stand there now, the first included, with the deadlines `wall` and `monotonic`. `moved` are
-    those whose monotonic deadline is new, `observed` those that have readers. `events` are the events of all: the first
-    one of each, then the second. `apart` are those that must be polled by themselves.
+    `followers` are all hosts in that position, the first included, with the deadlines `wall` and `monotonic`. `moved`
+    are those whose monotonic deadline is new, `observed` those that have readers. `events` are the events of all: the
+    first one of each, then the second. `apart` are those that must be polled individually.
     """
 
     __slots__ = ("apart", "cohort", "events", "followers", "monotonic", "moved", "observed", "wall")
@@ -50,7 +50,7 @@ class CohortResult:
             self._followed_by(hosts, events, before, now)
 
     def _followed_by(self, hosts: list[Host], events: Sequence[Event], before: ClockState, now: Reading) -> None:
-        """Have members adopt the result, and emit the same, each under its own name, in one pass over the memory."""
+        """Have the other hosts adopt the result and emit the same events, each under its own name, in one pass."""
         first = hosts[0]
         cohort, wall, monotonic = self.cohort, self.wall, self.monotonic
         after = first.progress.clock_state
@@ -93,7 +93,7 @@ def _unnamed(event: Event) -> tuple[Any, ...]:
 
 
 def advance_cohorts(hosts: Iterable[Host], now: Reading) -> list[CohortResult]:
-    """Bring the members of cohorts up to date, one cohort after the other."""
+    """Poll the first host of each cohort, and have the others adopt the result."""
     cohorts: dict[Cohort | None, list[Host]] = {}
     last: Cohort | None = None
     cohort_members: list[Host] = []

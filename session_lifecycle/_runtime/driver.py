@@ -100,7 +100,7 @@ class Driver:
                 self._end(host)
 
     def add(self, host: Host) -> None:
-        """Add a host while running. On return it has caught up as far as that goes without a roll.
+        """Add a host while running. On return it has caught up, up to the first roll that is due.
 
         Raises:
             LifecycleError: it cannot begin. It has stopped then, and nothing else is affected.

@@ -15,7 +15,7 @@ LOGGER: Final = logging.getLogger("session_lifecycle")
 
 
 def is_logged(event: Event) -> bool:
-    """Tell whether the logger is enabled for an event's level."""
+    """Return whether the logger is enabled for an event's level."""
     return LOGGER.isEnabledFor(event.level)
 
 

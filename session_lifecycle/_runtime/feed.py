@@ -9,7 +9,7 @@ from session_lifecycle._model.config import AdaptiveTimeout
 from session_lifecycle._model.errors import FeedRemoved
 
 Probe = Callable[["Feed"], Awaitable[bool]]
-"""Called before a feed is found stale: True means that the feed is alive and the market quiet."""
+"""Called before a feed is found stale: True means that the feed is alive and the market idle."""
 
 
 class FeedOwner(Protocol):

@@ -1,4 +1,4 @@
-"""The feeds of one manager: how they are made, and what their methods do to the lifecycle."""
+"""The registry of one manager's feeds: it creates them, and carries out the calls of their methods."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -32,8 +32,8 @@ class SessionGroup(Lifespan):
     """Runs many managers in one task, such as one for each venue or one for each symbol.
 
     Run it with `async with group:` or with `await task_group.start(group.run)`; once only. Once entered, every manager
-    has caught up as far as that goes without a roll. A member is the manager that it would be alone: its own
-    `events()`, handlers, alarms, feeds, journal and `stop()` work, and a slow or failing one delays no other. Give each
+    has caught up to the first roll that is due. A member behaves as it does alone: its own `events()`, handlers,
+    alarms, feeds, journal and `stop()` work, and a slow or failing one delays no other. Give each
     a `name`, which is on its events.
 
     Managers with the same `Schedule` object and the same `pre_market` and `post_market_roll_delay` share a timeline,
@@ -42,8 +42,8 @@ class SessionGroup(Lifespan):
     Args:
         managers: the first members; none of them has been started.
         clock: for a group that begins empty. By default the managers' clock, or a `SystemClock`.
-        max_concurrent_rolls: how many rolls are awaited at a time, first come, first served. A roll that waits for its
-            turn is owed meanwhile, and its `roll_timeout` has not begun. None: any number.
+        max_concurrent_rolls: how many rolls are awaited at a time, first come, first served. A roll that waits for a
+            slot is owed meanwhile, and its `roll_timeout` has not begun. None: any number.
 
     Raises:
         AlreadyStartedError: a manager has been started already, or is in a group.
@@ -142,7 +142,7 @@ class SessionGroup(Lifespan):
         return tuple(self._managers.values())
 
     def add(self, manager: SessionBoundaryManager) -> None:
-        """Add a manager, at any time. In a running group it has caught up on return, as far as possible without a roll.
+        """Add a manager, at any time. In a running group it has caught up on return, to the first roll that is due.
 
         Raises:
             AlreadyStartedError: the manager has been started already, or is in this group.

@@ -42,7 +42,7 @@ WasRolled = Callable[[date], Awaitable[bool] | bool]
 
 @unique
 class HostState(Enum):
-    """How far a host has come with its driver; the members are in that order."""
+    """The progress of a host under its driver, in the order in which it passes these states."""
 
     NEW = "new"
     """It has not begun."""

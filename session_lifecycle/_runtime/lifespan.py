@@ -38,7 +38,7 @@ class Lifespan(ABC):
         self._started = True
 
     async def __aenter__(self) -> Self:
-        """Start, and catch up as far as that goes without awaiting a roll."""
+        """Start, and catch up to the first roll that is due."""
         self._mark_started("`async with`")
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()

@@ -246,7 +246,7 @@ class SessionBoundaryManager(Lifespan):
             name: the feed's name in events and messages; unique among the feeds.
             timeout: the silence, while data is expected, after which the feed is stale; by default `data_timeout`.
             probe: async callable that takes the feed, called before it is found stale. True means that the feed is
-                alive and the market quiet, and its silence is timed anew. An error or a timeout means False.
+                alive and the market idle, and its silence is timed anew. An error or a timeout means False.
             probe_timeout: how long the probe may take, by the manager's clock.
 
         Raises:

@@ -31,8 +31,8 @@ class SystemClock:
     that is reached within a slice is met exactly.
 
     A timer of the event loop fires about a millisecond late. So the last `spin` before a wall instant is spent reading
-    the clock in turn with every other task. One sleep spins for at most `spin`, whatever the clocks do meanwhile; zero
-    turns spinning off. A deadline by the monotonic clock alone is met by a timer, without a spin.
+    the clock, alternating with every other task. One sleep spins for at most `spin`, whatever the clocks do meanwhile;
+    zero disables spinning. A deadline by the monotonic clock alone is met by a timer, without a spin.
 
     Raises:
         ConfigurationError: `check_interval` is not a timedelta above zero, or `spin` not one of zero to 10 ms.

@@ -1,4 +1,4 @@
-"""Compare schedules: where they differ, and when their markets are open together.
+"""Compare schedules: the dates on which they differ, and the times at which their markets are open together.
 
 Both work with any `Schedule` and use instants only, never the time of day. So the answers are also right in the weeks
 in which only one of two venues has changed its clocks.
@@ -11,6 +11,7 @@ import msgspec
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.base import Schedule
 
@@ -32,8 +33,7 @@ class Difference(msgspec.Struct, frozen=True):
         """The names of the fields of `Session` that differ; `("session",)` where only one schedule has a session."""
         if self.a is None or self.b is None:
             return ("session",)
-        names = ("open", "close", "breaks", "pre_market_start", "post_market_end")
-        return tuple(name for name in names if getattr(self.a, name) != getattr(self.b, name))
+        return tuple(name for name in HOURS if getattr(self.a, name) != getattr(self.b, name))
 
     def in_words(self, zone: tzinfo = UTC) -> str:
         """Describe the difference in one line, `a` before `b`, with local times in `zone`.

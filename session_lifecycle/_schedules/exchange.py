@@ -2,6 +2,10 @@
 
 Building a calendar takes 0.1 to 4 seconds, for a month as for four years. So years are loaded on demand, a few at a
 time, and kept as `Session`s; the calendar itself is dropped.
+
+One schedule may be used in several threads. A loaded year is an immutable tuple, which is read without a lock; loading
+is done by one thread at a time. A query that has to load blocks for the build anyway, so the lock adds no cost to the
+event loop.
 """
 
 import os
@@ -11,6 +15,7 @@ from copy import copy
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import groupby
 from operator import attrgetter
+from threading import RLock
 from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
@@ -37,6 +42,12 @@ _AROUND: Final = timedelta(days=45)
 # No session closes this long after its label; the first one to close after an instant is not labelled earlier.
 _CLOSE_LAG: Final = timedelta(days=7)
 _MOST_YEARS_AHEAD: Final = 5
+# A year takes about 55 kB. More than these are kept only where a range of days asked for them.
+_MOST_YEARS: Final = 16
+
+# One lock for all schedules: it is held only while a calendar is built, which no second thread would speed up, and a
+# schedule without a lock of its own can be copied and pickled.
+_LOADING: Final = RLock()
 
 _BY_DATE: Final = attrgetter("date")
 _BY_CLOSE: Final = attrgetter("close")
@@ -87,7 +98,8 @@ class ExchangeSchedule:
             )
         self._extended = EXTENDED_HOURS[self._name] if extended_hours else None
         self._corrects = corrections
-        self._corrections: list[Correction] = []
+        self._corrections: dict[date, Correction] = {}
+        self._replaced: dict[date, Session | None] = {}
         self._years: dict[int, tuple[Session, ...]] = {}
         with calendar_errors(name):
             bounds = known_days(self._name)
@@ -162,10 +174,11 @@ class ExchangeSchedule:
         Loads the years that have known corrections first, which may build the calendar.
         """
         span = reach(self._name) if self._corrects else None
-        if span is not None:
-            first, last = self._clipped(span[0]), self._clipped(min(span[1], date(max(self._years), 12, 31)))
-            self.sessions(first, max(first, last))
-        return tuple(sorted(self._corrections, key=_BY_DATE))
+        with _LOADING:
+            if span is not None:
+                first, last = self._clipped(span[0]), self._clipped(min(span[1], date(max(self._years), 12, 31)))
+                self.sessions(first, max(first, last))
+            return tuple(sorted(self._corrections.values(), key=_BY_DATE))
 
     def with_session(self, day: date, session: Session | None) -> Self:
         """Return a copy of this schedule with another session on one date, or with none.
@@ -174,10 +187,12 @@ class ExchangeSchedule:
             ScheduleExhausted: `day` lies outside the known days.
             OverrideRefused: the session would overlap a neighbour.
         """
-        self._on(day)
-        other = copy(self)
-        other._years, other._corrections = self._years.copy(), self._corrections.copy()  # noqa: SLF001 -- a copy of self
-        other._replace(day, session)
+        with _LOADING:
+            self._on(day)
+            other = copy(self)
+            for name in ("_years", "_corrections", "_replaced"):
+                setattr(other, name, getattr(self, name).copy())
+            other._replace(day, session)
         other._require_apart(day)  # noqa: SLF001 -- a copy of self
         return other
 
@@ -244,13 +259,15 @@ class ExchangeSchedule:
         if first > last:
             return ()
         self._require_known(first, last)
-        for number in range(first.year, last.year + 1):
-            if number not in self._years:
-                end = number
-                while end < last.year and end + 1 not in self._years:
-                    end += 1
-                self._load(number, end)
-        years = (self._years[number] for number in range(first.year, last.year + 1))
+        numbers = range(first.year, last.year + 1)
+        with _LOADING:
+            for number in numbers:
+                if number not in self._years:
+                    end = number
+                    while end < last.year and end + 1 not in self._years:
+                        end += 1
+                    self._load(number, end)
+            years = [self._years[number] for number in numbers]
         return tuple(session for year in years for session in year if first <= session.date <= last)
 
     def _on(self, day: date) -> Session | None:
@@ -262,9 +279,16 @@ class ExchangeSchedule:
 
     def _replace(self, day: date, session: Session | None) -> None:
         """Replace the session of a day, whose year must be loaded, by another one or by none."""
-        others = [each for each in self._years[day.year] if each.date != day]
-        added = [] if session is None else [session]
-        self._years[day.year] = tuple(sorted(others + added, key=_BY_DATE))
+        self._replaced[day] = session
+        self._years[day.year] = self._with_replaced(day.year, self._years[day.year])
+
+    def _with_replaced(self, number: int, year: tuple[Session, ...]) -> tuple[Session, ...]:
+        replaced = {day: session for day, session in self._replaced.items() if day.year == number}
+        if not replaced:
+            return year
+        others = [each for each in year if each.date not in replaced]
+        added = [each for each in replaced.values() if each is not None]
+        return tuple(sorted(others + added, key=_BY_DATE))
 
     def _require_apart(self, day: date) -> None:
         """Raise `OverrideRefused` where the session labelled `day` overlaps a neighbour."""
@@ -318,24 +342,35 @@ class ExchangeSchedule:
         return None
 
     def _year(self, number: int, asked: date) -> tuple[Session, ...]:
-        self._load_around(asked if asked.year == number else self._clipped(date(number, 7, 1)))
-        return self._years[number]
+        year = self._years.get(number)
+        if year is None:
+            with _LOADING:
+                self._load_around(asked if asked.year == number else self._clipped(date(number, 7, 1)))
+                year = self._years[number]
+        return year
 
     def _load_around(self, day: date) -> tzinfo | None:
         """Load the year of a known day, and a neighbouring year if that is near. Return the zone if this built.
 
-        Next to loaded years it loads as many more (five at most), so that reading on needs few builds.
+        Next to loaded years it loads as many more (five at most), so that reading on needs few builds. The years that
+        are furthest away are dropped, so that a process of decades does not grow.
         """
         if day.year in self._years:
             return None
-        near = (day, self._clipped(day - _AROUND), self._clipped(day + _AROUND))
-        missing = [each.year for each in near if each.year not in self._years]
-        first, last = min(missing), max(missing)
-        if first - 1 in self._years:
-            last = max(last, first - 1 + self._run(first - 1, -1))
-        elif last + 1 in self._years:
-            first = min(first, last + 1 - self._run(last + 1, 1))
-        return self._load(max(first, self._first_day.year), min(last, self._last_day.year))
+        with _LOADING:
+            near = (day, self._clipped(day - _AROUND), self._clipped(day + _AROUND))
+            missing = [each.year for each in near if each.year not in self._years]
+            if day.year not in missing:
+                return None  # another thread has just loaded it
+            first, last = min(missing), max(missing)
+            if first - 1 in self._years:
+                last = max(last, first - 1 + self._run(first - 1, -1))
+            elif last + 1 in self._years:
+                first = min(first, last + 1 - self._run(last + 1, 1))
+            zone = self._load(max(first, self._first_day.year), min(last, self._last_day.year))
+            for number in sorted(self._years, key=lambda number: abs(number - day.year))[_MOST_YEARS:]:
+                del self._years[number]
+            return zone
 
     def _run(self, number: int, step: int) -> int:
         length = 1
@@ -359,13 +394,14 @@ class ExchangeSchedule:
             return zone
 
     def _keep(self, first_year: int, last_year: int, sessions: Iterable[Session], zone: tzinfo | None) -> None:
-        """Correct and extend the sessions of those years, and keep them. A year that is already loaded stays."""
+        """Correct, extend and replace the sessions of those years, and keep them. A year that is loaded stays."""
         if self._corrects and zone is not None:
             first, last = date(first_year, 1, 1), date(last_year, 12, 31)
             sessions, made = corrected(self._name, sessions, zone, first, last)
-            self._corrections += [each for each in made if each.date.year not in self._years]
+            self._corrections.update((each.date, each) for each in made)
         if self._extended is not None and zone is not None:
             sessions = extended(self._extended, sessions, zone)
         by_year = {number: tuple(group) for number, group in groupby(sessions, key=lambda session: session.date.year)}
         for number in range(first_year, last_year + 1):
-            self._years.setdefault(number, by_year.get(number, ()))
+            if number not in self._years:
+                self._years[number] = self._with_replaced(number, by_year.get(number, ()))

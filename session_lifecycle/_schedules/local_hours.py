@@ -1,7 +1,7 @@
 """The hours of a session in the exchange's local time, and their text in a line of a file.
 
 `open=09:30 close=16:00` is a day in New York. `open=17:00-1d close=16:00` is a day in Chicago, which opens on the
-evening before. The names are the fields of `Session`.
+evening before. The names are the fields of `Session` that hold its hours (`HOURS`).
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 
+from session_lifecycle._model.legs import FACTS, HOURS, REQUIRED_FACTS
 from session_lifecycle._model.session import Session
 
-FIELDS: Final = ("open", "close", "breaks", "pre_market_start", "post_market_end")
 ABSENT: Final = "none"
 TICKS_A_DAY: Final = 86_400_000_000
 
@@ -51,20 +51,22 @@ class LocalTimeOfDay(NamedTuple):
 
 
 class LocalHours(msgspec.Struct, frozen=True):
-    """The hours of a session in local time.
+    """The hours of a session in local time: the instants that it has, by their names, and its breaks.
 
     `opens`, `closes` (ticks) and `by_night` are for comparing many sessions quickly: as long as no hour of `by_night`
     is skipped or repeated on its day, local times have the same order as the instants.
     """
 
-    open: LocalTimeOfDay
-    close: LocalTimeOfDay
+    facts: Mapping[str, LocalTimeOfDay]
     breaks: tuple[tuple[LocalTimeOfDay, LocalTimeOfDay], ...]
-    pre_market_start: LocalTimeOfDay | None
-    post_market_end: LocalTimeOfDay | None
     opens: int
     closes: int
     by_night: tuple[LocalTimeOfDay, ...]
+
+    @property
+    def close(self) -> LocalTimeOfDay:
+        """When the session closes."""
+        return self.facts["close"]
 
     def on(self, day: date, zone: tzinfo) -> Session:
         """Return the session of that date.
@@ -72,15 +74,8 @@ class LocalHours(msgspec.Struct, frozen=True):
         Raises:
             InvalidSession: the hours are not in order.
         """
-        start, end = self.pre_market_start, self.post_market_end
-        return Session(
-            day,
-            self.open.on(day, zone),
-            self.close.on(day, zone),
-            tuple((pause.on(day, zone), resume.on(day, zone)) for pause, resume in self.breaks),
-            None if start is None else start.on(day, zone),
-            None if end is None else end.on(day, zone),
-        )
+        breaks = tuple((pause.on(day, zone), resume.on(day, zone)) for pause, resume in self.breaks)
+        return Session(day, breaks=breaks, **{name: hour.on(day, zone) for name, hour in self.facts.items()})
 
 
 def hours_from(fields: Mapping[str, Any]) -> LocalHours:
@@ -89,14 +84,14 @@ def hours_from(fields: Mapping[str, Any]) -> LocalHours:
     Raises:
         ValueError: the open or the close is missing.
     """
-    for name in ("open", "close"):
+    for name in REQUIRED_FACTS:
         if name not in fields:
             refuse(f"{name} is missing here and in `regular`")
-    opened, closed = fields["open"], fields["close"]
-    breaks, start, end = fields.get("breaks", ()), fields.get("pre_market_start"), fields.get("post_market_end")
-    every: list[LocalTimeOfDay | None] = [opened, closed, start, end, *(hour for pair in breaks for hour in pair)]
-    by_night = tuple(hour for hour in every if hour is not None and not _DAWN <= hour.time < _LATE)
-    return LocalHours(opened, closed, breaks, start, end, opened.ticks, closed.ticks, by_night)
+    facts: dict[str, LocalTimeOfDay] = {name: fields[name] for name in FACTS if fields.get(name) is not None}
+    breaks: tuple[tuple[LocalTimeOfDay, LocalTimeOfDay], ...] = fields.get("breaks", ())
+    every = [*facts.values(), *(hour for pair in breaks for hour in pair)]
+    by_night = tuple(hour for hour in every if not _DAWN <= hour.time < _LATE)
+    return LocalHours(facts, breaks, facts["open"].ticks, facts["close"].ticks, by_night)
 
 
 def parse_fields(text: str) -> dict[str, Any]:
@@ -108,19 +103,19 @@ def parse_fields(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in text.split():
         name, _, content = word.partition("=")
-        if name not in FIELDS or not content:
-            refuse(f"{word!r} is not understood; there can be {', '.join(f'{each}=...' for each in FIELDS)}")
+        if name not in HOURS or not content:
+            refuse(f"{word!r} is not understood; there can be {', '.join(f'{each}=...' for each in HOURS)}")
         if name in found:
             refuse(f"{name} is given twice")
         if name == "breaks":
             found[name] = () if content == ABSENT else tuple(map(_break, content.split(",")))
         else:
-            found[name] = None if content == ABSENT and name not in ("open", "close") else _hour(content)
+            found[name] = None if content == ABSENT and name not in REQUIRED_FACTS else _hour(content)
     return found
 
 
 def field_texts(session: Session, zone: tzinfo) -> tuple[str, ...]:
-    """Return the text of each field of a session's hours, in the order of `FIELDS`.
+    """Return the text of each field of a session's hours, in the order of `HOURS`.
 
     Raises:
         ValueError: an hour occurs twice on its day in the exchange's local time.
@@ -139,13 +134,12 @@ def field_texts(session: Session, zone: tzinfo) -> tuple[str, ...]:
         return f"{hour}"
 
     breaks = ",".join(f"{text(start)}/{text(end)}" for start, end in session.breaks) or ABSENT
-    ends = text(session.pre_market_start), text(session.post_market_end)
-    return (text(session.open), text(session.close), breaks, *ends)
+    return tuple(breaks if name == "breaks" else text(getattr(session, name)) for name in HOURS)
 
 
 def differing(texts: Sequence[str], regular: Sequence[str]) -> Iterator[str]:
     """Yield the words of a session's line: the fields that differ from the regular hours."""
-    for name, text, usual in zip(FIELDS, texts, regular, strict=True):
+    for name, text, usual in zip(HOURS, texts, regular, strict=True):
         if text != usual:
             yield f"{name}={text}"
 

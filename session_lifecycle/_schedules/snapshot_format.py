@@ -19,10 +19,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from session_lifecycle._model.errors import SnapshotRefused
+from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.local_hours import (
     ABSENT,
-    FIELDS,
     TICKS_A_DAY,
     LocalHours,
     differing,
@@ -249,7 +249,7 @@ def snapshot_text(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session],
     # Of equally frequent hours take the later ones: the next sessions are more likely to have them.
     regular = Counter(texts for _, texts in reversed(rows)).most_common(1)[0][0]
     lines = [" ".join((f"{day}", *differing(texts, regular))) for day, texts in rows]
-    usual = " ".join(f"{name}={text}" for name, text in zip(FIELDS, regular, strict=True) if text != ABSENT)
+    usual = " ".join(f"{name}={text}" for name, text in zip(HOURS, regular, strict=True) if text != ABSENT)
     return (_json if as_json else _toml)(head, usual, lines)
 
 

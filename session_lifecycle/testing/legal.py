@@ -39,12 +39,13 @@ def assert_legal(events: Iterable[Event]) -> None:
     The events of each name are checked separately. They belong to one run and may begin and end anywhere in it, but no
     event in between may be missing.
 
-    * Each change of state is an edge of the machine, from the state that the last one led to, in the same session.
+    * Each change of state is a transition of the machine, from the state that the last one led to, in the same session.
       Only `roll` leaves a session, and only forward.
     * A roll begins in ENDED. Its attempts are numbered from 1 and have one target, and each has one outcome. No attempt
-      follows the last one or a success. The edge `roll` follows its `RollSucceeded` at once, and no other event does.
-    * Breaks begin and end in turn, while the market is open, and the clock alone does not close the market on a break.
-      A halt is lifted before the next one, and a feed is stale before it resumes.
+      follows the last one or a success. The transition `roll` follows its `RollSucceeded` at once, and no other event
+      does.
+    * Breaks begin and end alternately, while the market is open, and the clock alone does not close the market on a
+      break. A halt is lifted before the next one, and a feed is stale before it resumes.
     * No event is observed before it is due, nor before an earlier event was, unless the wall clock has stepped back.
       Steps that are too small to be reported may add up to less than a minute. An event marked as a catch-up is late.
       An alarm fires in the present state, once for a session (and break).
@@ -87,7 +88,7 @@ class _EventChecker:
         self.observed: datetime | None = None
         self.rolling: RollStarted | None = None  # the attempt under way
         self.failed: RollFailed | None = None  # the attempt before the next one
-        self.succeeded: RollSucceeded | None = None  # the edge `roll` of this one must follow
+        self.succeeded: RollSucceeded | None = None  # its transition `roll` must follow
         self.recovered: tuple[int, ...] = ()  # the possible attempts of a roll that a recovery has just settled
         self.on_break = False
         self.halted: bool | None = None  # None: unknown so far
@@ -120,7 +121,7 @@ class _EventChecker:
         if isinstance(event, StateChanged | RollStarted | RollSucceeded | RollFailed):
             self.recovered = ()
         if self.succeeded is not None and not (isinstance(event, StateChanged) and event.trigger == "roll"):
-            return "the edge `roll` must follow its RollSucceeded at once"
+            return "the transition `roll` must follow its RollSucceeded at once"
         if isinstance(event, RollSucceeded) and self.rolling is None and self.state is not None:
             # Marked as done: it has the number of attempts before, or none, and took no time.
             marked = event.attempt in recovered and not event.duration
@@ -153,7 +154,7 @@ class _EventChecker:
         return None
 
     def _changed(self, event: StateChanged) -> str | None:
-        fault = self._edge(event) or (self._rolled(event) if event.trigger == "roll" else self._stayed(event))
+        fault = self._transition(event) or (self._rolled(event) if event.trigger == "roll" else self._stayed(event))
         if fault is None:
             self.state, self.session = event.dest, event.session
             if event.dest not in (SessionState.ACTIVE, SessionState.TIMEOUT):
@@ -164,7 +165,7 @@ class _EventChecker:
                 self.failed = None
         return fault
 
-    def _edge(self, event: StateChanged) -> str | None:
+    def _transition(self, event: StateChanged) -> str | None:
         if self.state not in (None, event.source):
             return f"it leaves {event.source.name}, but the state was {self.state and self.state.name}"
         dests: set[SessionState] = set()

@@ -1,6 +1,7 @@
 """Hypothesis strategies for tests of applications: hours, days of an exchange, faults, triggers.
 
-All of them shrink towards the ordinary: five weekdays in UTC, a full day, a script without faults, a day's five edges.
+All of them shrink towards the ordinary: five weekdays in UTC, a full day, a script without faults, the five transitions
+of a day.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -258,7 +259,7 @@ class _Scene(NamedTuple):
     session: Session
 
     def instant(self) -> datetime:
-        """Draw a whole minute of the session, or one near its edges."""
+        """Draw a whole minute of the session, or one near its ends."""
         length = (self.session.close - self.session.open) // _MINUTE
         minute = st.integers(0, length) | st.sampled_from([0, -1, -30, length, length + 1, length + 29, length + 31])
         return self.session.open + self.draw(minute) * _MINUTE
@@ -316,7 +317,7 @@ _FAULTS: Final[Mapping[str, Callable[[_Scene], Mapping[str, object]]]] = {
 
 # ---- triggers ----
 
-_TRIGGERS: Final = tuple(dict.fromkeys(str(edge["trigger"]) for edge in TRANSITIONS))
+_TRIGGERS: Final = tuple(dict.fromkeys(str(each["trigger"]) for each in TRANSITIONS))
 
 
 def trigger_sequences(

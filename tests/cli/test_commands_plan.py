@@ -11,7 +11,7 @@ from exchange_calendars import get_calendar
 from msgspec import ValidationError
 
 from session_lifecycle import ExchangeSchedule, replay
-from session_lifecycle._cli.views.planned import VenuePlan, clock_changes
+from session_lifecycle._cli.views.planned import PlanReport, clock_changes
 from session_lifecycle._cli.views.usual import WeeklyPattern
 from tests.helpers.builders import utc
 from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
@@ -61,7 +61,7 @@ def test_by_default_it_is_a_week_from_the_present_day_of_the_venue() -> None:
 def test_the_instants_are_those_that_the_lifecycle_would_act_at(calendar: str) -> None:
     """The boundaries of a month are the edges of `replay`, session by session, and the breaks those of the session."""
     [value] = as_json("plan", calendar, "--from", "2026-10-20", "--to", "2026-11-20", now=NOW)
-    hold_shape(value, VenuePlan)
+    hold_shape(value, PlanReport)
     schedule = ExchangeSchedule(calendar, near=NOW)
     sessions = schedule.sessions(date(2026, 10, 20), date(2026, 11, 20))
     start, end = sessions[0].open - timedelta(days=2), sessions[-1].close + timedelta(days=2)
@@ -80,14 +80,14 @@ def test_the_instants_are_those_that_the_lifecycle_would_act_at(calendar: str) -
 def test_the_shape_of_the_json_is_checked_to_the_last_item() -> None:
     """A state that does not exist, or a field that is missing, is found wherever it is."""
     [value] = as_json("plan", "XNYS", "--days", "8", now=NOW)
-    hold_shape(value, VenuePlan)
+    hold_shape(value, PlanReport)
     value["sessions"][-1]["moments"][-1]["boundary"] = "closing"
     with pytest.raises(ValidationError, match="boundary"):
-        hold_shape(value, VenuePlan)
+        hold_shape(value, PlanReport)
     value["sessions"].pop()
     del value["sessions"][-1]["oddities"]
     with pytest.raises(ValidationError, match="oddities"):
-        hold_shape(value, VenuePlan)
+        hold_shape(value, PlanReport)
 
 
 def test_the_half_days_and_holidays_of_a_year_are_those_of_the_exchange() -> None:
@@ -209,7 +209,7 @@ def test_overrides_are_called_out_where_they_bite(tmp_path: Path) -> None:
         "2026-11-25 override: close 14:00 EST, not 16:00 EST (special hours: our broker)",
     ]
     [plan] = as_json("plan", f"--hours={file}", "--from", "2026-11-23", "--days", "3", now=NOW)
-    hold_shape(plan, VenuePlan)
+    hold_shape(plan, PlanReport)
     assert [each["why"] for each in plan["changes"]] == [
         "special hours",
         "closed: state funeral",

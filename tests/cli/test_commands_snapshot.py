@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from session_lifecycle import SnapshotSchedule, write_snapshot
-from session_lifecycle._cli.commands.snapshot import SnapshotCheck
+from session_lifecycle._cli.commands.snapshot import SnapshotReport
 from tests.helpers.builders import DAY, MONDAY, at, utc, week
 from tests.helpers.command_line import as_json, hold_schema, hold_shape, printed, python_without_pandas, refused, run
 
@@ -98,7 +98,7 @@ def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
     result = run("snapshot", "--check", str(file), "--json")
     value = json.loads(result.stdout)
     hold_schema("snapshot", value)
-    hold_shape(value, SnapshotCheck)
+    hold_shape(value, SnapshotReport)
     assert (result.exit_code, value["agrees"]) == (1, False)
     assert [(each["session"], each["fields"]) for each in value["differences"]] == [
         ("2026-11-27", ["close"]),

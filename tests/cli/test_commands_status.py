@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from session_lifecycle._cli.views.board import VenueStatus
+from session_lifecycle._cli.views.board import StatusReport
 from session_lifecycle._cli.views.moments import countdown
 from tests.helpers.builders import utc
 from tests.helpers.command_line import as_json, hold_shape, printed, run
@@ -60,7 +60,7 @@ def test_as_json_it_has_the_documented_shape() -> None:
             "observed_at": "2026-11-27T17:30:00+00:00",
         }
     ]
-    hold_shape(values, list[VenueStatus])
+    hold_shape(values, list[StatusReport])
 
 
 def test_where_the_calendar_ends_it_does_not_say_closed() -> None:
@@ -70,7 +70,7 @@ def test_where_the_calendar_ends_it_does_not_say_closed() -> None:
     assert "XBOM ends with 2026-12-31, which does not mean that the market is closed" in board
     [value] = as_json("status", "XBOM", now=utc(2027, 1, 4, 12))
     assert (value["state"], value["next"]) == ("ended", None)
-    hold_shape([value], list[VenueStatus])
+    hold_shape([value], list[StatusReport])
 
 
 def test_the_raw_calendar_can_be_had() -> None:

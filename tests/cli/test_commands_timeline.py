@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from session_lifecycle import ExchangeSchedule, LifecycleConfig
-from session_lifecycle._cli.views.bands import VenueTimeline
+from session_lifecycle._cli.views.bands import TimelineReport
 from session_lifecycle._core.timeline import Timeline
 from tests.helpers.builders import utc
 from tests.helpers.command_line import APP, as_json, hold_shape, printed, refused
@@ -69,7 +69,7 @@ def test_where_blocks_cannot_be_shown_there_are_plain_characters() -> None:
 def test_the_bands_fill_the_time_and_say_where_the_clock_would_be(calendar: str) -> None:
     """They touch each other, the ends included, and any instant within one has its state and session."""
     [values] = as_json("timeline", calendar, "--from", "2026-11-20", "--to", "2026-12-01", now=NOW)
-    hold_shape(values, VenueTimeline)
+    hold_shape(values, TimelineReport)
     bands = values["bands"]
     assert (bands[0]["start"], bands[-1]["end"]) == ("2026-11-20T00:00:00+00:00", "2026-12-02T00:00:00+00:00")
     assert all(before["end"] == after["start"] for before, after in pairwise(bands))

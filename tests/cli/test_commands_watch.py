@@ -15,7 +15,7 @@ import pytest
 
 from session_lifecycle._cli.commands import watch as command
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, VenueStatus
+from session_lifecycle._cli.views.board import Board, StatusReport
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import utc
 from tests.helpers.command_line import hold_schema, hold_shape, refused
@@ -45,7 +45,7 @@ def test_as_json_it_prints_every_change_once(capsys: pytest.CaptureFixture[str])
     value = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for each in value:
         hold_schema("watch", each)
-        hold_shape(each, VenueStatus)
+        hold_shape(each, StatusReport)
     assert [(each["calendar"], each["observed_at"][11:16], each["state"], each["on_break"]) for each in value] == [
         ("XHKG", "03:59", "active", False),
         ("XNYS", "03:59", "not_started", False),

@@ -247,7 +247,7 @@ def test_only_while_it_matters_is_a_record_inspected() -> None:
     feeds.inspect_all_data(inspect=True)
     late = FeedState("late", TEN)
     feeds.add(late, s(0))
-    assert {watch.inspect_all for watch in feeds.members} == {True}
+    assert {watch.inspect_all for watch in feeds.all} == {True}
     found(feeds, TEN)
     feeds.inspect_all_data(inspect=False)
     assert [watch.inspect_all for watch in (a, b, late)] == [True, False, True]

@@ -27,8 +27,9 @@ from session_lifecycle import (
     StateChanged,
     replay,
 )
-from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS, Position, SharedTimelines, Timeline
+from session_lifecycle._core.timeline import Position, SharedTimelines, Timeline
 from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.legs import SCHEDULE_TRANSITIONS
 from tests.helpers.builders import (
     DAY,
     MICROSECOND,

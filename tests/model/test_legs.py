@@ -3,10 +3,18 @@
 from inspect import signature
 from typing import get_args
 
-from session_lifecycle import Boundaries, LifecycleConfig, Session, SessionMachine, SessionState
-from session_lifecycle._core.timeline import SCHEDULE_TRANSITIONS
+from session_lifecycle import Boundaries, LifecycleConfig, Session, SessionMachine, SessionState, SpecialHours
 from session_lifecycle._model.alarm import Anchor
-from session_lifecycle._model.legs import ANCHORS, LEGS, Label, StateValue
+from session_lifecycle._model.legs import (
+    ANCHORS,
+    FACTS,
+    HOURS,
+    LEGS,
+    REQUIRED_FACTS,
+    SCHEDULE_TRANSITIONS,
+    Label,
+    StateValue,
+)
 
 
 def test_the_boundaries_are_those_of_the_legs() -> None:
@@ -23,12 +31,21 @@ def test_every_leg_leads_to_the_next() -> None:
 
 
 def test_a_leg_names_fields_that_there_are() -> None:
-    """The fact is a field of `Session`, and the default one of the configuration where the fact may be None."""
+    """The fact is a field of `Session`; its default, where it may be None, one of the configuration or another fact."""
     facts, durations = signature(Session).parameters, signature(LifecycleConfig).parameters
     for leg in LEGS:
         assert leg.fact in facts
         assert (leg.default is None) is (facts[leg.fact].default is not None)
-        assert leg.default is None or leg.default in durations
+        assert leg.default is None or leg.default in durations or leg.default in facts
+
+
+def test_the_hours_are_the_fields_of_a_session() -> None:
+    """`HOURS` has every field of `Session` but the date, and so have special hours, besides their reason."""
+    assert set(HOURS) == {*FACTS, "breaks"} == set(signature(Session).parameters) - {"date"}
+    assert set(HOURS) == set(signature(SpecialHours).parameters) - {"date", "reason"}
+    assert len(set(HOURS)) == len(HOURS)
+    required = [name for name, each in signature(Session).parameters.items() if each.default is each.empty]
+    assert [*REQUIRED_FACTS] == required[1:]
 
 
 def test_the_types_name_what_the_table_has() -> None:

@@ -25,7 +25,7 @@ from session_lifecycle._cli.options import (
 from session_lifecycle._cli.output import show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views.moments import BOUNDARIES, day_and_time, place
-from session_lifecycle._cli.views.planned import Plan, VenuePlan, planned
+from session_lifecycle._cli.views.planned import Plan, PlanReport, planned
 from session_lifecycle._cli.views.usual import ODDITIES
 from session_lifecycle._runtime.system_clock import SystemClock
 
@@ -47,7 +47,7 @@ def plan(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
-    _json_schema: Annotated[bool, json_schema_of(list[VenuePlan])] = False,
+    _json_schema: Annotated[bool, json_schema_of(list[PlanReport])] = False,
     ics: Annotated[bool, typer.Option("--ics", help="Print a calendar file, one event for each session.")] = False,
 ) -> None:
     """List every boundary, by default of a week.

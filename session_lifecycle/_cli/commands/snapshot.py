@@ -20,6 +20,7 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._runtime.system_clock import SystemClock
@@ -53,7 +54,7 @@ class HoursDifference(msgspec.Struct, frozen=True):
     installed: SessionHours | None
 
 
-class SnapshotCheck(msgspec.Struct, frozen=True):
+class SnapshotReport(msgspec.Struct, frozen=True):
     """Where a snapshot and the installed calendar disagree. The dates of `overridden` were not compared.
 
     `made_from` are the versions that the snapshot was made from, `installed` those of today.
@@ -115,7 +116,7 @@ def snapshot(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
-    _json_schema: Annotated[bool, json_schema_of(SnapshotCheck)] = False,
+    _json_schema: Annotated[bool, json_schema_of(SnapshotReport)] = False,
 ) -> None:
     """Write the hours of a calendar to a file, or check such a file.
 
@@ -162,7 +163,7 @@ def _check(file: Path, hours: Iterable[Path] | None, *, json: bool) -> None:
     overrides = _overrides(loaded.name, hours)
     differences = loaded.check(overrides)
     overridden = () if overrides is not None else _dates(loaded.head.overrides)
-    result = SnapshotCheck(
+    result = SnapshotReport(
         snapshot=str(file),
         calendar=loaded.head.calendar,
         first=loaded.head.first,
@@ -191,7 +192,7 @@ def _dates(summaries: Iterable[str]) -> tuple[date, ...]:
 def _hours(session: Session | None) -> SessionHours | None:
     if session is None:
         return None
-    return SessionHours(session.open, session.close, session.breaks, session.pre_market_start, session.post_market_end)
+    return SessionHours(**{name: getattr(session, name) for name in HOURS})
 
 
 def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | None:
@@ -207,7 +208,7 @@ def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | 
     return found
 
 
-def _text(loaded: SnapshotSchedule, result: SnapshotCheck, differences: Iterable[Difference]) -> "RenderableType":
+def _text(loaded: SnapshotSchedule, result: SnapshotReport, differences: Iterable[Difference]) -> "RenderableType":
     from rich.text import Text
 
     file, text = result.snapshot, Text()

@@ -12,7 +12,7 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import new_console, show, show_json
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, VenueStatus, draw
+from session_lifecycle._cli.views.board import Board, StatusReport, draw
 from session_lifecycle._runtime.system_clock import SystemClock
 
 
@@ -23,7 +23,7 @@ def status(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
-    _json_schema: Annotated[bool, json_schema_of(list[VenueStatus])] = False,
+    _json_schema: Annotated[bool, json_schema_of(list[StatusReport])] = False,
 ) -> None:
     """Show where sessions stand, and what is next.
 

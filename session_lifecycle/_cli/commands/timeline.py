@@ -26,7 +26,7 @@ from session_lifecycle._cli.options import (
 from session_lifecycle._cli.output import show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views import blocks
-from session_lifecycle._cli.views.bands import Stretch, VenueTimeline, venue_timeline
+from session_lifecycle._cli.views.bands import Stretch, TimelineReport, timeline_report
 from session_lifecycle._runtime.system_clock import SystemClock
 
 _DAYS: Final = 5
@@ -47,7 +47,7 @@ def timeline(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
-    _json_schema: Annotated[bool, json_schema_of(list[VenueTimeline])] = False,
+    _json_schema: Annotated[bool, json_schema_of(list[TimelineReport])] = False,
 ) -> None:
     """Draw sessions side by side, by default of five days.
 
@@ -68,7 +68,7 @@ def timeline(
     venues = open_venues(
         calendars, stretch.start, hours=hours, extended_hours=extended_hours, corrections=not no_corrections
     )
-    rows = [venue_timeline(venue, stretch) for venue in venues]
+    rows = [timeline_report(venue, stretch) for venue in venues]
     if json:
         show_json(rows)
     elif output is not None:

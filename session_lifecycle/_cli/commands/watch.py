@@ -16,7 +16,7 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import new_console, show_json
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, StatusRow, VenueStatus, draw
+from session_lifecycle._cli.views.board import Board, StatusReport, StatusRow, draw
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._runtime.system_clock import SystemClock
 
@@ -30,7 +30,7 @@ def watch(
     extended_hours: ExtendedHours = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
-    _json_schema: Annotated[bool, json_schema_of(VenueStatus)] = False,
+    _json_schema: Annotated[bool, json_schema_of(StatusReport)] = False,
 ) -> None:
     """Show the board of `status`, and keep it up to date until Ctrl-C.
 

@@ -2,21 +2,54 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.moments import State, coming, is_on_break, scheduled_state
-from session_lifecycle._model.legs import LEGS
+from session_lifecycle._cli.views.moments import coming, is_on_break, scheduled_state
+from session_lifecycle._model.legs import LEGS, Label, StateValue
 
 _DAY: Final = timedelta(days=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-Kind = Literal["not started", "pre-market", "active", "break", "post-market"]
-_KINDS: Final[dict[str, Kind]] = {leg.state.value: cast("Kind", leg.label) for leg in LEGS}
+Kind = Label | Literal["break"]
+"""What a band shows: the label of its session's leg, or a break, which looks like a leg of its own."""
+
+_KINDS: Final[dict[str, Kind]] = {leg.state.value: leg.label for leg in LEGS}
+
+
+class Appearance(NamedTuple):
+    """How a kind of band is drawn.
+
+    `block` and `plain` are its characters, the second one where a terminal shows only ASCII. `style` is that of the
+    blocks, `row_style` that of the word on the board of `status`, both in the terms of rich. A band with a lower `rank`
+    keeps a cell that others share. `colour` and `height` are the picture's: RGB, and the share of a row.
+    """
+
+    block: str
+    plain: str
+    style: str
+    row_style: str
+    rank: int
+    colour: str
+    height: float
+
+
+APPEARANCES: Final[dict[Kind, Appearance]] = {
+    "pre-market": Appearance("░", "-", "cyan", "cyan", 3, "#56B4E9", 0.36),
+    "active": Appearance("█", "#", "green", "bold green", 0, "#009E73", 0.72),
+    "break": Appearance("─", "=", "yellow", "bold yellow", 1, "#F0E442", 0.36),
+    "post-market": Appearance("▒", "+", "magenta", "cyan", 2, "#E69F00", 0.36),
+    "not started": Appearance("·", ".", "dim", "", 4, "#E8E8E8", 0.08),
+}
+"""How each kind is drawn, in the order of the legend.
+
+The colours are from the palette of Okabe and Ito, which is safe for every kind of colour vision, and the heights differ
+as well: https://jfly.uni-koeln.de/color/
+"""
 
 
 class Stretch(NamedTuple):
@@ -61,14 +94,14 @@ class Band(msgspec.Struct, frozen=True):
     """A stretch of time, `start` inclusive and `end` exclusive, in which neither state nor break changes."""
 
     session: date
-    state: State
+    state: StateValue
     on_break: bool
     start: Instant
     end: Instant
 
     @property
     def kind(self) -> Kind:
-        """What is drawn: a break looks like a state of its own."""
+        """What is drawn."""
         return "break" if self.on_break else _KINDS[self.state]
 
     def within(self, start: datetime, end: datetime) -> timedelta:
@@ -76,7 +109,7 @@ class Band(msgspec.Struct, frozen=True):
         return max(min(self.end, end) - max(self.start, start), timedelta(0))
 
 
-class VenueTimeline(msgspec.Struct, frozen=True):
+class TimelineReport(msgspec.Struct, frozen=True):
     """The bands of a venue, which fill the time that is drawn."""
 
     calendar: str
@@ -85,14 +118,14 @@ class VenueTimeline(msgspec.Struct, frozen=True):
     bands: tuple[Band, ...]
 
 
-def venue_timeline(venue: Venue, stretch: Stretch) -> VenueTimeline:
+def timeline_report(venue: Venue, stretch: Stretch) -> TimelineReport:
     """Return a venue's row: the bands that fill a stretch of time.
 
     Raises:
         ScheduleExhausted: a part of the stretch lies outside what the schedule knows.
     """
     schedule = venue.schedule
-    return VenueTimeline(venue.asked, schedule.name, str(schedule.timezone), tuple(_bands(venue, stretch)))
+    return TimelineReport(venue.asked, schedule.name, str(schedule.timezone), tuple(_bands(venue, stretch)))
 
 
 def _bands(venue: Venue, stretch: Stretch) -> Iterator[Band]:

@@ -8,37 +8,17 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from session_lifecycle._cli.failures import CommandRefused
-from session_lifecycle._cli.views.bands import Band, Kind, Stretch, VenueTimeline
+from session_lifecycle._cli.views.bands import APPEARANCES, Band, Kind, Stretch, TimelineReport
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-_BLOCKS: Final[dict[Kind, str]] = {
-    "pre-market": "░",
-    "active": "█",
-    "break": "─",
-    "post-market": "▒",
-    "not started": "·",
-}
-_PLAIN: Final[dict[Kind, str]] = {
-    "pre-market": "-",
-    "active": "#",
-    "break": "=",
-    "post-market": "+",
-    "not started": ".",
-}
-_STYLES: Final[dict[Kind, str]] = {
-    "pre-market": "cyan",
-    "active": "green",
-    "break": "yellow",
-    "post-market": "magenta",
-    "not started": "dim",
-}
-_IMPORTANCE: Final[tuple[Kind, ...]] = ("active", "break", "post-market", "pre-market", "not started")
+_BLOCKS: Final[dict[Kind, str]] = {kind: each.block for kind, each in APPEARANCES.items()}
+_PLAIN: Final[dict[Kind, str]] = {kind: each.plain for kind, each in APPEARANCES.items()}
 _GAP: Final = 2
 
 
-def draw(rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> "Text":
+def draw(rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> "Text":
     """Return the timeline as lines that fit the terminal.
 
     Raises:
@@ -57,13 +37,13 @@ def draw(rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> "Tex
     for row in rows:
         line = Text(row.calendar.ljust(margin))
         for kind in _cells(row.bands, stretch, width):
-            line.append(blocks[kind], _STYLES[kind])
+            line.append(blocks[kind], APPEARANCES[kind].style)
         lines.append(line)
     if stretch.start <= now < stretch.end:
         lines.append(_now(stretch, now, margin, width, "▲" if blocks is _BLOCKS else "^"))
     legend = Text()
     for kind, block in blocks.items():
-        legend.append(block, _STYLES[kind]).append(f" {kind}   ")
+        legend.append(block, APPEARANCES[kind].style).append(f" {kind}   ")
     legend.rstrip()
     return Text("\n").join([*lines, legend])
 
@@ -111,12 +91,12 @@ def _cells(bands: Sequence[Band], stretch: Stretch, width: int) -> list[Kind]:
             shares[n][band] = band.within(stretch.start + n * size, stretch.start + (n + 1) * size)
     owners = [max(share, key=share.__getitem__) for share in shares]
     cells = Counter(owners)
-    for band in sorted(bands, key=lambda band: _IMPORTANCE.index(band.kind)):
+    for band in sorted(bands, key=lambda band: APPEARANCES[band.kind].rank):
         is_tiny = 4 * (band.end - band.start) < size and band.kind != "active"
         if not cells[band] and not is_tiny:
             n = max(cells_of[band], key=lambda n: shares[n][band])
             owner = owners[n]
-            if cells[owner] > 1 or _IMPORTANCE.index(owner.kind) > _IMPORTANCE.index(band.kind):
+            if cells[owner] > 1 or APPEARANCES[owner.kind].rank > APPEARANCES[band.kind].rank:
                 owners[n] = band
                 cells.update({owner: -1, band: 1})
     return [owner.kind for owner in owners]

@@ -1,7 +1,6 @@
 """The board of venues that `status` prints and `watch` keeps up to date."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -9,11 +8,11 @@ import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
+from session_lifecycle._cli.views.bands import APPEARANCES
 from session_lifecycle._cli.views.moments import (
     BOUNDARIES,
     STATES,
     Moment,
-    State,
     coming,
     countdown,
     day_and_time,
@@ -22,24 +21,24 @@ from session_lifecycle._cli.views.moments import (
 )
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
 from session_lifecycle._core.timeline import Position
+from session_lifecycle._model.legs import StateValue
 from session_lifecycle._schedules.snapshot import SnapshotSchedule
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_STYLES: Final = {"active": "bold green", "break": "bold yellow", "pre-market": "cyan", "post-market": "cyan"}
-
+_STYLES: Final[dict[str, str]] = {kind: each.row_style for kind, each in APPEARANCES.items()}
 _ENDS: Final = "{} ends with {}, which does not mean that the market is closed: {}"
 HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
-class VenueStatus(msgspec.Struct, frozen=True):
+class StatusReport(msgspec.Struct, frozen=True):
     """Where a venue stands by the clock. `next` is null where the calendar's knowledge ends."""
 
     calendar: str
     schedule: str
     timezone: str
-    state: State
+    state: StateValue
     session: date
     open: Instant
     close: Instant
@@ -49,14 +48,13 @@ class VenueStatus(msgspec.Struct, frozen=True):
     observed_at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class StatusRow:
+class StatusRow(msgspec.Struct, frozen=True):
     """A row of the board. `notes` say in words what is unusual about the session."""
 
     venue: Venue
     position: Position
     notes: tuple[str, ...]
-    status: VenueStatus
+    status: StatusReport
 
     def cells(self) -> list[str]:
         """Return the row's cells, in the order of `HEADER`."""
@@ -103,7 +101,7 @@ class Board:
         else:
             pattern = WeeklyPattern(venue.schedule, session.date, session.date)
             notes, oddities = tuple(pattern.describe(session)), pattern.oddities(session)
-        status = VenueStatus(
+        status = StatusReport(
             calendar=venue.asked,
             schedule=venue.schedule.name,
             timezone=str(venue.schedule.timezone),

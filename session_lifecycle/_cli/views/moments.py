@@ -1,29 +1,25 @@
-"""What a session does and when, and the words and times in which the commands show it."""
+"""The boundaries and breaks of a session, and the words and times in which the commands show them."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, tzinfo
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._core.timeline import Position
-from session_lifecycle._model.legs import LEGS, Anchor
+from session_lifecycle._model.legs import LEGS, Anchor, StateValue
 from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
 
-State = Literal["not_started", "pre_market", "active", "post_market", "ended"]
-"""A state that schedule and clock alone imply."""
-
 STATES: Final = {leg.state: leg.label for leg in LEGS} | {SessionState.ENDED: "ended"}
 BOUNDARIES: Final[dict[Anchor, str]] = {
-    "pre_market_start": "pre-market",
-    "open": "open",
+    **{leg.boundary: leg.boundary.removesuffix("_start").replace("_", "-") for leg in LEGS},
     "break_start": "break",
     "break_end": "resume",
-    "close": "close",
-    "end": "end",
 }
+"""What people read for a boundary or a break."""
+
 _NEXT: Final[dict[SessionState, Anchor]] = {leg.state: leg.boundary for leg in LEGS}
 
 
@@ -72,13 +68,13 @@ def coming(position: Position, t: datetime) -> Moment | None:
 
 
 def is_on_break(session: Session, t: datetime) -> bool:
-    """Tell whether a session is on a break at `t`."""
+    """Return whether a session is on a break at `t`."""
     return any(start <= t < end for start, end in session.breaks)
 
 
-def scheduled_state(position: Position) -> State:
+def scheduled_state(position: Position) -> StateValue:
     """Return the state of a position as `--json` prints it."""
-    return cast("State", position.state.value)
+    return cast("StateValue", position.state.value)
 
 
 def day_and_time(instant: datetime, zone: tzinfo, day: date) -> str:

@@ -1,8 +1,4 @@
-"""The timeline as a picture, which matplotlib draws into a file, without a window.
-
-The colours are from the palette of Okabe and Ito, which is safe for every kind of colour vision, and the heights differ
-as well: https://jfly.uni-koeln.de/color/
-"""
+"""The timeline as a picture, which matplotlib draws into a file, without a window."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,18 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from session_lifecycle._cli.views.bands import Band, Kind, Stretch, VenueTimeline
+from session_lifecycle._cli.views.bands import APPEARANCES, Band, Stretch, TimelineReport
 from session_lifecycle._cli.views.moments import place
 
 _DATES: Final[Any] = dates  # matplotlib.dates has no types
 
-_COLOURS: Final[dict[Kind, str]] = {
-    "pre-market": "#56B4E9",
-    "active": "#009E73",
-    "break": "#F0E442",
-    "post-market": "#E69F00",
-    "not started": "#E8E8E8",
-}
 _NOW: Final = "#D55E00"
 _GREY: Final = "#707070"
 _GRID: Final = "#C8C8C8"
@@ -33,16 +22,9 @@ _HOURS: Final = (0, 6, 12, 18)
 _MOST_LABELS: Final = 10
 _MOST_DAYS_WITH_HOURS: Final = 8
 _MOST_DAYS_WITH_EDGES: Final = 20
-_HEIGHTS: Final[dict[Kind, float]] = {
-    "pre-market": 0.36,
-    "active": 0.72,
-    "break": 0.36,
-    "post-market": 0.36,
-    "not started": 0.08,
-}
 
 
-def draw(path: Path, rows: Sequence[VenueTimeline], stretch: Stretch, now: datetime) -> None:
+def draw(path: Path, rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> None:
     """Write the picture, in the format that the file's name ends in.
 
     Raises:
@@ -52,10 +34,10 @@ def draw(path: Path, rows: Sequence[VenueTimeline], stretch: Stretch, now: datet
     axes = figure.subplots()
     edge = 0.7 if len(list(stretch.midnights)) <= _MOST_DAYS_WITH_EDGES else 0  # an edge would cover narrow bands
     for n, row in enumerate(rows):
-        for kind, height in _HEIGHTS.items():
+        for kind, each in APPEARANCES.items():
             spans = [_span(band) for band in row.bands if band.kind == kind]
-            where = (n - height / 2, height)
-            axes.broken_barh(spans, where, facecolors=_COLOURS[kind], edgecolors="white", linewidth=edge, zorder=2)
+            where = (n - each.height / 2, each.height)
+            axes.broken_barh(spans, where, facecolors=each.colour, edgecolors="white", linewidth=edge, zorder=2)
     names = [f"{row.calendar}\n{place(row.timezone)}" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.2, -0.55)  # room for the present at the bottom
@@ -67,7 +49,7 @@ def draw(path: Path, rows: Sequence[VenueTimeline], stretch: Stretch, now: datet
     if stretch.start <= now < stretch.end:
         _mark_now(axes, stretch, now)
     axes.set_title(f"Trading sessions, {stretch}", loc="left", pad=26, fontsize=13, fontweight="bold")
-    patches = [Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()]
+    patches = [Patch(color=each.colour, label=kind) for kind, each in APPEARANCES.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
     figure.savefig(path, format=path.suffix[1:])
 

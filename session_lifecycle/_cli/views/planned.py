@@ -1,8 +1,7 @@
-"""What a venue does on a range of days, as values: for the table, the JSON and the calendar file of `plan`."""
+"""The plan of a venue for a range of days, as values: for the table, the JSON and the calendar file of `plan`."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Literal, NamedTuple
 
@@ -52,8 +51,8 @@ class ClockChange(msgspec.Struct, frozen=True):
     shift_minutes: int
 
 
-class VenuePlan(msgspec.Struct, frozen=True):
-    """What a venue does from `first` to `last`, both inclusive."""
+class PlanReport(msgspec.Struct, frozen=True):
+    """The plan of a venue from `first` to `last`, both inclusive."""
 
     calendar: str
     schedule: str
@@ -66,15 +65,14 @@ class VenuePlan(msgspec.Struct, frozen=True):
     clock_changes: tuple[ClockChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A venue's plan, and what the table and the calendar file show besides.
+class Plan(msgspec.Struct, frozen=True):
+    """A venue's plan, with the notes and changes that the table and the calendar file also show.
 
     `notes` say in words what is unusual about a session. `changed` are the moments whose time was changed, and `closed`
     the dates that lost their session, each with the kinds of the changes.
     """
 
-    venue: VenuePlan
+    venue: PlanReport
     zone: tzinfo
     notes: Mapping[date, Sequence[str]]
     changed: Mapping[tuple[date, Moment], Sequence[ChangeKind]]
@@ -97,7 +95,7 @@ def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
     for kind, difference, _ in changes:
         for moment in set(facts(difference.a)) - set(facts(difference.b)):
             changed[difference.date, moment].append(kind)
-    plan = VenuePlan(
+    plan = PlanReport(
         calendar=venue.asked,
         schedule=schedule.name,
         timezone=str(schedule.timezone),
