@@ -148,7 +148,7 @@ class SessionLifecycle(LifecycleView):
     def adopt(self, lead: "SessionLifecycle", before: Reading, now: Reading) -> bool:
         """Adopt what `poll(now)` has made of another of the same cohort, whose last reading was `before`.
 
-        Its events are this one's too, under its own name. Return False where that cannot be; then poll this one.
+        Its events are this one's too, under its own name. Return False where that is not possible; then poll this one.
         """
         last_reading = self._progress.clock_state.last_reading
         if last_reading is not before and now.step_since(last_reading) is not None:
@@ -286,7 +286,7 @@ class SessionLifecycle(LifecycleView):
         """Decide to follow other hours from now on; None where the hours are those already.
 
         Raises:
-            OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be.
+            OverrideRefused: it contradicts the schedule or what has passed, or its hours are impossible.
             ScheduleExhausted: its date lies outside of what the schedule knows.
         """
         self.poll(now)
@@ -334,7 +334,7 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
 
     def recover(self, resolution: Resolution, now: Reading) -> Decision:
-        """Decide to leave ERROR: to the roll where one is owed, else to the session's start, to go through it again.
+        """Decide to leave ERROR: to the roll where one is owed, else to the start of the session, which is replayed.
 
         Raises:
             IllegalTransition: the state is not ERROR.
