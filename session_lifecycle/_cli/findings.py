@@ -53,7 +53,7 @@ Level = Literal["ok", "note", "problem"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that was checked. `remedy` is what to do, null where there is nothing."""
+    """The result of one check. `remedy` is what to do, null where there is nothing to do."""
 
     level: Level
     about: str

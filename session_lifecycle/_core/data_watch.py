@@ -87,7 +87,7 @@ class DataWatch:
         return now
 
     def suspend(self, clock: ClockState) -> None:
-        """Expect no data for a while: in a break, or a halt. What is stale stays so, but that time does not count."""
+        """Expect no data during a break or a halt. What is stale stays stale, but that time does not count."""
         if clock.state is TIMEOUT and clock.expected_since is not None:
             self.staleness.add_stale_time(clock.last_reading.monotonic - clock.expected_since)
         if self.feeds is not None:
@@ -184,7 +184,7 @@ class DataWatch:
         return min(own, theirs)
 
     def evaluate(self, clock: ClockState, day: date) -> Verdict | FeedStale | None:
-        """Find a feed stale, or the session TIMEOUT, back from it, or failed by it, whichever is due; one at a time."""
+        """Return the next thing that is due: a stale feed, TIMEOUT, the end of TIMEOUT, or the failure after it."""
         staleness, feeds, now = self.staleness, self.feeds, clock.last_reading
         stale = clock.state is TIMEOUT
         due: timedelta | None

@@ -27,7 +27,7 @@ class GapEstimator:
         self._at = 0.0  # as of this monotonic second
 
     def add(self, gap: float, at: float) -> None:
-        """Learn from a gap, in seconds, that ended at a monotonic second."""
+        """Add a gap, in seconds, that ended at a monotonic second."""
         gap = min(gap, self._policy.ceiling.total_seconds())
         if self._longest is not None:
             faded = self._longest * 0.5 ** ((at - self._at) / self._policy.half_life.total_seconds())
@@ -148,7 +148,7 @@ class FeedTable:
         self.questions: list[tuple[FeedState, timedelta]] = []
         """The feeds whose probe is to be asked, each with the deadline that it is asked for."""
 
-    # ---- what it says ----
+    # ---- verdicts ----
 
     def __len__(self) -> int:
         return len(self._feeds)
@@ -248,7 +248,7 @@ class FeedTable:
         self._arm(feed)
 
     def inspect_all_data(self, *, inspect: bool) -> None:
-        """Have every record of every feed inspected, or those of stale feeds only."""
+        """Inspect every record of every feed, or only those of stale feeds."""
         if inspect is not self._inspect_all:
             self._inspect_all = inspect
             for feed in self._feeds.values():
@@ -271,11 +271,11 @@ class FeedTable:
         self._build_at = None if self._shortest is None else now + self._shortest
 
     def suspend(self) -> None:
-        """Expect none for a while: a break, or a halt. Feeds that are stale stay so."""
+        """Expect no data during a break or a halt. Feeds that are stale stay stale."""
         self._expected = None
 
     def end(self, *, over: bool = True) -> None:
-        """Expect none until further notice; no feed is stale any more. Where the session is over, so is its open."""
+        """Expect no data until the next open; no feed is stale any more. Where the session is over, forget its open."""
         self._expected = None
         if over:
             self._opened = None
@@ -344,7 +344,7 @@ class FeedTable:
             feed.arrival = arrival
 
     def learn(self, feed: FeedState, arrival: float) -> None:
-        """Let a feed with an adaptive timeout learn from the gap before an arrival, where data was expected in it."""
+        """Add the gap before an arrival to a feed's adaptive timeout, where data was expected during the gap."""
         if feed.arrival is not None and arrival <= feed.arrival:
             return  # as in `record`: only newer data ends a gap
         if feed.gaps is not None and self._expected is not None and feed.halted is None:

@@ -275,7 +275,7 @@ class SessionLifecycle(LifecycleView):
         """Decide to follow other hours from now on; None where the hours are those already.
 
         Raises:
-            OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be.
+            OverrideRefused: it contradicts the schedule or what has passed, or its hours are impossible.
             ScheduleExhausted: its date lies outside of what the schedule knows.
         """
         self.poll(now)
@@ -323,7 +323,7 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
 
     def recover(self, resolution: Resolution, now: Reading) -> Decision:
-        """Decide to leave ERROR: to the roll where one is owed, else to the session's start, to go through it again.
+        """Decide to leave ERROR: to the roll where one is owed, else to the start of the session, which is replayed.
 
         Raises:
             IllegalTransition: the state is not ERROR.

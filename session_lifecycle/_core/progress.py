@@ -238,7 +238,7 @@ class Progress:
         return True
 
     def fire(self, trigger: str, due: datetime, reason: str | None = None, *, roll_owed: bool = False) -> None:
-        """Take one transition, with all that it entails.
+        """Take one transition, with its effects on data, breaks and halts.
 
         Raises:
             IllegalTransition: there is no such transition. Nothing has changed.
@@ -320,7 +320,7 @@ class Progress:
     # ---- data ----
 
     def _follow_data(self) -> bool:
-        """Take what is due because of data; return False where nothing is."""
+        """Take the transition or event that is due because of data; return False where nothing is due."""
         verdict = self.data.evaluate(self.clock_state, self.session.date)
         if verdict is None:
             return False

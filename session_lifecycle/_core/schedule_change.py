@@ -41,7 +41,7 @@ class Change(NamedTuple):
 
     @property
     def why(self) -> str:
-        """The override, in words."""
+        """The summary of the override."""
         return summary(self.override)
 
     @property
@@ -63,7 +63,7 @@ class Change(NamedTuple):
         return ScheduleChanged(self.day, self.before, self.after, session, self.why, now.wall, name=name)
 
     def retarget(self, rolls: Sequence[RollRound]) -> None:
-        """Have rolls that are owed lead to the hours as they are now."""
+        """Point the rolls that are owed to the hours as they are now."""
         for roll in rolls:
             if roll.target.date == self.day:
                 roll.called_off = self.why if self.after is None else None
@@ -75,7 +75,7 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
     """Return the change that an override makes; None where the hours are those already. Nothing changes.
 
     Raises:
-        OverrideRefused: it contradicts the schedule or what has passed, or its hours cannot be.
+        OverrideRefused: it contradicts the schedule or what has passed, or its hours are impossible.
         ScheduleExhausted: its date lies outside of what the schedule knows.
     """
     day, timeline, mine = override.date, progress.timeline, progress.session
@@ -128,7 +128,7 @@ def with_session(schedule: Schedule, day: date, session: Session | None) -> Sche
     """Return the schedule with another session, or none, on that day.
 
     Raises:
-        OverrideRefused: the schedule cannot be changed, or not so.
+        OverrideRefused: the schedule cannot be changed, or refuses this session.
     """
     if not isinstance(schedule, AdjustableSchedule):
         raise OverrideRefused(day, f"{schedule.name} has no with_session(day, session), which would return a copy")

@@ -12,8 +12,8 @@ _ZERO = timedelta(0)
 class StalenessTimer:
     """Times one source of data.
 
-    It holds what is this source's own. Since when data is expected, and whether the source is stale, moves with the
-    clock and the session: the caller passes it in.
+    It holds the state of this source alone. The caller passes in what moves with the clock and the session: since when
+    data is expected, and whether the source is stale.
 
     Args:
         timeout: how long data may be missing before the source is stale; None: indefinitely.
@@ -36,7 +36,7 @@ class StalenessTimer:
         return self.arrival is None or (opened is not None and timedelta(seconds=self.arrival) < opened)
 
     def go_stale(self) -> None:
-        """Count as stale from now on."""
+        """Become stale now."""
         self._lasted = _ZERO
         self._arrival_before = self.arrival
 

@@ -1,7 +1,7 @@
 """The legs of a session, in their order: the one table that says how a session is divided.
 
 What depends on the division is derived from `LEGS`: the transitions that the schedule implies, the next boundary of a
-state, the anchors of alarms, the fields of a snapshot, and the labels and bands of the command line.
+state, the anchors of alarms, the fields of files of hours, and the labels and bands of the command line.
 """
 
 from typing import Final, Literal, NamedTuple, get_args

@@ -159,13 +159,13 @@ class AppTasks:
 
     # ---- probes ----
 
-    def start_probe(self, host: Host, watch: FeedState, asked: timedelta) -> None:
+    def start_probe(self, host: Host, feed: FeedState, asked: timedelta) -> None:
         """Call a feed's probe in a task of its own; an error or a timeout counts as the answer False.
 
         `asked` is the monotonic deadline of the feed that the probe is about.
         """
-        assert isinstance(watch, Feed)
-        self._spawn(host, self._probe, watch, asked, name=f"probe of feed {watch.name}")
+        assert isinstance(feed, Feed)
+        self._spawn(host, self._probe, feed, asked, name=f"probe of feed {feed.name}")
 
     async def _probe(self, host: Host, feed: Feed, asked: timedelta) -> None:
         probe, answer = feed.probe, False

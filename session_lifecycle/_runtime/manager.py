@@ -77,7 +77,7 @@ class SessionBoundaryManager(Lifespan):
         name: put on every event, for applications with several managers.
 
     Raises:
-        CalendarUnavailable: no calendar of that name can be had.
+        CalendarUnavailable: there is no calendar of that name, or building it failed.
         NotASession: the schedule has no session of the date `session`.
         TypeError: an argument is of the wrong kind, such as a `roll_session` that is not async.
     """
@@ -576,7 +576,7 @@ class SessionBoundaryManager(Lifespan):
     # ---- helpers ----
 
     def _emit(self) -> None:
-        """Emit what a call has brought about, and wake the driver."""
+        """Emit the events of a call, and wake the driver."""
         if self._driver is None:
             self._host.emit()
         else:

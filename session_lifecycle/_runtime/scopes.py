@@ -18,7 +18,7 @@ from session_lifecycle._runtime.subscriptions import Broadcast, Subscription
 _CALL = "during()"
 
 
-class _StateWatch(Subscription):
+class _StateSubscription(Subscription):
     """A subscription that calls back, instead of buffering, once the state is none of `states` or the manager stops.
 
     When the manager stops, a simulated clock jumps by itself until `exit_stack` closes: the application may not advance
@@ -70,10 +70,10 @@ async def during(
     await _wait_for_state(states, lifecycle, wait_for)
     ended = anyio.Event()
     with ExitStack() as exit_stack, anyio.CancelScope() as body:
-        watch = _StateWatch(states, body.cancel if grace is None else ended.set, clock, exit_stack)
-        broadcast.add(watch)
+        subscription = _StateSubscription(states, body.cancel if grace is None else ended.set, clock, exit_stack)
+        broadcast.add(subscription)
         try:
-            if watch.stopped:  # the state is one of `states`, and no event will ever end it
+            if subscription.stopped:  # the state is one of `states`, and no event will ever end it
                 raise ManagerStopped(_CALL, lifecycle.state)
             if grace is None:
                 yield lifecycle.session
@@ -81,7 +81,7 @@ async def during(
                 async with _grace_timer(ended, clock, grace, body):
                     yield lifecycle.session
         finally:
-            broadcast.remove(watch)  # a reference to the body's error keeps this frame, and with it the subscription
+            broadcast.remove(subscription)  # a reference to the body's error keeps this frame, and so the subscription
 
 
 async def _wait_for_state(

@@ -1,4 +1,4 @@
-"""`diagram`: the state machine as text that a document can include."""
+"""`diagram`: print the state machine as text that a document can include."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`doctor`: whether the packages, clocks, time zones and calendars of this machine are fit for trading."""
+"""`doctor`: check that the packages, clocks, time zones and calendars of this machine are fit for trading."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ _STYLES: Final[dict[Level, str]] = {"ok": "green", "note": "yellow", "problem": 
 
 
 class DoctorReport(msgspec.Struct, frozen=True):
-    """What `doctor` finds. `well` says that no finding is a problem."""
+    """The findings of `doctor`. `well` says that no finding is a problem."""
 
     well: bool
     observed_at: Instant

@@ -1,4 +1,4 @@
-"""`journal`: what a journal holds, whether it is sound, and the decision for a service that restarts into ERROR.
+"""`journal`: show a journal, check that it is sound, and record the decision for a service that restarts into ERROR.
 
 Reading takes no lock and changes nothing. A decision is planned by the same core as `manager.recover()`, and written by
 the same journal, which only one process holds at a time.
@@ -56,7 +56,7 @@ class JournalDamage(msgspec.Struct, frozen=True):
 
 
 class JournalStanding(msgspec.Struct, frozen=True):
-    """What the records of a journal add up to: the session that the application is in, and what is owed.
+    """The state that the records of a journal add up to: the session that the application is in, and what is owed.
 
     `ended` says that the session was ended manually or its roll was begun. `intent` is the target of the roll that was
     begun, `beyond` the last session that was given up: the next roll goes past it.
@@ -72,7 +72,7 @@ class JournalStanding(msgspec.Struct, frozen=True):
 
 
 class JournalReport(msgspec.Struct, frozen=True):
-    """What a journal holds. `standing` is null where there is no record, or the journal is not sound."""
+    """The content of a journal. `standing` is null where there is no record, or the journal is not sound."""
 
     journal: str
     calendar: str | None

@@ -1,4 +1,4 @@
-"""`plan`: everything that venues do on a range of days."""
+"""`plan`: list every boundary of venues on a range of days."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`snapshot`: hours in a file that a desk can review and pin, and whether the installed calendar still agrees."""
+"""`snapshot`: write hours to a file that a desk can review and pin, or compare one with the installed calendar."""
 
 from collections.abc import Iterable
 from datetime import date

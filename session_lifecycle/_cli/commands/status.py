@@ -1,4 +1,4 @@
-"""`status`: where several venues stand by the clock, at a glance."""
+"""`status`: show the state of several venues by the clock."""
 
 from typing import Annotated
 

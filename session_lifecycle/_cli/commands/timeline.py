@@ -1,4 +1,4 @@
-"""`timeline`: when several markets are open, as a picture, or as a text for the terminal."""
+"""`timeline`: draw the sessions of several markets, as a picture, or as text for the terminal."""
 
 from pathlib import Path
 from typing import Annotated, Final

@@ -1,1 +1,1 @@
-"""What the commands show: plans, bands, boards and pictures."""
+"""The output of the commands: plans, bands, boards and pictures."""

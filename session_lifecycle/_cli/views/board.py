@@ -33,7 +33,7 @@ HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
 class StatusReport(msgspec.Struct, frozen=True):
-    """Where a venue stands by the clock. `next` is null where the calendar's knowledge ends."""
+    """The state of a venue by the clock. `next` is null where the calendar's knowledge ends."""
 
     calendar: str
     schedule: str
@@ -83,7 +83,7 @@ class Board:
         self._last: dict[Venue, StatusRow] = {}
 
     def at(self, t: datetime) -> list[StatusRow]:
-        """Return where every venue stands at `t`.
+        """Return the row of every venue at `t`.
 
         Raises:
             ScheduleExhausted: `t` lies before all that a schedule knows.

@@ -1,4 +1,4 @@
-"""Which hours are usual for a venue, and how a session differs from them.
+"""The usual hours of a venue, and how a session differs from them.
 
 A schedule does not say what a venue's regular hours are on a date, so they are taken from the six weeks on either side:
 the hours that most sessions of the same weekday have, and any hours that a quarter of all sessions have, which

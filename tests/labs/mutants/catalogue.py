@@ -746,8 +746,8 @@ MUTANTS = (
     ),
     # ---- a group ----
     Mutant(
-        "_core/lifecycle.py",
-        "SessionLifecycle.adopt",
+        "_core/progress.py",
+        "Progress.adopt",
         (never("step_since"),),
         "A member of a cohort still notices a step of the clock since its own last reading.",
         ("tests/runtime/test_group.py::test_a_drift_that_one_has_not_seen_is_a_step_for_that_one_alone",),
@@ -755,7 +755,7 @@ MUTANTS = (
     Mutant(
         "_runtime/cohorts.py",
         "CohortResult._emit",
-        (call_becomes("kind", "event"),),
+        (call_becomes("map", "(event for _ in names)", nth=1),),
         "Each member's events carry its own name.",
         ("tests/runtime/test_group.py::test_alike_members_cross_together_and_are_told_apart",),
     ),
