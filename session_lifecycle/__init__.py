@@ -13,6 +13,13 @@ from session_lifecycle._core.timeline import (
     Timeline,
 )
 from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.errors import (
+    JournalCorrupt,
+    JournalLocked,
+    JournalMismatch,
+    JournalUnavailable,
+    JournalWriteFailed,
+)
 from session_lifecycle._journal.records import (
     Entry,
     Record,
@@ -40,11 +47,6 @@ from session_lifecycle._model.errors import (
     HandlerTimeoutError,
     IllegalTransition,
     InvalidSession,
-    JournalCorrupt,
-    JournalLocked,
-    JournalMismatch,
-    JournalUnavailable,
-    JournalWriteFailed,
     LifecycleError,
     ManagerStopped,
     NaiveDatetimeError,

@@ -15,14 +15,14 @@ from typing import Any, Final, NamedTuple, cast
 
 from msgspec.structs import replace
 
-from session_lifecycle._journal.records import Entry, Record, journal_state_after
-from session_lifecycle._model.errors import (
+from session_lifecycle._journal.errors import (
     JournalCorrupt,
     JournalLocked,
     JournalMismatch,
     JournalUnavailable,
     JournalWriteFailed,
 )
+from session_lifecycle._journal.records import Entry, Record, journal_state_after
 
 VERSION: Final = 1
 LONGEST_NOTE: Final = 1_000

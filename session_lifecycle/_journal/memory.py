@@ -1,7 +1,11 @@
 """A journal in memory, without durability."""
 
+from session_lifecycle._journal.errors import (
+    JournalLocked,
+    JournalMismatch,
+    JournalWriteFailed,
+)
 from session_lifecycle._journal.records import Record
-from session_lifecycle._model.errors import JournalLocked, JournalMismatch, JournalWriteFailed
 
 
 class MemoryJournal:

@@ -11,7 +11,9 @@ from enum import Enum, unique
 import msgspec
 from msgspec.structs import replace
 
-from session_lifecycle._model.errors import JournalMismatch
+from session_lifecycle._journal.errors import (
+    JournalMismatch,
+)
 from session_lifecycle._model.session import Session
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import session_lifecycle
 from session_lifecycle import SessionState
+from session_lifecycle._journal import errors as journal_errors
 from session_lifecycle._model import errors
 from tests.helpers.builders import DAY, MONDAY
 
@@ -226,7 +227,8 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
 ]
 EVERY = {
     cls.__name__: cls
-    for _, cls in inspect.getmembers(errors, inspect.isclass)
+    for module in (errors, journal_errors)
+    for _, cls in inspect.getmembers(module, inspect.isclass)
     if issubclass(cls, errors.LifecycleError)
 }
 ALSO = {

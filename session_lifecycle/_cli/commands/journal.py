@@ -17,11 +17,14 @@ from session_lifecycle._cli.options import HoursFiles, Json, json_schema_of
 from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._core.lifecycle import SessionLifecycle
+from session_lifecycle._journal.errors import (
+    JournalCorrupt,
+    JournalMismatch,
+)
 from session_lifecycle._journal.file import FileJournal, Lines, read_lines
 from session_lifecycle._journal.records import Entry, JournalState, Record, journal_state_after
 from session_lifecycle._model.clock import Reading, read
 from session_lifecycle._model.config import LifecycleConfig, MissedSessions, Resolution
-from session_lifecycle._model.errors import JournalCorrupt, JournalMismatch
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import Schedule
