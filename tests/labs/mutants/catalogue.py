@@ -90,28 +90,28 @@ MUTANTS = (
         "read_lines",
         (never("sealed"),),
         "A damaged line is refused.",
-        ("tests/journal/test_file_journal.py::test_fault_43_any_bit_flipped",),
+        ("tests/journal/test_file_journal_damage.py::test_fault_43_any_bit_flipped",),
     ),
     Mutant(
         "_journal/file.py",
         "sealed_line",
         (argument("crc32", 1, None),),
         "A line that is missing or out of its place is refused.",
-        ("tests/journal/test_file_journal.py::test_fault_43_lines_out_of_order",),
+        ("tests/journal/test_file_journal_damage.py::test_fault_43_lines_out_of_order",),
     ),
     Mutant(
         "_journal/file.py",
         "read_lines",
         (condition("sealed_line", "tail"),),
         "The torn end of a last write is left out, and the journal goes on.",
-        ("tests/journal/test_file_journal.py::test_fault_42_truncated_at_every_byte",),
+        ("tests/journal/test_file_journal_damage.py::test_fault_42_truncated_at_every_byte",),
     ),
     Mutant(
         "_journal/file.py",
         "read_lines",
         (never("sealed_line"),),
         "A whole last line whose newline is damaged is no torn write: it is refused, not forgotten.",
-        ("tests/journal/test_file_journal.py::test_fault_43_any_bit_flipped",),
+        ("tests/journal/test_file_journal_damage.py::test_fault_43_any_bit_flipped",),
     ),
     Mutant(
         "_journal/file.py",
@@ -161,7 +161,7 @@ MUTANTS = (
         "JournalState.after",
         (returns("note", "self"),),
         "A restart in ERROR is in ERROR.",
-        ("tests/runtime/test_manager_journal.py::test_a_restart_in_error_stays_in_error",),
+        ("tests/runtime/test_manager_restart.py::test_a_restart_in_error_stays_in_error",),
     ),
     Mutant(
         "_journal/records.py",
@@ -170,7 +170,7 @@ MUTANTS = (
         "A roll that was given up with SKIP is not finished by the next start.",
         (
             "tests/journal/test_journal.py::test_what_records_add_up_to",
-            "tests/runtime/test_manager_journal.py::test_recover_skip_that_a_restart_comes_in_between",
+            "tests/runtime/test_manager_journal_recover.py::test_recover_skip_that_a_restart_comes_in_between",
         ),
     ),
     # ---- the order of writing, rolling and publishing ----
@@ -240,14 +240,14 @@ MUTANTS = (
         "SessionLifecycle.end_session",
         (argument("Decision", 0, "None"),),
         "A session that `end_session()` ended is still ended after a restart.",
-        ("tests/runtime/test_manager_journal.py::test_end_session_by_hand_survives_a_restart",),
+        ("tests/runtime/test_manager_restart.py::test_end_session_by_hand_survives_a_restart",),
     ),
     Mutant(
         "_core/lifecycle.py",
         "SessionLifecycle.recover",
         (argument("Decision", 0, "None"),),
         "A decision by `recover()` is in the journal before it takes effect.",
-        ("tests/runtime/test_manager_journal.py::test_recover_retry_then_restart",),
+        ("tests/runtime/test_manager_journal_recover.py::test_recover_retry_then_restart",),
     ),
     Mutant(
         "_runtime/host.py",
@@ -256,7 +256,7 @@ MUTANTS = (
         "What a decision needs to be durable is written.",
         (
             "tests/core/test_decision.py::test_the_record_is_durable_before_anything_is_applied",
-            "tests/runtime/test_manager_journal.py::test_end_session_by_hand_survives_a_restart",
+            "tests/runtime/test_manager_restart.py::test_end_session_by_hand_survives_a_restart",
         ),
     ),
     Mutant(
@@ -324,7 +324,7 @@ MUTANTS = (
             call_becomes("execute", "self._host.write(decision.record)"),
         ),
         "A `recover()` that cannot be recorded changes nothing.",
-        ("tests/runtime/test_manager_journal.py::test_recover_that_cannot_be_journalled_changes_nothing",),
+        ("tests/runtime/test_manager_journal_recover.py::test_recover_that_cannot_be_journalled_changes_nothing",),
     ),
     Mutant(
         "_runtime/manager.py",
@@ -334,7 +334,7 @@ MUTANTS = (
             call_becomes("execute", "self._host.write(decision.record)"),
         ),
         "An `end_session()` that cannot be recorded changes nothing.",
-        ("tests/runtime/test_manager_journal.py::test_end_session_that_cannot_be_journalled_changes_nothing",),
+        ("tests/runtime/test_manager_restart.py::test_end_session_that_cannot_be_journalled_changes_nothing",),
     ),
     Mutant(
         "_runtime/manager.py",
@@ -380,7 +380,7 @@ MUTANTS = (
         "SessionLifecycle._recover",
         (always("DONE"),),
         "SKIP gives a roll up: it does not enter the session that it would have led to.",
-        ("tests/runtime/test_manager_journal.py::test_recover_with_an_open_intent",),
+        ("tests/runtime/test_manager_journal_recover.py::test_recover_with_an_open_intent",),
     ),
     Mutant(
         "_core/rolls.py",
@@ -394,14 +394,14 @@ MUTANTS = (
         "Rolls.drop",
         (drop_assignment("unfinished"),),
         "After an ERROR the roll that was begun is finished first, for its own date.",
-        ("tests/runtime/test_manager_journal.py::test_a_resumed_roll_that_fails_is_retried_and_then_an_error",),
+        ("tests/runtime/test_manager_restart.py::test_a_resumed_roll_that_fails_is_retried_and_then_an_error",),
     ),
     Mutant(
         "_core/rolls.py",
         "RollRound.resumed_from",
         (argument("cls", "resumed", None),),
         "The events of a roll that an earlier run has begun say so.",
-        ("tests/runtime/test_manager_journal.py::test_an_open_intent_is_finished_first_for_its_own_date",),
+        ("tests/runtime/test_manager_restart.py::test_an_open_intent_is_finished_first_for_its_own_date",),
     ),
     Mutant(
         "_core/rolls.py",
@@ -453,28 +453,28 @@ MUTANTS = (
         "SessionLifecycle._recover",
         (argument("fire", "roll_owed", "False"),),
         "recover() leads back to the roll where one is owed.",
-        ("tests/runtime/test_manager.py::test_recover_with_a_roll_owed_goes_to_the_roll",),
+        ("tests/runtime/test_manager_calls.py::test_recover_with_a_roll_owed_goes_to_the_roll",),
     ),
     Mutant(
         "_core/lifecycle.py",
         "SessionLifecycle.fail",
         (insert_in_if("ERROR", "self._progress.reason = reason"),),
         "fail() in ERROR changes nothing: the first reason stands.",
-        ("tests/runtime/test_manager.py::test_fail_in_error_changes_nothing_and_logs_a_line",),
+        ("tests/runtime/test_manager_calls.py::test_fail_in_error_changes_nothing_and_logs_a_line",),
     ),
     Mutant(
         "_core/lifecycle.py",
         "SessionLifecycle._complete",
         (drop_if("_failing"),),
         "fail() during a roll takes effect once that has ended.",
-        ("tests/runtime/test_manager_roll.py::test_fail_during_a_roll_that_succeeds",),
+        ("tests/runtime/test_manager_roll_ended.py::test_fail_during_a_roll_that_succeeds",),
     ),
     Mutant(
         "_core/view.py",
         "LifecycleView.roll_owed",
         (compare("end", ">=", ">"),),
         "A roll is owed from the very instant at which the session ends, in ERROR too.",
-        ("tests/runtime/test_manager.py::test_in_error_too_a_roll_is_owed_from_the_very_end_of_the_session",),
+        ("tests/runtime/test_manager_calls.py::test_in_error_too_a_roll_is_owed_from_the_very_end_of_the_session",),
     ),
     Mutant(
         "_core/lifecycle.py",
@@ -495,7 +495,7 @@ MUTANTS = (
         "LifecycleView.can_trade",
         (drop_operand("on_break"),),
         "can_trade is False on a break.",
-        ("tests/runtime/test_manager.py::test_a_break_in_progress_is_known_from_the_start",),
+        ("tests/runtime/test_manager_events.py::test_a_break_in_progress_is_known_from_the_start",),
     ),
     # ---- progress through a session ----
     Mutant(
@@ -547,7 +547,7 @@ MUTANTS = (
         "Progress.fire",
         (assigned("catch_up", "False"),),
         "A transition that is applied late says catch_up=True.",
-        ("tests/runtime/test_manager.py::test_recover_walks_the_session_again_marked_as_catch_up",),
+        ("tests/runtime/test_manager_calls.py::test_recover_walks_the_session_again_marked_as_catch_up",),
     ),
     Mutant(
         "_core/data_watch.py",
@@ -620,7 +620,7 @@ MUTANTS = (
         "SharedTimelines.shared",
         (returns("timeline", "timeline"),),
         "The members of a group with one schedule and configuration share one timeline.",
-        ("tests/runtime/test_group.py::test_a_thousand_share_what_they_can",),
+        ("tests/runtime/test_group_cohorts.py::test_a_thousand_share_what_they_can",),
     ),
     Mutant(
         "_core/timeline.py",
@@ -648,14 +648,14 @@ MUTANTS = (
         "SessionLifecycle.share_timeline",
         (drop_assignment("timeline", nth=1),),
         "A member of a group follows the shared timeline.",
-        ("tests/runtime/test_group.py::test_a_thousand_share_what_they_can",),
+        ("tests/runtime/test_group_cohorts.py::test_a_thousand_share_what_they_can",),
     ),
     Mutant(
         "_core/progress.py",
         "Progress.fire",
         (never("CLOSED"),),
         "No halt outlasts the close.",
-        ("tests/runtime/test_manager_feeds.py::test_no_halt_survives_the_close",),
+        ("tests/runtime/test_manager_halts.py::test_no_halt_survives_the_close",),
     ),
     # ---- the driver and the manager ----
     Mutant(
@@ -670,7 +670,7 @@ MUTANTS = (
         "AppTasks._attempt_roll",
         (never("absorb_foreign_cancellation", nth=1),),
         "A roll that the manager's own cancellation cuts off has not failed: its intent stays as it is.",
-        ("tests/runtime/test_manager_roll.py::test_fault_37_cancelled_by_a_scope_during_the_roll",),
+        ("tests/runtime/test_manager_roll_ended.py::test_fault_37_cancelled_by_a_scope_during_the_roll",),
     ),
     Mutant(
         "_runtime/callbacks.py",
@@ -693,7 +693,7 @@ MUTANTS = (
         "absorb_foreign_cancellation",
         (drop_operand("current_effective_deadline"),),
         "A cancellation of the manager does not count as a failure of the roll.",
-        ("tests/runtime/test_manager_roll.py::test_fault_37_cancelled_by_a_scope_during_the_roll",),
+        ("tests/runtime/test_manager_roll_ended.py::test_fault_37_cancelled_by_a_scope_during_the_roll",),
     ),
     Mutant(
         "_runtime/driver.py",
@@ -707,28 +707,28 @@ MUTANTS = (
         "_already_rolled",
         (always("resumed"),),
         "was_rolled is asked before a resumed roll is awaited.",
-        ("tests/runtime/test_manager_journal.py::test_was_rolled_true_is_not_run_again",),
+        ("tests/runtime/test_manager_restart.py::test_was_rolled_true_is_not_run_again",),
     ),
     Mutant(
         "_runtime/app_tasks.py",
         "_already_rolled",
         (drop_operand("resumed"),),
         "was_rolled is asked of a roll that an earlier run has begun, and of no other.",
-        ("tests/runtime/test_manager_journal.py::test_was_rolled_is_not_asked_about_a_roll_that_this_run_begins",),
+        ("tests/runtime/test_manager_restart.py::test_was_rolled_is_not_asked_about_a_roll_that_this_run_begins",),
     ),
     Mutant(
         "_runtime/driver.py",
         "Driver.stop_host",
         (drop_call("stop"),),
         "Leaving lets an attempt under way finish, and starts no other.",
-        ("tests/runtime/test_manager_roll.py::test_leaving_starts_no_retry",),
+        ("tests/runtime/test_manager_roll_ended.py::test_leaving_starts_no_retry",),
     ),
     Mutant(
         "_runtime/manager.py",
         "SessionBoundaryManager._refuse_inside",
         (never("inside"),),
         "A call from inside the roll that would wait for the roll raises ReentrancyError at once.",
-        ("tests/runtime/test_manager.py::test_fault_50_waiting_calls_inside_the_roll_are_refused",),
+        ("tests/runtime/test_manager_calls.py::test_fault_50_waiting_calls_inside_the_roll_are_refused",),
     ),
     Mutant(
         "_runtime/lifespan.py",
@@ -750,35 +750,35 @@ MUTANTS = (
         "Progress.adopt",
         (never("step_since"),),
         "A member of a cohort still notices a step of the clock since its own last reading.",
-        ("tests/runtime/test_group.py::test_a_drift_that_one_has_not_seen_is_a_step_for_that_one_alone",),
+        ("tests/runtime/test_group_cohorts.py::test_a_drift_that_one_has_not_seen_is_a_step_for_that_one_alone",),
     ),
     Mutant(
         "_runtime/cohorts.py",
         "CohortResult._emit",
         (call_becomes("map", "(event for _ in names)", nth=1),),
         "Each member's events carry its own name.",
-        ("tests/runtime/test_group.py::test_alike_members_cross_together_and_are_told_apart",),
+        ("tests/runtime/test_group_cohorts.py::test_alike_members_cross_together_and_are_told_apart",),
     ),
     Mutant(
         "_runtime/cohorts.py",
         "CohortResult._emit",
         (drop_operand("subscribers"),),
         "A member that follows another publishes to its own readers.",
-        ("tests/runtime/test_group.py::test_alike_members_tell_their_own_readers_where_nothing_is_logged",),
+        ("tests/runtime/test_group_cohorts.py::test_alike_members_tell_their_own_readers_where_nothing_is_logged",),
     ),
     Mutant(
         "_runtime/cohorts.py",
         "CohortResult.__init__",
         (drop_operand("events"),),
         "Followers take over transitions only: each times its own data.",
-        ("tests/runtime/test_group.py::test_after_a_step_back_each_is_timed_by_what_it_has_heard_itself",),
+        ("tests/runtime/test_group_cohorts.py::test_after_a_step_back_each_is_timed_by_what_it_has_heard_itself",),
     ),
     Mutant(
         "_core/progress.py",
         "Progress.adopt",
         (never("opened"),),
         "Each member keeps the instant at which it opened.",
-        ("tests/runtime/test_group.py::test_on_a_break_each_keeps_its_own_open",),
+        ("tests/runtime/test_group_cohorts.py::test_on_a_break_each_keeps_its_own_open",),
     ),
     Mutant(
         "_runtime/group.py",
@@ -792,7 +792,7 @@ MUTANTS = (
         "Progress.is_plain",
         (drop_operand("halted"),),
         "A halted member belongs to no cohort.",
-        ("tests/runtime/test_group.py::test_in_step_or_alone_a_member_does_the_same",),
+        ("tests/runtime/test_group_cohorts.py::test_in_step_or_alone_a_member_does_the_same",),
     ),
     Mutant(
         "_runtime/driver.py",
@@ -813,14 +813,14 @@ MUTANTS = (
         "RollSlots.request",
         (drop_operand("iter"),),
         "Rolls that wait for their turn are served in the order of arrival.",
-        ("tests/runtime/test_group.py::test_who_waits_goes_before_who_comes",),
+        ("tests/runtime/test_group_cohorts.py::test_who_waits_goes_before_who_comes",),
     ),
     Mutant(
         "_runtime/driver.py",
         "Driver._poll_host",
         (drop_call("_poll_waiting_roll"),),
         "A member that stops waiting for its turn frees the place for the next.",
-        ("tests/runtime/test_group.py::test_an_intent_that_cannot_be_written_frees_its_place",),
+        ("tests/runtime/test_group_cohorts.py::test_an_intent_that_cannot_be_written_frees_its_place",),
     ),
     Mutant(
         "_runtime/driver.py",
@@ -850,7 +850,7 @@ MUTANTS = (
         "A follower keeps its own data.",
         (
             "tests/core/test_clock_state.py::test_a_follower_adopts_one_object",
-            "tests/runtime/test_group.py::test_silence_is_each_members_own",
+            "tests/runtime/test_group_cohorts.py::test_silence_is_each_members_own",
         ),
     ),
     Mutant(
@@ -858,7 +858,7 @@ MUTANTS = (
         "Progress.adopt",
         (insert_first("self.name = lead.name"),),
         "A follower keeps its own name.",
-        ("tests/runtime/test_group.py::test_alike_members_cross_together_and_are_told_apart",),
+        ("tests/runtime/test_group_cohorts.py::test_alike_members_cross_together_and_are_told_apart",),
     ),
     Mutant(
         "_core/progress.py",

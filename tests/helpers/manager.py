@@ -1,0 +1,5 @@
+"""What the tests of test_manager share."""
+
+
+class Oops(Exception):
+    pass
