@@ -177,9 +177,9 @@ class Stage:
 
     async def _host(self, run: Callable[[], Any], scope: anyio.CancelScope) -> None:
         with scope:
-            await self._guarded(run)
+            await self._checked(run)
 
-    async def _guarded(self, call: Callable[[], Any]) -> None:
+    async def _checked(self, call: Callable[[], Any]) -> None:
         """Call a function of the application, sync or async. When it fails, the script ends."""
         try:
             outcome = call()
@@ -279,8 +279,8 @@ class Stage:
                     await self.clock.sleep_until(due, None)
                     continue
                 stored = self._only_stored(data)
-                await self._guarded(lambda: self._deliver(data))
-                await self.clock.sleep(data.interval * (self._unseen(data.interval) if stored else 1))
+                await self._checked(lambda: self._deliver(data))
+                await self.clock.sleep(data.interval * (self._intervals_to_skip(data.interval) if stored else 1))
 
     def _deliver(self, data: DataFeed) -> object:
         manager, now = self.manager, self.clock.now()
@@ -303,7 +303,7 @@ class Stage:
             return False
         return not any(isinstance(feed, AdaptiveFeed) for feed in manager.feeds)
 
-    def _unseen(self, interval: timedelta) -> int:
+    def _intervals_to_skip(self, interval: timedelta) -> int:
         """Return the number of intervals to skip: only the last message before a task wakes is needed."""
         idle = self.clock.idle_for()
         return 1 if idle is None else max(-(-idle // interval) - 1, 1)
