@@ -115,7 +115,7 @@ if typing.TYPE_CHECKING:
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
     # imports above, and no `__getattr__`, which would make every name right.
-    _PUT_OFF = {
+    _LAZY = {
         "Correction": "_schedules.corrections",
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
@@ -130,10 +130,10 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        if name not in _PUT_OFF:
+        if name not in _LAZY:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        value = getattr(importlib.import_module(f"{__name__}.{_PUT_OFF[name]}"), name)
+        value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
         globals()[name] = value  # the next look-up finds it there
         return value
 

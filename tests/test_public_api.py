@@ -109,13 +109,13 @@ def test_nothing_else_is_at_the_top() -> None:
     assert {name for name in shown if not name.startswith("_")} == set(session_lifecycle.__all__)
 
 
-def test_what_is_put_off_is_what_type_checkers_see() -> None:
+def test_what_is_lazy_is_what_type_checkers_see() -> None:
     """The names that are imported on demand come from the very modules that type checkers are shown."""
     (block,) = (node for node in ast.parse(inspect.getsource(session_lifecycle)).body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     assert len(imports) == len(block.body) > 0
     shown = {alias.name: node.module for node in imports for alias in node.names}
-    assert shown == {name: f"session_lifecycle.{module}" for name, module in session_lifecycle._PUT_OFF.items()}
+    assert shown == {name: f"session_lifecycle.{module}" for name, module in session_lifecycle._LAZY.items()}
 
 
 def test_everything_public_is_documented() -> None:
@@ -226,10 +226,10 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
         check=True,
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
-    put_off = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
-    put_off |= {"_core.replay", "_journal.file", "_journal.memory", "_runtime.group"}
-    assert {*session_lifecycle._PUT_OFF.values()} <= put_off
+    lazy = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
+    lazy |= {"_core.replay", "_journal.file", "_journal.memory", "_runtime.group"}
+    assert {*session_lifecycle._LAZY.values()} <= lazy
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
-    assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in put_off})
+    assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in lazy})
     assert refused == "module 'session_lifecycle' has no attribute 'Nonsense'"
     assert (complete, ours) == ("True True", "True False")
