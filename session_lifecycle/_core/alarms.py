@@ -45,7 +45,9 @@ class _Cursor:
     ) -> None:
         self.alarm = alarm
         self.queue: deque[tuple[datetime, Session]] = deque()
-        self.owner: Position | None = None  # where the clock puts the venue at the first of them
+        self.owner: tuple[datetime, Position] | None = (
+            None  # an instant of them, and where the clock puts the venue then
+        )
         self.recall: tuple[Session, Position, datetime] | None = recall
         self.since = since
         self.place(session, bounds)
@@ -153,16 +155,20 @@ class AlarmScheduler:
         for cursor in self._cursors:
             self._fill(cursor)
         first = self._first()
-        if first is None or first.queue[0][0] > wall or self._waits(first):
+        if first is None:
             return None
-        return first.queue[0][0]
+        cursor, place = first
+        due = cursor.queue[place][0]
+        return None if due > wall or self._waits(cursor, due) else due
 
     def fire(self, state: SessionState, now: Reading) -> AlarmFired | AlarmSkipped:
         """Take the alarm that is due off its queue, and return its event."""
-        cursor = self._first()
-        assert cursor is not None
-        alarm, owner = cursor.alarm, cursor.owner
-        due, session = cursor.queue.popleft()
+        first = self._first()
+        assert first is not None
+        cursor, place = first
+        alarm, (due, session) = cursor.alarm, cursor.queue[place]
+        owner = None if cursor.owner is None else cursor.owner[1]
+        del cursor.queue[place]
         cursor.owner = None
         late = now.wall - due > alarm.grace
         why = self._why_void(session.date, due)
@@ -183,30 +189,39 @@ class AlarmScheduler:
         when = "in an earlier run" if at is None else f"at {at.isoformat()}"
         return f"its session was {why} {when}"
 
-    def _first(self) -> _Cursor | None:
-        first: _Cursor | None = None
+    def _first(self) -> tuple[_Cursor, int] | None:
+        """Return the cursor with the earliest instant that no roll can skip, and the place of that in its queue."""
+        first: tuple[_Cursor, int] | None = None
         for cursor in self._cursors:
-            if not cursor.queue or self._may_be_skipped(cursor.queue[0][1]):
+            place = self._first_place(cursor)
+            if place is None:
                 continue
-            if first is None or cursor.queue[0][0] < first.queue[0][0]:
-                first = cursor
+            if first is None or cursor.queue[place][0] < first[0].queue[first[1]][0]:
+                first = cursor, place
         return first
+
+    def _first_place(self, cursor: _Cursor) -> int | None:
+        """Return the place of the first instant in a cursor's queue that no roll can skip; None where there is none."""
+        for place, (_, session) in enumerate(cursor.queue):
+            if not self._may_be_skipped(session):
+                return place
+        return None
 
     def _may_be_skipped(self, session: Session) -> bool:
         """Return whether the next roll may skip a session: until that is known, its alarms wait."""
         assert self._session is not None
         return self._jumps and self._session.date < session.date < self._owner.session.date
 
-    def _waits(self, cursor: _Cursor) -> bool:
+    def _waits(self, cursor: _Cursor, due: datetime) -> bool:
         """Return whether a due alarm belongs to a session that has yet to be rolled into."""
         assert self._session is not None
-        if cursor.owner is None:
-            due = cursor.queue[0][0]
+        if cursor.owner is None or cursor.owner[0] != due:
             try:
-                cursor.owner = self.timeline.at(due)
+                position = self.timeline.at(due)
             except ScheduleExhausted:  # before the schedule's knowledge: an unknown state, which is over
-                cursor.owner = Position(self._session, SessionState.NOT_STARTED, due, due)
-        return cursor.owner.session.date > self._session.date
+                position = Position(self._session, SessionState.NOT_STARTED, due, due)
+            cursor.owner = due, position
+        return cursor.owner[1].session.date > self._session.date
 
     def _fill(self, cursor: _Cursor) -> None:
         """Queue a cursor's next instants, but no further ahead than can matter before the next roll."""
@@ -214,7 +229,7 @@ class AlarmScheduler:
             earlier = self.timeline.still_to_come(cursor.alarm, *cursor.recall)
             cursor.queue.extendleft(entry for entry in reversed(earlier) if entry[0] != cursor.since)
             cursor.recall = None
-        while not cursor.queue and not cursor.dry and cursor.session.open - self._bounds.end <= _REACH:
+        while not cursor.dry and cursor.session.open - self._bounds.end <= _REACH and self._first_place(cursor) is None:
             following = self.timeline.following(cursor.session)
             if following is None:
                 cursor.dry = True

@@ -587,6 +587,21 @@ def test_in_error_alarms_go_off() -> None:
     ]
 
 
+def test_an_alarm_does_not_wait_behind_one_of_a_session_that_may_be_skipped() -> None:
+    """Thursday may be skipped, so its alarm waits for the roll; that of Friday, due in Wednesday's time, does not."""
+    wednesday, thursday, friday = (MONDAY + n * DAY for n in (2, 3, 4))
+    alarm = Alarm("open", -2 * DAY, Misfire.RUN_ONCE)
+    life = Life(weekdays(), at(MONDAY, (21, 30)), [alarm], config=policy(LATEST), session=wednesday)
+    life.core.fail("by hand", life.now)
+    life.sleep_to(at(thursday, (21, 30)))
+    assert life.fired == [(wednesday, at(MONDAY, (14, 30))), (friday, at(wednesday, (14, 30)))]
+    life.core.recover(Resolution.RETRY, life.now).apply()
+    life.look()
+    assert life.core.session.date == friday
+    assert life.fired == [(wednesday, at(MONDAY, (14, 30))), (friday, at(wednesday, (14, 30)))]
+    assert life.skipped == []
+
+
 # ---- ended manually ----
 
 
