@@ -28,7 +28,7 @@ _NEVER: Final = 2**62  # microseconds: fourteen times the range of datetime
 # wait_for or a task group moves through callbacks of futures, one pass each, and meanwhile every task seems blocked.
 _CLEAN_PASSES: Final = 5
 _MAX_PASSES: Final = 100_000
-_NAMING_PASSES: Final = 10  # how many more a ready queue that never empties gets, to find a task to name
+_EXACT_PASSES: Final = 1_000  # then a callback that schedules itself again and again fills the queue: scan the tasks
 
 
 class SimulatedClock:
@@ -52,7 +52,8 @@ class SimulatedClock:
 
     * Only this clock is simulated: `datetime.now()`, `anyio.sleep` and `anyio.fail_after` use real time. A task that
       waits for the outside (a socket, a thread, a bare `anyio.sleep`) counts as blocked, and simulated time passes
-      without it. Use `clock.sleep` for a wait in simulated time.
+      without it; so does a callback of the event loop that schedules itself again and again. Use `clock.sleep` for a
+      wait in simulated time.
     * A task that never blocks stops simulated time. On asyncio the task that passes the time, in `advance` or in a
       sleep with autojump, then raises `NeverSettledError`. On trio time just never passes.
     * `step` wakes its sleepers all at once, and trio runs such a batch in an arbitrary order.
@@ -268,19 +269,15 @@ class SimulatedClock:
             if jumper is not None and (jumper.woken or not self._should_jump()):
                 return
             passes += 1
-            if ready is None:
+            if ready is not None and not ready:
+                return
+            if ready is None or passes >= min(_EXACT_PASSES, _MAX_PASSES):
                 busy = _busy_task(this)
                 clean = clean + 1 if busy is None else 0
                 if clean == _CLEAN_PASSES:
                     return
-            elif ready:
-                busy = _busy_task(this) if passes >= _MAX_PASSES else None
-            else:
-                return
-            if passes >= _MAX_PASSES and busy is not None:
-                raise NeverSettledError(busy.get_name(), passes)
-            if passes >= _MAX_PASSES + _NAMING_PASSES:
-                raise NeverSettledError("a callback of the event loop", passes)
+                if passes >= _MAX_PASSES and busy is not None:
+                    raise NeverSettledError(busy.get_name(), passes)
 
 
 class _Sleeper:

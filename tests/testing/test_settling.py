@@ -1,6 +1,7 @@
 """Time moves on only when every task is blocked: what follows from one deadline happens before the next."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -216,23 +217,32 @@ async def test_blocked_tasks_cost_an_advance_nothing(clock: SimulatedClock, monk
 
 
 @pytest.mark.usefixtures("shown_queue")
-async def test_a_callback_that_never_rests_is_reported(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No task is to blame, and the error says so."""
-    monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
+@pytest.mark.parametrize("again", ["call_soon", "call_later", "add_reader"])
+async def test_a_callback_that_is_called_again_and_again_does_not_stop_time(
+    clock: SimulatedClock, log: Log, again: str
+) -> None:
+    """It is no task that something waits for: a heartbeat of a library, or a socket that is not read."""
     loop = asyncio.get_running_loop()
-    resting = False
+    beating = True
+    ours, theirs = socket.socketpair()
 
-    def again() -> None:
-        if not resting:
-            loop.call_soon(again)
+    def beat() -> None:
+        if beating and again == "call_soon":
+            loop.call_soon(beat)
+        elif beating and again == "call_later":
+            loop.call_later(0, beat)
 
-    again()
-    with pytest.raises(NeverSettledError, match="a callback of the event loop was still running after"):
-        await clock.advance(HOUR)
-    assert clock.now() == T0
-    resting = True
-    await clock.advance(HOUR)
-    assert clock.now() == T0 + HOUR
+    if again == "add_reader":
+        theirs.send(b"never read")
+        loop.add_reader(ours, beat)
+    beat()
+    with ours, theirs:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(sleeper, clock, log, "sleeper", HOUR)
+            await clock.advance(HOUR)
+        loop.remove_reader(ours)
+    beating = False
+    assert log == [("sleeper", T0 + HOUR, 3600.0)]
 
 
 def test_a_loop_with_a_ready_queue_of_its_own_settles() -> None:
