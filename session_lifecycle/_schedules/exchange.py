@@ -42,8 +42,8 @@ _AROUND: Final = timedelta(days=45)
 # No session closes this long after its label; the first one to close after an instant is not labelled earlier.
 _CLOSE_LAG: Final = timedelta(days=7)
 _MOST_YEARS_AHEAD: Final = 5
-# A year takes about 55 kB. More than these are kept only where a range of days asked for them.
-_MOST_YEARS: Final = 16
+# A year takes about 55 kB, and to build one again up to a second: keep more than a backtest goes through repeatedly.
+_MOST_YEARS: Final = 40
 
 # One lock for all schedules: it is held only while a calendar is built, which no second thread would speed up, and a
 # schedule without a lock of its own can be copied and pickled.

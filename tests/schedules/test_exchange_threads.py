@@ -122,8 +122,9 @@ def test_threads_that_need_the_same_year_build_it_once(builds: Counter[int]) -> 
 
 
 @pytest.mark.usefixtures("builds")
-def test_decades_in_one_process_do_not_grow() -> None:
+def test_decades_in_one_process_do_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a schedule keeps does not grow with the sessions passed, and what was dropped is the same again."""
+    monkeypatch.setattr(exchange, "_MOST_YEARS", 16)
     schedule = ExchangeSchedule("ANY", near=NEAR, overrides=[Closure(CLOSED)])
     first, sizes = schedule.next_session(CLOSED - DAY), list[int]()
     session = first
@@ -138,6 +139,18 @@ def test_decades_in_one_process_do_not_grow() -> None:
     for year in range(2026, 2056):
         assert changed.session_on(date(year, 3, 1)).date.year == year
     assert changed.session_on(CLOSED) == opened(CLOSED), "so does what `with_session` has changed"
+
+
+def test_what_a_backtest_goes_through_again_and_again_is_built_once(builds: Counter[int]) -> None:
+    """Thirty years, session by session: the second time, and the third, nothing is built."""
+    schedule = ExchangeSchedule("ANY", near=NEAR)
+    built: list[int] = []
+    for _ in range(3):
+        session = schedule.next_session(date(2005, 1, 1))
+        while session.date.year < 2035:
+            session = schedule.next_session(session.date)
+        built.append(builds.total())
+    assert built[0] == built[1] == built[2] > 0
 
 
 @pytest.mark.usefixtures("builds")
