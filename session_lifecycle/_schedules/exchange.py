@@ -267,8 +267,8 @@ class ExchangeSchedule:
                     while end < last.year and end + 1 not in self._years:
                         end += 1
                     self._load(number, end)
-            years = [self._years[number] for number in numbers]
-        return tuple(session for year in years for session in year if first <= session.date <= last)
+            found = [session for number in numbers for session in self._years[number]]
+        return tuple(found[bisect_left(found, first, key=_BY_DATE) : bisect_right(found, last, key=_BY_DATE)])
 
     def _on(self, day: date) -> Session | None:
         """Load the year of `day` and return the session labelled `day`, or None."""
