@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from tests.labs.mutants.catalogue import MUTANTS, Mutant
+from tests.labs.mutants.catalogue import MUTANTS
+from tests.labs.mutants.mutant import Mutant
 from tests.labs.mutants.operators import (
     DoesNotApply,
     Operator,

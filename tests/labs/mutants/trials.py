@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import session_lifecycle
-from tests.labs.mutants.catalogue import Mutant
+from tests.labs.mutants.mutant import Mutant
 from tests.labs.mutants.operators import DoesNotApply
 
 ROOT = Path(__file__).parents[3]
