@@ -91,8 +91,9 @@ async def test_fault_37_asyncio_timeout_during_the_roll(anyio_backend):
     need_asyncio(anyio_backend)
     manager, clock, rolls = make_rolling(EVENING, HOUR)
     with pytest.raises(TimeoutError):  # noqa: PT012 -- leaving is what raises
-        async with asyncio.timeout(0.02), manager:
+        async with asyncio.timeout(None) as timeout, manager:
             await clock.advance_to(END + MINUTE)
+            timeout.reschedule(asyncio.get_running_loop().time())  # it is over, now that the roll is under way
             await asyncio.sleep(60)
     assert (manager.state, rolls.done) == (ENDED, [])
     assert asyncio.current_task().cancelling() == 0
