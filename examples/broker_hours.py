@@ -126,7 +126,7 @@ def show(title: str, schedule: FixedSchedule) -> None:
 
 
 def main() -> None:
-    """Read the strings, walk through a day, and compare."""
+    """Read the strings, replay a day, and compare."""
     stock = schedule_of(STOCK, "US/Eastern")
     show("a stock", stock)
     show("with a lunch", schedule_of(LUNCH, "Hongkong"))
@@ -135,8 +135,8 @@ def main() -> None:
     zone = stock.timezone
     friday = datetime(2024, 11, 29, tzinfo=zone)
     print("---- Friday by the broker's hours")
-    for edge in replay(stock, friday, friday + timedelta(days=1)):
-        print(f"{edge.scheduled_at.astimezone(zone):%H:%M}  {edge.source.name} → {edge.dest.name}, {edge.session}")
+    for event in replay(stock, friday, friday + timedelta(days=1)):
+        print(f"{event.scheduled_at.astimezone(zone):%H:%M}  {event.source.name} → {event.dest.name}, {event.session}")
 
     first, last = date(2024, 11, 27), date(2024, 12, 2)
     differences = compare(stock, ExchangeSchedule("XNYS", near=friday), first, last)

@@ -7,8 +7,8 @@ Run it from anywhere, with the package installed:
     python examples/live_market.py 24/7 --seconds inf   # until Ctrl-C
 
 Expect a few lines on the session and its state, a countdown to the next boundary, and in between whatever happens. The
-first events are marked "catch-up": the state machine walks to the present, and never jumps. A calendar that does not
-exist is answered in one line, with exit status 2.
+first events are marked "catch-up": the state machine makes every transition up to the present, and never jumps. A
+calendar that does not exist is answered in one line, with exit status 2.
 
 Shortcomings: it receives no market data, so the watch for silent data is switched off. Its roll only prints a line.
 Halts and other surprises of the day are in no calendar.

@@ -50,7 +50,7 @@ ROLL = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
 
 
 class SessionMetrics:
-    """The metrics of any number of managers, told apart by the names that they were given."""
+    """The metrics of any number of managers, distinguished by the names that they were given."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -64,9 +64,13 @@ class SessionMetrics:
         )
         self.tradable = Gauge("session_can_trade", "1 while one can trade", by, registry=registry)
         self.lateness = Histogram(
-            "session_lateness_seconds", "From an edge to its being seen", by, buckets=LATENESS, registry=registry
+            "session_lateness_seconds",
+            "From the instant of a transition to its observation",
+            by,
+            buckets=LATENESS,
+            registry=registry,
         )
-        self.caught_up = Counter("session_catch_ups", "Edges walked after their time", by, registry=registry)
+        self.caught_up = Counter("session_catch_ups", "Transitions made after their time", by, registry=registry)
         self.stale = Gauge("session_stale_feeds", "Feeds that are stale", by, registry=registry)
         self.silences = Counter(
             "session_feed_silences", "How often a feed went stale", [*by, "feed"], registry=registry

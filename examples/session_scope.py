@@ -6,7 +6,7 @@ Run it from anywhere, with the package installed:
 
 Expect three sessions of the Hong Kong Stock Exchange, in its own time. In the first the strategy is cancelled at the
 close, 16:00, and its cleanup still reaches the broker. The second is a half day, the day before a holiday: 12:00. The
-third is ended by hand at 11:00, and the strategy with it. Between them the program waits, and rolls its books.
+third is ended manually at 11:00, and the strategy with it. Between them the program waits, and rolls its books.
 
 Shortcomings: the strategy only counts quotes, one each minute, lunch included, and the broker is a stand-in.
 """
@@ -22,7 +22,7 @@ from session_lifecycle.testing import SimulatedClock
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 START = datetime(2024, 12, 23, 9, 0, tzinfo=HONG_KONG)
-ENDED_BY_HAND = datetime(2024, 12, 27, 11, 0, tzinfo=HONG_KONG)
+ENDED_MANUALLY = datetime(2024, 12, 27, 11, 0, tzinfo=HONG_KONG)
 FINISH = datetime(2024, 12, 27, 12, 0, tzinfo=HONG_KONG)
 MINUTE = timedelta(minutes=1)
 
@@ -72,7 +72,7 @@ async def main() -> None:
     manager = SessionBoundaryManager("XHKG", roll_session, config=LifecycleConfig(data_timeout=None), clock=clock)
     async with manager, anyio.create_task_group() as tasks:
         tasks.start_soon(trade, manager)
-        await clock.advance_to(ENDED_BY_HAND)
+        await clock.advance_to(ENDED_MANUALLY)
         manager.end_session("typhoon signal 8 is hoisted")
         await clock.advance_to(FINISH)
         say(clock, f"{manager.state.name}, session {manager.session.date}")

@@ -59,7 +59,7 @@ HALF_DAY = Script("XNYS", date(2024, 11, 29)).data_every(timedelta(seconds=1))
 
 
 def play(script: Script) -> Result[Desk]:
-    """Play a script; whatever happens in it, no handler may fail, and nothing impossible be told."""
+    """Play a script; whatever happens in it, no handler fails, and no event is illegal."""
     result = anyio.run(script.run, Desk)
     assert_legal(result.events)
     assert not result.of(HandlerFailed)

@@ -7,7 +7,7 @@ Run it from anywhere, with the package installed:
 Expect a timeline in New York time. SYM007 never says a word. SYM042 dies at 10:00, for good. SYM099 dies at 11:00 and
 is back at 11:20. THIN trades seldom, and its probe knows that the connection lives. The session goes on, because only
 ten stale feeds or more would make it a TIMEOUT; at 14:00 the whole line is cut for three minutes, and they do. At 15:00
-trading is halted for five minutes, and nobody is blamed for the silence.
+trading is halted for five minutes, and no feed goes stale for the silence.
 
 Shortcomings: the messages are made up, three a minute from each feed, and the probe only counts.
 """
