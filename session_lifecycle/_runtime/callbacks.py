@@ -1,8 +1,8 @@
 """Run application callbacks in isolation, and detect calls from inside one.
 
 An exception, a timeout or a stray cancellation ends that callback only. A call from inside a callback that would wait
-for the callback itself is refused, so that it does not deadlock; `inside` detects this across tasks and
-nested callbacks.
+for the callback itself is refused, so that it does not deadlock; `inside` detects this across tasks and nested
+callbacks.
 """
 
 import inspect

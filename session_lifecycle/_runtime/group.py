@@ -33,8 +33,8 @@ class SessionGroup(Lifespan):
 
     Run it with `async with group:` or with `await task_group.start(group.run)`; once only. Once entered, every manager
     has caught up to the first roll that is due. A member behaves as it does alone: its own `events()`, handlers,
-    alarms, feeds, journal and `stop()` work, and a slow or failing one delays no other. Give each
-    a `name`, which is on its events.
+    alarms, feeds, journal and `stop()` work, and a slow or failing one delays no other. Give each a `name`, which is on
+    its events.
 
     Managers with the same `Schedule` object and the same `pre_market` and `post_market_roll_delay` share a timeline,
     so make the schedule once. All members have one clock: the same object, or the default one.
@@ -150,6 +150,7 @@ class SessionGroup(Lifespan):
             GroupStopped: the group has stopped.
             LifecycleError: the manager cannot begin; all that `manager.run` raises. It has stopped then; the others go
                 on.
+            TypeError: it is not a manager.
         """
         if self._stopped or (self._driver is not None and self._driver.stopping):
             call = "add()"

@@ -124,7 +124,9 @@ class Host:
         """The deadline that the driver's queue of monotonic timers holds for it."""
 
     def begin(self, now: Reading) -> None:
-        """Begin the lifecycle in its session, the journal's where that has one. An adopted session is journalled first.
+        """Begin the lifecycle in its session, the journal's where that has one.
+
+        A session that an empty journal adopts is recorded before any event is emitted.
 
         Raises:
             LifecycleError: the schedule does not know the present, or the journal cannot be used.

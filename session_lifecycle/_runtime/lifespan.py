@@ -77,7 +77,9 @@ class Lifespan(ABC):
 
         Raises:
             AlreadyStartedError: it has been started before.
+            ClockFailed: the clock cannot be read. Nothing was started.
             ScheduleExhausted: the schedule does not know the present.
+            NotASession: the schedule has lost the journal's session, whose hours the journal does not hold either.
             JournalLocked, JournalCorrupt, JournalMismatch, JournalUnavailable, JournalWriteFailed: nothing was started.
         """
         self._mark_started("run()")

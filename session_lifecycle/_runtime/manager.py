@@ -275,6 +275,8 @@ class SessionBoundaryManager(Lifespan):
 
         Raises:
             HaltRefused: the state is none of PRE_MARKET, ACTIVE, TIMEOUT and ERROR.
+            TypeError: the reason is not a string, or blank.
+            ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._require_running("halt()")
@@ -288,6 +290,7 @@ class SessionBoundaryManager(Lifespan):
         Without a halt the call has no effect, and is logged as a warning.
 
         Raises:
+            ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._require_running("resume()")
@@ -301,6 +304,8 @@ class SessionBoundaryManager(Lifespan):
         Raises:
             IllegalTransition: the state is none of ACTIVE, TIMEOUT and POST_MARKET.
             JournalWriteFailed: the end could not be recorded. Nothing has changed.
+            TypeError: the reason is not a string, or blank.
+            ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._require_running("end_session()").observe()
@@ -313,6 +318,7 @@ class SessionBoundaryManager(Lifespan):
         In ERROR the call has no effect, and is logged as a warning.
 
         Raises:
+            TypeError: the reason is not a string, or blank.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._require_running("fail()")
@@ -334,6 +340,8 @@ class SessionBoundaryManager(Lifespan):
                 schedule has no `with_session`. Nothing has changed.
             ScheduleExhausted: the date lies outside the schedule's range.
             JournalWriteFailed: the end of the session could not be recorded. Nothing has changed.
+            TypeError: `override` is neither a `Closure` nor a `SpecialHours`.
+            ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._require_running("apply()").observe()
@@ -354,6 +362,8 @@ class SessionBoundaryManager(Lifespan):
             RollNotOwedError: no roll is owed that could be marked as done or skipped.
             ScheduleExhausted: the schedule knows no session that could be marked as done or skipped.
             JournalWriteFailed: the decision could not be recorded. Nothing has changed.
+            TypeError: `resolution` is not a `Resolution`.
+            ClockFailed: the clock cannot be read.
             ReentrancyError: called from inside this manager's own roll.
             NotRunningError, ManagerStopped: the manager does not run.
         """
@@ -372,6 +382,7 @@ class SessionBoundaryManager(Lifespan):
         Raises:
             RollNotOwedError: the session has not ended, or the roll is automatic or under way.
             RollFailedError: the last attempt failed; the state is ERROR.
+            ClockFailed: the clock cannot be read.
             ReentrancyError: called from inside this manager's own roll.
             NotRunningError, ManagerStopped: the manager does not run, or stopped first.
         """

@@ -52,7 +52,7 @@ class Subscription:
         self._ended = False
         self._unchecked = 0  # how many more events are returned before the next check for a cancellation
         self.key: int = 0
-        """The key of its broadcast for it."""
+        """Its key in its broadcast."""
 
     def __aiter__(self) -> Self:
         return self
@@ -167,7 +167,7 @@ class Broadcast:
 
 
 def in_time_order(emitted: Sequence[Sequence[Event]]) -> list[Event]:
-    """Merge what several hosts emitted in one iteration by the instants at which it was due; keep the order of each.
+    """Merge what several hosts emitted in one iteration, by the instants at which it was due; keep the order of each.
 
     An event without such an instant takes that of its host's event before it, or else of the one after it.
     """
