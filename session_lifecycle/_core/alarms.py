@@ -45,9 +45,8 @@ class _Cursor:
     ) -> None:
         self.alarm = alarm
         self.queue: deque[tuple[datetime, Session]] = deque()
-        self.owner: tuple[datetime, Position] | None = (
-            None  # an instant of them, and where the clock puts the venue then
-        )
+        # The instant that was last checked, and where the clock puts the venue then.
+        self.owner: tuple[datetime, Position] | None = None
         self.recall: tuple[Session, Position, datetime] | None = recall
         self.since = since
         self.place(session, bounds)

@@ -216,8 +216,8 @@ class FeedTable:
         self._feeds[feed.name] = feed
         feed.since = now
         self._mark(feed)
-        shortest = feed.timeout_policy
-        shortest = shortest.floor if isinstance(shortest, AdaptiveTimeout) else shortest
+        policy = feed.timeout_policy
+        shortest = policy.floor if isinstance(policy, AdaptiveTimeout) else policy
         if self._shortest is None or shortest < self._shortest:
             self._shortest = shortest
         self._arm(feed)

@@ -57,7 +57,7 @@ class SessionLifecycle(LifecycleView):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_cut", "_first")
+    __slots__ = ("_cut", "_declared_session")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class SessionLifecycle(LifecycleView):
         session: date | None = None,
         name: str | None = None,
     ) -> None:
-        self._first = None if session is None else schedule.session_on(session)
+        self._declared_session = None if session is None else schedule.session_on(session)
         timeline = Timeline(schedule, config)
         self._progress = Progress(timeline, config, name)
         self._rolls = Rolls(timeline, config, name)
@@ -96,10 +96,10 @@ class SessionLifecycle(LifecycleView):
         position = self._progress.timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
-        first, lost = self._first or position.session, False
+        session, lost = self._declared_session or position.session, False
         if journal_state is not None:
-            first, lost = restore(journal_state, self._progress, self._rolls)
-        self._progress.begin(first, now, position)
+            session, lost = restore(journal_state, self._progress, self._rolls)
+        self._progress.begin(session, now, position)
         self._progress.watch_closed_market()
         if self._alarms is not None:
             self._alarms.begin(self._progress.session, self._progress.bounds, position, now.wall)

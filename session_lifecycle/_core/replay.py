@@ -13,9 +13,7 @@ from session_lifecycle._model.config import LifecycleConfig, MissedSessions
 from session_lifecycle._model.errors import ConfigurationError, ScheduleExhausted
 from session_lifecycle._model.events import AlarmFired, StateChanged
 from session_lifecycle._model.legs import SCHEDULE_TRANSITIONS
-from session_lifecycle._model.session import (
-    Session,
-)
+from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
@@ -83,7 +81,7 @@ def replay(
     if not alarms:
         return transitions
     firings = [_firings(timeline, alarm, first, jump, owner, start=start, end=end) for alarm in dict.fromkeys(alarms)]
-    return _with_alarms(transitions, merge(*firings, key=lambda fire: fire.due))
+    return _with_alarms(transitions, merge(*firings, key=lambda firing: firing.due))
 
 
 replay.__module__ = "session_lifecycle"
@@ -102,19 +100,21 @@ def _with_alarms(
 ) -> Iterator[StateChanged | AlarmFired]:
     """Yield transitions and alarms by their instants; of those at the same instant, transitions first."""
     state, reached = NOT_STARTED, _BEGINNING
-    fire = next(firings, None)
+    firing = next(firings, None)
     exhausted: ScheduleExhausted | None = None
     while True:
         try:
             transition = next(transitions, None)
         except ScheduleExhausted as error:
             transition, exhausted = None, error
-        while fire is not None and (
-            fire.due <= reached if exhausted is not None else transition is None or fire.due < transition.observed_at
+        while firing is not None and (
+            firing.due <= reached
+            if exhausted is not None
+            else transition is None or firing.due < transition.observed_at
         ):
-            if fire.alarm is not None:
-                yield AlarmFired(fire.alarm, fire.session, fire.due, fire.due, state)
-            fire = next(firings, None)
+            if firing.alarm is not None:
+                yield AlarmFired(firing.alarm, firing.session, firing.due, firing.due, state)
+            firing = next(firings, None)
         if exhausted is not None:
             raise exhausted
         if transition is None:

@@ -107,7 +107,8 @@ def boundaries(
         start = session.open - pre_market
     if previous is not None:
         ended = end_of(previous, session, post_market_roll_delay)
-        start = max(start, ended)  # not max(), which takes twice as long: replays do this for decades
+        if ended > start:  # noqa: PLR1730 -- max() takes twice as long, and replays do this for decades
+            start = ended
     return Boundaries(start, session.open, session.close, end_of(session, following, post_market_roll_delay))
 
 

@@ -23,11 +23,11 @@ class CohortResult:
     """The result of polling the first of a cohort, and of the others adopting it.
 
     `followers` are all hosts in that position, the first included, with the deadlines `wall` and `monotonic`. `moved`
-    are those whose monotonic deadline is new, `observed` those that have readers. `events` are the events of all: the
-    first one of each, then the second. `apart` are those that must be polled individually.
+    are those whose monotonic deadline is new, `subscribed` those that have subscribers. `events` are the events of all:
+    the first one of each, then the second. `apart` are those that must be polled individually.
     """
 
-    __slots__ = ("apart", "cohort", "events", "followers", "monotonic", "moved", "observed", "wall")
+    __slots__ = ("apart", "cohort", "events", "followers", "monotonic", "moved", "subscribed", "wall")
 
     def __init__(self, hosts: list[Host], now: Reading) -> None:
         first = hosts[0]
@@ -43,7 +43,7 @@ class CohortResult:
         self.apart: list[Host] = []
         self.followers: list[Host] = []
         self.moved: list[Host] = []
-        self.observed: list[Host] = []
+        self.subscribed: list[Host] = []
         if self.cohort is None or not events:
             self.apart = hosts  # without a transition, each goes on with its own data
         else:
@@ -69,7 +69,7 @@ class CohortResult:
                 host.monotonic = monotonic
                 self.moved.append(host)
             if host.subscribers is not None:
-                self.observed.append(host)
+                self.subscribed.append(host)
         self._emit(events, names)
 
     def _emit(self, events: Sequence[Event], names: list[str | None]) -> None:
@@ -78,11 +78,11 @@ class CohortResult:
             named = partial(cast("Callable[..., Event]", type(event)), *_unnamed(event))
             steps.append([event, *map(named, names)])
         logged = any(map(is_logged, events))
-        if logged or self.observed:
-            subscribers = set(self.observed)
+        if logged or self.subscribed:
+            hosts_with_readers = set(self.subscribed)
             own = zip(self.followers, zip(*steps, strict=True), strict=True)
             for host, emitted in islice(own, 1, None):  # the first has emitted its own
-                if logged or host in subscribers:
+                if logged or host in hosts_with_readers:
                     host.dispatch(emitted)
         self.events = steps[0] if len(steps) == 1 else [event for step in steps for event in step]
 

@@ -265,15 +265,15 @@ class Driver:
 
     def _advance_cohorts(self, now: Reading, cohort_members: Iterable[Host]) -> None:
         """Advance hosts cohort by cohort; those that cannot follow theirs are polled one by one."""
-        for lead in advance_cohorts(cohort_members, now):
-            self.publish(lead.events)
-            self._dirty.update(dict.fromkeys(lead.apart))
-            for host in lead.observed:
+        for result in advance_cohorts(cohort_members, now):
+            self.publish(result.events)
+            self._dirty.update(dict.fromkeys(result.apart))
+            for host in result.subscribed:
                 self._app.call_handlers(host)
-            if lead.wall is not None:
-                self._wall_timers.schedule_all(lead.wall, lead.followers)
-            if lead.monotonic is not None:
-                self._monotonic_timers.schedule_all(lead.monotonic, lead.moved)
+            if result.wall is not None:
+                self._wall_timers.schedule_all(result.wall, result.followers)
+            if result.monotonic is not None:
+                self._monotonic_timers.schedule_all(result.monotonic, result.moved)
 
     def _poll_host(self, host: Host, now: Reading) -> None:
         lifecycle = host.lifecycle

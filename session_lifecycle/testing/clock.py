@@ -18,7 +18,7 @@ from session_lifecycle._model.errors import (
     NeverSettledError,
     ReentrancyError,
 )
-from session_lifecycle._runtime import callbacks as reentrancy
+from session_lifecycle._runtime.callbacks import inside
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -178,7 +178,7 @@ class SimulatedClock:
     def _may_advance(self, delta: timedelta) -> None:
         if delta < timedelta(0):
             raise NegativeAdvanceError(delta.total_seconds())
-        if reentrancy.inside():
+        if inside():
             call = "SimulatedClock.advance()"
             raise ReentrancyError(call)
         if self._advancing:
@@ -256,9 +256,9 @@ class SimulatedClock:
         """Wait until every other task is blocked, or until `jumper` need not jump any more."""
         try:
             this = asyncio.current_task()
-        except RuntimeError:  # no asyncio loop is running: this is trio
+        except RuntimeError:  # no asyncio loop is running
             this = None
-        if this is None:  # trio as a guest of an asyncio loop
+        if this is None:  # trio, also as a guest of an asyncio loop
             await anyio.wait_all_tasks_blocked()
             return
         # Not anyio's wait_all_tasks_blocked(): on asyncio it sleeps for 0.1 real seconds between two passes.

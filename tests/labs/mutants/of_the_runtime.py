@@ -120,7 +120,7 @@ MUTANTS = (
     Mutant(
         "_runtime/cohorts.py",
         "CohortResult._emit",
-        (drop_operand("subscribers"),),
+        (drop_operand("hosts_with_readers"),),
         "A member that follows another publishes to its own readers.",
         ("tests/runtime/test_group_cohorts.py::test_alike_members_tell_their_own_readers_where_nothing_is_logged",),
     ),
