@@ -271,6 +271,7 @@ class SimulatedClock:
             passes += 1
             if ready is not None and not ready:
                 return
+            # (The lesser of the two: a busy task is named after _MAX_PASSES, whichever way it is found.)
             if ready is None or passes >= min(_EXACT_PASSES, _MAX_PASSES):
                 busy = _busy_task(this)
                 clean = clean + 1 if busy is None else 0

@@ -401,7 +401,7 @@ def replays(schedule: ExchangeSchedule) -> Row:
 
     ours, floor = interleaved(lambda: timed(replayed), lambda: timed(looped))
     return Row(
-        f"replay of 20 years of XNYS, {len(edges)} edges", ours, "a dict table, the same event objects", floor, 2
+        f"replay of 20 years of XNYS, {len(edges)} transitions", ours, "a dict table, the same event objects", floor, 2
     )
 
 
