@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import find as find_with_database
 from hypothesis import strategies as st
 
 from session_lifecycle import (
@@ -39,8 +41,12 @@ TRIGGERS = {str(edge["trigger"]) for edge in TRANSITIONS}
 SEASON = season()
 
 
-UNSHRUNK = settings(max_examples=1000, phases=[Phase.generate])
+UNSHRUNK = settings(max_examples=1000, phases=[Phase.generate], database=None)
 """For what is only to be there: shrinking is what `find` spends its time on."""
+
+# Without a database: its key is made of the condition's code, which is the same for every parameter of a test, so that
+# what was found for another parameter would be taken for shrunk already.
+find = partial(find_with_database, settings=settings(max_examples=2000, database=None))
 
 
 def sessions(schedule: FixedSchedule) -> tuple[Session, ...]:
@@ -113,7 +119,7 @@ def test_durations_are_none_a_moment_and_days() -> None:
 def test_days_are_sessions_and_half_of_them_are_out_of_the_ordinary() -> None:
     """A half day is found within a few examples, and so is the morning after a change of clocks."""
     nyse = ExchangeSchedule("XNYS", near=utc(2024, 7, 1))
-    few = settings(max_examples=60, phases=[Phase.generate])
+    few = settings(max_examples=60, phases=[Phase.generate], database=None)
     assert find(days(), lambda _: True) == date(2024, 1, 2)
     assert find(days(), lambda day: nyse.session_on(day).close - nyse.session_on(day).open < 4 * HOUR, settings=few)
     changed = find(days(), lambda day: day.isoformat() in {"2024-03-11", "2024-11-04"}, settings=few)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 
 import session_lifecycle
 from tests.labs.mutants.mutant import Mutant
@@ -25,6 +26,9 @@ LONGEST = 60
 """How many seconds a mutant's tests may take; the promise is broken too where they hang."""
 SETTINGS_OF_OTHERS = ("PYTEST_", "COV_", "COVERAGE_")
 """Variables of a test run around this one: they would change the runs inside it."""
+
+_PARSING = Lock()
+"""Held while a file is parsed: in Python 3.11 two threads that do so at once can raise SystemError."""
 
 
 class Unusable(Exception):
@@ -91,7 +95,9 @@ def trial(mutant: Mutant) -> Outcome:
         root = copied(Path(folder))
         file = root / PACKAGE / mutant.file
         try:
-            file.write_text(mutant.applied(file.read_text(encoding="utf-8")), encoding="utf-8")
+            with _PARSING:
+                changed = mutant.applied(file.read_text(encoding="utf-8"))
+            file.write_text(changed, encoding="utf-8")
             run = pytest_run(root, mutant.targets, timeout=LONGEST)
         except subprocess.TimeoutExpired:
             killer = f"a hang: timed out after {LONGEST} s"
