@@ -161,12 +161,13 @@ def _replay(
         bounds, day = timeline.between(previous, session, following), session.date
         # Of most sessions no boundary need be compared: a Boolean takes a third of the time.
         begins_early, ends_late = bounds.pre_market_start < start, bounds.end >= end
+        due, late = bounds.end, begins_early
         for (trigger, source, dest), due in zip(SCHEDULE_TRANSITIONS, bounds, strict=True):
             if ends_late and due >= end:
                 return
             late = begins_early and due < start
             yield StateChanged(source, dest, trigger, day, due, start if late else due, late)
-        due, late = bounds.end, bounds.end < start
+        # `due` is the session's end again.
         if jump is not None and late and jump.date > session.date:
             previous, session = timeline.previous(jump), jump
         elif following is not None:
