@@ -28,6 +28,7 @@ from tests.test_examples import run
 
 RUN = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/python examples/trading_day.py"
 TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+PACKAGE = Path(session_lifecycle.__file__).parent
 LONGEST_README = 320
 LONGEST_PROGRAM = 30
 """A longer program is a file in `examples/`, and shown in excerpts."""
@@ -240,6 +241,8 @@ def test_every_link_leads_to_a_file_or_a_heading(path: Path) -> None:
     for link in links:
         name, _, fragment = link.partition("#")
         target = (path.parent / name).resolve() if name else path
+        if target.is_relative_to(ROOT / PACKAGE.name):  # the package may be installed elsewhere: a wheel is tested
+            target = PACKAGE / target.relative_to(ROOT / PACKAGE.name)
         assert target.exists(), link
         if fragment:
             assert fragment in [anchor(heading) for heading in headings(TEXTS[target])], link
