@@ -22,20 +22,24 @@ class JournalLocked(LifecycleError):
 
 
 class JournalCorrupt(LifecycleError):
-    """The journal is damaged before its last line, which is the only one that a crash can leave incomplete."""
+    """The journal is damaged: a record has changed, is missing, or does not follow from those before it.
+
+    `seq` is that of the first damaged record, 0 where the damage is not one record's.
+    """
 
     __module__ = "session_lifecycle"
 
-    def __init__(self, journal: str, offset: int, why: str) -> None:
-        super().__init__(journal, offset, why)
+    def __init__(self, journal: str, seq: int, why: str) -> None:
+        super().__init__(journal, seq, why)
         self.journal = journal
-        self.offset = offset
+        self.seq = seq
         self.why = why
 
     def __str__(self) -> str:
+        where = f" at record {self.seq}" if self.seq else ""
         return (
-            f"the journal {self.journal} is damaged at byte {self.offset}: {self.why}. Nothing was started. "
-            "Restore it from a copy. Or find out which session the application is in, move the file away, "
+            f"the journal {self.journal} is damaged{where}: {self.why}. Nothing was started. "
+            "Restore it from a copy. Or find out which session the application is in, move the journal away, "
             "and start with session= that date"
         )
 
@@ -76,18 +80,54 @@ class JournalUnavailable(LifecycleError):
 
 
 class JournalWriteFailed(LifecycleError):
-    """A record could not be made durable, so it does not count. The system's error is the `__cause__`."""
+    """Records could not be made durable. The engine's error is the `__cause__`.
+
+    They do not count; or, where it is `uncertain`, they may or may not be in the journal, and the next start reads
+    which.
+    """
 
     __module__ = "session_lifecycle"
 
-    def __init__(self, journal: str, entry: str, reason: str) -> None:
-        super().__init__(journal, entry, reason)
+    def __init__(self, journal: str, entry: str, reason: str, *, uncertain: bool = False) -> None:
+        super().__init__(journal, entry, reason, uncertain)
         self.journal = journal
         self.entry = entry
         self.reason = reason
+        self.uncertain = uncertain
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with `uncertain`, which is a keyword."""
+        return _write_failed, (self.journal, self.entry, self.reason, self.uncertain)
 
     def __str__(self) -> str:
+        if self.uncertain:
+            return (
+                f"whether {self.entry!r} was written to the journal {self.journal} is uncertain: {self.reason}. "
+                "Fix the database or the disk. In ERROR, call `await manager.recover()`, or restart: both find out"
+            )
         return (
             f"{self.entry!r} could not be written to the journal {self.journal}: {self.reason}. "
             "Free space or fix the disk. In ERROR, call `await manager.recover()` to try again"
+        )
+
+
+def _write_failed(journal: str, entry: str, reason: str, uncertain: bool) -> JournalWriteFailed:  # noqa: FBT001 -- as pickled
+    return JournalWriteFailed(journal, entry, reason, uncertain=uncertain)
+
+
+class NotLeadingError(LifecycleError):
+    """Another replica leads, or this one cannot know whether it leads: it must not write."""
+
+    __module__ = "session_lifecycle"
+
+    def __init__(self, what: str, journal: str, term: int) -> None:
+        super().__init__(what, journal, term)
+        self.what = what
+        self.journal = journal
+        self.term = term
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} was refused: this replica does not lead the journal {self.journal} (its last term is "
+            f"{self.term}). Nothing was written. Do it on the replica that leads"
         )

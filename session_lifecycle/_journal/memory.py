@@ -1,10 +1,8 @@
 """A journal in memory, without durability."""
 
-from session_lifecycle._journal.errors import (
-    JournalLocked,
-    JournalMismatch,
-    JournalWriteFailed,
-)
+from collections.abc import Sequence
+
+from session_lifecycle._journal.errors import JournalLocked, JournalMismatch, JournalWriteFailed
 from session_lifecycle._journal.records import Record
 
 
@@ -18,7 +16,7 @@ class MemoryJournal:
         self._calendar: str | None = None
         self._held = False
 
-    def open(self, calendar: str) -> tuple[Record, ...]:
+    async def open(self, calendar: str) -> tuple[Record, ...]:
         """Acquire the journal, and return its records."""
         if self._held:
             raise JournalLocked("in memory", None)
@@ -28,12 +26,17 @@ class MemoryJournal:
         self._held = True
         return tuple(self.records)
 
-    def append(self, record: Record) -> None:
-        """Append a record."""
+    async def append(self, records: Sequence[Record]) -> None:
+        """Append records; those whose `seq` it holds already count as appended."""
         if not self._held:
-            raise JournalWriteFailed("in memory", record.entry.value, "the journal is not open")
-        self.records.append(record)
+            raise JournalWriteFailed("in memory", _names(records), "the journal is not open")
+        last = self.records[-1].seq if self.records else 0
+        self.records.extend(record for record in records if record.seq > last)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Release the journal."""
         self._held = False
+
+
+def _names(records: Sequence[Record]) -> str:
+    return ", ".join(record.entry.value for record in records)

@@ -1,12 +1,13 @@
-"""The records that survive a restart: a short history of the rolls, written before the action that it records.
+"""The records that survive a restart: a short history of rolls and decisions.
 
 A session is recorded by its date. Times are for people to read. The hours of the session that is entered are recorded
 in case the calendar loses that session later.
 """
 
-from collections.abc import Iterable
-from datetime import date, datetime
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
 from enum import Enum, unique
+from typing import Final, NamedTuple, Self
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +15,8 @@ from msgspec.structs import replace
 from session_lifecycle._journal.errors import (
     JournalMismatch,
 )
+from session_lifecycle._model.clock import as_utc
+from session_lifecycle._model.plain import Plain, struct_as_dict
 from session_lifecycle._model.session import Session
 
 
@@ -44,11 +47,30 @@ class Entry(Enum):
     RECOVERED = "recovered"
     """ERROR was left by `recover()`."""
 
+    HALTED = "halted"
+    """Trading was halted by `halt()`, for the reason in `note`; with a `subject`, the feed of that name was."""
+
+    RESUMED = "resumed"
+    """The halt was ended by `resume()`; with a `subject`, that of the feed of that name."""
+
+    CHANGED = "changed"
+    """The hours of the date `target` were changed by `apply()`: `note` is the session as JSON, or null for none."""
+
+    ALARM_BEGUN = "alarm_begun"
+    """The alarm `subject` of `session` fires: its handlers are about to be called."""
+
+    ALARM_ENDED = "alarm_ended"
+    """The handlers of the alarm `subject` of `session` have returned."""
+
+    WITHDRAWN = "withdrawn"
+    """The record whose `seq` is the `subject` does not count: by the time it was durable, it was too late for it."""
+
 
 class Record(msgspec.Struct, frozen=True):
     """One record of a journal. `at` is when it was written, by the wall clock, for people to read.
 
     `open` and `close` are the hours of the session that is entered: of `session` for ADOPTED, of `target` for INTENT.
+    `seq` is the manager's own count, ascending and above zero in a journal, with gaps where a record was not written.
     """
 
     __module__ = "session_lifecycle"
@@ -61,6 +83,38 @@ class Record(msgspec.Struct, frozen=True):
     open: datetime | None = None
     close: datetime | None = None
     note: str = ""
+    subject: str = ""
+    seq: int = 0
+
+    def as_dict(self) -> dict[str, Plain]:
+        """Return the record as plain JSON values: dates and instants are ISO 8601, instants in UTC."""
+        return struct_as_dict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, object]) -> Self:
+        """Return the record that `as_dict` has made plain.
+
+        Raises:
+            ValueError: a field is missing, unknown, or not of its kind; an instant has no time zone.
+        """
+        unknown = content.keys() - set(cls.__struct_fields__)
+        if unknown:
+            msg = f"a record has no field {', '.join(sorted(map(str, unknown)))}"
+            raise ValueError(msg)
+        record = msgspec.convert(content, cls)  # its ValidationError is a ValueError
+        as_utc("at", record.at)
+        for name in ("open", "close"):
+            instant: datetime | None = getattr(record, name)
+            if instant is not None:
+                as_utc(name, instant)
+        return record
+
+
+class ChangedHours(NamedTuple):
+    """Hours that `apply()` has changed: the session of a date from then on, None for no session."""
+
+    day: date
+    session: Session | None
 
 
 class JournalState(msgspec.Struct, frozen=True):
@@ -68,7 +122,9 @@ class JournalState(msgspec.Struct, frozen=True):
 
     With `ended`, the session was ended by `end_session()` or its roll was begun. `intent` is the roll that may or may
     not have happened. `abandoned_target` is the last session whose roll was abandoned: the next roll goes past it.
-    `error` is the reason of an ERROR without a recovery.
+    `error` is the reason of an ERROR without a recovery. `halts` are the reasons of the halts that last, by feed; the
+    key "" is the manager's own. `changes` are the changed hours of `session` and of later dates, in the order in which
+    they were applied. `alarms` are those that have fired, with the date of their session, and whether they have ended.
     """
 
     session: date
@@ -78,17 +134,21 @@ class JournalState(msgspec.Struct, frozen=True):
     intent: Record | None = None
     abandoned_target: date | None = None
     error: str | None = None
+    halts: dict[str, str] = {}
+    changes: tuple[ChangedHours, ...] = ()
+    alarms: dict[tuple[date, str], bool] = {}
 
-    def after(self, record: Record) -> "JournalState":  # noqa: PLR0911 -- one return for each kind of record
+    def after(self, record: Record) -> "JournalState":  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of record
         """Return the state after one more record.
 
         Raises:
             ValueError: the record does not follow from the state; the message says how.
         """
-        if record.session != self.session and record.entry is not Entry.ADOPTED:
-            msg = f"{record.entry.value} for session {record.session}, while the session is {self.session}"
+        entry = record.entry
+        if record.session != self.session and entry in _OF_THE_SESSION:
+            msg = f"{entry.value} for session {record.session}, while the session is {self.session}"
             raise ValueError(msg)
-        match record.entry:
+        match entry:
             case Entry.ADOPTED:
                 return JournalState(record.session, record.open, record.close)
             case Entry.ENDED:
@@ -96,31 +156,44 @@ class JournalState(msgspec.Struct, frozen=True):
             case Entry.INTENT:
                 return replace(self, ended=True, intent=record)
             case Entry.DONE:
-                intent = self.intent
-                if record.target is None or (intent is not None and intent.target != record.target):
-                    msg = f"done to {record.target} does not match the intent {intent and intent.target}"
-                    raise ValueError(msg)
-                hours = record if intent is None else intent
-                return JournalState(record.target, hours.open, hours.close)
+                return self._entered(record)
             case Entry.SKIPPED:
                 return replace(self, ended=True, intent=None, abandoned_target=record.target, error=None)
             case Entry.FAILED:
                 return replace(self, error=record.note)
             case Entry.RECOVERED:
                 return replace(self, error=None)
+            case Entry.HALTED:
+                return replace(self, halts={**self.halts, record.subject: record.note})
+            case Entry.RESUMED:
+                return replace(self, halts={k: v for k, v in self.halts.items() if k != record.subject})
+            case Entry.CHANGED:
+                return replace(self, changes=(*self.changes, changed_hours(record)))
+            case Entry.ALARM_BEGUN | Entry.ALARM_ENDED:
+                key = record.session, record.subject
+                return replace(self, alarms={**self.alarms, key: entry is Entry.ALARM_ENDED})
+            case Entry.WITHDRAWN:
+                return self
 
-    def records(self, at: datetime) -> tuple[Record, ...]:
-        """Return the shortest journal that adds up to this state: what compaction keeps of the distant past."""
-        kept = [Record(Entry.ADOPTED, self.session, at, open=self.open, close=self.close)]
-        if self.abandoned_target is not None:
-            kept.append(Record(Entry.SKIPPED, self.session, at, self.abandoned_target))
-        elif self.ended and self.intent is None:
-            kept.append(Record(Entry.ENDED, self.session, at))
-        if self.intent is not None:
-            kept.append(self.intent)
-        if self.error is not None:
-            kept.append(Record(Entry.FAILED, self.session, at, note=self.error))
-        return tuple(kept)
+    def _entered(self, record: Record) -> "JournalState":
+        """Return the state in which the roll to `record.target` is done."""
+        intent, target = self.intent, record.target
+        if target is None or (intent is not None and intent.target != target):
+            msg = f"done to {target} does not match the intent {intent and intent.target}"
+            raise ValueError(msg)
+        hours = record if intent is None else intent
+        # Where the next session opens as this one closes, the market has not closed, and a halt goes on.
+        halts = self.halts if self.close is not None and self.close == hours.open else {}
+        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > target - _ALARMS_KEPT}
+        changes = tuple(change for change in self.changes if change.day >= target)
+        return JournalState(target, hours.open, hours.close, halts=halts, alarms=alarms, changes=changes)
+
+
+_OF_THE_SESSION: Final = frozenset({Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED})
+"""The entries that are legal for the present session only."""
+
+_ALARMS_KEPT: Final = timedelta(days=15)
+"""No alarm fires this long after its session: seven days at most, and a week of holidays."""
 
 
 def journal_state_after(records: Iterable[Record]) -> JournalState | None:
@@ -129,8 +202,12 @@ def journal_state_after(records: Iterable[Record]) -> JournalState | None:
     Raises:
         ValueError: a record does not follow from those before it, or the first is not ADOPTED.
     """
+    records = tuple(records)
+    withdrawn = {record.subject for record in records if record.entry is Entry.WITHDRAWN}
     journal_state: JournalState | None = None
     for record in records:
+        if record.seq and str(record.seq) in withdrawn:
+            continue
         if journal_state is None:
             if record.entry is not Entry.ADOPTED:
                 msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"
@@ -138,6 +215,23 @@ def journal_state_after(records: Iterable[Record]) -> JournalState | None:
             journal_state = JournalState(record.session)
         journal_state = journal_state.after(record)
     return journal_state
+
+
+def changed(day: date, session: Session | None, present: date, at: datetime) -> Record:
+    """Return the record of changed hours: from now on `day` has this session, or None. `present` is the machine's."""
+    return Record(Entry.CHANGED, present, at, day, note=msgspec.json.encode(session).decode())
+
+
+def changed_hours(record: Record) -> ChangedHours:
+    """Return the changed hours that a record of `changed` holds.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    if record.target is None:
+        msg = "changed hours without a date"
+        raise ValueError(msg)
+    return ChangedHours(record.target, msgspec.json.decode(record.note, type=Session | None))
 
 
 def adoption(session: Session, at: datetime) -> Record:
