@@ -22,7 +22,7 @@ from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
 from session_lifecycle._core.view import LifecycleView
-from session_lifecycle._journal.records import Entry, JournalState, Record, intent
+from session_lifecycle._journal.records import Entry, JournalState, Record, changed, intent
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig, Resolution
@@ -243,14 +243,20 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         return True
 
-    def resume(self, now: Reading, feed: FeedState | None = None) -> bool:
-        """End a halt. Return False where there is none."""
+    def resume(self, now: Reading, feed: FeedState | None = None) -> Decision | None:
+        """Decide to end a halt; None where there is none."""
         self.poll(now)
         if (self.halted if feed is None else feed.halted) is None:
-            return False
-        self._progress.resume(feed)
-        self.poll(now)
-        return True
+            return None
+
+        def apply(now: Reading) -> None:
+            self.poll(now)
+            if (self.halted if feed is None else feed.halted) is not None:
+                self._progress.resume(feed)
+                self.poll(now)
+
+        subject = "" if feed is None else feed.name
+        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
 
     def _poll_once_begun(self, now: Reading) -> None:
         if self.begun:
@@ -285,8 +291,19 @@ class SessionLifecycle(LifecycleView):
         change = plan_change(override, self._progress, self._rolls.rounds, now)
         if change is None:
             return None
-        record = Record(Entry.ENDED, self._progress.session.date, now.wall, note=change.why) if change.ends else None
-        return Decision(record, lambda: self._change_schedule(change, now))
+        day = self._progress.session.date
+        records: tuple[Record, ...] = (changed(change.day, change.after, day, now.wall),)
+        if change.ends:
+            records = (*records, Record(Entry.ENDED, day, now.wall, note=change.why))
+
+        def apply(now: Reading) -> None:
+            self.poll(now)
+            if (
+                plan_change(override, self._progress, self._rolls.rounds, now) is not None
+            ):  # it may have become too late
+                self._change_schedule(change.at(now), now)
+
+        return Decision(records, apply)
 
     def _change_schedule(self, change: Change, now: Reading) -> None:
         progress, new = self._progress, change.timeline
@@ -314,13 +331,19 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         if not self._progress.has_opened:
             raise IllegalTransition(self.state, "end_session", self._progress.allowed)
-        record = Record(Entry.ENDED, self._progress.session.date, now.wall, note=reason)
-        return Decision(record, lambda: self._end_session(reason, now))
+        session = self._progress.session.date
 
-    def _end_session(self, reason: str, now: Reading) -> None:
-        self._cut_short(now.wall)
-        self._progress.finish(now.wall, reason)
-        self.poll(now)
+        def apply(now: Reading) -> None:
+            self.poll(now)
+            if self._progress.session.date != session or self._progress.ended:
+                return  # by the clock, meanwhile
+            if not self._progress.has_opened:
+                raise IllegalTransition(self.state, "end_session", self._progress.allowed)
+            self._cut_short(now.wall)
+            self._progress.finish(now.wall, reason)
+            self.poll(now)
+
+        return Decision((Record(Entry.ENDED, session, now.wall, note=reason),), apply)
 
     def recover(self, resolution: Resolution, now: Reading) -> Decision:
         """Decide to leave ERROR: to the roll where one is owed, else to the start of the session, which is replayed.
@@ -333,26 +356,32 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         if self.state is not ERROR:
             raise IllegalTransition(self.state, "recover", self._progress.allowed)
-        if resolution is Resolution.RETRY:
-            record = Record(Entry.RECOVERED, self._progress.session.date, now.wall)
+        roll = self._rolls.unfinished
+        if resolution is Resolution.RETRY or (roll is not None and roll.recorded):
+            resolved, record = None, Record(Entry.RECOVERED, self._progress.session.date, now.wall)
         elif not self.roll_owed:
             why = "none is owed, so none can be marked as done or skipped; use Resolution.RETRY"
             raise RollNotOwedError(ERROR, why)
         else:
             self._rolls.waive_cap(self._progress.position)
-            record = self._rolls.plan(self._progress.session, self._progress.position).settled(resolution, now)
-        return Decision(record, lambda: self._recover(record, now))
+            resolved = self._rolls.plan(self._progress.session, self._progress.position)
+            record = resolved.settled(resolution, now)
+        return Decision((record,), lambda now: self._recover(record, resolved, now))
 
-    def _recover(self, record: Record, now: Reading) -> None:
+    def _recover(self, record: Record, roll: RollRound | None, now: Reading) -> None:
+        self.poll(now)
+        if self.state is not ERROR:
+            return  # left meanwhile, by another call
+        unfinished = self._rolls.unfinished
         self._progress.catching_up = True
         self._progress.fire("recover", now.wall, roll_owed=self.roll_owed)
         self._rolls.waive_cap(self._progress.position)
-        if record.entry is not Entry.RECOVERED:
-            roll = self._rolls.plan(self._progress.session, self._progress.position)
-            if record.entry is Entry.DONE:
-                self._complete(roll, now)
-            else:
-                self._rolls.skip(roll)
+        if unfinished is not None and unfinished.recorded:
+            self._complete(unfinished, now)
+        elif roll is not None and record.entry is Entry.DONE:
+            self._complete(roll, now)
+        elif roll is not None:
+            self._rolls.skip(roll)
         self.poll(now)
 
     def fail(self, reason: str, now: Reading) -> bool:
@@ -392,15 +421,22 @@ class SessionLifecycle(LifecycleView):
 
         Without the record the attempt is not begun, and the state is ERROR.
         """
-        record = intent(roll.ended, roll.target, roll.skipped, now.wall) if journalled and not roll.intended else None
+        if not journalled or roll.intended:
+            return Decision((), lambda now: self._begin_attempt(roll, now))
+        roll.pending = True
 
-        def begin() -> None:
-            roll.intended = roll.intended or record is not None
-            self._progress.emit(self._rolls.begin(roll, now))
+        def begin(now: Reading) -> None:
+            if self._rolls.intent_written(roll):
+                self._begin_attempt(roll, now)
 
-        return Decision(record, begin, partial(self._not_begun, roll, now))
+        record = intent(roll.ended, roll.target, roll.skipped, now.wall)
+        return Decision((record,), begin, partial(self._not_begun, roll))
 
-    def _not_begun(self, roll: RollRound, now: Reading, error: Exception) -> None:
+    def _begin_attempt(self, roll: RollRound, now: Reading) -> None:
+        self._progress.emit(self._rolls.begin(roll, now))
+
+    def _not_begun(self, roll: RollRound, error: Exception, now: Reading) -> None:
+        roll.pending = False
         self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
 
     def roll_succeeded(self, roll: RollRound, now: Reading) -> Decision:
@@ -408,16 +444,20 @@ class SessionLifecycle(LifecycleView):
 
         Where that cannot be made durable, the state is ERROR, since success must not be reported.
         """
+        roll.returned = now
 
-        def enter() -> None:
+        def enter(now: Reading) -> None:
             self.poll(now)
-            self._complete(roll, now)
-            self.poll(now)
+            if self._rolls.round is roll:
+                self._complete(roll, now)
+                self.poll(now)
+            else:  # it was in doubt, and is certain now: it is completed on the way out of ERROR
+                roll.recorded = True
 
         record = Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date)
-        return Decision(record, enter, partial(self._leave_uncertain, roll, now))
+        return Decision((record,), enter, partial(self._leave_uncertain, roll))
 
-    def _leave_uncertain(self, roll: RollRound, now: Reading, error: Exception) -> None:
+    def _leave_uncertain(self, roll: RollRound, error: Exception, now: Reading) -> None:
         self.poll(now)
         roll.resumed = True
         self._progress.emit(self._rolls.failed(roll, error, now, retry=False))

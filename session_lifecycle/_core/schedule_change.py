@@ -54,6 +54,10 @@ class Change(NamedTuple):
                     found.add(find(self.day).date)
         return sorted(day for day in found if day != self.day or not self.ends)
 
+    def at(self, now: Reading) -> "Change":
+        """Return the change as it is applied at `now`."""
+        return self._replace(position=self.timeline.at(now.wall))
+
     def hours_of(self, session: Session) -> Session:
         """Return a session with its hours as they are now."""
         return self.after if self.after is not None and self.day == session.date else session

@@ -167,6 +167,8 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
             expected. None: no limit.
         stale_when: how many of the registered feeds must be stale for the session to be TIMEOUT: a `StaleWhen`, or a
             quorum, a whole number of feeds (all of them, where there are fewer).
+        journal_timeout: how long one append to the journal may take, in real time, before it is in doubt and is
+            repeated.
 
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
@@ -185,6 +187,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     max_catch_up_sessions: int = 10
     error_after_timeout: timedelta | None = None
     stale_when: StaleWhen | int = StaleWhen.ALL
+    journal_timeout: timedelta = timedelta(seconds=5)
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -195,6 +198,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
         require_duration("post_market_roll_delay", self.post_market_roll_delay, zero=True)
         require_duration("roll_timeout", self.roll_timeout, never=True)
         require_duration("error_after_timeout", self.error_after_timeout, never=True)
+        require_duration("journal_timeout", self.journal_timeout)
         _whole("max_catch_up_sessions", self.max_catch_up_sessions)
         _kind("roll_retry", self.roll_retry, RetryPolicy)
         _kind("missed_sessions", self.missed_sessions, MissedSessions)

@@ -73,7 +73,7 @@ class AppTasks:
 
     def start_roll(self, host: Host, roll: RollRound) -> None:
         """Await the application's roll once, in a task of its own. Cancel `host.attempt` to end it."""
-        host.attempt = anyio.CancelScope()
+        host.attempt, host.rolling = anyio.CancelScope(), roll
         self._spawn(host, self._attempt_roll, roll, host.attempt, name=f"roll to {roll.target.date}")
 
     async def _attempt_roll(self, host: Host, roll: RollRound, scope: "anyio.CancelScope") -> None:
@@ -90,10 +90,13 @@ class AppTasks:
             error = failure
         except anyio.get_cancelled_exc_class() as cancelled:
             if not absorb_foreign_cancellation():
+                if host.committed is roll:  # it is done, so it is reported
+                    host.end_roll(roll, None, self._scheduler.observe_or_last())
+                    self._scheduler.emit(host)
                 raise
             error = cancelled
         finally:
-            host.attempt = None
+            host.attempt = host.rolling = None
             self._scheduler.roll_ended()
         if error is None and scope.cancelled_caught:
             error = RollTimeoutError(_timeout_seconds(roll))
@@ -155,7 +158,7 @@ class AppTasks:
             self._scheduler.wake(host)
 
     def _report_failure(self, host: Host, handler: Handler, error: BaseException, cause: Event | None) -> None:
-        self._scheduler.publish(host.handler_failed(handler, error, cause, self._scheduler.observe_or_last()))
+        self._scheduler.publish(host.report_failure(handler.label, error, cause, self._scheduler.observe_or_last()))
 
     # ---- probes ----
 
@@ -214,7 +217,9 @@ class AppTasks:
 
 
 async def _already_rolled(host: Host, roll: RollRound) -> bool:
-    """Ask `was_rolled` about a roll that an earlier run may have completed."""
+    """Return whether the journal or `was_rolled` knows that an earlier attempt, or an earlier run, has completed it."""
+    if await host.find_done(roll):
+        return True
     if not roll.resumed or host.was_rolled is None:
         return False
     answer = host.was_rolled(roll.target.date)

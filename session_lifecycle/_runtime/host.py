@@ -1,11 +1,11 @@
-"""The host of one lifecycle: the application's roll, the journal, and the subscribers to its events.
+"""The host of one lifecycle: the application's roll, the journal with its ledger, and the subscribers to its events.
 
-Everything here is synchronous. A record that must be durable before something else happens is written here, in that
-order.
+What must be durable before something else happens goes through the ledger here, in the order of the decisions.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from enum import Enum, unique
 from typing import Final
@@ -13,11 +13,13 @@ from typing import Final
 import anyio
 
 from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import ERROR
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._core.view import Cohort
-from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.base import Journal, TransactionalJournal
+from session_lifecycle._journal.errors import JournalCorrupt, NotLeadingError
 from session_lifecycle._journal.records import (
     Entry,
     JournalState,
@@ -26,11 +28,12 @@ from session_lifecycle._journal.records import (
     completion,
     journal_state_after,
 )
-from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
+from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
 from session_lifecycle._runtime.subscriptions import Broadcast
 
 RollSession = Callable[[date], Awaitable[object]]
@@ -67,18 +70,24 @@ class Host:
     """One lifecycle under a driver: the core, the application's roll, the journal, and the subscribers."""
 
     __slots__ = (
+        "_change",
+        "_records",
         "attempt",
         "cohort",
+        "committed",
         "declared_session",
         "dispatching",
         "handlers",
         "holds_journal",
+        "in_transaction",
         "journal",
+        "ledger",
         "lifecycle",
         "monotonic",
         "progress",
         "ready",
         "roll_session",
+        "rolling",
         "state",
         "subscribers",
         "tasks",
@@ -104,6 +113,16 @@ class Host:
         """The session that the application declares to be in (`session=`); None where it declares none."""
         self.holds_journal: bool = False
         """Whether its journal is open."""
+        self.ledger: Ledger | None = None
+        """What waits to become durable; None without a journal, and until that is open."""
+        self.in_transaction: bool = False
+        """Whether the transaction of its roll is open."""
+        self.rolling: RollRound | None = None
+        """The roll whose attempt is under way: the application's code runs."""
+        self.committed: RollRound | None = None
+        """The roll whose *done* has been committed in its own transaction."""
+        self._change: anyio.Lock | None = None
+        self._records: tuple[Record, ...] = ()  # of the journal, until the lifecycle begins
         self.subscribers: Broadcast | None = None
         """The broadcast of its events; None until there is a subscriber."""
         self.handlers: tuple[Handler, ...] = ()  # held here: a broadcast holds its subscribers weakly
@@ -123,40 +142,60 @@ class Host:
         self.monotonic: timedelta | None = None
         """The deadline that the driver's queue of monotonic timers holds for it."""
 
-    def begin(self, now: Reading) -> None:
-        """Begin the lifecycle in its session, the journal's where that has one.
-
-        A session that an empty journal adopts is recorded before any event is emitted.
+    async def open_journal(self, clock: Clock, request: Callable[[], None]) -> None:
+        """Open the journal, where there is one, and make the ledger, which calls `request` when it has entries.
 
         Raises:
-            LifecycleError: the schedule does not know the present, or the journal cannot be used.
+            LifecycleError: the journal cannot be used.
         """
-        if self.journal is None:
-            self.lifecycle.begin(now)
+        journal = self.journal
+        if journal is None:
             return
-        records = self.journal.open(self.lifecycle.schedule.name)
-        self.holds_journal = True
-        journal_state = journal_state_after(records)
+        lifecycle = self.lifecycle
+        ledger = Ledger(journal, repr(journal), lifecycle.config.journal_timeout, clock, request)
+        with ledger.holding_clock():
+            self._records = await journal.open(lifecycle.schedule.name)
+        self.holds_journal, self.ledger = True, ledger
+        ledger.adopt(self._records)
+
+    def begin(self, now: Reading) -> LedgerEntry | None:
+        """Begin the lifecycle in its session, the journal's where that has one.
+
+        Return the entry that must be durable before any event is emitted, such as the session that an empty journal
+        adopts; None where there is none.
+
+        Raises:
+            LifecycleError: the schedule does not know the present, or the journal contradicts the application.
+        """
+        if self.ledger is None:
+            self.lifecycle.begin(now)
+            return None
+        records, self._records = self._records, ()
+        try:
+            journal_state = journal_state_after(records)
+        except ValueError as error:
+            raise JournalCorrupt(repr(self.journal), 0, f"its records contradict each other: {error}") from error
+        added: tuple[Record, ...] = ()
         if journal_state is not None:
             record = completion(journal_state, self.declared_session, now.wall)
             if record is not None:
-                journal_state = self._complete_intent(journal_state, record)
+                journal_state, added = self._complete_intent(journal_state, record)
         self.lifecycle.begin(now, journal_state)
         if journal_state is None:
-            self.write(adoption(self.lifecycle.session, now.wall))
+            added = (adoption(self.lifecycle.session, now.wall),)
         elif journal_state.error is not None:
             LOGGER.error(
                 "%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, journal_state.error
             )
+        return self.ledger.submit(added) if added else None
 
-    def _complete_intent(self, journal_state: JournalState, record: Record) -> JournalState:
-        """Journal the open intent as done, because the application declares to be in its target. An ERROR stays."""
+    def _complete_intent(self, journal_state: JournalState, record: Record) -> tuple[JournalState, tuple[Record, ...]]:
+        """Count the open intent as done, because the application declares to be in its target. An ERROR stays."""
         skipped = journal_state.intent.skipped if journal_state.intent is not None else ()
         added = [record]
         if journal_state.error is not None and record.target is not None:
             added.append(Record(Entry.FAILED, record.target, record.at, note=journal_state.error))
         for each in added:
-            self.write(each)
             journal_state = journal_state.after(each)
         LOGGER.warning(
             "%s: the roll to %s counts as done, because session= names its target; sessions skipped: %s",
@@ -164,7 +203,7 @@ class Host:
             record.target,
             ", ".join(map(str, skipped)) or "none",
         )
-        return journal_state
+        return journal_state, tuple(added)
 
     @property
     def broadcast(self) -> Broadcast:
@@ -191,16 +230,27 @@ class Host:
         if self.subscribers is not None:
             self.subscribers.close()
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether no attempt to roll is under way, and nothing waits to be made durable."""
+        return self.attempt is None and (self.ledger is None or self.ledger.idle)
+
+    async def close_journal(self) -> None:
+        """Close the journal, where it is open, and be STOPPED."""
+        try:
+            if self.journal is not None and self.holds_journal:
+                self.holds_journal = False
+                with anyio.move_on_after(self.lifecycle.config.journal_timeout.total_seconds()):
+                    await self.journal.close()
+        except Exception:  # the journal may be the application's own code
+            LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
+        finally:
+            self.end()
+
     def end(self) -> None:
-        """End every subscription, close the journal, and be STOPPED. A second call does nothing."""
+        """End every subscription, and be STOPPED. A second call does nothing."""
         self.close()
         self.state = STOPPED
-        if self.journal is not None and self.holds_journal:
-            self.holds_journal = False
-            try:
-                self.journal.close()
-            except Exception:  # the journal may be the application's own code
-                LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
 
     @property
     def in_callback(self) -> bool:
@@ -208,30 +258,104 @@ class Host:
         owners = (self, *self.handlers, *self.lifecycle.feed_states)
         return any(map(inside, owners))
 
-    def write(self, record: Record) -> None:
-        """Make a record durable, where there is a journal. The journal's exceptions propagate."""
-        if self.journal is not None:
-            self.journal.append(record)
+    def execute(self, decision: Decision, now: Reading) -> LedgerEntry | None:
+        """Make a decision durable, then apply it; at once, where nothing needs to be durable or there is no journal.
 
-    def execute(self, decision: Decision) -> bool:
-        """Make a decision durable, then apply it. Nothing is awaited in between.
-
-        Return False where the record could not be made durable and the decision has been abandoned instead. A decision
-        that cannot be abandoned raises what the journal raised, and nothing has changed.
+        Return the entry of the ledger whose outcome is the decision's; None where it has been applied.
         """
-        if decision.record is not None:
-            try:
-                self.write(decision.record)
-            except Exception as error:  # the journal may be the application's own code
-                if decision.abandon is None:
-                    raise
-                decision.abandon(error)
-                return False
-        decision.apply()
+        if self.ledger is None or not decision.records:
+            decision.apply(now)
+            return None
+        abandon = decision.abandon
+        if abandon is None:
+            return self.ledger.submit(decision.records, decision.apply)
+
+        def unless_fenced(error: Exception, now: Reading) -> None:
+            if not isinstance(error, NotLeadingError):  # else the leader decides, and this replica follows
+                abandon(error, now)
+
+        return self.ledger.submit(decision.records, decision.apply, unless_fenced)
+
+    def note(self, record: Record) -> LedgerEntry | None:
+        """Have something that has happened already recorded, where there is a journal."""
+        if self.ledger is None:
+            return None
+
+        return self.ledger.submit((record,), abandon=self._not_journalled(record))
+
+    def _not_journalled(self, record: Record) -> Callable[[Exception, Reading], None]:
+        def report(error: Exception, _: Reading) -> None:
+            LOGGER.error(
+                "%s: %r of session %s could not be journalled, and a restart does not know of it: %s",
+                self.lifecycle.schedule.name,
+                record.entry.value,
+                record.session,
+                error,
+            )
+
+        return report
+
+    def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
+        """Halt trading, or one feed, at once; the record follows. Return False where it is halted already."""
+        if not self.lifecycle.halt(reason, now, feed):
+            return False
+        subject = "" if feed is None else feed.name
+        self.note(Record(Entry.HALTED, self.lifecycle.session.date, now.wall, note=reason, subject=subject))
         return True
 
+    def resume(self, now: Reading, feed: FeedState | None = None) -> bool:
+        """End a halt once that is durable. Return False where there is none."""
+        decision = self.lifecycle.resume(now, feed)
+        if decision is None:
+            return False
+        self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
+        return True
+
+    @asynccontextmanager
+    async def changing_hours(self) -> AsyncGenerator[None]:
+        """Wait until no other change of hours is being written."""
+        if self.ledger is None:
+            yield
+            return
+        if self._change is None:
+            self._change = anyio.Lock()
+        async with self._change:
+            yield
+
+    async def resolve_doubt(self) -> None:
+        """Find out about records that are in doubt, by appending them again.
+
+        Raises:
+            JournalWriteFailed: that is not known still, where it is `uncertain`.
+        """
+        if self.ledger is not None:
+            await self.ledger.wait(self.ledger.submit(()))
+
+    async def find_done(self, roll: RollRound) -> bool:
+        """Return whether the journal holds *done* of a roll, which an earlier attempt has committed in a transaction.
+
+        Raises:
+            JournalUnavailable: the journal cannot be read.
+        """
+        if self.committed is not roll and roll.attempt > 1 and isinstance(self.journal, TransactionalJournal):
+            found = await self.journal.find_done(roll.ended.date)
+            if found is not None:
+                self.committed = roll
+        return self.committed is roll
+
+    def lose_lead(self, reason: str, now: Reading) -> None:
+        """Stand by: another replica leads, or this one cannot know."""
+        raise NotImplementedError(reason, now)
+
+    def journal_failed(self, error: Exception, now: Reading) -> None:
+        """Go to ERROR where records are in doubt for good; where another replica leads, stand by."""
+        if isinstance(error, NotLeadingError):
+            self.lose_lead(str(error), now)
+        else:
+            self.lifecycle.fail(str(error), now)
+
     def emit(self) -> Sequence[Event]:
-        """Log, publish and return the events that the lifecycle holds. An ERROR is journalled first, if possible."""
+        """Log, publish and return the events that the lifecycle holds. An ERROR is journalled too."""
         events = self.lifecycle.take_events()
         self.dispatch(events)
         return events
@@ -240,33 +364,29 @@ class Host:
         """Log events, and publish them to their subscribers."""
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
-                try:
-                    self.write(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
-                except Exception:  # the journal may be the application's own code
-                    LOGGER.exception("%s: ERROR could not be journalled", self.lifecycle.schedule.name)
+                self.note(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
             log_event(event, self.lifecycle.schedule)
             if self.subscribers is not None:
                 self.subscribers.publish(event)
 
-    def handler_failed(
-        self, handler: Handler, error: BaseException, cause: Event | None, now: Reading
-    ) -> tuple[Event, ...]:
+    def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
         """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
         session = self.lifecycle.session.date
-        event = HandlerFailed(handler.label, error, cause, session, now.wall, name=self.lifecycle.name)
+        event = HandlerFailed(label, error, cause, session, now.wall, name=self.lifecycle.name)
         log_event(event, self.lifecycle.schedule)
         if isinstance(cause, HandlerFailed):
             return ()
         self.broadcast.publish(event)
         return (event,)
 
-    def begin_roll(self, roll: RollRound, now: Reading) -> bool:
-        """Make the intent durable and begin the attempt. Where the journal fails, go to ERROR and return False."""
-        return self.execute(self.lifecycle.begin_roll(roll, now, journalled=self.journal is not None))
-
     def end_roll(self, roll: RollRound, error: BaseException | None, now: Reading) -> None:
-        """Make a completed roll durable, and report the outcome to the core. Nothing is awaited in between."""
-        if error is not None:
+        """Have the outcome of an attempt made durable, and report it to the core."""
+        if self.committed is roll:
+            # *done* is in the journal, committed in the roll's own transaction: nothing can fail the roll any more.
+            if error is not None:
+                self.report_failure("roll_session", error, None, now)
+            self.lifecycle.roll_succeeded(roll, now).apply(now)
+        elif error is not None:
             self.lifecycle.roll_failed(roll, error, now)
         else:
-            self.execute(self.lifecycle.roll_succeeded(roll, now))
+            self.execute(self.lifecycle.roll_succeeded(roll, now), now)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast, overload
 
 import anyio
 
+from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._model.alarm import Alarm, Misfire
@@ -43,6 +44,7 @@ from session_lifecycle._runtime.feed_registry import FeedRegistry
 from session_lifecycle._runtime.handlers import Handler, filter_for, on_alarm
 from session_lifecycle._runtime.host import Host, RollSession, WasRolled
 from session_lifecycle._runtime.lifespan import Lifespan
+from session_lifecycle._runtime.roll_transaction import done_statement, roll_transaction
 from session_lifecycle._runtime.subscriptions import EventFilter, Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import Schedule
@@ -279,8 +281,8 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        driver = self._require_running("halt()")
-        if not self._lifecycle.halt(require_reason(reason), driver.observe()):
+        now = self._require_running("halt()").observe()
+        if not self._host.halt(require_reason(reason), now):
             LOGGER.warning("%r: halt(%r) has no effect: trading is halted already (%s)", self, reason, self.halted)
         self._emit()
 
@@ -293,12 +295,12 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        driver = self._require_running("resume()")
-        if not self._lifecycle.resume(driver.observe()):
+        now = self._require_running("resume()").observe()
+        if not self._host.resume(now):
             LOGGER.warning("%r: resume() has no effect: there is no halt", self)
         self._emit()
 
-    def end_session(self, reason: str) -> None:
+    async def end_session(self, reason: str) -> None:
         """End an open session now: take its remaining transitions, and roll.
 
         Raises:
@@ -308,9 +310,8 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._require_running("end_session()").observe()
-        self._host.execute(self._lifecycle.end_session(require_reason(reason), now))
-        self._emit()
+        now = self._require_writable("end_session()").observe()
+        await self._execute(self._lifecycle.end_session(require_reason(reason), now), now)
 
     def fail(self, reason: str) -> None:
         """Go to ERROR, until `recover()`. During a roll this happens once the attempt under way has ended.
@@ -326,7 +327,7 @@ class SessionBoundaryManager(Lifespan):
             LOGGER.warning("%r: fail(%r) has no effect in ERROR (%s)", self, reason, self._lifecycle.reason)
         self._emit()
 
-    def apply(self, override: Override) -> None:
+    async def apply(self, override: Override) -> None:
         """Change the hours of a date from now on: an early close announced at 11:00 takes effect today.
 
         The past is never rewritten. A `Closure` of the present session ends that now, in any state: its remaining
@@ -344,11 +345,11 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._require_running("apply()").observe()
-        decision = self._lifecycle.change_schedule(override, now)
-        if decision is not None:
-            self._host.execute(decision)
-        self._emit()
+        driver = self._require_writable("apply()")
+        async with self._host.changing_hours():  # one change after the other: each is planned on the hours of the last
+            now = driver.observe()
+            decision = self._lifecycle.change_schedule(override, now)
+            await self._execute(decision or NOTHING, now)
 
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
         """Leave ERROR: begin the roll that is owed again, or else replay the session from its start.
@@ -368,11 +369,11 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_inside("recover()")
-        now = self._require_running("recover()").observe()
+        driver = self._require_writable("recover()")
         require_resolution(resolution)
-        self._host.execute(self._lifecycle.recover(resolution, now))
-        self._emit()
-        await anyio.lowlevel.checkpoint()
+        await self._host.resolve_doubt()
+        now = driver.observe()
+        await self._execute(self._lifecycle.recover(resolution, now), now)
 
     async def roll(self) -> RollSucceeded:
         """Roll manually, where `auto_roll` is off; return once the roll has completed.
@@ -403,6 +404,40 @@ class SessionBoundaryManager(Lifespan):
                 cause = None if failed is None else failed.error
                 raise RollFailedError(ended, target, attempts, event.reason or "") from cause
         raise ManagerStopped("roll()", self.state)
+
+    def roll_transaction(self) -> AbstractAsyncContextManager[Any]:
+        """Return an async context manager: the transaction of the roll's own writes, inside `roll_session` only.
+
+        The block's value is a connection to write with: the `sqlite3.Connection` of a `SqliteJournal`, the
+        `psycopg.AsyncConnection` of a `PostgresJournal`. The journal's *done* is its last statement, and commits with
+        the writes, or neither does. The value is None where an earlier attempt has committed: write nothing then.
+
+        Once the block has committed, the roll is done: what `roll_session` does afterwards cannot fail it, and an
+        exception or a timeout is emitted as `HandlerFailed`. The next session is entered when the function has ended.
+        The block holds the database's write lock, so do what has to be waited for before it.
+
+        Raises:
+            NoTransactionError: (on entering) called outside of this manager's own roll, or the journal is no database.
+            ReentrancyError: (on entering) called inside the block of another one.
+            JournalWriteFailed: (on leaving) neither was committed; where it is `uncertain`, the next attempt finds out.
+            NotLeadingError: another replica leads. Neither was committed.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        return roll_transaction(self._host, self._require_running("roll_transaction()"))
+
+    def done_statement(self) -> tuple[str, tuple[object, ...]]:
+        """Return the statement that writes the journal's *done*, and its parameters, inside `roll_session` only.
+
+        For a transaction of another PostgreSQL driver than psycopg, on the database of the manager's `PostgresJournal`.
+        Placeholders are `$1`, `$2` and so on. Run it last in the transaction of the roll's own writes: both commit or
+        neither does. It raises in the server where the roll is done already, or another replica leads.
+
+        Raises:
+            NoTransactionError: called outside of this manager's own roll, or the journal is no `PostgresJournal`.
+            ReentrancyError: called inside the block of `roll_transaction`.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        return done_statement(self._host, self._require_running("done_statement()"))
 
     # ---- events ----
 
@@ -594,6 +629,15 @@ class SessionBoundaryManager(Lifespan):
             self._driver.emit(self._host)
             self._driver.wake(self._host)
 
+    async def _execute(self, decision: Decision, now: Reading) -> None:
+        """Wait until a decision is durable and has been applied."""
+        entry = self._host.execute(decision, now)
+        self._emit()
+        if entry is None or self._host.ledger is None:
+            await anyio.lowlevel.checkpoint()
+        else:
+            await self._host.ledger.wait(entry)
+
     def _observe_for(self, timestamp: datetime | None) -> Reading:
         """Read the clock for data. Data without a timestamp is recorded even where the clock fails."""
         if timestamp is None and self._driver is not None and self._lifecycle.begun:
@@ -611,6 +655,12 @@ class SessionBoundaryManager(Lifespan):
         if self._host.stopped:
             raise ManagerStopped(call, self.state)
         return self._driver
+
+    def _require_writable(self, call: str) -> Driver:
+        """Return the driver; raise where the manager does not run, or what is to be written would wait for itself."""
+        if self._host.in_transaction and inside(self._host):
+            raise ReentrancyError(call)
+        return self._require_running(call)
 
     def _refuse_inside(self, call: str) -> None:
         if inside(self._host):

@@ -1,6 +1,7 @@
 """What the tests of test_manager_journal share."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import date
 
@@ -10,7 +11,7 @@ import pytest
 
 from session_lifecycle import (
     Entry,
-    FileJournal,
+    Journal,
     JournalLocked,
     JournalWriteFailed,
     LifecycleConfig,
@@ -44,10 +45,11 @@ class Refusing(MemoryJournal):
         self.records.extend(records)
         self.error = error
 
-    def append(self, record: Record) -> None:
-        if record.entry in self.refused:
-            raise self.error or JournalWriteFailed("in memory", record.entry.value, "no space left")
-        super().append(record)
+    async def append(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.entry in self.refused:
+                raise self.error or JournalWriteFailed("in memory", record.entry.value, "no space left")
+        await super().append(records)
 
 
 def begin(start, journal, *script, session=None, was_rolled=None, schedule=None, **settings):
@@ -103,13 +105,13 @@ async def refused(manager: SessionBoundaryManager, error: type[Exception]) -> st
     return str(caught.value)
 
 
-def is_free(journal: MemoryJournal | FileJournal, calendar: str = "fixed") -> bool:
-    """Tell whether the next manager could open the journal."""
+async def is_free(journal: Journal, calendar: str = "fixed") -> bool:
+    """Return whether the next manager could open the journal."""
     try:
-        journal.open(calendar)
+        await journal.open(calendar)
     except JournalLocked:
         return False
-    journal.close()
+    await journal.close()
     return True
 
 

@@ -119,12 +119,12 @@ async def test_an_empty_group_waits_for_members():
     async with SessionGroup(clock=desk.clock) as group:
         await desk.clock.advance(DAY)
         manager = desk.manager("one")
-        group.add(manager)
+        await group.add(manager)
         assert manager.state is ACTIVE
         await group.remove(manager)
         await desk.clock.advance(HOUR)
         assert group.managers == ()
-        group.add(another := desk.manager("two"))
+        await group.add(another := desk.manager("two"))
         await desk.clock.advance_to(at(TUESDAY, (21, 0)))
         assert another.state is POST_MARKET
 
@@ -167,7 +167,7 @@ async def test_a_group_runs_once_and_a_manager_in_one_place():
             SessionGroup([one])
     group = SessionGroup([two])
     with pytest.raises(AlreadyStartedError):
-        group.add(two)
+        await group.add(two)
     other = SessionGroup([two, three])
     async with group:
         with pytest.raises(AlreadyStartedError, match="SessionGroup"):
@@ -179,7 +179,7 @@ async def test_a_group_runs_once_and_a_manager_in_one_place():
         assert not three.started
         assert two.state is ACTIVE
     with pytest.raises(GroupStopped, match="a new SessionGroup"):
-        group.add(three)
+        await group.add(three)
     assert not three.started
 
 
@@ -192,7 +192,7 @@ async def test_a_group_that_is_leaving_takes_in_nobody():
     @one.on(RollSucceeded)
     async def add(event: RollSucceeded) -> None:
         try:
-            group.add(late)
+            await group.add(late)
         except GroupStopped as error:
             refused.append(str(error))
 
@@ -276,7 +276,7 @@ async def test_one_that_cannot_be_added_changes_nothing(tmp_path):
     late = desk.manager("late", journal=FileJournal(tmp_path / "one"))
     async with SessionGroup([one]) as group:
         with pytest.raises(JournalLocked):
-            group.add(late)
+            await group.add(late)
         assert group.managers == (one,)
         with pytest.raises(AlreadyStartedError):
             await late.run()
@@ -299,7 +299,7 @@ async def test_a_member_that_stops_leaves_the_others_alone():
         assert group.managers == (two,)
         assert (one.state, two.state) == (ACTIVE, POST_MARKET)
         assert path([event async for event in events]) == ["start_pre_market", "open_market"]
-        group.add(desk.manager("three", journal=journal))  # whose journal is free again
+        await group.add(desk.manager("three", journal=journal))  # whose journal is free again
         with pytest.raises(ManagerStopped):
             one.fail("too late")
 

@@ -219,7 +219,7 @@ def test_in_step_or_alone_a_member_does_the_same(acts, steps):
                 case "resume":
                     manager.resume()
                 case "end":
-                    manager.end_session("an act")
+                    await manager.end_session("an act")
                 case "feed":
                     manager.add_feed(f"feed {number}", timeout=HOUR)
                 case "alarm":
@@ -298,7 +298,7 @@ async def test_on_a_break_each_keeps_its_own_open():
         await desk.clock.advance_to(at(MONDAY, (14, 40)))
         late.record_data_received()  # before it runs, and so before it has seen the open
         await desk.clock.advance_to(at(MONDAY, (15, 0)))
-        group.add(late)
+        await group.add(late)
         await desk.clock.advance_to(at(MONDAY, (20, 0)))
         assert (one.state, late.state) == (TIMEOUT, TIMEOUT)
         assert "none at all since the open" in (late.status().reason or "")

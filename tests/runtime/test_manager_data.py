@@ -340,7 +340,7 @@ async def test_fault_15_the_breaks_of_every_day():
     async with running(manager) as log:
         await clock.advance_to(at(TUESDAY, (17, 30)))
         assert (manager.session.date, manager.on_break) == (TUESDAY, True)
-        manager.end_session("called off")
+        await manager.end_session("called off")
         assert not manager.on_break
         await clock.advance_to(at(WEDNESDAY, (20, 0)))
         assert [(event.session, event.scheduled_at) for event in of(BreakStarted, log)] == [

@@ -85,7 +85,7 @@ async def test_a_reader_that_is_cancelled_loses_nothing():
             scope.cancel()
             await anext(events)
         assert scope.cancelled_caught
-        manager.end_session("early")
+        await manager.end_session("early")
         with anyio.CancelScope() as scope:
             scope.cancel()
             await anext(events)

@@ -180,7 +180,7 @@ async def test_a_halt_lapses_when_the_session_is_ended_by_hand():
     manager, clock = listen(at(MONDAY, (15, 0)))
     async with running(manager) as log:
         manager.halt("limit down")
-        manager.end_session("called off")
+        await manager.end_session("called off")
         await clock.advance(NOW)
         assert of(Resumed, log) == [Resumed(MONDAY, None, lapsed=True, observed_at=at(MONDAY, (15, 0)))]
         assert manager.halted is None

@@ -320,7 +320,7 @@ async def test_a_restart_after_any_record_comes_to_the_same_end(policy):
         await clock.advance_to(at(TUESDAY, (15, 0)))
         manager.fail("out of order")
         await manager.recover()
-        manager.end_session("early")
+        await manager.end_session("early")
         await clock.advance_to(at(FRIDAY, (15, 0)))
     assert {record.entry for record in journal.records} == set(Entry) - {SKIPPED}
     for number in range(len(journal.records) + 1):
@@ -486,7 +486,7 @@ async def test_end_session_by_hand_survives_a_restart():
     journal = MemoryJournal()
     manager, clock, _ = begin(at(MONDAY, (15, 0)), journal, auto_roll=False)
     async with running(manager):
-        manager.end_session("fire drill")
+        await manager.end_session("fire drill")
         assert manager.state is ENDED
     assert journal.records[1:] == [Record(Entry.ENDED, MONDAY, at(MONDAY, (15, 0)), note="fire drill")]
     manager, clock, rolls = begin(at(MONDAY, (16, 0)), journal, auto_roll=False)
@@ -519,11 +519,11 @@ async def test_end_session_that_cannot_be_journalled_changes_nothing():
     async with running(manager) as log:
         log.clear()
         with pytest.raises(JournalWriteFailed, match="'ended'"):
-            manager.end_session("fire drill")
+            await manager.end_session("fire drill")
         await clock.advance(NOW)
         assert (manager.state, log, rolls.begun) == (ACTIVE, [], [])
         journal.refused.clear()
-        manager.end_session("fire drill")
+        await manager.end_session("fire drill")
         await clock.advance(NOW)
         assert manager.session.date == TUESDAY
 
@@ -534,7 +534,7 @@ async def test_end_session_out_of_hours_writes_nothing():
     manager, _, _ = begin(at(MONDAY, (10, 0)), journal)
     async with running(manager):
         with pytest.raises(IllegalTransition):
-            manager.end_session("too early")
+            await manager.end_session("too early")
     assert entries(journal) == [(ADOPTED, MONDAY, None)]
 
 

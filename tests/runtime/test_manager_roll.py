@@ -84,7 +84,7 @@ async def test_the_driver_stays_responsive_during_a_roll():
         assert isinstance(log[-1], RollStarted)
         manager.record_data_received()
         with pytest.raises(IllegalTransition):
-            manager.end_session("it has ended")
+            await manager.end_session("it has ended")
         with pytest.raises(IllegalTransition):
             await manager.recover()
 

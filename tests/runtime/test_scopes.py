@@ -123,7 +123,7 @@ async def test_a_body_without_a_wait_runs_through():
     manager, _ = make(NOON)
     async with running(manager):
         async with manager.during(ACTIVE):
-            manager.end_session("in the middle of it")
+            await manager.end_session("in the middle of it")
             seen = manager.state
         assert seen is ENDED
 
