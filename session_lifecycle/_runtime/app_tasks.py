@@ -149,7 +149,7 @@ class AppTasks:
             handler,
             handler.label,
             handler.timeout,
-            lambda: handler.function(event),
+            lambda: host.call_handler(handler, event),
             clock=self._scheduler.clock,
             observe=self._scheduler.observe_or_last,
         )

@@ -18,6 +18,7 @@ from session_lifecycle._core.clock_state import ClockState
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._core.view import Cohort
+from session_lifecycle._journal.base import SharedJournal
 from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
@@ -238,6 +239,8 @@ class Driver:
             host.state = RUNNING
             self._hosts[host] = self._dirty[host] = None
             self.emit(host)
+            if isinstance(host.journal, SharedJournal):
+                self._journals.share(host)
 
     async def _iterate(self) -> None:
         """Sleep until something is due, and poll the hosts that it concerns."""
@@ -341,10 +344,11 @@ class Driver:
         records, apply, abandon = host.lifecycle.begin_roll(roll, now, journalled=host.ledger is not None)
 
         def begin(now: Reading) -> None:
-            apply(now)
+            if host.leads:  # read before each attempt: the lease may be over, and another replica may roll
+                apply(now)
             if roll.started_at is not None:
                 self._app.start_roll(host, roll)
-            else:  # it is not wanted any more
+            else:  # it is not wanted any more, or another replica leads
                 self.roll_ended()
                 self.wake_waiting_roll()
 

@@ -3,9 +3,10 @@
 What must be durable before something else happens goes through the ledger here, in the order of the decisions.
 """
 
+import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import date, datetime, timedelta
 from enum import Enum, unique
 from typing import Final
@@ -18,7 +19,7 @@ from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import ERROR
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._core.view import Cohort
-from session_lifecycle._journal.base import Journal, TransactionalJournal
+from session_lifecycle._journal.base import Journal, SharedJournal, TransactionalJournal
 from session_lifecycle._journal.errors import JournalCorrupt, NotLeadingError
 from session_lifecycle._journal.records import (
     Entry,
@@ -29,7 +30,8 @@ from session_lifecycle._journal.records import (
     journal_state_after,
 )
 from session_lifecycle._model.clock import Clock, Reading
-from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
+from session_lifecycle._model.errors import LifecycleError
+from session_lifecycle._model.events import AlarmFired, ClockSkew, Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
@@ -66,12 +68,28 @@ DRAINING: Final = HostState.DRAINING
 STOPPED: Final = HostState.STOPPED
 
 
+_SKEW: Final = timedelta(seconds=1)
+
+
+class AlarmCalls:
+    """The handlers of an alarm that has fired which have not returned, and the ledger's entry that says that it did."""
+
+    __slots__ = ("begun", "calls", "event")
+
+    def __init__(self, event: AlarmFired, begun: LedgerEntry, calls: int) -> None:
+        self.event: Final = event
+        self.begun: Final = begun
+        self.calls = calls
+
+
 class Host:
     """One lifecycle under a driver: the core, the application's roll, the journal, and the subscribers."""
 
     __slots__ = (
+        "_alarms",
         "_change",
         "_records",
+        "_skewed",
         "attempt",
         "cohort",
         "committed",
@@ -121,6 +139,8 @@ class Host:
         """The roll whose attempt is under way: the application's code runs."""
         self.committed: RollRound | None = None
         """The roll whose *done* has been committed in its own transaction."""
+        self._skewed = False
+        self._alarms: dict[int, AlarmCalls] = {}  # that have fired, by identity, while their handlers run
         self._change: anyio.Lock | None = None
         self._records: tuple[Record, ...] = ()  # of the journal, until the lifecycle begins
         self.subscribers: Broadcast | None = None
@@ -343,10 +363,6 @@ class Host:
                 self.committed = roll
         return self.committed is roll
 
-    def lose_lead(self, reason: str, now: Reading) -> None:
-        """Stand by: another replica leads, or this one cannot know."""
-        raise NotImplementedError(reason, now)
-
     def journal_failed(self, error: Exception, now: Reading) -> None:
         """Go to ERROR where records are in doubt for good; where another replica leads, stand by."""
         if isinstance(error, NotLeadingError):
@@ -365,9 +381,84 @@ class Host:
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
                 self.note(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
+            elif isinstance(event, AlarmFired):
+                self._note_alarm(event)
             log_event(event, self.lifecycle.schedule)
             if self.subscribers is not None:
                 self.subscribers.publish(event)
+
+    def _note_alarm(self, event: AlarmFired) -> None:
+        """Have it recorded that an alarm fires; its handlers are called once that is durable."""
+        if self.ledger is None or event.alarm.recurring_after_restart:
+            return
+        begun = self.note(Record(Entry.ALARM_BEGUN, event.session, event.observed_at, subject=event.key))
+        calls = sum(handler.takes(event) for handler in self.handlers)
+        if begun is not None and calls:
+            self._alarms[id(event)] = AlarmCalls(event, begun, calls)
+        else:
+            self.note(Record(Entry.ALARM_ENDED, event.session, event.observed_at, subject=event.key))
+
+    async def call_handler(self, handler: Handler, event: Event) -> None:
+        """Await a handler; that of an alarm, once it is durable that the alarm fires.
+
+        Where that cannot be made durable, the handler is called all the same: what it does is due now.
+
+        Raises:
+            TypeError: it is not async.
+            Exception: as raised by the handler.
+        """
+        alarm = self._alarms.get(id(event))
+        if alarm is None:
+            await _awaited(handler, event)
+            return
+        with suppress(LifecycleError):  # it is logged
+            await alarm.begun.outcome()
+        try:
+            await _awaited(handler, event)
+        finally:
+            alarm.calls -= 1
+            if not alarm.calls:
+                del self._alarms[id(event)]
+                fired = alarm.event
+                self.note(Record(Entry.ALARM_ENDED, fired.session, fired.observed_at, subject=fired.key))
+
+    # ---- replicas ----
+
+    @property
+    def leads(self) -> bool:
+        """Whether it may roll and write: it shares its journal with no other replica, or leads."""
+        return not isinstance(self.journal, SharedJournal) or self.journal.leads
+
+    def require_lead(self, call: str) -> None:
+        """Raise `NotLeadingError` where another replica leads, or this one cannot know."""
+        if isinstance(self.journal, SharedJournal) and not self.journal.leads:
+            raise NotLeadingError(call, repr(self.journal), self.journal.term)
+
+    def follow(self, records: Sequence[Record], now: Reading) -> None:
+        """Adopt the records of the replica that leads, and the lead, where this one has gained it."""
+        journal, lifecycle = self.journal, self.lifecycle
+        assert isinstance(journal, SharedJournal)
+        if self.ledger is not None:
+            self.ledger.adopt(records)
+        for record in records:
+            lifecycle.follow(record, now, term=journal.term)
+        if journal.leads and not lifecycle.leading:
+            lifecycle.lead(now, term=journal.term)
+
+    def report_skew(self, now: Reading) -> None:
+        """Emit once that the journal's server has another time, by more than a second; again once it had not."""
+        skew = self.journal.skew if isinstance(self.journal, SharedJournal) else None
+        apart = skew is not None and abs(skew) > _SKEW
+        if skew is not None and apart and not self._skewed:
+            self.lifecycle.report(ClockSkew(skew, self.lifecycle.session.date, now.wall, self.lifecycle.name))
+        self._skewed = apart
+
+    def lose_lead(self, reason: str, now: Reading) -> None:
+        """Stand by: another replica leads, or this one cannot know. An attempt under way is cancelled."""
+        if self.lifecycle.leading:
+            self.lifecycle.stand_by(now, reason=reason)
+            if self.attempt is not None:
+                self.attempt.cancel()
 
     def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
         """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
@@ -390,3 +481,11 @@ class Host:
             self.lifecycle.roll_failed(roll, error, now)
         else:
             self.execute(self.lifecycle.roll_succeeded(roll, now), now)
+
+
+async def _awaited(handler: Handler, event: Event) -> None:
+    outcome = handler.function(event)
+    if not inspect.isawaitable(outcome):
+        msg = f"{handler.label} returned {outcome!r}, which cannot be awaited: make it async"
+        raise TypeError(msg)
+    await outcome

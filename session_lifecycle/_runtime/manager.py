@@ -15,7 +15,7 @@ import anyio
 
 from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.lifecycle import SessionLifecycle
-from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.base import Journal, SharedJournal
 from session_lifecycle._model.alarm import Alarm, Misfire
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
@@ -211,6 +211,17 @@ class SessionBoundaryManager(Lifespan):
         """Return a snapshot of everything above, as of the manager's last reading of the clock."""
         return self._require_begun("status()").status
 
+    @property
+    def leads(self) -> bool:
+        """Whether it rolls, fires alarms and may trade; False while another replica leads the shared journal."""
+        return self._lifecycle.leading
+
+    @property
+    def term(self) -> int | None:
+        """The term of the shared journal's leader, a number that grows; None where the journal is not shared."""
+        journal = self._host.journal
+        return journal.term if isinstance(journal, SharedJournal) else None
+
     # ---- data ----
 
     def record_data_received(self, timestamp: datetime | None = None) -> None:
@@ -263,7 +274,7 @@ class SessionBoundaryManager(Lifespan):
                 self._clock,
                 emit=self._emit,
                 observe_for=self._observe_for,
-                require_running=self._require_running,
+                require_running=self._require_leading,
             )
         return self._feed_registry.add(name, timeout, probe=probe, probe_timeout=probe_timeout)
 
@@ -281,7 +292,7 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._require_running("halt()").observe()
+        now = self._require_leading("halt()").observe()
         if not self._host.halt(require_reason(reason), now):
             LOGGER.warning("%r: halt(%r) has no effect: trading is halted already (%s)", self, reason, self.halted)
         self._emit()
@@ -295,7 +306,7 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._require_running("resume()").observe()
+        now = self._require_leading("resume()").observe()
         if not self._host.resume(now):
             LOGGER.warning("%r: resume() has no effect: there is no halt", self)
         self._emit()
@@ -322,7 +333,7 @@ class SessionBoundaryManager(Lifespan):
             TypeError: the reason is not a string, or blank.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        driver = self._require_running("fail()")
+        driver = self._require_leading("fail()")
         if not self._lifecycle.fail(require_reason(reason), driver.observe_or_last()):
             LOGGER.warning("%r: fail(%r) has no effect in ERROR (%s)", self, reason, self._lifecycle.reason)
         self._emit()
@@ -388,7 +399,7 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run, or stopped first.
         """
         self._refuse_inside("roll()")
-        driver = self._require_running("roll()")
+        driver = self._require_leading("roll()")
         ended = self._lifecycle.session.date
         outcomes = self._host.broadcast.subscribe(_is_outcome)
         self._lifecycle.request_roll(driver.observe())
@@ -660,7 +671,12 @@ class SessionBoundaryManager(Lifespan):
         """Return the driver; raise where the manager does not run, or what is to be written would wait for itself."""
         if self._host.in_transaction and inside(self._host):
             raise ReentrancyError(call)
-        return self._require_running(call)
+        return self._require_leading(call)
+
+    def _require_leading(self, call: str) -> Driver:
+        driver = self._require_running(call)
+        self._host.require_lead(call)
+        return driver
 
     def _refuse_inside(self, call: str) -> None:
         if inside(self._host):
