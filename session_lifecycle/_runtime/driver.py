@@ -106,6 +106,7 @@ class Driver:
         with ExitStack() as exit_stack:
             async with anyio.create_task_group() as group:
                 self._app = AppTasks(self, group)
+                await start_surely(group, self._app.watch)
                 self._poll_due(self._last_reading)
                 task_status.started()
                 try:
@@ -115,6 +116,7 @@ class Driver:
                     exit_stack.enter_context(self.let_clock_jump())
                 while self._hosts:
                     await self._iterate()
+                self._app.stop()
 
     async def add(self, host: Host) -> None:
         """Add a host while running. On return it has caught up, up to the first roll that is due.

@@ -31,7 +31,7 @@ from session_lifecycle._journal.records import (
 )
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import LifecycleError
-from session_lifecycle._model.events import AlarmFired, ClockSkew, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
