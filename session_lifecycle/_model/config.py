@@ -167,6 +167,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
             expected. None: no limit.
         stale_when: how many of the registered feeds must be stale for the session to be TIMEOUT: a `StaleWhen`, or a
             quorum, a whole number of feeds (all of them, where there are fewer).
+        trade_on_standby: whether `can_trade` may be True while another replica leads the journal.
 
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
@@ -185,6 +186,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     max_catch_up_sessions: int = 10
     error_after_timeout: timedelta | None = None
     stale_when: StaleWhen | int = StaleWhen.ALL
+    trade_on_standby: bool = False
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -201,6 +203,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
         quorum = self.stale_when
         if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
             raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
+        _kind("trade_on_standby", self.trade_on_standby, bool)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":
