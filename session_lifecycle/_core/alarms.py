@@ -11,11 +11,12 @@ from datetime import date, datetime
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from session_lifecycle._core.schedule_change import hours_on
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.alarm import FURTHEST, Alarm, Misfire
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import MissedSessions
-from session_lifecycle._model.errors import NotASession, ScheduleExhausted
+from session_lifecycle._model.errors import ScheduleExhausted
 from session_lifecycle._model.events import AlarmFired, AlarmSkipped
 from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
@@ -170,7 +171,7 @@ class AlarmScheduler:
             cursor.owner, cursor.dry = None, False
 
     def _replace(self, cursor: _Cursor, old: Timeline, day: date) -> None:
-        before, after = _session_on(old, day), _session_on(self.timeline, day)
+        before, after = hours_on(old.schedule, day), hours_on(self.timeline.schedule, day)
         queued = [entry for entry in cursor.queue if entry[1].date == day]
         if queued or before is None:
             fired = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
@@ -294,10 +295,3 @@ class AlarmScheduler:
 
 def _holds(owner: Position | None, wall: datetime) -> bool:
     return owner is not None and (owner.until is None or wall < owner.until)
-
-
-def _session_on(timeline: Timeline, day: date) -> Session | None:
-    try:
-        return timeline.schedule.session_on(day)
-    except NotASession:
-        return None

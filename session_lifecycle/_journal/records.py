@@ -150,7 +150,7 @@ class JournalState(msgspec.Struct, frozen=True):
             raise ValueError(msg)
         match entry:
             case Entry.ADOPTED:
-                return JournalState(record.session, record.open, record.close)
+                return self._in(record.session, record.open, record.close)
             case Entry.ENDED:
                 return replace(self, ended=True)
             case Entry.INTENT:
@@ -168,7 +168,7 @@ class JournalState(msgspec.Struct, frozen=True):
             case Entry.RESUMED:
                 return replace(self, halts={k: v for k, v in self.halts.items() if k != record.subject})
             case Entry.CHANGED:
-                return replace(self, changes=(*self.changes, changed_hours(record)))
+                return self._changed(changed_hours(record))
             case Entry.ALARM_BEGUN | Entry.ALARM_ENDED:
                 key = record.session, record.subject
                 return replace(self, alarms={**self.alarms, key: entry is Entry.ALARM_ENDED})
@@ -182,11 +182,26 @@ class JournalState(msgspec.Struct, frozen=True):
             msg = f"done to {target} does not match the intent {intent and intent.target}"
             raise ValueError(msg)
         hours = record if intent is None else intent
+        entered = self._in(target, hours.open, hours.close)
         # Where the next session opens as this one closes, the market has not closed, and a halt goes on.
-        halts = self.halts if self.close is not None and self.close == hours.open else {}
-        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > target - _ALARMS_KEPT}
-        changes = tuple(change for change in self.changes if change.day >= target)
-        return JournalState(target, hours.open, hours.close, halts=halts, alarms=alarms, changes=changes)
+        stayed_open = self.close is not None and self.close == entered.open
+        return replace(entered, halts=self.halts) if stayed_open else entered
+
+    def _in(self, session: date, opened: datetime | None, closed: datetime | None) -> "JournalState":
+        """Return the state at the start of another session; its hours may have been changed since they were noted."""
+        changes = tuple(change for change in self.changes if change.day >= session)
+        for day, changed_session in changes:
+            if day == session and changed_session is not None:
+                opened, closed = changed_session.open, changed_session.close
+        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > session - _ALARMS_KEPT}
+        return JournalState(session, opened, closed, changes=changes, alarms=alarms)
+
+    def _changed(self, change: ChangedHours) -> "JournalState":
+        """Return the state with the hours of a date changed."""
+        changes = (*self.changes, change)
+        if change.day != self.session or change.session is None:
+            return replace(self, changes=changes)
+        return replace(self, changes=changes, open=change.session.open, close=change.session.close)
 
 
 _OF_THE_SESSION: Final = frozenset({Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED})
