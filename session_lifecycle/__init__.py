@@ -85,6 +85,14 @@ from session_lifecycle._model.events import (
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._model.journal_events import (
+    AlarmInterrupted,
+    ClockSkew,
+    LeadershipGained,
+    LeadershipLost,
+    OverrideLost,
+    RollFollowed,
+)
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
 from session_lifecycle._model.session import (
     Boundaries,
@@ -146,6 +154,7 @@ __all__ = [
     "AdjustableSchedule",
     "Alarm",
     "AlarmFired",
+    "AlarmInterrupted",
     "AlarmSkipped",
     "AlreadyStartedError",
     "Boundaries",
@@ -154,6 +163,7 @@ __all__ = [
     "CalendarUnavailable",
     "Clock",
     "ClockFailed",
+    "ClockSkew",
     "ClockStepped",
     "Closure",
     "ConcurrentAdvanceError",
@@ -184,6 +194,8 @@ __all__ = [
     "JournalMismatch",
     "JournalUnavailable",
     "JournalWriteFailed",
+    "LeadershipGained",
+    "LeadershipLost",
     "LifecycleConfig",
     "LifecycleError",
     "ManagerStopped",
@@ -197,6 +209,7 @@ __all__ = [
     "NotASession",
     "NotRunningError",
     "Override",
+    "OverrideLost",
     "OverrideRefused",
     "Position",
     "Record",
@@ -206,6 +219,7 @@ __all__ = [
     "RetryPolicy",
     "RollFailed",
     "RollFailedError",
+    "RollFollowed",
     "RollNotOwedError",
     "RollStarted",
     "RollSucceeded",

@@ -4,7 +4,7 @@ The watch holds the lifecycle's own arrivals, feeds and halts. What the clock mo
 the outcome is returned: new values for the state, an event, or a transition to take.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -38,11 +38,12 @@ class Verdict(NamedTuple):
 class DataWatch:
     """The watch over the data of one lifecycle: the manager's own, and that of each feed.
 
-    `halted` is why trading is halted, None where it is not. `feeds` is None until there is one. `reported_for` is the
-    session before which unexpected data has been reported.
+    `halted` is why trading is halted, None where it is not. `feeds` is None until there is one. `absent_halts` are the
+    halts, by a journal, of feeds that are not registered, with their reasons. `reported_for` is the session before
+    which unexpected data has been reported.
     """
 
-    __slots__ = ("_config", "_name", "feeds", "halted", "reported_for", "staleness")
+    __slots__ = ("_config", "_name", "absent_halts", "feeds", "halted", "reported_for", "staleness")
 
     def __init__(self, config: LifecycleConfig, name: str | None) -> None:
         self._config = config
@@ -50,6 +51,7 @@ class DataWatch:
         self.staleness: StalenessTimer = StalenessTimer(config.data_timeout, config.error_after_timeout)
         self.feeds: FeedTable | None = None
         self.halted: str | None = None
+        self.absent_halts: dict[str, str] = {}
         self.reported_for: date | None = None
 
     # ---- when data is expected ----
@@ -122,10 +124,24 @@ class DataWatch:
 
     def lift_halts(self, clock: ClockState, day: date) -> list[Resumed]:
         """End every halt: none outlasts the close."""
+        self.absent_halts.clear()
         lifted: list[FeedState | None] = [] if self.halted is None else [None]
         if self.feeds is not None:
             lifted += self.feeds.halted
         return [self.resume(clock, day, feed, lapsed=True) for feed in lifted]
+
+    def restore_halts(self, halts: Mapping[str, str], clock: ClockState) -> None:
+        """Adopt the halts of an earlier run, before its session is replayed. Those of feeds wait for their feeds."""
+        self.halted = halts.get("")
+        self.absent_halts = {name: reason for name, reason in halts.items() if name}
+        if self.feeds is not None:
+            for feed in self.feeds.all:
+                self._restore_halt(feed, clock.last_reading.monotonic)
+
+    def _restore_halt(self, feed: FeedState, now: timedelta) -> None:
+        reason = self.absent_halts.pop(feed.name, None)
+        if reason is not None and self.feeds is not None:
+            self.feeds.halt(feed, reason, now)
 
     # ---- feeds ----
 
@@ -148,6 +164,7 @@ class DataWatch:
         self.require_new(feed)
         feeds.inspect_all_data(inspect=clock.closed_before is not None)
         feeds.add(feed, now)
+        self._restore_halt(feed, now)
 
     def require_new(self, feed: FeedState) -> None:
         """Raise `FeedNameTaken` where there is a feed of that name."""

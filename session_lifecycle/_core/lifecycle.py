@@ -11,17 +11,18 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from session_lifecycle._core.alarms import AlarmScheduler, Cut
+from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.data_watch import CLOSED, age_of
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED, TIMEOUT
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.restore import LOST, restore
+from session_lifecycle._core.replica import ReplicaLifecycle
+from session_lifecycle._core.restore import LOST, restore, restore_hours, restored_halts
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
-from session_lifecycle._core.view import LifecycleView
+from session_lifecycle._journal.errors import JournalWriteFailed
 from session_lifecycle._journal.records import Entry, JournalState, Record, changed, intent
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
@@ -42,7 +43,7 @@ HORIZON: Final = timedelta(days=30)
 """How far ahead of the end of the schedule's knowledge its end is reported."""
 
 
-class SessionLifecycle(LifecycleView):
+class SessionLifecycle(ReplicaLifecycle):
     """Decides the sessions of one venue, without I/O. Drive it with `begin`, then `poll` at its `deadlines`.
 
     Args:
@@ -57,7 +58,7 @@ class SessionLifecycle(LifecycleView):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_cut", "_declared_session")
+    __slots__ = ("_declared_session",)
 
     def __init__(
         self,
@@ -72,9 +73,14 @@ class SessionLifecycle(LifecycleView):
         self._progress = Progress(timeline, config, name)
         self._rolls = Rolls(timeline, config, name)
         self._alarms: AlarmScheduler | None = None  # until there is an alarm
-        self._cut: Cut | None = None
+        self._cut = None
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun: bool = False
+        self.leading: bool = True
+        """Whether this replica leads; without replicas it always does."""
+        self._given = schedule
+        self._restored = None
+        self._follower = None
 
     def take_events(self) -> Sequence[Event]:
         """Return what has happened since the last call, oldest first."""
@@ -87,12 +93,16 @@ class SessionLifecycle(LifecycleView):
         """Adopt the session and catch up with the clock, to the first roll that is due.
 
         With a `journal_state`, adopt what a journal holds of an earlier run: its session, an ERROR that was not
-        recovered from, a roll that was begun.
+        recovered from, a roll that was begun, halts that last, changed hours, and alarms that have fired. Halts and
+        hours are not emitted again. Hours that are impossible now are emitted as `OverrideLost`, alarms that have begun
+        and not ended as `AlarmInterrupted`, by the replica that leads.
 
         Raises:
             ScheduleExhausted: the schedule does not know the present.
             NotASession: the schedule has lost the journal's session, whose hours the journal does not hold either.
         """
+        if journal_state is not None:
+            restore_hours(journal_state, self._progress, self._rolls, now)
         position = self._progress.timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
@@ -101,14 +111,18 @@ class SessionLifecycle(LifecycleView):
             session, lost = restore(journal_state, self._progress, self._rolls)
         self._progress.begin(session, now, position)
         self._progress.watch_closed_market()
+        if journal_state is not None:
+            halts = restored_halts(journal_state, session, self._progress.timeline)
+            self._progress.data.restore_halts(halts, self._progress.clock_state)
+        self._restored = journal_state
         if self._alarms is not None:
-            self._alarms.begin(self._progress.session, self._progress.bounds, position, now.wall)
-        if journal_state is not None and journal_state.ended:
-            by_clock = journal_state.intent is not None or journal_state.abandoned_target is not None
-            if not by_clock or now.wall < self._progress.bounds.end:
-                self._cut_short(None)
-        elif lost:
+            self._begin_alarms(self._alarms)
+        if lost and journal_state is not None and not journal_state.ended:
             self._call_off(LOST)
+        if self.leading:
+            self._take_up(journal_state, now)
+        else:
+            self._stand_by()
         self.begun = True
         self._report_horizon()
         self.poll(now)
@@ -119,12 +133,6 @@ class SessionLifecycle(LifecycleView):
         if now < self._progress.bounds.end:
             self._cut_short(now, f"called off ({why})")
             self._progress.call_off(why)
-
-    def _cut_short(self, at: datetime | None, why: str = "ended manually") -> None:
-        """Record that the machine's session ends early: the alarms that it still has before its end are void."""
-        self._cut = Cut(self._progress.session.date, at, self._progress.bounds.end, why)
-        if self._alarms is not None:
-            self._alarms.cut(self._cut)
 
     # ---- time ----
 
@@ -269,7 +277,7 @@ class SessionLifecycle(LifecycleView):
         if alarms is None:
             alarms = self._alarms = AlarmScheduler(progress.timeline, self.config.missed_sessions, self.name)
             if self.begun:
-                alarms.begin(progress.session, progress.bounds, progress.position, now.wall)
+                self._begin_alarms(alarms)
             if self._cut is not None:
                 alarms.cut(self._cut)
         alarms.add(alarm, now.wall)
@@ -413,8 +421,8 @@ class SessionLifecycle(LifecycleView):
     # ---- the roll ----
 
     def due_roll(self, now: Reading) -> RollRound | None:
-        """Return the round whose next attempt is due; None where none is."""
-        return self._rolls.due(now)
+        """Return the round whose next attempt is due; None where none is, and while another replica leads."""
+        return self._rolls.due(now) if self.leading else None
 
     def begin_roll(self, roll: RollRound, now: Reading, *, journalled: bool) -> Decision:
         """Decide to begin the attempt that is due; its intent is recorded first where there is a journal.
@@ -437,7 +445,9 @@ class SessionLifecycle(LifecycleView):
 
     def _not_begun(self, roll: RollRound, error: Exception, now: Reading) -> None:
         roll.pending = False
-        self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
+        roll.intended = isinstance(error, JournalWriteFailed) and error.uncertain  # then it may be in the journal
+        if roll is self._rolls.round:  # else another replica leads since
+            self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
 
     def roll_succeeded(self, roll: RollRound, now: Reading) -> Decision:
         """Decide to enter the next session: the attempt under way has returned.
@@ -451,14 +461,16 @@ class SessionLifecycle(LifecycleView):
             if self._rolls.round is roll:
                 self._complete(roll, now)
                 self.poll(now)
-            else:  # it was in doubt, and is certain now: it is completed on the way out of ERROR
-                roll.recorded = True
+            elif self._rolls.unfinished is roll:
+                roll.recorded = True  # it was in doubt, and is certain now: it is completed on the way out of ERROR
 
         record = Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date)
         return Decision((record,), enter, partial(self._leave_uncertain, roll))
 
     def _leave_uncertain(self, roll: RollRound, error: Exception, now: Reading) -> None:
         self.poll(now)
+        if roll is not self._rolls.round:
+            return  # another replica leads since, and what it has recorded is followed
         roll.resumed = True
         self._progress.emit(self._rolls.failed(roll, error, now, retry=False))
         self._fail(
@@ -479,9 +491,15 @@ class SessionLifecycle(LifecycleView):
             self._fail(self._failing)
         self._report_horizon()
 
+    def pursues(self, roll: RollRound) -> bool:
+        """Return whether a round is still pursued; it is not where another replica has gained the lead since."""
+        return self._rolls.round is roll
+
     def roll_failed(self, roll: RollRound, error: BaseException, now: Reading) -> None:
         """Record that the attempt under way has failed: wait for the next one, or go to ERROR after the last."""
         self.poll(now)
+        if roll is not self._rolls.round:
+            return  # another replica leads since
         self._progress.emit(self._rolls.failed(roll, error, now, retry=self._failing is None))
         if self._failing is not None:
             self._fail(self._failing)
@@ -495,7 +513,7 @@ class SessionLifecycle(LifecycleView):
         """Open the round that is owed, or find out whether its attempt takes too long."""
         if self._rolls.round is not None:
             self._rolls.expire(now)
-        elif self.config.auto_roll and not self._rolls.stopping:
+        elif self.config.auto_roll and self.leading and not self._rolls.stopping:
             self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
 
     def _fail(self, reason: str) -> None:

@@ -118,6 +118,7 @@ class Progress:
             (state is not TIMEOUT and state is not ENDED and state is not ERROR)
             and self.data.feeds is None
             and self.data.halted is None
+            and not self.data.absent_halts
             and self.called_off is None
             and self.events is None
             and not self.catching_up
@@ -352,6 +353,14 @@ class Progress:
         event = self.data.revive(feed, self.clock_state, self.session.date)
         if event is not None:
             self.emit(event)
+
+    def escalate(self, *, escalates: bool) -> None:
+        """Let a lasting TIMEOUT become an ERROR, in time that counts from now on; or not."""
+        clock, staleness = self.clock_state, self.data.staleness
+        staleness.escalates = escalates
+        if clock.state is TIMEOUT and clock.expected_since is not None:
+            staleness.go_stale()
+            self.clock_state = replace(clock, expected_since=clock.last_reading.monotonic)
 
     def expect_own_data(self) -> None:
         """Time the manager's own data from now on, where data is expected: there is no feed any more."""

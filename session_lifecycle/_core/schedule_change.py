@@ -21,28 +21,19 @@ from session_lifecycle._schedules.base import AdjustableSchedule, Schedule
 
 
 class Change(NamedTuple):
-    """An override that is ready to be applied: the hours of its date before and after, and the new timeline.
+    """A change of a date's hours that is ready to be applied: the hours before and after, and the new timeline.
 
-    `ends` says that the machine's session ends with it.
+    `why` is for people. `ends` says that the machine's session ends with it.
     """
 
-    override: Override
+    day: date
+    why: str
     before: Session | None
     after: Session | None
     old: Timeline
     timeline: Timeline
     position: Position
     ends: bool
-
-    @property
-    def day(self) -> date:
-        """The date whose hours change."""
-        return self.override.date
-
-    @property
-    def why(self) -> str:
-        """The summary of the override."""
-        return summary(self.override)
 
     @property
     def touched(self) -> list[date]:
@@ -84,10 +75,7 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
     """
     day, timeline, mine = override.date, progress.timeline, progress.session
     schedule = timeline.schedule
-    try:
-        before = schedule.session_on(day)
-    except NotASession:
-        before = None
+    before = hours_on(schedule, day)
     over = progress.ended or progress.called_off is not None
     if day < mine.date or (day == mine.date and over):
         raise OverrideRefused(day, f"the application is past it: its session is {mine.date}, {progress.state.name}")
@@ -107,7 +95,37 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
         after = cut_short(before, passed)
     changed = Timeline(with_session(schedule, day, after), progress.config)
     ends = isinstance(override, Closure) and day == mine.date
-    return Change(override, before, after, timeline, changed, changed.at(now.wall), ends)
+    return Change(day, summary(override), before, after, timeline, changed, changed.at(now.wall), ends)
+
+
+def recorded_change(day: date, after: Session | None, progress: Progress, now: Reading) -> Change | None:
+    """Return the change to hours that the leader has recorded; None where they are those already, or the day is over.
+
+    The leader has judged it by what had passed for it.
+
+    Raises:
+        OverrideRefused: the schedule cannot be changed, or refuses this session.
+        ScheduleExhausted: the date lies outside of what the schedule knows.
+    """
+    timeline = progress.timeline
+    before = hours_on(timeline.schedule, day)
+    if day < progress.session.date or before == after:
+        return None
+    changed = Timeline(with_session(timeline.schedule, day, after), progress.config)
+    ends = after is None and day == progress.session.date
+    return Change(day, "applied by the leader", before, after, timeline, changed, changed.at(now.wall), ends)
+
+
+def hours_on(schedule: Schedule, day: date) -> Session | None:
+    """Return the session of a date, None where there is none.
+
+    Raises:
+        ScheduleExhausted: the date lies outside of what the schedule knows.
+    """
+    try:
+        return schedule.session_on(day)
+    except NotASession:
+        return None
 
 
 def _with_pre_market(timeline: Timeline, session: Session | None) -> Session | None:

@@ -21,13 +21,15 @@ class StalenessTimer:
             indefinitely.
     """
 
-    __slots__ = ("_arrival_before", "_lasted", "_limit", "_timeout", "arrival")
+    __slots__ = ("_arrival_before", "_lasted", "_limit", "_timeout", "arrival", "escalates")
 
     def __init__(self, timeout: timedelta | None, limit: timedelta | None) -> None:
         self._timeout = timeout
         self._limit = limit
         self.arrival: float | None = None
         """Monotonic seconds of the newest data: an arrival less the age that the data had on arrival."""
+        self.escalates: bool = True
+        """Whether it is fatal to stay stale for too long."""
         self._lasted = _ZERO  # how long it has been stale, up to the last break
         self._arrival_before: float | None = None  # the newest arrival when it went stale
 
@@ -64,7 +66,7 @@ class StalenessTimer:
         if since is None:
             return None
         if stale:
-            return None if self._limit is None else since + self._limit - self._lasted
+            return None if self._limit is None or not self.escalates else since + self._limit - self._lasted
         if self._timeout is None:
             return None
         newest = since

@@ -25,13 +25,14 @@ Timeline, session and configuration are compared as objects; each lifecycle hold
 class LifecycleView:
     """The properties of a lifecycle, as of the last reading of the clocks."""
 
-    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun")
+    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun", "leading")
 
     _alarms: AlarmScheduler | None
     _failing: str | None
     _progress: Progress
     _rolls: Rolls
     begun: bool
+    leading: bool
 
     @property
     def schedule(self) -> Schedule:
@@ -75,7 +76,9 @@ class LifecycleView:
 
     @property
     def can_trade(self) -> bool:
-        """Whether the session is ACTIVE, on no break, and not halted."""
+        """Whether the session is ACTIVE, on no break, and not halted, and this replica leads."""
+        if not (self.leading or self.config.trade_on_standby):
+            return False
         clock = self._progress.clock_state
         return clock.state is ACTIVE and not clock.on_break and self._progress.data.halted is None
 

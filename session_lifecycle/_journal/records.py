@@ -150,7 +150,7 @@ class JournalState(msgspec.Struct, frozen=True):
             raise ValueError(msg)
         match entry:
             case Entry.ADOPTED:
-                return JournalState(record.session, record.open, record.close)
+                return self._in(record.session, record.open, record.close)
             case Entry.ENDED:
                 return replace(self, ended=True)
             case Entry.INTENT:
@@ -168,7 +168,7 @@ class JournalState(msgspec.Struct, frozen=True):
             case Entry.RESUMED:
                 return replace(self, halts={k: v for k, v in self.halts.items() if k != record.subject})
             case Entry.CHANGED:
-                return replace(self, changes=(*self.changes, changed_hours(record)))
+                return self._changed(changed_hours(record))
             case Entry.ALARM_BEGUN | Entry.ALARM_ENDED:
                 key = record.session, record.subject
                 return replace(self, alarms={**self.alarms, key: entry is Entry.ALARM_ENDED})
@@ -182,11 +182,26 @@ class JournalState(msgspec.Struct, frozen=True):
             msg = f"done to {target} does not match the intent {intent and intent.target}"
             raise ValueError(msg)
         hours = record if intent is None else intent
+        entered = self._in(target, hours.open, hours.close)
         # Where the next session opens as this one closes, the market has not closed, and a halt goes on.
-        halts = self.halts if self.close is not None and self.close == hours.open else {}
-        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > target - _ALARMS_KEPT}
-        changes = tuple(change for change in self.changes if change.day >= target)
-        return JournalState(target, hours.open, hours.close, halts=halts, alarms=alarms, changes=changes)
+        stayed_open = self.close is not None and self.close == entered.open
+        return replace(entered, halts=self.halts) if stayed_open else entered
+
+    def _in(self, session: date, opened: datetime | None, closed: datetime | None) -> "JournalState":
+        """Return the state at the start of another session; its hours may have been changed since they were noted."""
+        changes = tuple(change for change in self.changes if change.day >= session)
+        for day, changed_session in changes:
+            if day == session and changed_session is not None:
+                opened, closed = changed_session.open, changed_session.close
+        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > session - _ALARMS_KEPT}
+        return JournalState(session, opened, closed, changes=changes, alarms=alarms)
+
+    def _changed(self, change: ChangedHours) -> "JournalState":
+        """Return the state with the hours of a date changed."""
+        changes = (*self.changes, change)
+        if change.day != self.session or change.session is None:
+            return replace(self, changes=changes)
+        return replace(self, changes=changes, open=change.session.open, close=change.session.close)
 
 
 _OF_THE_SESSION: Final = frozenset({Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED})
@@ -196,25 +211,48 @@ _ALARMS_KEPT: Final = timedelta(days=15)
 """No alarm fires this long after its session: seven days at most, and a week of holidays."""
 
 
+class Standing:
+    """What the records of a journal add up to, one after the other, also where one is withdrawn later."""
+
+    __slots__ = ("_base", "_since", "state")
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._base: JournalState | None = None
+        self._since: list[Record] = []  # the records since the session was entered, which may still be withdrawn
+        self.state: JournalState | None = None
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> JournalState:
+        """Add a record, and return the state.
+
+        Raises:
+            ValueError: the record does not follow from the state.
+        """
+        if self.state is None and record.entry is not Entry.ADOPTED:
+            msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"
+            raise ValueError(msg)
+        state = (JournalState(record.session) if self.state is None else self.state).after(record)
+        if record.entry is Entry.WITHDRAWN:
+            self._since = [other for other in self._since if str(other.seq) != record.subject]
+            state = self._base or state
+            for other in self._since:
+                state = state.after(other)
+        elif record.entry is Entry.ADOPTED or record.entry is Entry.DONE:
+            self._base, self._since = state, []
+        else:
+            self._since.append(record)
+        self.state = state
+        return state
+
+
 def journal_state_after(records: Iterable[Record]) -> JournalState | None:
     """Return the state that the records add up to, None without records.
 
     Raises:
         ValueError: a record does not follow from those before it, or the first is not ADOPTED.
     """
-    records = tuple(records)
-    withdrawn = {record.subject for record in records if record.entry is Entry.WITHDRAWN}
-    journal_state: JournalState | None = None
-    for record in records:
-        if record.seq and str(record.seq) in withdrawn:
-            continue
-        if journal_state is None:
-            if record.entry is not Entry.ADOPTED:
-                msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"
-                raise ValueError(msg)
-            journal_state = JournalState(record.session)
-        journal_state = journal_state.after(record)
-    return journal_state
+    return Standing(records).state
 
 
 def changed(day: date, session: Session | None, present: date, at: datetime) -> Record:

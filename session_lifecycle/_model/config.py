@@ -169,6 +169,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
             quorum, a whole number of feeds (all of them, where there are fewer).
         journal_timeout: how long one append to the journal may take, in real time, before it is in doubt and is
             repeated.
+        trade_on_standby: whether `can_trade` may be True while another replica leads the journal.
 
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
@@ -188,6 +189,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     error_after_timeout: timedelta | None = None
     stale_when: StaleWhen | int = StaleWhen.ALL
     journal_timeout: timedelta = timedelta(seconds=5)
+    trade_on_standby: bool = False
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -205,6 +207,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
         quorum = self.stale_when
         if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
             raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
+        _kind("trade_on_standby", self.trade_on_standby, bool)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":

@@ -125,29 +125,20 @@ class AppTasks:
         )
 
     async def _attempt_roll(self, host: Host, roll: RollRound, scope: "anyio.CancelScope") -> None:
-        error: BaseException | None = None
         try:
             with scope, CallbackScope(host):
-                if not await _already_rolled(host, roll):
-                    outcome = host.roll_session(roll.target.date)
-                    if inspect.isawaitable(outcome):
-                        await outcome
-                    else:
-                        error = TypeError(f"roll_session returned {outcome!r}, which cannot be awaited: make it async")
+                error = await _roll(host, roll)
         except Exception as failure:  # the application's own code
             error = failure
         except anyio.get_cancelled_exc_class() as cancelled:
             if not absorb_foreign_cancellation():
-                if host.committed is roll:  # it is done, so it is reported
-                    self._end_attempt(host, roll, None)
-                else:
-                    self._free_attempt(host)
+                self._leave_attempt(host, roll)
                 raise
             error = cancelled
         except BaseException:
             self._free_attempt(host)
             raise
-        if error is None and scope.cancelled_caught:
+        if scope.cancelled_caught:
             error = RollTimeoutError(_timeout_seconds(roll))
         self._end_attempt(host, roll, error)
         try:
@@ -156,6 +147,13 @@ class AppTasks:
         except anyio.get_cancelled_exc_class():
             if not absorb_foreign_cancellation():
                 raise
+
+    def _leave_attempt(self, host: Host, roll: RollRound) -> None:
+        """Leave an attempt that is cancelled because the manager is: it is done only where it has committed."""
+        if host.committed is roll:
+            self._end_attempt(host, roll, None)
+        else:
+            self._free_attempt(host)
 
     def _free_attempt(self, host: Host) -> None:
         host.attempt = host.rolling = None
@@ -354,6 +352,16 @@ class _Task:
         self.name: Final = name
         self.lost: Final = lost
         self.started = False
+
+
+async def _roll(host: Host, roll: RollRound) -> BaseException | None:
+    """Await the application's roll, unless it has been completed already. Return why it counts as failed."""
+    if not await _already_rolled(host, roll):
+        outcome = host.roll_session(roll.target.date)
+        if not inspect.isawaitable(outcome):
+            return TypeError(f"roll_session returned {outcome!r}, which cannot be awaited: make it async")
+        await outcome
+    return None
 
 
 async def _already_rolled(host: Host, roll: RollRound) -> bool:

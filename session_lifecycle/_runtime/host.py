@@ -25,13 +25,14 @@ from session_lifecycle._journal.records import (
     Entry,
     JournalState,
     Record,
+    Standing,
     adoption,
     completion,
-    journal_state_after,
 )
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import LifecycleError
 from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.journal_events import ClockSkew, LeadershipGained, LeadershipLost
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
@@ -90,6 +91,7 @@ class Host:
         "_change",
         "_records",
         "_skewed",
+        "_standing",
         "attempt",
         "cohort",
         "committed",
@@ -140,6 +142,7 @@ class Host:
         self.committed: RollRound | None = None
         """The roll whose *done* has been committed in its own transaction."""
         self._skewed = False
+        self._standing: Standing | None = None  # of a shared journal
         self._alarms: dict[int, AlarmCalls] = {}  # that have fired, by identity, while their handlers run
         self._change: anyio.Lock | None = None
         self._records: tuple[Record, ...] = ()  # of the journal, until the lifecycle begins
@@ -172,7 +175,8 @@ class Host:
         if journal is None:
             return
         lifecycle = self.lifecycle
-        ledger = Ledger(journal, repr(journal), lifecycle.config.journal_timeout, clock, request)
+        timeout = lifecycle.config.journal_timeout
+        ledger = Ledger(journal, repr(journal), timeout, clock, request=request, written=self.record_written)
         with ledger.holding_clock():
             self._records = await journal.open(lifecycle.schedule.name)
         self.holds_journal, self.ledger = True, ledger
@@ -192,15 +196,24 @@ class Host:
             return None
         records, self._records = self._records, ()
         try:
-            journal_state = journal_state_after(records)
+            standing = Standing(records)
         except ValueError as error:
             raise JournalCorrupt(repr(self.journal), 0, f"its records contradict each other: {error}") from error
+        journal_state = standing.state
+        if isinstance(self.journal, SharedJournal):
+            self._standing = standing
+            if not self.journal.leads:
+                self.lifecycle.stand_by(now)
+                self.lifecycle.begin(now, journal_state)
+                return None
         added: tuple[Record, ...] = ()
         if journal_state is not None:
             record = completion(journal_state, self.declared_session, now.wall)
             if record is not None:
                 journal_state, added = self._complete_intent(journal_state, record)
         self.lifecycle.begin(now, journal_state)
+        if isinstance(self.journal, SharedJournal):
+            self._report_lead(now)
         if journal_state is None:
             added = (adoption(self.lifecycle.session, now.wall),)
         elif journal_state.error is not None:
@@ -434,29 +447,48 @@ class Host:
         if isinstance(self.journal, SharedJournal) and not self.journal.leads:
             raise NotLeadingError(call, repr(self.journal), self.journal.term)
 
+    def record_written(self, records: Sequence[Record]) -> None:
+        """Count records that this replica has written, where the journal is shared."""
+        if self._standing is not None:
+            for record in records:
+                self._standing.add(record)
+
     def follow(self, records: Sequence[Record], now: Reading) -> None:
         """Adopt the records of the replica that leads, and the lead, where this one has gained it."""
-        journal, lifecycle = self.journal, self.lifecycle
+        journal, lifecycle, standing = self.journal, self.lifecycle, self._standing
         assert isinstance(journal, SharedJournal)
-        if self.ledger is not None:
-            self.ledger.adopt(records)
+        assert standing is not None
+        assert self.ledger is not None
+        self.ledger.adopt(records)
         for record in records:
-            lifecycle.follow(record, now, term=journal.term)
+            lifecycle.follow(record, standing.add(record), now, term=journal.term)
         if journal.leads and not lifecycle.leading:
-            lifecycle.lead(now, term=journal.term)
+            self._report_lead(now)
+            lifecycle.lead(now, standing.state)
+            if standing.state is None:
+                self.note(adoption(lifecycle.session, now.wall))
+
+    def _report_lead(self, now: Reading) -> None:
+        assert isinstance(self.journal, SharedJournal)
+        lifecycle = self.lifecycle
+        self.progress.emit(LeadershipGained(self.journal.term, lifecycle.session.date, now.wall, name=lifecycle.name))
 
     def report_skew(self, now: Reading) -> None:
         """Emit once that the journal's server has another time, by more than a second; again once it had not."""
         skew = self.journal.skew if isinstance(self.journal, SharedJournal) else None
         apart = skew is not None and abs(skew) > _SKEW
         if skew is not None and apart and not self._skewed:
-            self.lifecycle.report(ClockSkew(skew, self.lifecycle.session.date, now.wall, self.lifecycle.name))
+            self.progress.emit(ClockSkew(skew, self.lifecycle.session.date, now.wall, name=self.lifecycle.name))
         self._skewed = apart
 
     def lose_lead(self, reason: str, now: Reading) -> None:
         """Stand by: another replica leads, or this one cannot know. An attempt under way is cancelled."""
-        if self.lifecycle.leading:
-            self.lifecycle.stand_by(now, reason=reason)
+        lifecycle, journal = self.lifecycle, self.journal
+        if lifecycle.leading and isinstance(journal, SharedJournal):
+            self.progress.emit(
+                LeadershipLost(journal.term, reason, lifecycle.session.date, now.wall, name=lifecycle.name)
+            )
+            lifecycle.stand_by(now)
             if self.attempt is not None:
                 self.attempt.cancel()
 
@@ -472,6 +504,8 @@ class Host:
 
     def end_roll(self, roll: RollRound, error: BaseException | None, now: Reading) -> None:
         """Have the outcome of an attempt made durable, and report it to the core."""
+        if not self.lifecycle.pursues(roll):
+            return  # another replica leads since, and decides what becomes of it
         if self.committed is roll:
             # *done* is in the journal, committed in the roll's own transaction: nothing can fail the roll any more.
             if error is not None:

@@ -78,6 +78,7 @@ class Ledger:
         timeout: how long one append may take before it is in doubt, by the event loop's own time.
         clock: the host's; a simulated one is held while there is something to write.
         request: called when there is something to write.
+        written: called with records once they are durable.
     """
 
     __slots__ = (
@@ -92,16 +93,25 @@ class Ledger:
         "_singly",
         "_timeout",
         "_writing",
+        "_written",
     )
 
     def __init__(
-        self, journal: Journal, label: str, timeout: timedelta, clock: Clock, request: Callable[[], None]
+        self,
+        journal: Journal,
+        label: str,
+        timeout: timedelta,
+        clock: Clock,
+        *,
+        request: Callable[[], None],
+        written: Callable[[Sequence[Record]], None],
     ) -> None:
         self._journal: Final = journal
         self._label: Final = label
         self._timeout: Final = timeout.total_seconds()
         self._clock: Final = clock
         self._request: Final = request
+        self._written: Final = written
         self._entries: deque[LedgerEntry] = deque()
         self._seq = 0
         self._singly = 0  # how many entries are appended one by one, because together they were refused
@@ -197,8 +207,9 @@ class Ledger:
             if not entry.begun:
                 entry.begun = True
                 entry.records = tuple(map(self.numbered, entry.records))
+        records = [record for entry in batch for record in entry.records]
         try:
-            await self._append([record for entry in batch for record in entry.records])
+            await self._append(records)
         except JournalWriteFailed as error:
             if not error.uncertain and len(batch) > 1:
                 self._singly = len(batch)
@@ -207,6 +218,7 @@ class Ledger:
         except NotLeadingError as error:
             return self._fail(tuple(self._entries), error, observe(), keep=False)
         now = observe()
+        self._written(records)
         for entry in batch:
             self._entries.popleft()
             self._apply(entry, now)

@@ -524,19 +524,21 @@ class SessionBoundaryManager(Lifespan):
         misfire: Misfire = Misfire.SKIP,
         grace: timedelta = _ON_TIME,
         timeout: timedelta | None = None,
+        recurring_after_restart: bool = False,
     ) -> Callable[[AlarmHandler], AlarmHandler]:
         """Decorate an async function that is called at an instant of every session; see `Alarm`.
 
         It is called with the `AlarmFired`, as handlers are. An alarm fires at most once for a session (with a break as
         its anchor, once for each break), in ERROR too. While a roll is owed, it fires after the roll. An instant before
-        the registration does not fire; at the start, the session's earlier instants count as missed.
+        the registration does not fire; at the start, the session's earlier instants count as missed, but for those that
+        the journal holds as fired; with `recurring_after_restart`, those too.
 
         Raises:
             ConfigurationError: a value is out of range.
             TypeError: the function is not async.
             ManagerStopped: the manager has stopped.
         """
-        alarm = Alarm(anchor, offset, misfire, grace)
+        alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
         register = self._handler_decorator("at()", on_alarm(alarm), missed=True, timeout=timeout)
 
         def decorate(function: AlarmHandler) -> AlarmHandler:
@@ -553,8 +555,11 @@ class SessionBoundaryManager(Lifespan):
         *,
         misfire: Misfire = Misfire.SKIP,
         grace: timedelta = _ON_TIME,
+        recurring_after_restart: bool = False,
     ) -> AsyncIterator[AlarmFired]:
         """Return an async iterator over the `AlarmFired` of an alarm, from this call on; it ends with the manager.
+
+        The arguments are those of `at()`.
 
         Raises:
             ConfigurationError: a value is out of range.
@@ -562,7 +567,7 @@ class SessionBoundaryManager(Lifespan):
         """
         if self._host.stopped:
             raise ManagerStopped("alarms()", self.state)
-        alarm = Alarm(anchor, offset, misfire, grace)
+        alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
         fired = self._host.broadcast.subscribe(on_alarm(alarm))
         self._add_alarm(alarm)
         return cast("AsyncIterator[AlarmFired]", fired)

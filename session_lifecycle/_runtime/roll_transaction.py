@@ -37,11 +37,12 @@ async def roll_transaction(host: Host, driver: Driver) -> AsyncGenerator[Any]:
         yield None
         return
 
+    written: list[Record] = []
+
     def done() -> Record:
-        now = driver.observe_or_last()
-        return ledger.numbered(
-            Record(Entry.DONE, session, now.wall, roll.target.date, note="in the roll's transaction")
-        )
+        now, note = driver.observe_or_last(), "in the roll's transaction"
+        written.append(ledger.numbered(Record(Entry.DONE, session, now.wall, roll.target.date, note=note)))
+        return written[-1]
 
     async with ledger.paused():
         transaction = journal.transaction(session, done)
@@ -59,6 +60,7 @@ async def roll_transaction(host: Host, driver: Driver) -> AsyncGenerator[Any]:
             with ledger.holding_clock():
                 await transaction.__aexit__(None, None, None)
             host.committed = roll
+            host.record_written(written)
 
 
 def done_statement(host: Host, driver: Driver) -> tuple[str, tuple[object, ...]]:
