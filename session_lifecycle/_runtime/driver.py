@@ -112,6 +112,10 @@ class Driver:
                 try:
                     while not self._stopping:
                         await self._iterate()
+                except BaseException:
+                    for host in self._hosts:
+                        host.lifecycle.stop()  # an intent that becomes durable from now on begins no attempt
+                    raise
                 finally:
                     exit_stack.enter_context(self.let_clock_jump())
                 while self._hosts:

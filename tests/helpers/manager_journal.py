@@ -8,6 +8,7 @@ from datetime import date
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec.structs import replace
 
 from session_lifecycle import (
     Entry,
@@ -42,7 +43,7 @@ class Refusing(MemoryJournal):
     def __init__(self, *refused: Entry, records: tuple[Record, ...] = (), error: Exception | None = None) -> None:
         super().__init__()
         self.refused = set(refused)
-        self.records.extend(records)
+        self.records.extend(numbered(records))
         self.error = error
 
     async def append(self, records: Sequence[Record]) -> None:
@@ -70,10 +71,15 @@ def begin(start, journal, *script, session=None, was_rolled=None, schedule=None,
 
 
 def holding(*records: Record) -> MemoryJournal:
-    """Return a journal in which an earlier run has left these records."""
+    """Return a journal in which an earlier run has left these records, numbered as it would have."""
     journal = MemoryJournal()
-    journal.records.extend(records)
+    journal.records.extend(numbered(records))
     return journal
+
+
+def numbered(records: Sequence[Record]) -> list[Record]:
+    """Return records with the count of the manager that has written them one after the other."""
+    return [replace(record, seq=number) for number, record in enumerate(records, 1)]
 
 
 def adopted(day: date = MONDAY) -> Record:

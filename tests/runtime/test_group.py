@@ -10,7 +10,6 @@ from session_lifecycle import (
     AlreadyStartedError,
     ClockStepped,
     ConfigurationError,
-    FileJournal,
     FixedSchedule,
     GroupStopped,
     JournalLocked,
@@ -253,27 +252,27 @@ async def test_removing_a_stranger_is_refused():
 # ---- beginning ----
 
 
-async def test_one_that_cannot_begin_keeps_the_group_from_starting(tmp_path):
-    """Where one member cannot begin, none runs, and no journal stays locked."""
+async def test_one_that_cannot_begin_keeps_the_group_from_starting():
+    """Where one member cannot begin, none runs, nothing is reported, and no journal stays locked."""
     desk = Desk(NOON)
-    held = FileJournal(tmp_path / "two")
-    held.open("fixed")
-    managers = [desk.manager(name, journal=FileJournal(tmp_path / name)) for name in ("one", "two")]
+    journals = {"one": MemoryJournal(), "two": MemoryJournal()}
+    await journals["two"].open("fixed")
+    managers = [desk.manager(name, journal=journal) for name, journal in journals.items()]
     events = managers[0].events()
     with pytest.raises(JournalLocked):
         await SessionGroup(managers).run()
-    held.close()
-    assert [event.trigger async for event in events] == ["start_pre_market", "open_market"]
-    again = [desk.manager(name, journal=FileJournal(tmp_path / name)) for name in ("one", "two")]
+    await journals["two"].close()
+    assert [event async for event in events] == []
+    again = [desk.manager(name, journal=journal) for name, journal in journals.items()]
     async with SessionGroup(again):
         assert [manager.state for manager in again] == [ACTIVE, ACTIVE]
 
 
-async def test_one_that_cannot_be_added_changes_nothing(tmp_path):
+async def test_one_that_cannot_be_added_changes_nothing(journals):
     """A manager that cannot begin has stopped, and the group goes on without it."""
     desk = Desk(NOON)
-    one = desk.manager("one", journal=FileJournal(tmp_path / "one"))
-    late = desk.manager("late", journal=FileJournal(tmp_path / "one"))
+    one = desk.manager("one", journal=journals())
+    late = desk.manager("late", journal=journals())
     async with SessionGroup([one]) as group:
         with pytest.raises(JournalLocked):
             await group.add(late)
@@ -384,8 +383,8 @@ async def test_after_a_cancellation_a_member_that_was_leaving_has_let_go_of_its_
 
     with pytest.raises(ZeroDivisionError):
         await body()
-    journal.open("fixed")
-    journal.close()
+    await journal.open("fixed")
+    await journal.close()
 
 
 # ---- one in nobody's way ----

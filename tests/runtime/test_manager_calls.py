@@ -306,9 +306,10 @@ async def test_fail_and_end_session_need_a_reason_in_words(reason):
     """A missing or empty reason is a TypeError, and nothing changes."""
     manager, _ = make(at(MONDAY, (16, 0)))
     async with manager:
-        for call in (manager.fail, manager.end_session):
-            with pytest.raises(TypeError, match="reason"):
-                call(reason)
+        with pytest.raises(TypeError, match="reason"):
+            manager.fail(reason)
+        with pytest.raises(TypeError, match="reason"):
+            await manager.end_session(reason)
         assert manager.state is ACTIVE
 
 
