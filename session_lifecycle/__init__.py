@@ -113,8 +113,8 @@ from session_lifecycle._schedules.fixed import FixedSchedule
 
 if typing.TYPE_CHECKING:
     from session_lifecycle._core.replay import replay
-    from session_lifecycle._journal.file import FileJournal
     from session_lifecycle._journal.memory import MemoryJournal
+    from session_lifecycle._journal.sqlite import SqliteJournal
     from session_lifecycle._runtime.group import SessionGroup
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
@@ -127,10 +127,10 @@ else:
         "Correction": "_schedules.corrections",
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
-        "FileJournal": "_journal.file",
         "MemoryJournal": "_journal.memory",
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
+        "SqliteJournal": "_journal.sqlite",
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
         "replay": "_core.replay",
@@ -178,7 +178,6 @@ __all__ = [
     "FeedRemoved",
     "FeedResumed",
     "FeedStale",
-    "FileJournal",
     "FixedSchedule",
     "GroupStopped",
     "HaltRefused",
@@ -236,6 +235,7 @@ __all__ = [
     "SnapshotRefused",
     "SnapshotSchedule",
     "SpecialHours",
+    "SqliteJournal",
     "StaleWhen",
     "StateChanged",
     "Status",
