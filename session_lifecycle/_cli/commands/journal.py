@@ -298,8 +298,7 @@ def _resolve(
     config = LifecycleConfig(missed_sessions=missed_sessions)
 
     def decide(state: JournalState) -> Record:
-        record = _restarted(schedule, config, state, now).recover(resolution, now).record
-        assert record is not None, "a recovery is always recorded"
+        (record,) = _restarted(schedule, config, state, now).recover(resolution, now).records
         return record if resolution is Resolution.RETRY else replace(record, note=_BY_COMMAND)
 
     record, state = anyio.run(_recorded, source.journal(content.name), schedule.name, decide)
