@@ -353,6 +353,8 @@ class Driver:
             if host.leads:  # read before each attempt: the lease may be over, and another replica may roll
                 apply(now)
             if roll.started_at is not None:
+                self.emit(host)  # readers and handlers hear of it first
+                self._app.call_handlers(host)
                 self._app.start_roll(host, roll)
             else:  # it is not wanted any more, or another replica leads
                 self.roll_ended()
