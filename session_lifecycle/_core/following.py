@@ -69,7 +69,9 @@ class Follower:
         if alarms is not None:
             alarms.hold(journal_state.alarms)
             if known is not None and not known.alarms.keys() <= journal_state.alarms.keys():  # withdrawn, or long past
-                alarms.begin(self._progress.session, self._progress.bounds, self._progress.position, now.wall)
+                session = self._progress.session
+                bounds = self._progress.timeline.boundaries(session)  # where it was called off, its own are cut short
+                alarms.begin(session, bounds, self._progress.position, now.wall)
 
     def _follow_hours(self, journal_state: JournalState, known: JournalState | None, now: Reading) -> None:
         wanted: dict[date, Session | None] = {}
@@ -85,10 +87,14 @@ class Follower:
                 here = progress.session.date
                 progress.emit(OverrideLost(day, session, here, str(error), now.wall, name=progress.name))
                 continue
-            if recorded is not None:
-                if session is not None and day == progress.session.date:
-                    progress.called_off = None  # its closure was withdrawn
+            if recorded is None:
+                continue
+            if session is None or day != progress.session.date:
                 self._change_schedule(recorded, now)
+            else:
+                progress.called_off = None  # its closure was withdrawn
+                self._change_schedule(recorded, now)
+                progress.adopt_hours(session, progress.timeline.boundaries(session))  # where it has ended here, too
 
     def _enter(self, journal_state: JournalState, alarms: AlarmScheduler | None, now: Reading, term: int) -> None:
         """Enter the session that the leader is in: from any state, by way of ENDED."""
@@ -113,7 +119,7 @@ class Follower:
         progress = self._progress
         withdrawn = progress.ended and not journal_state.ended and now.wall < progress.bounds.end
         if withdrawn and progress.state is ENDED:
-            progress.fire("fail", now.wall, "the leader has withdrawn the end of the session")
+            progress.fire("fail", now.wall, "the session has ended here, and goes on for the leader")
         if withdrawn or journal_state.ended:
             progress.ended = journal_state.ended or progress.state is ENDED
         if journal_state.error is not None:

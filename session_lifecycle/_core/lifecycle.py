@@ -112,7 +112,7 @@ class SessionLifecycle(ReplicaLifecycle):
         self._progress.begin(session, now, position)
         self._progress.watch_closed_market()
         if journal_state is not None:
-            halts = restored_halts(journal_state, session, self._progress.timeline)
+            halts = restored_halts(journal_state, session, self._progress.timeline, now)
             self._progress.data.restore_halts(halts, self._progress.clock_state)
         self._restored = journal_state
         if self._alarms is not None:

@@ -261,7 +261,7 @@ class Progress:
             opened=opened,
             inspect_all=dest is TIMEOUT or clock.closed_before is not None,
         )
-        catch_up = self._is_catch_up(due)
+        catch_up = trigger != "recover" and self._is_catch_up(due)
         self.emit(
             StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self.name)
         )

@@ -64,9 +64,14 @@ def restore_roll(journal_state: JournalState, session: Session, rolls: Rolls) ->
         rolls.unfinished.called_off = LOST if gone else None
 
 
-def restored_halts(journal_state: JournalState, session: Session, timeline: Timeline) -> Mapping[str, str]:
-    """Return the halts that last: none outlasts the close, but where the next session opens at that instant."""
-    if journal_state.ended:
+def restored_halts(
+    journal_state: JournalState, session: Session, timeline: Timeline, now: Reading
+) -> Mapping[str, str]:
+    """Return the halts that last: none outlasts the close, but where the next session opens at that instant.
+
+    A session that is replayed ends them itself.
+    """
+    if journal_state.ended or (journal_state.error is not None and session.close <= now.wall):
         following = timeline.following(session)
         if following is None or following.open != session.close:
             return {}

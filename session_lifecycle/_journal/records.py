@@ -123,8 +123,8 @@ class JournalState(msgspec.Struct, frozen=True):
     With `ended`, the session was ended by `end_session()` or its roll was begun. `intent` is the roll that may or may
     not have happened. `abandoned_target` is the last session whose roll was abandoned: the next roll goes past it.
     `error` is the reason of an ERROR without a recovery. `halts` are the reasons of the halts that last, by feed; the
-    key "" is the manager's own. `changes` are the changed hours of `session` and of later dates, in the order in which
-    they were applied. `alarms` are those that have fired, with the date of their session, and whether they have ended.
+    key "" is the manager's own. `changes` are the changed hours, in the order in which they were applied, and `alarms`
+    those that have fired, with the date of their session, and whether they have ended. Both go back two weeks.
     """
 
     session: date
@@ -189,11 +189,11 @@ class JournalState(msgspec.Struct, frozen=True):
 
     def _in(self, session: date, opened: datetime | None, closed: datetime | None) -> "JournalState":
         """Return the state at the start of another session; its hours may have been changed since they were noted."""
-        changes = tuple(change for change in self.changes if change.day >= session)
+        changes = tuple(change for change in self.changes if change.day > session - _KEPT)
         for day, changed_session in changes:
             if day == session and changed_session is not None:
                 opened, closed = changed_session.open, changed_session.close
-        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > session - _ALARMS_KEPT}
+        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > session - _KEPT}
         return JournalState(session, opened, closed, changes=changes, alarms=alarms)
 
     def _changed(self, change: ChangedHours) -> "JournalState":
@@ -207,8 +207,8 @@ class JournalState(msgspec.Struct, frozen=True):
 _OF_THE_SESSION: Final = frozenset({Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED})
 """The entries that are legal for the present session only."""
 
-_ALARMS_KEPT: Final = timedelta(days=15)
-"""No alarm fires this long after its session: seven days at most, and a week of holidays."""
+_KEPT: Final = timedelta(days=15)
+"""No alarm fires this long after its session (seven days at most, and a week of holidays), nor is that the present."""
 
 
 class Standing:
