@@ -107,6 +107,7 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._core.replay import replay
     from session_lifecycle._journal.file import FileJournal
     from session_lifecycle._journal.memory import MemoryJournal
+    from session_lifecycle._journal.postgres import PostgresJournal
     from session_lifecycle._runtime.group import SessionGroup
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
@@ -121,6 +122,7 @@ else:
         "ExchangeSchedule": "_schedules.exchange",
         "FileJournal": "_journal.file",
         "MemoryJournal": "_journal.memory",
+        "PostgresJournal": "_journal.postgres",
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
         "compare": "_schedules.comparison",
@@ -133,7 +135,12 @@ else:
         if name not in _LAZY:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+        try:
+            value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name == "psycopg":
+                error.add_note("PostgresJournal needs the extra: pip install 'session_lifecycle[postgres]'")
+            raise
         globals()[name] = value  # the next look-up finds it there
         return value
 
@@ -199,6 +206,7 @@ __all__ = [
     "Override",
     "OverrideRefused",
     "Position",
+    "PostgresJournal",
     "Record",
     "ReentrancyError",
     "Resolution",
