@@ -26,6 +26,10 @@ _scopes: Final[ContextVar[tuple["CallbackScope", ...]]] = ContextVar("session_li
 """The scopes that the calling task was started in, the outermost first; some may have ended since."""
 
 
+TRANSACTION: Final = object()
+"""The owner of the block of a roll's transaction, in which a simulated clock is held."""
+
+
 class CallbackScope:
     """A stretch of application code that `owner` awaits. Enter it in the task that runs the code."""
 

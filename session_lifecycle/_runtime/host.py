@@ -310,8 +310,8 @@ class Host:
         return self.ledger.submit(decision.records, decision.apply, unless_fenced)
 
     def note(self, record: Record) -> LedgerEntry | None:
-        """Have something that has happened already recorded, where there is a journal."""
-        if self.ledger is None:
+        """Have something that has happened already recorded, where there is a journal, and no other replica leads."""
+        if self.ledger is None or not self.lifecycle.leading:
             return None
 
         return self.ledger.submit((record,), abandon=self._not_journalled(record))

@@ -8,7 +8,7 @@ from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._journal.base import TransactionalJournal
 from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.errors import NoTransactionError, ReentrancyError
-from session_lifecycle._runtime.callbacks import inside
+from session_lifecycle._runtime.callbacks import TRANSACTION, CallbackScope, inside
 from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.host import Host
 
@@ -45,22 +45,16 @@ async def roll_transaction(host: Host, driver: Driver) -> AsyncGenerator[Any]:
         return written[-1]
 
     async with ledger.paused():
-        transaction = journal.transaction(session, done)
-        with ledger.holding_clock():
-            value = await transaction.__aenter__()
-        host.in_transaction = True
-        try:
-            yield value
-        except BaseException as error:
-            host.in_transaction = False
-            if not await transaction.__aexit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            host.in_transaction = False
-            with ledger.holding_clock():
-                await transaction.__aexit__(None, None, None)
-            host.committed = roll
-            host.record_written(written)
+        with ledger.holding_clock():  # the block waits for a real database
+            async with journal.transaction(session, done) as value:
+                host.in_transaction = True
+                try:
+                    with CallbackScope(TRANSACTION):
+                        yield value
+                finally:
+                    host.in_transaction = False
+        host.committed = roll
+        host.record_written(written)
 
 
 def done_statement(host: Host, driver: Driver) -> tuple[str, tuple[object, ...]]:

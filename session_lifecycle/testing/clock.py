@@ -18,7 +18,7 @@ from session_lifecycle._model.errors import (
     NeverSettledError,
     ReentrancyError,
 )
-from session_lifecycle._runtime.callbacks import inside
+from session_lifecycle._runtime.callbacks import TRANSACTION, inside
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -181,7 +181,8 @@ class SimulatedClock:
     def holding(self) -> Generator[None]:
         """Let no time pass inside the block, which waits for something real, such as a database. May be nested.
 
-        A manager uses it while something is being made durable: `advance` waits for that in real time.
+        A manager uses it while something is being made durable, and in the block of `roll_transaction()`: `advance`
+        waits for that in real time. To sleep by this clock inside the block is refused, since it would never end.
         """
         self._holds += 1
         try:
@@ -232,6 +233,9 @@ class SimulatedClock:
         if due <= self._elapsed:
             await anyio.lowlevel.checkpoint()
             return
+        if inside(TRANSACTION):
+            call = "a sleep by the SimulatedClock in the block of roll_transaction(), where no time passes,"
+            raise ReentrancyError(call)
         me = _Sleeper(heeds_steps=heeds_steps)
         entry = (due, next(self._registrations), me)
         insort(self._queue, entry)
