@@ -35,9 +35,8 @@ async def main() -> None:
     clock = SimulatedClock(datetime(2024, 11, 29, 14, 30, tzinfo=UTC))
     config = LifecycleConfig(stale_when=StaleWhen.ALL)  # TIMEOUT stands for the line, not for one symbol
     manager = SessionBoundaryManager("XNYS", roll_session, config=config, clock=clock)
-    feeds = {
-        symbol: manager.add_feed(symbol, timeout=timedelta(seconds=30)) for symbol in ("AAPL", "GME", "IBM", "MSFT")
-    }
+    symbols = ("AAPL", "GME", "IBM", "MSFT")
+    feeds = {symbol: manager.add_feed(symbol, timeout=timedelta(seconds=30)) for symbol in symbols}
     manager.on(FeedStale)(withdraw)
 
     def on_quote(symbol: str) -> None:  # what your connection calls
