@@ -370,21 +370,26 @@ async def test_sessions_that_are_skipped_in_between_abut_too():
 
 
 async def test_a_day_on_which_the_market_was_closed_ends_everything():
-    """Where a roll from Saturday skips to beyond the closed day, halts lapse at the roll, and data is expected anew."""
-    start = at(SUNDAY - DAY, (23, 0))
-    manager, clock = listen(start, 3 * DAY, roll_timeout=None)
-    feed = manager.add_feed("ticks")
+    """A roll from Saturday that skips to beyond the closed day: halts lapse at the roll, and data is expected anew."""
+    manager, clock = listen(at(SUNDAY - DAY, (23, 0)), OSError("no books"), roll_retry=RetryPolicy(attempts=1))
+    dead, halted = manager.add_feed("dead"), manager.add_feed("halted")
     async with running(manager) as log:
         await clock.advance(10 * MINUTE)
         manager.halt("limit down")
-        feed.halt("gap")
-        entered = at(SUNDAY + DAY, (0, 0)) + 2 * DAY
+        halted.halt("gap")
+        entered = at(SUNDAY + 3 * DAY, (6, 0))
         await clock.advance_to(entered)
-        assert manager.session.date == SUNDAY + 3 * DAY
-        assert (manager.state, manager.halted, feed.halted, manager.stale_feeds) == (ACTIVE, None, None, ())
+        assert (manager.state, manager.halted, manager.halted_feeds) == (ERROR, "limit down", ("halted",))
+        assert manager.stale_feeds == ("dead",)
+        await manager.recover()
+        await clock.advance(NOW)
+        assert (manager.session.date, manager.state) == (SUNDAY + 3 * DAY, ACTIVE)
+        assert (manager.halted, manager.halted_feeds, manager.stale_feeds) == (None, (), ())
         assert [event.lapsed for event in of(Resumed, log)] == [True, True]
+        halted.record()
+        assert (manager.can_trade, dead.can_trade) == (True, False)
         await clock.advance(FIVE)
-        assert stale(log)[1:] == [("ticks", entered + FIVE)]
+        assert sorted(stale(log)[2:]) == [("dead", entered + FIVE), ("halted", entered + FIVE)]
 
 
 async def test_the_last_session_before_a_closed_day_closes():
