@@ -211,7 +211,9 @@ class FeedTable:
         """
         key = since, self._revision
         known, enough = self._awaited, self._enough
-        feeds = known[1] if known is not None and known[0] == key else self._watched
+        if known is None or known[0] != key:
+            known = self._awaited = key, self._watched
+        feeds = known[1]
         if 0 < enough <= len(feeds) and not any(feed.has_data_since(since) for feed in feeds[:enough]):
             return True
         awaited = tuple(feed for feed in feeds if not feed.has_data_since(since))
