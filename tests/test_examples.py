@@ -169,12 +169,15 @@ def test_roll_in_transaction_does_not_repeat_a_roll_that_was_committed() -> None
 
 
 def test_feed_per_symbol_withdraws_the_orders_of_one_symbol_only() -> None:
-    """The other one goes on, and the state with it."""
+    """One is mute, one falls silent, one is halted; the fourth goes on, and the state with it."""
     result = run("feed_per_symbol.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
+        "{'AAPL': True, 'GME': True, 'IBM': False, 'MSFT': True}",
+        "14:30:30 orders in IBM withdrawn: no data for 0:00:30",
         "14:30:50 orders in AAPL withdrawn: no data for 0:00:30",
-        "{'AAPL': False, 'MSFT': True} ACTIVE",
+        "{'AAPL': False, 'GME': False, 'IBM': False, 'MSFT': True}",
+        "ACTIVE, stale: ('IBM', 'AAPL'), halted: ('GME',)",
     ]
 
 

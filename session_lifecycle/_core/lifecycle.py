@@ -243,7 +243,8 @@ class SessionLifecycle(ReplicaLifecycle):
             HaltRefused: the session is not open, nor about to be. Nothing has changed.
         """
         self.poll(now)
-        if self.state is NOT_STARTED or self.state in CLOSED:
+        closed = self.state is NOT_STARTED or self.state in CLOSED
+        if closed and self._progress.clock_state.carried is None:
             raise HaltRefused(self.state)
         if (self.halted if feed is None else feed.halted) is not None:
             return False
@@ -480,7 +481,7 @@ class SessionLifecycle(ReplicaLifecycle):
 
     def _complete(self, roll: RollRound, now: Reading) -> None:
         self._progress.emit(self._rolls.succeeded(roll, now))
-        self._progress.enter(roll.target, roll.bounds)
+        self._progress.enter(roll.target, roll.bounds, stayed_open=roll.stayed_open)
         if self._alarms is not None:
             self._alarms.enter(roll.target, roll.bounds, roll.skipped)
         if roll.called_off is not None:

@@ -5,6 +5,7 @@ every retry, so that an attempt which succeeded in part is repeated for its own 
 """
 
 from datetime import date, timedelta
+from itertools import chain, pairwise
 from typing import Self
 
 import msgspec
@@ -39,6 +40,8 @@ class RollRound(msgspec.Struct, eq=False):
     """When the next attempt may begin, or None while one is under way."""
     called_off: str | None = None
     """Why the venue does not hold the target's session, None where it does. It is entered, and left again at once."""
+    stayed_open: bool = False
+    """Whether the market does not close in between: every session opens at the very close of the one before."""
     intended: bool = False
     """Whether a journal holds the intent: from then on the target is fixed until the roll is done or abandoned."""
     pending: bool = False
@@ -151,7 +154,8 @@ class Rolls:
             self.timeline, ended, position, config.missed_sessions, limit, abandoned_target=self.abandoned_target
         )
         # The boundaries are worked out now, so that entering the session after the roll cannot fail.
-        return RollRound(ended, target, self.timeline.boundaries(target), skipped)
+        stayed_open = stays_open(self.timeline.schedule, ended, target, skipped)
+        return RollRound(ended, target, self.timeline.boundaries(target), skipped, stayed_open=stayed_open)
 
     def drop(self) -> None:
         """Stop pursuing the round. Where a journal holds its intent, it comes first when rolls go on."""
@@ -281,6 +285,12 @@ def skipped_between(schedule: Schedule, ended: date, target: date) -> tuple[date
     if first >= target:
         return ()
     return tuple(session.date for session in schedule.sessions(first, target) if session.date != target)
+
+
+def stays_open(schedule: Schedule, ended: Session, target: Session, skipped: tuple[date, ...]) -> bool:
+    """Return whether the market does not close between two sessions: each opens at the very close of the one before."""
+    sessions = chain([ended], map(schedule.session_on, skipped), [target])
+    return all(one.close == other.open for one, other in pairwise(sessions))
 
 
 def _hold_to(limit: int, schedule: Schedule, ended: Session, following: Session, owner: Session) -> None:

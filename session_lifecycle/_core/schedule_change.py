@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._core.rolls import RollRound, stays_open
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.errors import InvalidSession, NotASession, OverrideRefused, ScheduleExhausted
@@ -64,6 +64,9 @@ class Change(NamedTuple):
                 roll.called_off = self.why if self.after is None else None
                 roll.target = self.after or roll.target
             roll.bounds = self.timeline.boundaries(roll.target)
+            roll.stayed_open = roll.called_off is None and stays_open(
+                self.timeline.schedule, roll.ended, roll.target, roll.skipped
+            )
 
 
 def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRound], now: Reading) -> Change | None:

@@ -37,6 +37,10 @@ class StalenessTimer:
         """Return whether there has been no data since the open."""
         return self.arrival is None or (opened is not None and timedelta(seconds=self.arrival) < opened)
 
+    def has_data_since(self, since: timedelta) -> bool:
+        """Return whether there has been data as of that monotonic instant or later."""
+        return self.arrival is not None and timedelta(seconds=self.arrival) >= since
+
     def go_stale(self) -> None:
         """Become stale now."""
         self._lasted = _ZERO

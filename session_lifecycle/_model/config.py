@@ -165,6 +165,9 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
             ERROR until `recover()`.
         error_after_timeout: how long a TIMEOUT may last before it becomes an ERROR, counting only time in which data is
             expected. None: no limit.
+        require_first_tick: `can_trade` is False until data has come since the open, or since the end of a break or a
+            halt. Ignored where no data is watched: `data_timeout` is None, and there is no feed. With feeds,
+            `stale_when` decides: ANY requires data of each feed, ALL of one, a quorum that fewer than it are missing.
         stale_when: how many of the registered feeds must be stale for the session to be TIMEOUT: a `StaleWhen`, or a
             quorum, a whole number of feeds (all of them, where there are fewer).
         journal_timeout: how long one append to the journal may take, in real time, before it is in doubt and is
@@ -190,10 +193,12 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     stale_when: StaleWhen | int = StaleWhen.ALL
     journal_timeout: timedelta = timedelta(seconds=5)
     trade_on_standby: bool = False
+    require_first_tick: bool = True
 
     def __post_init__(self) -> None:
         """Validate every field."""
         _kind("auto_roll", self.auto_roll, bool)
+        _kind("require_first_tick", self.require_first_tick, bool)
         require_duration("data_timeout", self.data_timeout, never=True)
         require_duration("check_interval", self.check_interval)
         require_duration("pre_market", self.pre_market, zero=True)

@@ -102,3 +102,11 @@ class FeedRegistry:
         """Stop watching a feed."""
         self._lifecycle.remove_feed(feed, read(self._clock))
         self._emit()
+
+    def can_trade(self, feed: Feed) -> bool:
+        """Return whether one can trade on a feed's data."""
+        return self._lifecycle.feed_can_trade(feed)
+
+    def last_data_at(self, feed: Feed) -> datetime | None:
+        """Return when a feed's newest data was fresh."""
+        return self._lifecycle.feed_last_data_at(feed)

@@ -174,8 +174,21 @@ class SessionBoundaryManager(Lifespan):
 
     @property
     def can_trade(self) -> bool:
-        """Whether the state is ACTIVE, without a break or a halt."""
+        """Whether the state is ACTIVE, without a break or a halt, and data has come since.
+
+        With `LifecycleConfig.require_first_tick`, the default, it is False until data has come since the open, or since
+        the end of the break or halt.
+        """
         return self._lifecycle.can_trade
+
+    @property
+    def market_open(self) -> bool:
+        """Whether the market is open by the schedule, off breaks: in TIMEOUT and ERROR too, and whatever data does.
+
+        False once `end_session` has ended the session. For what must happen while orders can be sent at all, such as
+        closing positions.
+        """
+        return self._require_begun("market_open").market_open
 
     @property
     def halted(self) -> str | None:
@@ -191,6 +204,11 @@ class SessionBoundaryManager(Lifespan):
     def stale_feeds(self) -> tuple[str, ...]:
         """The names of the stale feeds, the longest stale first."""
         return self._lifecycle.stale_feeds
+
+    @property
+    def halted_feeds(self) -> tuple[str, ...]:
+        """The names of the feeds that are halted by themselves, in the order of registration."""
+        return self._lifecycle.halted_feeds
 
     @property
     def next_boundary(self) -> datetime | None:

@@ -23,6 +23,8 @@ SHARED = {
     "on_break",
     "expected_since",
     "opened",
+    "awaited_since",
+    "carried",
     "closed_before",
     "inspect_all",
 }

@@ -86,7 +86,9 @@ class Server:
         """Make the server's files."""
         if self.user is not None:
             shutil.chown(self.folder, self.user)
-        self.run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
+        self.run(
+            "initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"
+        )
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of the server's programs as its user."""

@@ -327,6 +327,9 @@ STATUS = Status(
     halted="news pending",
     feeds=3,
     stale_feeds=("trades", "quotes"),
+    halted_feeds=("orders",),
+    market_open=True,
+    awaiting_first_tick=True,
 )
 
 
@@ -351,6 +354,9 @@ def test_a_status_is_plain_json() -> None:
         "halted": "news pending",
         "feeds": 3,
         "stale_feeds": ["trades", "quotes"],
+        "halted_feeds": ["orders"],
+        "market_open": True,
+        "awaiting_first_tick": True,
     }
     assert list(STATUS.as_dict()) == [field.name for field in fields(Status)]
 
@@ -358,7 +364,14 @@ def test_a_status_is_plain_json() -> None:
 def test_a_status_made_without_feeds_or_halts_has_none() -> None:
     """Feeds and halts have defaults, which say that there are none: a list that is empty, not null."""
     required = {field.name: getattr(STATUS, field.name) for field in fields(Status) if field.default is NODEFAULT}
-    defaults = {"halted": None, "feeds": 0, "stale_feeds": ()}
+    defaults = {
+        "halted": None,
+        "feeds": 0,
+        "stale_feeds": (),
+        "halted_feeds": (),
+        "market_open": False,
+        "awaiting_first_tick": False,
+    }
     assert {field.name for field in fields(Status)} == {*required, *defaults}
     assert {name: getattr(Status(**required), name) for name in defaults} == defaults
     assert json.loads(json.dumps(Status(**required).as_dict()))["stale_feeds"] == []

@@ -313,6 +313,8 @@ async def test_fault_15_where_silence_and_break_fall_together_the_break_wins():
     async with running(manager) as log:
         await clock.advance_to(at(MONDAY, (18, 4)))
         assert timeouts(log) == []
+        assert (manager.state, manager.can_trade) == (ACTIVE, False)
+        manager.record_data_received()
         assert (manager.state, manager.can_trade) == (ACTIVE, True)
 
 

@@ -316,6 +316,9 @@ async def test_status_is_a_snapshot_that_json_can_hold():
         "halted": None,
         "feeds": 0,
         "stale_feeds": [],
+        "halted_feeds": [],
+        "market_open": True,
+        "awaiting_first_tick": False,
     }
 
 
