@@ -256,8 +256,7 @@ def test_alarms_of_neighbours_are_held(alarm: Alarm, day: date, start: datetime)
     """An alarm fires once for its session, whichever session the application is in by then."""
     state = fired(day, alarm.key)
     if day == MONDAY:
-        hours = {"open": at(TUESDAY, (14, 30)), "close": at(TUESDAY, (21, 0))}
-        state = JournalState(TUESDAY, alarms=state.alarms, **hours)
+        state = JournalState(TUESDAY, at(TUESDAY, (14, 30)), at(TUESDAY, (21, 0)), alarms=state.alarms)
     for journal_state, times in ((state, 0), (JournalState(state.session, state.open, state.close), 1)):
         life = restarted(journal_state, start, alarms=[alarm])
         life.run_to(start + 2 * HOUR)
