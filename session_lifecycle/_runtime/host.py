@@ -32,7 +32,7 @@ from session_lifecycle._journal.standing import Standing
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import LifecycleError
 from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
-from session_lifecycle._model.journal_events import ClockSkew, LeadershipGained, LeadershipLost
+from session_lifecycle._model.journal_events import AlarmInterrupted, ClockSkew, LeadershipGained, LeadershipLost
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
@@ -396,6 +396,8 @@ class Host:
                 self.note(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
             elif isinstance(event, AlarmFired):
                 self._note_alarm(event)
+            elif isinstance(event, AlarmInterrupted):  # reported once
+                self.note(Record(Entry.ALARM_ENDED, event.session, event.observed_at, subject=event.key))
             log_event(event, self.lifecycle.schedule)
             if self.subscribers is not None:
                 self.subscribers.publish(event)
