@@ -30,7 +30,7 @@ from session_lifecycle._journal.records import (
 )
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
-from session_lifecycle._runtime.callbacks import inside
+from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
@@ -244,6 +244,9 @@ class Host:
                     await self.journal.close()
         except Exception:  # the journal may be the application's own code
             LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
+        except anyio.get_cancelled_exc_class():
+            if not absorb_foreign_cancellation():
+                raise
         finally:
             self.end()
 
