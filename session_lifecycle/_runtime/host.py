@@ -326,13 +326,18 @@ class Host:
             yield
 
     async def resolve_doubt(self) -> None:
-        """Find out about records that are in doubt, by appending them again.
+        """Find out about records that are in doubt, by appending them again, and about a roll's own transaction.
 
         Raises:
             JournalWriteFailed: that is not known still, where it is `uncertain`.
+            JournalUnavailable: the journal cannot be read.
         """
         if self.ledger is not None:
             await self.ledger.wait(self.ledger.submit(()))
+        roll = self.lifecycle.unfinished_roll
+        if roll is not None:
+            await self._look_for_done(roll)
+            roll.recorded = roll.recorded or self.committed is roll
 
     async def find_done(self, roll: RollRound) -> bool:
         """Return whether the journal holds *done* of a roll, which an earlier attempt has committed in a transaction.
@@ -340,11 +345,16 @@ class Host:
         Raises:
             JournalUnavailable: the journal cannot be read.
         """
-        if self.committed is not roll and roll.attempt > 1 and isinstance(self.journal, TransactionalJournal):
-            found = await self.journal.find_done(roll.ended.date)
+        if roll.attempt > 1:
+            await self._look_for_done(roll)
+        return self.committed is roll
+
+    async def _look_for_done(self, roll: RollRound) -> None:
+        if self.committed is not roll and self.ledger is not None and isinstance(self.journal, TransactionalJournal):
+            with self.ledger.holding_clock():
+                found = await self.journal.find_done(roll.ended.date)
             if found is not None:
                 self.committed = roll
-        return self.committed is roll
 
     def lose_lead(self, reason: str, now: Reading) -> None:
         """Stand by: another replica leads, or this one cannot know."""

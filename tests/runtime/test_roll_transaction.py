@@ -2,27 +2,31 @@
 
 import asyncio
 import time as real_time
-from datetime import date, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import anyio
 import pytest
 
 from session_lifecycle import (
     Entry,
+    FixedSchedule,
     HandlerFailed,
     LifecycleConfig,
     MemoryJournal,
     ReentrancyError,
+    Resolution,
     RetryPolicy,
     RollFailed,
     RollSucceeded,
     RollTimeoutError,
+    Session,
     SessionBoundaryManager,
     SpecialHours,
+    SystemClock,
 )
 from session_lifecycle._model.errors import NoTransactionError
 from session_lifecycle.testing import SimulatedClock
-from tests.helpers.builders import MONDAY, at
+from tests.helpers.builders import DAY, MONDAY, at
 from tests.helpers.harness import (
     ERROR,
     HOUR,
@@ -34,7 +38,6 @@ from tests.helpers.harness import (
     changes,
     need_asyncio,
     of,
-    path,
     running,
     season,
 )
@@ -52,14 +55,14 @@ class Boom(Exception):
 class Desk:
     """A manager whose roll writes one row in a transaction, with room for what a test does in between."""
 
-    def __init__(self, journal: MemoryJournal | None = None, *, start=EVENING, **settings):
-        self.journal = Transactional() if journal is None else journal
-        self.clock = SimulatedClock(start)
+    def __init__(self, *, start=EVENING, clock=None, schedule=None, **settings):
+        self.journal = Transactional()
+        self.clock = SimulatedClock(start) if clock is None else clock
         self.attempts: list[date] = []
         self.values: list[bool] = []
         config = LifecycleConfig(**({"data_timeout": None, "roll_timeout": 5 * MINUTE} | settings))
         self.manager = SessionBoundaryManager(
-            season(), self.roll, config=config, clock=self.clock, journal=self.journal
+            schedule or season(), self.roll, config=config, clock=self.clock, journal=self.journal
         )
 
     async def roll(self, next_date: date) -> None:
@@ -153,18 +156,27 @@ async def test_an_exception_of_the_block_rolls_both_back():
 
 
 async def test_a_timeout_in_the_block_rolls_both_back():
-    """The block is cancelled like the rest of the attempt."""
-    desk = Desk()
+    """The block is cancelled like the rest of the attempt: on a real clock, since a simulated one is held in it."""
+    now = datetime.now(UTC)
+    hours = [Session(now.date() + n * DAY, now + n * DAY - HOUR, now + n * DAY + HOUR) for n in range(3)]
+    desk = Desk(
+        clock=SystemClock(),
+        schedule=FixedSchedule(hours),
+        roll_timeout=timedelta(milliseconds=60),
+        roll_retry=RetryPolicy(attempts=2, initial=timedelta(milliseconds=10)),
+    )
 
     @in_the(desk, "inside")
     async def hang_once(_: object) -> None:
         if len(desk.attempts) == 1:
-            await desk.clock.sleep(HOUR)
+            await anyio.sleep_forever()
 
     async with running(desk.manager) as log:
-        await desk.clock.advance(HOUR)
+        await desk.manager.end_session("to roll")
+        await until(lambda: desk.manager.session.date == hours[1].date)
         assert [type(event.error) for event in of(RollFailed, log)] == [RollTimeoutError]
-        await hold_rolled_once(desk, log)
+    assert desk.journal.books == [hours[1].date]
+    assert desk.journal.trace[-3:] == ["rollback", "begin", "commit"]
 
 
 async def test_a_native_cancellation_in_the_block_rolls_both_back(anyio_backend):
@@ -218,18 +230,22 @@ async def test_a_commit_in_doubt_is_settled_by_the_next_attempt(committed):
     assert len(desk.attempts) == (1 if committed else 2)
 
 
-async def test_a_commit_in_doubt_at_the_last_attempt_is_settled_by_recover():
-    """ERROR; a new round of attempts finds *done* before it calls anything."""
+@pytest.mark.parametrize("resolution", Resolution)
+async def test_a_commit_in_doubt_at_the_last_attempt_is_settled_by_recover(resolution):
+    """ERROR; whatever is resolved, *done* is found first, and the roll completed as it has committed."""
     desk = Desk(roll_retry=ONCE)
     desk.journal.lost_answer = refusal(uncertain=True)
     async with running(desk.manager) as log:
         await desk.clock.advance(HOUR)
         assert desk.manager.state is ERROR
         assert of(RollSucceeded, log) == []
-        await desk.manager.recover()
+        await desk.manager.recover(resolution)
         await desk.clock.advance(NOW)
         await hold_rolled_once(desk, log)
     assert desk.attempts == [TUESDAY]
+    manager, _, rolls = begin(END + HOUR, desk.journal)
+    async with running(manager):
+        assert (manager.state, manager.session.date, rolls.begun) == (NOT_STARTED, TUESDAY, [])
 
 
 # ---- once committed, it is done ----
@@ -545,19 +561,24 @@ async def test_a_simulated_clock_waits_for_the_lock_and_the_commit(moment):
     assert instants == [END, END]
 
 
-async def test_a_simulated_clock_goes_on_within_the_block():
-    """The application may wait in it, by the manager's clock."""
-    desk = Desk()
+async def test_a_simulated_clock_is_held_in_the_block():
+    """The block holds a real database: a sleep by the simulated clock in it would never end, and is refused."""
+    desk = Desk(roll_timeout=MINUTE)
+    instants: list[object] = []
 
     @in_the(desk, "inside")
     async def wait(_: object) -> None:
-        await desk.clock.sleep(MINUTE)
+        instants.append(desk.clock.now())
+        await anyio.sleep(0.03)
+        instants.append(desk.clock.now())
+        with pytest.raises(ReentrancyError):
+            await desk.clock.sleep(MINUTE)
 
     async with running(desk.manager) as log:
         await desk.clock.advance(HOUR)
+        assert of(RollFailed, log) == []
         await hold_rolled_once(desk, log)
-        assert [event.duration for event in of(RollSucceeded, log)] == [MINUTE]
-    assert path(log)[-1] == "roll"
+    assert instants == [END, END]
 
 
 async def test_a_simulated_clock_waits_while_done_is_looked_for():
