@@ -434,8 +434,7 @@ class Driver:
     def _end(self, host: Host) -> None:
         """Close the journal of a host, which has stopped after that."""
         if host.holds_journal:
-            host.close()
-            self._journals.close(host)
+            self._journals.close(host)  # its subscriptions end after that, with what is still being written
         else:
             host.end()
             self._stopped(host)

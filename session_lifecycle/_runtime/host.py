@@ -33,7 +33,7 @@ from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import LifecycleError
 from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
 from session_lifecycle._model.journal_events import AlarmInterrupted, ClockSkew, LeadershipGained, LeadershipLost
-from session_lifecycle._runtime.callbacks import inside
+from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
@@ -277,6 +277,9 @@ class Host:
                     await self.journal.close()
         except Exception:  # the journal may be the application's own code
             LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
+        except anyio.get_cancelled_exc_class():
+            if not absorb_foreign_cancellation():
+                raise
         finally:
             self.end()
 
@@ -356,13 +359,18 @@ class Host:
             yield
 
     async def resolve_doubt(self) -> None:
-        """Find out about records that are in doubt, by appending them again.
+        """Find out about records that are in doubt, by appending them again, and about a roll's own transaction.
 
         Raises:
             JournalWriteFailed: that is not known still, where it is `uncertain`.
+            JournalUnavailable: the journal cannot be read.
         """
         if self.ledger is not None:
             await self.ledger.wait(self.ledger.submit(()))
+        roll = self.lifecycle.unfinished_roll
+        if roll is not None:
+            await self._look_for_done(roll)
+            roll.recorded = roll.recorded or self.committed is roll
 
     async def find_done(self, roll: RollRound) -> bool:
         """Return whether the journal holds *done* of a roll, which an earlier attempt has committed in a transaction.
@@ -370,11 +378,16 @@ class Host:
         Raises:
             JournalUnavailable: the journal cannot be read.
         """
-        if self.committed is not roll and roll.attempt > 1 and isinstance(self.journal, TransactionalJournal):
-            found = await self.journal.find_done(roll.ended.date)
+        if roll.attempt > 1:
+            await self._look_for_done(roll)
+        return self.committed is roll
+
+    async def _look_for_done(self, roll: RollRound) -> None:
+        if self.committed is not roll and self.ledger is not None and isinstance(self.journal, TransactionalJournal):
+            with self.ledger.holding_clock():
+                found = await self.journal.find_done(roll.ended.date)
             if found is not None:
                 self.committed = roll
-        return self.committed is roll
 
     def journal_failed(self, error: Exception, now: Reading) -> None:
         """Go to ERROR where records are in doubt for good; where another replica leads, stand by."""
