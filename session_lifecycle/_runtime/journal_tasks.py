@@ -4,21 +4,18 @@ They run outside of the task group of the application's code, and no cancellatio
 submitted to a ledger is written, within the bounds of the journal, before the driver returns.
 """
 
-import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import anyio
 
-from session_lifecycle._journal.base import SharedJournal
 from session_lifecycle._runtime.app_tasks import Scheduler
 from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.host import NEW, Host
+from session_lifecycle._runtime.sure_start import start_surely
 
 _PAUSE_SECONDS: Final = 1.0
-_TURNS: Final = 10
-"""How many turns of the event loop a task may take to its first step, which comes in the next one."""
 
 
 class JournalTasks:
@@ -143,23 +140,23 @@ class JournalTasks:
                 self._event.set()
 
     async def _lead_once(self, host: Host) -> None:
-        journal = host.journal
-        assert isinstance(journal, SharedJournal)
+        replica = host.replica
+        assert replica is not None
         try:
-            if journal.leads:
-                reason = await journal.keep()
+            if replica.leads:
+                reason = await replica.journal.keep()
                 if reason is not None:
                     host.lose_lead(reason, self._scheduler.observe_or_last())
             else:
-                records = await journal.follow()
-                host.follow(records, self._scheduler.observe_or_last())
+                records = await replica.journal.follow()
+                replica.follow(records, self._scheduler.observe_or_last())
         except Exception:  # the journal may be the application's own code
             LOGGER.exception("%s: the lead of the journal could not be kept or followed", host.lifecycle.schedule.name)
             await anyio.sleep(_PAUSE_SECONDS)
         except anyio.get_cancelled_exc_class():
             if not absorb_foreign_cancellation():
                 raise
-        host.report_skew(self._scheduler.observe_or_last())
+        replica.report_skew(self._scheduler.observe_or_last())
         self._scheduler.emit(host)
         self._scheduler.wake(host)
 
@@ -172,76 +169,3 @@ class JournalTasks:
             self._flushing.discard(host)
             self._event.set()
             self._on_closed(host)
-
-
-async def start_surely(group: "anyio.abc.TaskGroup", function: Callable[..., Awaitable[object]], *args: object) -> None:
-    """Start a task of a function that reports its start.
-
-    Where a native cancellation, of the new task before its first step or of the calling one, has ended the new task,
-    the function is called again in another.
-    """
-    while not await _start(group, function, args):
-        pass
-
-
-async def _start(
-    group: "anyio.abc.TaskGroup", function: Callable[..., Awaitable[object]], args: tuple[object, ...]
-) -> bool:
-    """Start a task; return False where a native cancellation has ended it."""
-    started = cancelled = over = False
-    coroutine: Coroutine[Any, Any, None] | None = None
-
-    async def run(task_status: "anyio.abc.TaskStatus[None]") -> None:
-        nonlocal started, cancelled
-        started = True
-        try:
-            await function(*args, task_status=task_status)
-        except anyio.get_cancelled_exc_class():
-            cancelled = True
-            raise
-
-    def make(*, task_status: "anyio.abc.TaskStatus[None]") -> Coroutine[Any, Any, None]:
-        nonlocal coroutine
-        coroutine = run(task_status)
-        return coroutine
-
-    _wake_unless(lambda: started or over)
-    try:
-        await group.start(make, name=getattr(function, "__name__", None))
-    except RuntimeError:
-        if started:
-            raise
-    except anyio.get_cancelled_exc_class():
-        if not absorb_foreign_cancellation():
-            raise
-    finally:
-        over = True
-        if coroutine is not None and not started:
-            coroutine.close()  # it will not be awaited
-    return started and not cancelled
-
-
-def _wake_unless(started: Callable[[], bool]) -> None:
-    """Cancel the calling task natively where the task that it starts has not made its first step within a few turns.
-
-    `TaskGroup.start` of anyio 4.16 waits indefinitely for the end of a task that was cancelled before its first step.
-    A step that was scheduled earlier runs earlier, so one that has not run by then never will.
-    """
-    asyncio = sys.modules.get("asyncio")  # not imported here: an application on trio need not load it
-    try:
-        task = None if asyncio is None else asyncio.current_task()
-    except RuntimeError:  # trio, where no task can be cancelled natively
-        return
-    if asyncio is None or task is None:
-        return
-    loop = asyncio.get_running_loop()
-
-    def check(turns: int) -> None:
-        if started():
-            return
-        if turns:
-            loop.call_soon(check, turns - 1)
-        else:
-            task.cancel()
-
-    loop.call_soon(check, _TURNS)
