@@ -213,6 +213,6 @@ class Blind(Sound):
 )
 async def test_a_broken_rule_is_named(make: Callable[[], MemoryJournal], rule: str) -> None:
     """Whatever is wrong with a journal, the message says which rule it is."""
+    journal = make()
     with pytest.raises(AssertionError, match=rule):
-        journal = make()
         await check_journal(lambda: journal)
