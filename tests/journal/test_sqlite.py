@@ -263,6 +263,9 @@ async def test_fault_46_no_append_lets_another_process_in(path: Path, monkeypatc
                 appended += 1
                 await anyio.sleep(0.1)  # in which the intruder finds the lock taken
         result, tries = line_of(intruder).split()
+    with pytest.raises(JournalLocked) as caught:
+        await SqliteJournal(path).open("XNYS")
+    assert caught.value.pid == os.getpid()
     await journal.close()
     assert (result, int(tries) > 1) == ("tried", True)
     assert await kept(path) == history(appended)
