@@ -359,9 +359,13 @@ class SqliteJournal:
 def _connect(file: Path) -> sqlite3.Connection:
     # Without a cache of statements each is shown to the authorizer, also one that was executed before.
     connection = sqlite3.connect(file, timeout=0, isolation_level=None, cached_statements=0)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain sync leaves the data in the drive's cache
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_OF_THE_LOG}")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain sync leaves the data in the drive's cache
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_OF_THE_LOG}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
