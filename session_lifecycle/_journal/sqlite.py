@@ -36,6 +36,8 @@ _TRIES: Final = 5
 """How often the lock is found taken before it counts as held: another process may only be trying it."""
 _COUNTER_WAIT: Final = 1.0
 """How many seconds an append that is durable waits to raise the counter, while another connection writes."""
+_PAGES_OF_THE_LOG: Final = 64
+"""A short log is soon written over in place, whose sync costs less than that of one that grows."""
 _DENIED: Final = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 
 _open_here: "dict[SqliteJournal, tuple[int, sqlite_files.Identity]]" = {}
@@ -103,18 +105,21 @@ class SqliteJournal:
         _refuse_after_fork(file)
         sqlite_files.refuse_what_is_not_durable(file)
         self._file, self._name, self._pid = file, name, os.getpid()
-        try:
-            with _unavailable(file):
-                return await self._open(file, calendar)
-        except BaseException:
-            await self.close()
-            raise
+        while True:
+            try:
+                with _unavailable(file):
+                    return await self._open(file, calendar)
+            except BaseException as error:
+                await self.close()
+                if not _is_momentary(error):
+                    raise
+            await anyio.sleep(_BUSY_WAIT)
 
     async def _open(self, file: Path, calendar: str) -> tuple[Record, ...]:
         connection = self._connection = _connect(file)
-        await _put_into_wal_mode(file, connection)
+        _put_into_wal_mode(file, connection)
         _open_here[self] = self._pid, sqlite_files.identity_of(file)
-        lock = await self._lock_beside(file)
+        lock = self._lock_beside(file)
         await self._acquire(connection, lock)
         owner = lock.owner()
         appended = 0 if owner is None else owner.records
@@ -155,7 +160,7 @@ class SqliteJournal:
             if lock is not None:
                 lock.close()
 
-    async def _lock_beside(self, file: Path) -> OwnerLock:
+    def _lock_beside(self, file: Path) -> OwnerLock:
         path = sqlite_files.lock_path(file, self._name)
         sqlite_files.refuse_what_is_not_durable(path)
         sqlite_files.create_like(path, file)
@@ -164,7 +169,7 @@ class SqliteJournal:
             self._lock = lock = OwnerLock(path, connection)
             # Not synced: after a power cut the counter may be behind the journal, which is, and never ahead of it.
             connection.execute("PRAGMA synchronous = NORMAL")
-            await _put_into_wal_mode(path, connection)
+            _put_into_wal_mode(path, connection)
         return lock
 
     async def _acquire(self, connection: sqlite3.Connection, lock: OwnerLock) -> None:
@@ -258,11 +263,17 @@ class SqliteJournal:
         Raises:
             JournalUnavailable: it cannot be read.
         """
-        connection = self._connection
-        if connection is None or self._pid != os.getpid():
-            raise JournalUnavailable(str(self._file), "it is not open in this process")
-        with _unavailable(self._file):
-            return sqlite_tables.find_done(connection, self._name, session)
+        while True:
+            connection = self._connection
+            if connection is None or self._pid != os.getpid():
+                raise JournalUnavailable(str(self._file), "it is not open in this process")
+            try:
+                with _unavailable(self._file):
+                    return sqlite_tables.find_done(connection, self._name, session)
+            except JournalUnavailable as error:
+                if not _is_momentary(error):
+                    raise
+            await anyio.sleep(_BUSY_WAIT)
 
     async def _begin(self, connection: sqlite3.Connection, what: str) -> None:
         """Begin to write, as soon as no other connection does."""
@@ -348,20 +359,18 @@ class SqliteJournal:
 def _connect(file: Path) -> sqlite3.Connection:
     # Without a cache of statements each is shown to the authorizer, also one that was executed before.
     connection = sqlite3.connect(file, timeout=0, isolation_level=None, cached_statements=0)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain sync leaves the data in the drive's cache
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain sync leaves the data in the drive's cache
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_OF_THE_LOG}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-async def _put_into_wal_mode(file: Path, connection: sqlite3.Connection) -> None:
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            break
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-        await anyio.sleep(_BUSY_WAIT)
+def _put_into_wal_mode(file: Path, connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise JournalUnavailable(str(file), f"SQLite cannot write ahead there: the journal mode stays {mode!r}")
 
@@ -420,3 +429,8 @@ def _unavailable(file: Path) -> Generator[None]:
         if code == sqlite3.SQLITE_CORRUPT or was_a_journal:
             raise JournalCorrupt(str(file), 0, str(error)) from error
         raise JournalUnavailable(str(file), str(error)) from error
+
+
+def _is_momentary(error: BaseException) -> bool:
+    """Return whether SQLite could do something at that moment only: another process recovers a log, for instance."""
+    return isinstance(error.__cause__, sqlite3.Error) and is_busy(error.__cause__)
