@@ -48,7 +48,10 @@ _AGAIN: Final = 0.1
 _POLL: Final = 1.0
 _LONGEST_NAME: Final = 200
 
-_ACQUIRE: Final = "SELECT term, led, busy, version, server_time FROM session_lifecycle.acquire(%s, %s, %s, %s, %s)"
+_ACQUIRE: Final = (
+    "SELECT term, led, busy, version, extract(epoch FROM server_time)::float8 "
+    "FROM session_lifecycle.acquire(%s, %s, %s, %s, %s)"
+)
 _APPEND: Final = "SELECT session_lifecycle.append(%s, %s, %s, %s::jsonb)"
 _COMPLETE: Final = "SELECT session_lifecycle.complete($1, $2, $3, $4::jsonb)"
 # No row where the block has ended its transaction, and with it the setting.
@@ -78,8 +81,8 @@ class PostgresJournal:
         conninfo: what libpq accepts: a `postgresql://` URL or `key=value` pairs. With several hosts, add
             `target_session_attrs=read-write`.
         name: of the journal in the database; the same for all replicas of one manager, another for every other manager.
-        ttl: how long a leader that has vanished keeps the lead, one second or more. A leader that has not reached the
-            server for that long leads no more.
+        ttl: how long a leader that has vanished keeps the lead, from 0.2 seconds to a day. A leader that has not
+            reached the server for that long leads no more.
 
     Raises:
         ConfigurationError: an argument is out of range, or `conninfo` cannot be parsed.
@@ -91,8 +94,8 @@ class PostgresJournal:
         self._place = place_of(conninfo)
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
             raise ConfigurationError("name", name, f"it is 1 to {_LONGEST_NAME} printable characters")
-        if not timedelta(seconds=1) <= ttl <= timedelta(days=1):
-            raise ConfigurationError("ttl", ttl, "it is between 1 second and 1 day")
+        if not timedelta(seconds=0.2) <= ttl <= timedelta(days=1):
+            raise ConfigurationError("ttl", ttl, "it is between 0.2 seconds and 1 day")
         self._conninfo = conninfo
         self._name = name
         self._seconds = ttl.total_seconds()
@@ -290,7 +293,7 @@ class PostgresJournal:
                     continue
                 if not acquired.led:
                     lease.lose("another replica leads")
-                self._in_doubt = False
+                    self._in_doubt = False
         finally:
             lease.settling = False
 
@@ -306,6 +309,7 @@ class PostgresJournal:
             self._link.measure_skew(wall, server_time)
         if led:
             lease.gain(term, sent)
+            self._in_doubt = False  # what was sent under an earlier term has come through, or is refused
         lease.learn_term(term)
         return _Acquired(led, busy, term)
 
@@ -337,6 +341,7 @@ class PostgresJournal:
         lease = self._lease
         while (link := self._link) is not None:
             try:
+                heard = link.keeper.heard(self._name)
                 observed = None if lease.leads else await link.observe(lease)
                 if observed is not None:
                     lease.learn_term(observed.term)
@@ -351,7 +356,7 @@ class PostgresJournal:
                     if acquired.led:
                         continue  # and read what came in before
                     wait = _SOON
-                await link.keeper.notified(self._name, wait)
+                await link.keeper.notified(self._name, heard, wait)
             except BROKEN_OR_REFUSED:
                 await anyio.sleep(_AGAIN)
         return ()

@@ -5,6 +5,7 @@ of psycopg's protocol are driven, by `anyio.wait_readable` and `anyio.wait_writa
 """
 
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -108,49 +109,48 @@ async def connect(conninfo: str, within: float) -> Connection:
         psycopg.OperationalError: there is none; the message is the last one's.
     """
     failure: Exception | None = None
-    async for attempt in _attempts(conninfo, within):
+    for server, name in _servers(conninfo):
         try:
-            with anyio.fail_after(within):
-                return await _connect_to(attempt)
-        except TimeoutError:
-            failure = psycopg.OperationalError(f"no answer within {within:g} s")
-        except (psycopg.OperationalError, OSError) as error:
-            failure = error
+            for attempt in [server] if name is None else await _addresses(server, name, within):
+                try:
+                    with anyio.fail_after(within):
+                        return await _connect_to(attempt)
+                except TimeoutError:
+                    failure = psycopg.OperationalError(f"no answer within {within:g} s")
+                except (psycopg.OperationalError, OSError) as error:
+                    failure = error
+        except OSError as error:
+            failure = psycopg.OperationalError(f"{name} could not be resolved: {error or 'no answer'}")
+            failure.__cause__ = error
     if isinstance(failure, psycopg.OperationalError):
         raise failure
     msg = f"no server could be reached: {failure}"
     raise psycopg.OperationalError(msg) from failure
 
 
-async def _attempts(conninfo: str, within: float) -> AsyncIterator[str]:
-    """Yield a conninfo for each address, in the order of the hosts."""
+def _servers(conninfo: str) -> list[tuple[str, str | None]]:
+    """Return a conninfo for each host, in their order, and the name that is to be resolved, if there is one."""
     values = conninfo_to_dict(conninfo)
     defaults = {
         option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val is not None
     }
     hosts = str(values.get("host") or defaults.get("host", "")).split(",")
     if values.get("hostaddr") or defaults.get("hostaddr") or not any(map(_is_a_name, hosts)):
-        yield conninfo
-        return
+        return [(conninfo, None)]
     ports = str(values.get("port") or defaults.get("port", "")).split(",")
     if len(ports) == 1:
         ports *= len(hosts)
-    failure: Exception | None = None
-    for host, port in zip(hosts, ports, strict=False):
-        if not _is_a_name(host):
-            yield make_conninfo(conninfo, host=host, port=port)
-            continue
-        try:
-            with anyio.fail_after(within):
-                found = await anyio.getaddrinfo(host, int(port or 5432), type=1)  # SOCK_STREAM
-        except (OSError, TimeoutError) as error:
-            failure = error
-            continue
-        for address in dict.fromkeys(str(entry[4][0]) for entry in found):
-            yield make_conninfo(conninfo, host=host, port=port, hostaddr=address)
-    if failure is not None:
-        msg = f"a host name could not be resolved: {failure}"
-        raise psycopg.OperationalError(msg) from failure
+    return [
+        (make_conninfo(conninfo, host=host, port=port), host if _is_a_name(host) else None)
+        for host, port in zip(hosts, ports, strict=False)
+    ]
+
+
+async def _addresses(server: str, name: str, within: float) -> list[str]:
+    """Return a conninfo for each address of a host; a TimeoutError, which is an OSError, where there is no answer."""
+    with anyio.fail_after(within):
+        found = await anyio.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [make_conninfo(server, hostaddr=address) for address in dict.fromkeys(str(each[4][0]) for each in found)]
 
 
 def _is_a_name(host: str) -> bool:

@@ -26,7 +26,7 @@ BROKEN_OR_REFUSED: Final = (psycopg.Error, OSError, TimeoutError)
 _TRANSACTIONS: Final = 16
 """How many transactions of rolls may be open at a time; more wait. Servers allow some hundred connections in all."""
 
-_RENEW: Final = "SELECT holder, server_time FROM session_lifecycle.renew(%s, %s, %s, %s)"
+_RENEW: Final = "SELECT holder, extract(epoch FROM server_time)::float8 FROM session_lifecycle.renew(%s, %s, %s, %s)"
 _OBSERVE: Final = """
 SELECT j.name, j.seq, j.term, extract(epoch FROM l.expires_at - clock_timestamp())::float8,
        extract(epoch FROM l.ttl)::float8
@@ -95,6 +95,7 @@ class Keeper(SharedConnection):
         self._listening: anyio.CancelScope | None = None
         self._watching = anyio.Lock()
         self._waiting: dict[anyio.CancelScope, str] = {}
+        self._heard: dict[str, int] = {}
 
     @asynccontextmanager
     async def use(self, within: float) -> AsyncIterator[Connection]:
@@ -125,8 +126,17 @@ class Keeper(SharedConnection):
             raise
         return connection
 
-    async def notified(self, name: str, within: float) -> None:
-        """Return when a notification about the journal `name` arrives, and after `within` seconds at the latest."""
+    def heard(self, name: str) -> int:
+        """Return how many notifications about the journal `name` have arrived."""
+        return self._heard.get(name, 0)
+
+    async def notified(self, name: str, heard: int, within: float) -> None:
+        """Return when another notification about the journal `name` than the `heard` ones has arrived.
+
+        Returns after `within` seconds at the latest.
+        """
+        if self.heard(name) != heard:  # one came in with the answer to a statement
+            return
         with anyio.move_on_after(within) as scope:
             self._waiting[scope] = name
             try:
@@ -156,6 +166,7 @@ class Keeper(SharedConnection):
         await anyio.sleep_forever()  # the next statement opens a connection; until then only the time ends this
 
     def _notify(self, name: str) -> None:
+        self._heard[name] = self.heard(name) + 1
         for scope, waited_for in self._waiting.items():
             if waited_for == name:
                 scope.cancel()
@@ -224,7 +235,7 @@ class Link:
                     [timedelta(seconds=each.seconds) for each in terms],
                 ),
             )
-            renewed: dict[str, datetime] = dict(await cursor.fetchall())
+            renewed: dict[str, float] = dict(await cursor.fetchall())
         for each, term in terms.items():
             if each.holder in renewed:
                 self.measure_skew(wall, renewed[each.holder])
@@ -244,9 +255,12 @@ class Link:
                 self._observed_at = sent
         return self._observed.get(lease.name)
 
-    def measure_skew(self, sent: datetime, server_time: datetime) -> None:
-        """Keep how far the server's clock is ahead of this host's, to within the length of the round trip."""
-        self.skew = server_time - (sent + (datetime.now(UTC) - sent) / 2)
+    def measure_skew(self, sent: datetime, server_time: float) -> None:
+        """Keep how far the server's clock is ahead of this host's, to within the length of the round trip.
+
+        `server_time` is in seconds since 1970; an instant as text would depend on the session's settings.
+        """
+        self.skew = datetime.fromtimestamp(server_time, UTC) - (sent + (datetime.now(UTC) - sent) / 2)
 
 
 _registry: Final = anyio.lowlevel.RunVar[dict[str, Link]]("session_lifecycle.postgres")

@@ -1,6 +1,5 @@
 """A real PostgreSQL server: from a wheel of the test extra, else the system's. It can be killed and started again."""
 
-import glob
 import itertools
 import os
 import shutil
@@ -31,8 +30,8 @@ def binaries() -> Path | None:
         folder = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
         if (folder / "initdb").exists():
             return folder
-    patterns = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin", "/opt/homebrew/bin")
-    found = [Path(each) for pattern in patterns for each in glob.glob(pattern) if Path(each, "initdb").exists()]
+    patterns = ("usr/lib/postgresql/*/bin", "usr/local/pgsql/bin", "usr/local/bin", "usr/bin", "opt/homebrew/bin")
+    found = [folder for pattern in patterns for folder in Path("/").glob(pattern) if (folder / "initdb").exists()]
     return max(found, key=_version) if found else None
 
 
@@ -74,6 +73,7 @@ class Server:
             "max_connections": "200",
             "shared_buffers": "16MB",
             "logging_collector": "off",
+            "fsync": "off",  # what is written survives any process; `on` where a disk is measured
         } | settings
         self.process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
@@ -86,7 +86,9 @@ class Server:
         """Make the server's files."""
         if self.user is not None:
             shutil.chown(self.folder, self.user)
-        self.run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
+        self.run(
+            "initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"
+        )
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of the server's programs as its user."""
@@ -114,7 +116,8 @@ class Server:
                 psycopg.connect(self.conninfo("postgres"), connect_timeout=5).close()
             except psycopg.OperationalError:
                 log_text = (self.folder / "log").read_text(errors="replace")[-2000:]
-                assert self.process.poll() is None and time.monotonic() < deadline, log_text
+                assert self.process.poll() is None, log_text
+                assert time.monotonic() < deadline, log_text
                 time.sleep(0.05)
             else:
                 return
