@@ -457,16 +457,23 @@ class PostgresJournal:
         Raises:
             JournalUnavailable: it cannot be read.
         """
-        if self._link is None:
+        link = self._link
+        if link is None:
             raise JournalUnavailable(str(self), "the journal is not open")
-        try:
-            with anyio.fail_after(self._seconds):
-                async with self._pen:
-                    await self._settle(self._link)
-                async with self._link.writer.use(self._seconds) as connection:
-                    return await read_done(connection, self._name, session)
-        except BROKEN_OR_REFUSED as error:
-            raise JournalUnavailable(str(self), first_line(error)) from error
+        failure: Exception = TimeoutError("the server has not answered")
+        with anyio.move_on_after(self._seconds):
+            while True:
+                try:
+                    async with self._pen:
+                        await self._settle(link)
+                    async with link.writer.use(self._seconds) as connection:
+                        return await read_done(connection, self._name, session)
+                except BROKEN as error:  # the shared connection may have been cut while it was idle
+                    failure = error
+                    await anyio.sleep(_AGAIN)
+                except psycopg.Error as error:
+                    raise JournalUnavailable(str(self), first_line(error)) from error
+        raise JournalUnavailable(str(self), first_line(failure)) from failure
 
     def done_statement(self, record: Record) -> tuple[str, tuple[str, int, str, str]]:
         """Return the statement that appends *done*, and its parameters, for another driver: `$1`, `$2` and so on.
