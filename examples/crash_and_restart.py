@@ -8,12 +8,12 @@ Expect two runs of one application, each a process of its own, in New York time.
 Monday evening when it is killed with SIGKILL: the statement for Monday is written, the books are not moved yet. What is
 left is a journal that ends with an intent. The second run starts on Wednesday. It repeats the roll of Monday evening
 first, for its own date and flagged as resumed, finds that the statement is there, and moves the books. Then it rolls
-on to Wednesday, since Tuesday has gone by meanwhile. After each run the lines of the journal are shown. It takes about
+on to Wednesday, since Tuesday has gone by meanwhile. After each run the records of the journal are shown. It takes about
 three seconds, most of which goes into importing pandas twice.
 
 Shortcomings: time is simulated, so that Wednesday need not be waited for. The process kills itself, at a place that was
-chosen to be instructive. The books are a file of one line; yours are a database, whose transaction would do the whole
-roll at once or not at all. There is no SIGKILL on Windows, nor the kind of lock that the journal needs.
+chosen to be instructive. The books are a file of one line; where yours are in the journal's database, its transaction
+does the whole roll or nothing (roll_in_transaction.py). There is no SIGKILL on Windows.
 """
 
 import asyncio
@@ -30,11 +30,12 @@ from zoneinfo import ZoneInfo
 
 from session_lifecycle import (
     Event,
-    FileJournal,
     LifecycleConfig,
+    Record,
     RollStarted,
     RollSucceeded,
     SessionBoundaryManager,
+    SqliteJournal,
     StateChanged,
 )
 from session_lifecycle.testing import SimulatedClock
@@ -104,13 +105,22 @@ async def application(folder: Path, start: datetime, *, doomed: bool) -> None:
         books.roll_session,
         config=LifecycleConfig(data_timeout=None),  # no market data in this program
         clock=clock,
-        journal=FileJournal(folder / "journal"),
+        journal=SqliteJournal(folder / "journal.db"),
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(tell(manager.events()))
         async with manager:
             await clock.advance(timedelta(hours=2))
             say(f"now {manager.state.name} in session {manager.session.date}, books on {books.trade_date.read_text()}")
+
+
+async def records(path: Path) -> tuple[Record, ...]:
+    """Return the records of a journal that no manager holds."""
+    journal = SqliteJournal(path)
+    try:
+        return await journal.open("XNYS")
+    finally:
+        await journal.close()
 
 
 def run(folder: Path, number: str) -> int:
@@ -120,8 +130,8 @@ def run(folder: Path, number: str) -> int:
     status = subprocess.run(command, check=False).returncode  # noqa: S603 -- it is this very file
     say(f"---- run {number} {'was killed by SIGKILL' if status == -signal.SIGKILL else f'ended with status {status}'}")
     say("the journal:")
-    for line in (folder / "journal").read_text(encoding="utf-8").splitlines():
-        say(f"    {line}")
+    for record in asyncio.run(records(folder / "journal.db")):
+        say(f"    {record.entry.value:7}  session {record.session}{f', to {record.target}' if record.target else ''}")
     return status
 
 

@@ -1,16 +1,16 @@
-"""A roll in one database transaction, which not even a crash right after the commit repeats.
+"""A roll in one database transaction, which no crash at any instant repeats or loses.
 
 Run it from anywhere, with the package installed:
 
     python examples/roll_in_transaction.py
 
-Expect two runs on one database and one journal, in simulated time. The first commits its roll and is killed before the
-journal can record that. The second resumes that roll on Monday: it asks the database first, which has the trade date
-already, and the roll counts as done without being awaited again. The last line shows the positions, moved once.
+Expect two runs on one database, in simulated time. The application's positions and the manager's journal are tables of
+it. The first run commits the roll, and with it the journal's *done*, and is killed at once, before the manager hears of
+it. The second starts on Monday, in Monday's session: there is nothing to repeat. The last line shows the positions,
+moved once.
 
-Shortcomings: an exception stands in for the power cut, and SQLite in memory for the database. A transaction of a few
-milliseconds may block the event loop; a long one needs an asynchronous driver. There is no such lock as the journal's
-on Windows.
+Shortcomings: an exception stands in for the power cut. The block holds the database's write lock and its statements
+block the event loop for some milliseconds; with `PostgresJournal` they are awaited.
 """
 
 import logging
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import anyio
 
-from session_lifecycle import FileJournal, RollSucceeded, SessionBoundaryManager
+from session_lifecycle import SessionBoundaryManager, SqliteJournal
 from session_lifecycle.testing import SimulatedClock
 
 
@@ -31,56 +31,45 @@ class Killed(BaseException):
 
 
 class Books:
-    """The application's books: positions, and one row for each trade date that has been rolled to."""
+    """The application's books: positions, in the database that has the journal too."""
 
-    def __init__(self, database: sqlite3.Connection, *, doomed: bool = False) -> None:
+    def __init__(self, path: Path, start: datetime, *, doomed: bool = False) -> None:
         """Open the books; those that are `doomed` kill the process after the commit."""
-        self.database = database
+        self.clock = SimulatedClock(start, autojump=True)
+        self.manager = SessionBoundaryManager("XNYS", self.roll, clock=self.clock, journal=SqliteJournal(path))
         self.doomed = doomed
 
     async def roll(self, next_date: date) -> None:
-        """Move the positions overnight and store the trade date, both or neither."""
-        with self.database:  # one transaction
-            self.database.execute("UPDATE positions SET overnight = overnight + today, today = 0")
-            self.database.execute("INSERT INTO trade_dates VALUES (?)", [next_date.isoformat()])
+        """Move the positions overnight; that, and that the roll is done, are committed together."""
+        async with self.manager.roll_transaction() as tx:
+            if tx is not None:  # None: an earlier attempt has committed
+                tx.execute("UPDATE positions SET overnight = overnight + today, today = 0")
         print(f"rolled to {next_date}")
         if self.doomed:
-            raise Killed  # committed, and not yet in the journal
+            raise Killed
 
-    async def was_rolled(self, day: date) -> bool:
-        """Return whether the roll to a date has been committed."""
-        found = self.database.execute("SELECT 1 FROM trade_dates WHERE day = ?", [day.isoformat()]).fetchone()
-        print(f"rolled to {day} before: {found is not None}")
-        return found is not None
-
-
-async def run(books: Books, journal: FileJournal, start: datetime) -> None:
-    """Run until the roll is done."""
-    clock = SimulatedClock(start, autojump=True)
-    manager = SessionBoundaryManager("XNYS", books.roll, clock=clock, journal=journal, was_rolled=books.was_rolled)
-    events = manager.events()
-    async with manager:
-        async for event in events:
-            if isinstance(event, RollSucceeded):
-                print(f"in session {manager.session.date}, resumed={event.resumed}")
-                break
+    async def run(self) -> None:
+        """Run until the clock is past the next morning."""
+        async with self.manager:
+            print(f"in session {self.manager.session.date}")
+            while self.clock.now() < datetime(2024, 12, 2, 16, 0, tzinfo=UTC):
+                await self.clock.sleep_until(datetime(2024, 12, 2, 16, 0, tzinfo=UTC), None)
 
 
 def main() -> None:
-    """Run twice on one database and one journal, the first time until the power cut."""
-    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(":memory:")) as database:
-        database.execute("CREATE TABLE positions (symbol TEXT, overnight INTEGER, today INTEGER)")
-        database.execute("CREATE TABLE trade_dates (day TEXT PRIMARY KEY)")
-        database.execute("INSERT INTO positions VALUES ('AAPL', 100, 25)")
-        database.commit()
-        path = Path(folder) / "journal"
+    """Run twice on one database, the first time until the power cut."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "books.db"
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE positions (symbol TEXT, overnight INTEGER, today INTEGER)")
+            database.execute("INSERT INTO positions VALUES ('AAPL', 100, 25)")
         try:
-            friday = datetime(2024, 11, 29, 18, 0, tzinfo=UTC)
-            anyio.run(run, Books(database, doomed=True), FileJournal(path), friday)
+            anyio.run(Books(path, datetime(2024, 11, 29, 18, 0, tzinfo=UTC), doomed=True).run)
         except Killed:
             print("killed; on Monday:")
-        anyio.run(run, Books(database), FileJournal(path), datetime(2024, 12, 2, 15, 0, tzinfo=UTC))
-        print(*database.execute("SELECT * FROM positions"))
+        anyio.run(Books(path, datetime(2024, 12, 2, 15, 0, tzinfo=UTC)).run)
+        with closing(sqlite3.connect(path)) as database:
+            print(*database.execute("SELECT * FROM positions"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import anyio
 
-from session_lifecycle import AlarmFired, Clock, FileJournal, RollFailed, SessionBoundaryManager, SessionState
+from session_lifecycle import AlarmFired, Clock, RollFailed, SessionBoundaryManager, SessionState, SqliteJournal
 from session_lifecycle.testing import SimulatedClock
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -38,7 +38,7 @@ class Service:
         """Register what happens at an instant of the session, and on an event."""
         self.clock = clock
         self.orders = 0
-        self.market = SessionBoundaryManager("XNYS", self.roll_books, clock=clock, journal=FileJournal(journal))
+        self.market = SessionBoundaryManager("XNYS", self.roll_books, clock=clock, journal=SqliteJournal(journal))
         self.market.at("close", timedelta(minutes=-15))(self.flatten)
         self.market.on(RollFailed)(self.page)
 

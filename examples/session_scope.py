@@ -73,7 +73,7 @@ async def main() -> None:
     async with manager, anyio.create_task_group() as tasks:
         tasks.start_soon(trade, manager)
         await clock.advance_to(ENDED_MANUALLY)
-        manager.end_session("typhoon signal 8 is hoisted")
+        await manager.end_session("typhoon signal 8 is hoisted")
         await clock.advance_to(FINISH)
         say(clock, f"{manager.state.name}, session {manager.session.date}")
         tasks.cancel_scope.cancel()

@@ -85,6 +85,14 @@ from session_lifecycle._model.events import (
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._model.journal_events import (
+    AlarmInterrupted,
+    ClockSkew,
+    LeadershipGained,
+    LeadershipLost,
+    OverrideLost,
+    RollFollowed,
+)
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
 from session_lifecycle._model.session import (
     Boundaries,
@@ -105,9 +113,9 @@ from session_lifecycle._schedules.fixed import FixedSchedule
 
 if typing.TYPE_CHECKING:
     from session_lifecycle._core.replay import replay
-    from session_lifecycle._journal.file import FileJournal
     from session_lifecycle._journal.memory import MemoryJournal
     from session_lifecycle._journal.postgres import PostgresJournal
+    from session_lifecycle._journal.sqlite import SqliteJournal
     from session_lifecycle._runtime.group import SessionGroup
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
@@ -120,11 +128,11 @@ else:
         "Correction": "_schedules.corrections",
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
-        "FileJournal": "_journal.file",
         "MemoryJournal": "_journal.memory",
         "PostgresJournal": "_journal.postgres",
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
+        "SqliteJournal": "_journal.sqlite",
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
         "replay": "_core.replay",
@@ -153,6 +161,7 @@ __all__ = [
     "AdjustableSchedule",
     "Alarm",
     "AlarmFired",
+    "AlarmInterrupted",
     "AlarmSkipped",
     "AlreadyStartedError",
     "Boundaries",
@@ -161,6 +170,7 @@ __all__ = [
     "CalendarUnavailable",
     "Clock",
     "ClockFailed",
+    "ClockSkew",
     "ClockStepped",
     "Closure",
     "ConcurrentAdvanceError",
@@ -175,7 +185,6 @@ __all__ = [
     "FeedRemoved",
     "FeedResumed",
     "FeedStale",
-    "FileJournal",
     "FixedSchedule",
     "GroupStopped",
     "HaltRefused",
@@ -191,6 +200,8 @@ __all__ = [
     "JournalMismatch",
     "JournalUnavailable",
     "JournalWriteFailed",
+    "LeadershipGained",
+    "LeadershipLost",
     "LifecycleConfig",
     "LifecycleError",
     "ManagerStopped",
@@ -204,6 +215,7 @@ __all__ = [
     "NotASession",
     "NotRunningError",
     "Override",
+    "OverrideLost",
     "OverrideRefused",
     "Position",
     "PostgresJournal",
@@ -214,6 +226,7 @@ __all__ = [
     "RetryPolicy",
     "RollFailed",
     "RollFailedError",
+    "RollFollowed",
     "RollNotOwedError",
     "RollStarted",
     "RollSucceeded",
@@ -230,6 +243,7 @@ __all__ = [
     "SnapshotRefused",
     "SnapshotSchedule",
     "SpecialHours",
+    "SqliteJournal",
     "StaleWhen",
     "StateChanged",
     "Status",

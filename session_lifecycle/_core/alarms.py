@@ -1,21 +1,22 @@
 """Alarms of a lifecycle: which one fires next, and what happens to one that was missed.
 
 Each alarm has a cursor, which moves over the sessions one by one and never back. So an alarm fires at most once for a
-session, whatever the clock does and however often the session is gone through. Only `due` asks the schedule, and where
-that raises, nothing is lost.
+session, whatever the clock does and however often the session is gone through. What a journal holds of earlier runs, or
+of the replica that leads, counts as fired. Only `due` asks the schedule, and where that raises, nothing is lost.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import date, datetime
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from session_lifecycle._core.schedule_change import hours_on
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.alarm import FURTHEST, Alarm, Misfire
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import MissedSessions
-from session_lifecycle._model.errors import NotASession, ScheduleExhausted
+from session_lifecycle._model.errors import ScheduleExhausted
 from session_lifecycle._model.events import AlarmFired, AlarmSkipped
 from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
@@ -29,11 +30,12 @@ class _Cursor:
     """The place of one alarm in the sequence of sessions.
 
     `session` is the last one whose instants have been put into `queue`: the machine's, or a later one. `since`, where
-    given, is when the alarm was registered: what was due by then is over. `recall` is where, and when, the lifecycle
-    began, as long as earlier sessions have not been searched for instants that are still to come.
+    given, is when the alarm was registered: what was due by then is over. `held` are the firings of all alarms that a
+    journal holds. `recall` is where, and when, the lifecycle began, as long as earlier sessions have not been searched
+    for instants that are still to come.
     """
 
-    __slots__ = ("alarm", "dry", "owner", "queue", "recall", "session", "since")
+    __slots__ = ("alarm", "dry", "held", "owner", "queue", "recall", "session", "since")
 
     def __init__(
         self,
@@ -42,8 +44,11 @@ class _Cursor:
         bounds: Boundaries,
         recall: tuple[Session, Position, datetime],
         since: datetime | None,
+        *,
+        held: Container[tuple[date, str]],
     ) -> None:
         self.alarm = alarm
+        self.held = held
         self.queue: deque[tuple[datetime, Session]] = deque()
         # The instant that was last checked, and where the clock puts the venue then.
         self.owner: tuple[datetime, Position] | None = None
@@ -56,8 +61,25 @@ class _Cursor:
         self.session = session
         self.dry = False  # whether the schedule knows no session after that
         self.queue.extend(
-            (due, session) for due in self.alarm.instants(session, bounds) if self.since is None or self.since < due
+            (due, session)
+            for due in self.alarm.instants(session, bounds)
+            if (self.since is None or self.since < due) and not self.is_held(due, session)
         )
+
+    def is_held(self, due: datetime, session: Session) -> bool:
+        """Return whether a journal holds that it has fired then, so that it is over."""
+        alarm = self.alarm
+        return not alarm.recurring_after_restart and (session.date, alarm.key_of(session, due)) in self.held
+
+    def drop_held(self) -> None:
+        """Remove from the queue what a journal holds."""
+        self.keep(lambda due, session: not self.is_held(due, session))
+
+    def keep(self, wanted: Callable[[datetime, Session], bool]) -> None:
+        """Remove from the queue what is not wanted any more."""
+        if not all(wanted(*entry) for entry in self.queue):
+            self.queue = deque(entry for entry in self.queue if wanted(*entry))
+            self.owner = None
 
 
 class Cut(NamedTuple):
@@ -72,7 +94,19 @@ class Cut(NamedTuple):
 class AlarmScheduler:
     """Schedules all alarms of one lifecycle."""
 
-    __slots__ = ("_bounds", "_cursors", "_cut", "_jumps", "_name", "_owner", "_registered", "_session", "timeline")
+    __slots__ = (
+        "_bounds",
+        "_cursors",
+        "_cut",
+        "_held",
+        "_jumps",
+        "_name",
+        "_owner",
+        "_registered",
+        "_session",
+        "leading",
+        "timeline",
+    )
 
     def __init__(self, timeline: Timeline, missed_sessions: MissedSessions, name: str | None) -> None:
         self.timeline: Timeline = timeline
@@ -84,12 +118,22 @@ class AlarmScheduler:
         self._bounds: Boundaries
         self._owner: Position  # the present's, by the last reading
         self._cut: Cut | None = None
+        self._held: set[tuple[date, str]] = set()
+        self.leading: bool = True
+        """Whether alarms fire here. Else they wait until the leader has fired them, or this replica leads."""
 
     def begin(self, session: Session, bounds: Boundaries, position: Position, now: datetime) -> None:
         """Adopt the machine's session: its alarms from the first on, and those of others that are still to come."""
         self._session, self._bounds, self._owner = session, bounds, position
         recall = (session, position, now)
-        self._cursors = [_Cursor(alarm, session, bounds, recall, None) for alarm in self._registered]
+        self._cursors = [_Cursor(alarm, session, bounds, recall, None, held=self._held) for alarm in self._registered]
+
+    def hold(self, fired: Iterable[tuple[date, str]]) -> None:
+        """Count as over what a journal holds: the session and the key of each firing."""
+        self._held.clear()
+        self._held.update(fired)
+        for cursor in self._cursors:
+            cursor.drop_held()
 
     def add(self, alarm: Alarm, now: datetime) -> None:
         """Register an alarm, once. Where the lifecycle has begun, instants up to `now` are over for it."""
@@ -98,21 +142,19 @@ class AlarmScheduler:
         self._registered[alarm] = None
         if self._session is not None:
             recall = (self._session, self._owner, now)
-            self._cursors.append(_Cursor(alarm, self._session, self._bounds, recall, now))
+            self._cursors.append(_Cursor(alarm, self._session, self._bounds, recall, now, held=self._held))
 
     def enter(self, session: Session, bounds: Boundaries, skipped: tuple[date, ...]) -> None:
         """Enter the machine's next session; sessions that it skipped have no alarms."""
         self._session, self._bounds = session, bounds
         for cursor in self._cursors:
-            if any(owner.date in skipped for _, owner in cursor.queue):
-                cursor.queue = deque(entry for entry in cursor.queue if entry[1].date not in skipped)
-                cursor.owner = None
+            cursor.keep(lambda _, owner: owner.date not in skipped)
             cursor.dry = False
             if cursor.session.date < session.date:
                 cursor.place(session, bounds)
 
-    def cut(self, cut: Cut) -> None:
-        """Void the alarms before the end of a session that has been ended early."""
+    def cut(self, cut: Cut | None) -> None:
+        """Void the alarms before the end of a session that has been ended early; None: of no session."""
         self._cut = cut
 
     def reschedule(self, old: Timeline, touched: Iterable[date]) -> None:
@@ -129,19 +171,21 @@ class AlarmScheduler:
             cursor.owner, cursor.dry = None, False
 
     def _replace(self, cursor: _Cursor, old: Timeline, day: date) -> None:
-        before, after = _session_on(old, day), _session_on(self.timeline, day)
+        before, after = hours_on(old.schedule, day), hours_on(self.timeline.schedule, day)
         queued = [entry for entry in cursor.queue if entry[1].date == day]
         if queued or before is None:
             fired = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
             cursor.queue = deque(entry for entry in cursor.queue if entry[1].date != day)
             if after is not None:
                 instants = cursor.alarm.instants(after, self.timeline.boundaries(after))
-                cursor.queue.extend((due, after) for due in instants[fired:])
+                cursor.queue.extend((due, after) for due in instants[fired:] if not cursor.is_held(due, after))
         if after is not None and cursor.session.date == day:
             cursor.session = after
 
     def next_instant(self, after: datetime) -> datetime | None:
         """Return the first wall instant of an alarm after the last reading. Earlier ones wait for a roll."""
+        if not self.leading:
+            return None
         first: datetime | None = None
         for cursor in self._cursors:
             if cursor.queue and after < cursor.queue[0][0] and (first is None or cursor.queue[0][0] < first):
@@ -153,6 +197,9 @@ class AlarmScheduler:
         self._owner = position
         for cursor in self._cursors:
             self._fill(cursor)
+        if not self.leading:
+            self._drop_past(wall)
+            return None
         first = self._first()
         if first is None:
             return None
@@ -175,9 +222,17 @@ class AlarmScheduler:
             why = f"{now.wall - due} late, and the state that it belongs to has gone"
         if why is not None:
             return AlarmSkipped(alarm, session.date, due, now.wall, why, name=self._name)
-        return AlarmFired(alarm, session.date, due, now.wall, state, late, name=self._name)
+        number = alarm.number_of(session, due)
+        return AlarmFired(alarm, session.date, due, now.wall, state, late, number, name=self._name)
 
     # ---- helpers ----
+
+    def _drop_past(self, wall: datetime) -> None:
+        """Forget what was due in sessions that were left: a replica that gains the lead begins as a restart does."""
+        session = self._session
+        assert session is not None
+        for cursor in self._cursors:
+            cursor.keep(lambda due, owner: wall <= due or session.date <= owner.date)
 
     def _why_void(self, session: date, due: datetime) -> str | None:
         if self._cut is None:
@@ -226,7 +281,9 @@ class AlarmScheduler:
         """Queue a cursor's next instants, but no further ahead than can matter before the next roll."""
         if cursor.recall is not None:
             earlier = self.timeline.still_to_come(cursor.alarm, *cursor.recall)
-            cursor.queue.extendleft(entry for entry in reversed(earlier) if entry[0] != cursor.since)
+            cursor.queue.extendleft(
+                entry for entry in reversed(earlier) if entry[0] != cursor.since and not cursor.is_held(*entry)
+            )
             cursor.recall = None
         while not cursor.dry and cursor.session.open - self._bounds.end <= _REACH and self._first_place(cursor) is None:
             following = self.timeline.following(cursor.session)
@@ -238,10 +295,3 @@ class AlarmScheduler:
 
 def _holds(owner: Position | None, wall: datetime) -> bool:
     return owner is not None and (owner.until is None or wall < owner.until)
-
-
-def _session_on(timeline: Timeline, day: date) -> Session | None:
-    try:
-        return timeline.schedule.session_on(day)
-    except NotASession:
-        return None

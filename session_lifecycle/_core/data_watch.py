@@ -4,11 +4,11 @@ The watch holds the lifecycle's own arrivals, feeds and halts. What the clock mo
 the outcome is returned: new values for the state, an event, or a transition to take.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from session_lifecycle._core.clock_state import ClockState
+from session_lifecycle._core.clock_state import ClockState, Expectation
 from session_lifecycle._core.feeds import FeedState, FeedTable
 from session_lifecycle._core.machine import ACTIVE, ENDED, NOT_STARTED, TIMEOUT
 from session_lifecycle._core.staleness import StalenessTimer
@@ -28,21 +28,25 @@ _NAMED: Final = 3
 
 
 class Verdict(NamedTuple):
-    """A transition that is due because of data: what fires it, the wall instant at which it was due, and why."""
+    """A transition that is due because of data: what fires it, when it was due by the wall clock, and why.
+
+    `due` is None for the open: of what was so before, since the market has not closed.
+    """
 
     trigger: str
-    due: datetime
+    due: datetime | None
     reason: str | None = None
 
 
 class DataWatch:
     """The watch over the data of one lifecycle: the manager's own, and that of each feed.
 
-    `halted` is why trading is halted, None where it is not. `feeds` is None until there is one. `reported_for` is the
-    session before which unexpected data has been reported.
+    `halted` is why trading is halted, None where it is not. `feeds` is None until there is one. `absent_halts` are the
+    halts, by a journal, of feeds that are not registered, with their reasons. `reported_for` is the session before
+    which unexpected data has been reported.
     """
 
-    __slots__ = ("_config", "_name", "feeds", "halted", "reported_for", "staleness")
+    __slots__ = ("_config", "_name", "absent_halts", "feeds", "halted", "reported_for", "staleness")
 
     def __init__(self, config: LifecycleConfig, name: str | None) -> None:
         self._config = config
@@ -50,33 +54,53 @@ class DataWatch:
         self.staleness: StalenessTimer = StalenessTimer(config.data_timeout, config.error_after_timeout)
         self.feeds: FeedTable | None = None
         self.halted: str | None = None
+        self.absent_halts: dict[str, str] = {}
         self.reported_for: date | None = None
 
     # ---- when data is expected ----
 
     def on_transition(
-        self, source: SessionState, dest: SessionState, clock: ClockState
-    ) -> tuple[timedelta | None, timedelta | None]:
-        """Follow a transition. Return since when data is expected after it, and since when for the first time.
+        self, source: SessionState, dest: SessionState, clock: ClockState, *, stays_open: bool
+    ) -> Expectation:
+        """Follow a transition. Return since when data is expected after it.
 
-        Where the session is gone through again, its first open counts.
+        `stays_open` says that the market is open though the state says closed: the next session opens at that instant.
+        Then everything stays as it is up to that open. Where a session is gone through again, its first open counts.
         """
         now = clock.last_reading.monotonic
+        same = Expectation(clock.expected_since, clock.opened, clock.awaited_since)
         if dest is ACTIVE and source is not TIMEOUT:
+            return self._open(clock)
+        if dest is ACTIVE:
+            return same._replace(expected_since=None if clock.expected_since is None else now)
+        if dest is TIMEOUT:
+            if clock.carried is TIMEOUT:
+                return same
+            self.staleness.go_stale()
+            return same._replace(expected_since=now)
+        if stays_open:
+            return same._replace(carried=TIMEOUT if is_stale(clock) else ACTIVE)
+        return self.end(clock, over=dest in CLOSED)
+
+    def _open(self, clock: ClockState) -> Expectation:
+        """Expect data as of the open. Where the market has not closed before, all that was known of it still holds."""
+        now, since, awaited = clock.last_reading.monotonic, clock.expected_since, clock.awaited_since
+        stale = clock.carried is TIMEOUT and not self._is_back(now)
+        if clock.carried is None or since is None or clock.opened is None:
             if self.feeds is not None:
                 self.feeds.open(now)
             if self.halted is not None:
                 self.suspend(clock)
-            return now if self.halted is None else None, now if clock.opened is None else clock.opened
-        if dest is ACTIVE:
-            return None if clock.expected_since is None else now, clock.opened
-        if dest is TIMEOUT:
-            self.staleness.go_stale()
-            return now, clock.opened
-        over = dest in CLOSED
+            since = awaited = now if self.halted is None else None
+        elif clock.carried is TIMEOUT and not stale:
+            since = now
+        return Expectation(since, now if clock.opened is None else clock.opened, awaited, TIMEOUT if stale else None)
+
+    def end(self, clock: ClockState, *, over: bool = True) -> Expectation:
+        """Expect no data until the next open, and forget what is stale; with `over`, the market has closed."""
         if self.feeds is not None:
             self.feeds.end(over=over)
-        return None, None if over else clock.opened
+        return Expectation(opened=None if over else clock.opened)
 
     def expect(self, now: timedelta) -> timedelta | None:
         """Expect data from now on, unless trading is halted: after a break, or a halt. Return since when it is."""
@@ -88,14 +112,14 @@ class DataWatch:
 
     def suspend(self, clock: ClockState) -> None:
         """Expect no data during a break or a halt. What is stale stays stale, but that time does not count."""
-        if clock.state is TIMEOUT and clock.expected_since is not None:
+        if is_stale(clock) and clock.expected_since is not None:
             self.staleness.add_stale_time(clock.last_reading.monotonic - clock.expected_since)
         if self.feeds is not None:
             self.feeds.suspend()
 
     def expect_anew(self, clock: ClockState) -> timedelta | None:
         """Return since when the manager's own data is expected, once the last feed has been removed."""
-        if clock.state is not TIMEOUT and self.staleness.deadline(clock.expected_since, stale=False) is not None:
+        if not is_stale(clock) and self.staleness.deadline(clock.expected_since, stale=False) is not None:
             return clock.last_reading.monotonic
         return clock.expected_since
 
@@ -121,11 +145,25 @@ class DataWatch:
         return Resumed(day, None if feed is None else feed.name, lapsed, now.wall, name=self._name)
 
     def lift_halts(self, clock: ClockState, day: date) -> list[Resumed]:
-        """End every halt: none outlasts the close."""
+        """End every halt: none outlasts the close of the market."""
+        self.absent_halts.clear()
         lifted: list[FeedState | None] = [] if self.halted is None else [None]
         if self.feeds is not None:
             lifted += self.feeds.halted
         return [self.resume(clock, day, feed, lapsed=True) for feed in lifted]
+
+    def restore_halts(self, halts: Mapping[str, str], clock: ClockState) -> None:
+        """Adopt the halts of an earlier run, before its session is replayed. Those of feeds wait for their feeds."""
+        self.halted = halts.get("")
+        self.absent_halts = {name: reason for name, reason in halts.items() if name}
+        if self.feeds is not None:
+            for feed in self.feeds.all:
+                self._restore_halt(feed, clock.last_reading.monotonic)
+
+    def _restore_halt(self, feed: FeedState, now: timedelta) -> None:
+        reason = self.absent_halts.pop(feed.name, None)
+        if reason is not None and self.feeds is not None:
+            self.feeds.halt(feed, reason, now)
 
     # ---- feeds ----
 
@@ -148,6 +186,7 @@ class DataWatch:
         self.require_new(feed)
         feeds.inspect_all_data(inspect=clock.closed_before is not None)
         feeds.add(feed, now)
+        self._restore_halt(feed, now)
 
     def require_new(self, feed: FeedState) -> None:
         """Raise `FeedNameTaken` where there is a feed of that name."""
@@ -177,6 +216,8 @@ class DataWatch:
     def deadline(self, clock: ClockState) -> timedelta | None:
         """Return the monotonic instant at which `evaluate` is to be called next; None where there is none."""
         feeds, stale = self.feeds, clock.state is TIMEOUT
+        if not stale and clock.state is not ACTIVE:
+            return None
         own = self.staleness.deadline(clock.expected_since, stale=stale) if stale or not feeds else None
         theirs = feeds.deadline if feeds else None
         if own is None or theirs is None:
@@ -188,18 +229,18 @@ class DataWatch:
         staleness, feeds, now = self.staleness, self.feeds, clock.last_reading
         stale = clock.state is TIMEOUT
         due: timedelta | None
+        if clock.carried is TIMEOUT:  # it was TIMEOUT at a close at which the market did not close
+            return Verdict("data_timeout", None, self._why_timeout(clock))
         if feeds:
             verdict = feeds.says_timeout
             # The verdict of the feeds so far comes before the next stale feed, however late the reading.
             if (stale or not verdict) and (found := feeds.due(now.monotonic)) is not None:
                 return self._stale_feed(*found, clock, day)
-            back, due = not verdict, feeds.since if verdict else None
+            due = feeds.since if verdict else None
         else:
-            # Without a data_timeout there is no watch any more, once the last feed has been removed.
-            back = staleness.is_fresh(now.monotonic) or self._config.data_timeout is None
             due = staleness.deadline(clock.expected_since, stale=stale)
         if stale:
-            if back:
+            if self._is_back(now.monotonic):
                 return Verdict("data_resumed", now.wall)
             due = staleness.deadline(clock.expected_since, stale=True)
         if due is None or now.monotonic < due:
@@ -209,6 +250,13 @@ class DataWatch:
             limit = self._config.error_after_timeout
             return Verdict("fail", at, f"no data for another {limit} after TIMEOUT (error_after_timeout)")
         return Verdict("data_timeout", at, self._why_timeout(clock))
+
+    def _is_back(self, now: timedelta) -> bool:
+        """Return whether data is not missing any more."""
+        if self.feeds:
+            return not self.feeds.says_timeout
+        # Without a data_timeout there is no watch any more, once the last feed has been removed.
+        return self.staleness.is_fresh(now) or self._config.data_timeout is None
 
     def _why_timeout(self, clock: ClockState) -> str:
         if self.feeds:
@@ -228,6 +276,24 @@ class DataWatch:
         at, fresh_at = now.wall - (now.monotonic - due), wall_instant(feed.arrival, now)
         return FeedStale(feed.name, day, at, now.wall, never, fresh_at, reason, name=self._name)
 
+    # ---- the first data ----
+
+    def awaits_data(self, clock: ClockState) -> bool:
+        """Return whether data has yet to come since the open, or since the last break or halt, before one may trade."""
+        since = clock.awaited_since
+        if not self._config.require_first_tick:
+            return False
+        if self.feeds:
+            return since is None or self.feeds.awaits_data(since)
+        if self._config.data_timeout is None:
+            return False
+        return since is None or not self.staleness.has_data_since(since)
+
+    def feed_awaits_data(self, feed: FeedState, clock: ClockState) -> bool:
+        """Return the same for one feed."""
+        since = clock.awaited_since
+        return self._config.require_first_tick and (since is None or not feed.has_data_since(since))
+
     # ---- data while the venue is closed ----
 
     def closed_before(self, position: Position) -> date | None:
@@ -243,6 +309,11 @@ class DataWatch:
             return None
         self.reported_for = day
         return UnexpectedData(day, None if feed is None else feed.name, now, name=self._name)
+
+
+def is_stale(clock: ClockState) -> bool:
+    """Return whether the session is TIMEOUT, or was when it closed and the market did not."""
+    return clock.state is TIMEOUT or clock.carried is TIMEOUT
 
 
 def age_of(timestamp: datetime | None, now: Reading) -> timedelta:

@@ -49,8 +49,9 @@ class FeedState:
     """The state of one feed.
 
     `arrival` is the monotonic second of its newest data, `since` the instant from which its silence is timed at the
-    earliest, beside the table's own. `inspect_all` says that every record must be inspected: because the feed is stale,
-    or the venue closed. Else a record without a timestamp is a plain store.
+    earliest, beside the table's own. `resumed_at` is the end of its last halt. `inspect_all` says that every record
+    must be inspected: because the feed is stale, or the venue closed. Else a record without a timestamp is a plain
+    store.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class FeedState:
         "name",
         "probe_timeout",
         "removed",
+        "resumed_at",
         "silent_since",
         "since",
         "stale",
@@ -82,6 +84,7 @@ class FeedState:
         self.arrival: float | None = None
         self.inspect_all: bool = False
         self.since: timedelta = timedelta(0)
+        self.resumed_at: timedelta | None = None
         self.stale: bool = False
         self.halted: str | None = None
         self.removed: bool = False
@@ -105,6 +108,12 @@ class FeedState:
         policy = self.timeout_policy
         return min(deadline, now + policy.floor) if isinstance(policy, AdaptiveTimeout) else deadline
 
+    def has_data_since(self, since: timedelta) -> bool:
+        """Return whether there has been data as of that monotonic instant or later, and since its last halt."""
+        if self.resumed_at is not None and self.resumed_at > since:
+            since = self.resumed_at
+        return self.arrival is not None and timedelta(seconds=self.arrival) >= since
+
     @property
     def is_fresh(self) -> bool:
         """Whether data has arrived since it was found stale."""
@@ -115,6 +124,7 @@ class FeedTable:
     """All feeds of one lifecycle, and the rule by which they decide about the session."""
 
     __slots__ = (
+        "_awaited",
         "_build_at",
         "_expected",
         "_feeds",
@@ -123,6 +133,7 @@ class FeedTable:
         "_heap",
         "_inspect_all",
         "_opened",
+        "_revision",
         "_rule",
         "_shortest",
         "_stale",
@@ -145,6 +156,8 @@ class FeedTable:
         self._found = timedelta(0)
         self._halted = 0  # how many feeds are halted
         self._inspect_all = False
+        self._revision = 0  # changes with the feeds that are watched
+        self._awaited: tuple[tuple[timedelta, int], tuple[FeedState, ...]] | None = None
         self.questions: list[tuple[FeedState, timedelta]] = []
         """The feeds whose probe is to be asked, each with the deadline that it is asked for."""
 
@@ -180,12 +193,38 @@ class FeedTable:
     def says_timeout(self) -> bool:
         """Whether so many feeds are stale that the session is to be TIMEOUT."""
         stale = len(self._stale)
-        if not stale:
-            return False
+        return stale > 0 and stale >= self._enough
+
+    @property
+    def _enough(self) -> int:
+        """How many feeds decide for all of them. A feed that is halted does not count."""
         if self._rule is StaleWhen.ANY:
+            return 1
+        watched = len(self._feeds) - self._halted
+        return watched if isinstance(self._rule, StaleWhen) else min(self._rule, watched)
+
+    def awaits_data(self, since: timedelta) -> bool:
+        """Return whether so many feeds have had no data since then that, were they stale, the session were TIMEOUT.
+
+        It may be read very often, and in any thread: the feeds that had none are remembered, as one value, until one is
+        added, removed, halted or resumed; and once data has come, that is.
+        """
+        key = since, self._revision
+        known, enough = self._awaited, self._enough
+        if known is None or known[0] != key:
+            known = self._awaited = key, self._watched
+        feeds = known[1]
+        if 0 < enough <= len(feeds) and not any(feed.has_data_since(since) for feed in feeds[:enough]):
             return True
-        needed = len(self._feeds) - self._halted  # a feed that is halted does not count
-        return stale >= (needed if isinstance(self._rule, StaleWhen) else min(self._rule, needed))
+        awaited = tuple(feed for feed in feeds if not feed.has_data_since(since))
+        still = 0 < enough <= len(awaited)
+        self._awaited = key, awaited if still else ()
+        return still
+
+    @property
+    def _watched(self) -> tuple[FeedState, ...]:
+        feeds = tuple(self._feeds.values())
+        return tuple(feed for feed in feeds if feed.halted is None) if self._halted else feeds
 
     def is_mute(self, feed: FeedState) -> bool:
         """Return whether there has been no data of a feed since the open, or since it was added."""
@@ -214,6 +253,7 @@ class FeedTable:
     def add(self, feed: FeedState, now: timedelta) -> None:
         """Watch a feed from now on."""
         self._feeds[feed.name] = feed
+        self._revision += 1
         feed.since = now
         self._mark(feed)
         policy = feed.timeout_policy
@@ -228,6 +268,7 @@ class FeedTable:
         self._found = now  # where the rest is enough for a TIMEOUT, it is so from now on
         self._halted -= feed.halted is not None
         del self._feeds[feed.name]
+        self._revision += 1
         self._disarm(feed)
         if not self._feeds:
             self._heap.clear()
@@ -238,13 +279,15 @@ class FeedTable:
         feed.halted = reason
         self._found = now  # as in `remove`
         self._halted += 1
+        self._revision += 1
         self._disarm(feed)
 
     def resume(self, feed: FeedState, now: timedelta) -> None:
         """Expect data of a halted feed again, from now on."""
         feed.halted = None
+        feed.since = feed.resumed_at = now
         self._halted -= 1
-        feed.since = now
+        self._revision += 1
         self._arm(feed)
 
     def inspect_all_data(self, *, inspect: bool) -> None:

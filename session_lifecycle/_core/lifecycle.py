@@ -11,18 +11,19 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from session_lifecycle._core.alarms import AlarmScheduler, Cut
+from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.data_watch import CLOSED, age_of
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED, TIMEOUT
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.restore import LOST, restore
+from session_lifecycle._core.replica import ReplicaLifecycle
+from session_lifecycle._core.restore import LOST, restore, restore_hours, restored_halts
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
-from session_lifecycle._core.view import LifecycleView
-from session_lifecycle._journal.records import Entry, JournalState, Record, intent
+from session_lifecycle._journal.errors import JournalWriteFailed
+from session_lifecycle._journal.records import Entry, JournalState, Record, changed, intent
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig, Resolution
@@ -42,7 +43,7 @@ HORIZON: Final = timedelta(days=30)
 """How far ahead of the end of the schedule's knowledge its end is reported."""
 
 
-class SessionLifecycle(LifecycleView):
+class SessionLifecycle(ReplicaLifecycle):
     """Decides the sessions of one venue, without I/O. Drive it with `begin`, then `poll` at its `deadlines`.
 
     Args:
@@ -57,7 +58,7 @@ class SessionLifecycle(LifecycleView):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_cut", "_declared_session")
+    __slots__ = ("_declared_session",)
 
     def __init__(
         self,
@@ -72,9 +73,14 @@ class SessionLifecycle(LifecycleView):
         self._progress = Progress(timeline, config, name)
         self._rolls = Rolls(timeline, config, name)
         self._alarms: AlarmScheduler | None = None  # until there is an alarm
-        self._cut: Cut | None = None
+        self._cut = None
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun: bool = False
+        self.leading: bool = True
+        """Whether this replica leads; without replicas it always does."""
+        self._given = schedule
+        self._restored = None
+        self._follower = None
 
     def take_events(self) -> Sequence[Event]:
         """Return what has happened since the last call, oldest first."""
@@ -87,12 +93,16 @@ class SessionLifecycle(LifecycleView):
         """Adopt the session and catch up with the clock, to the first roll that is due.
 
         With a `journal_state`, adopt what a journal holds of an earlier run: its session, an ERROR that was not
-        recovered from, a roll that was begun.
+        recovered from, a roll that was begun, halts that last, changed hours, and alarms that have fired. Halts and
+        hours are not emitted again. Hours that are impossible now are emitted as `OverrideLost`, alarms that have begun
+        and not ended as `AlarmInterrupted`, by the replica that leads.
 
         Raises:
             ScheduleExhausted: the schedule does not know the present.
             NotASession: the schedule has lost the journal's session, whose hours the journal does not hold either.
         """
+        if journal_state is not None:
+            restore_hours(journal_state, self._progress, self._rolls, now)
         position = self._progress.timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
@@ -101,14 +111,18 @@ class SessionLifecycle(LifecycleView):
             session, lost = restore(journal_state, self._progress, self._rolls)
         self._progress.begin(session, now, position)
         self._progress.watch_closed_market()
+        if journal_state is not None:
+            halts = restored_halts(journal_state, session, self._progress.timeline, now)
+            self._progress.data.restore_halts(halts, self._progress.clock_state)
+        self._restored = journal_state
         if self._alarms is not None:
-            self._alarms.begin(self._progress.session, self._progress.bounds, position, now.wall)
-        if journal_state is not None and journal_state.ended:
-            by_clock = journal_state.intent is not None or journal_state.abandoned_target is not None
-            if not by_clock or now.wall < self._progress.bounds.end:
-                self._cut_short(None)
-        elif lost:
+            self._begin_alarms(self._alarms)
+        if lost and journal_state is not None and not journal_state.ended:
             self._call_off(LOST)
+        if self.leading:
+            self._take_up(journal_state, now)
+        else:
+            self._stand_by()
         self.begun = True
         self._report_horizon()
         self.poll(now)
@@ -119,12 +133,6 @@ class SessionLifecycle(LifecycleView):
         if now < self._progress.bounds.end:
             self._cut_short(now, f"called off ({why})")
             self._progress.call_off(why)
-
-    def _cut_short(self, at: datetime | None, why: str = "ended manually") -> None:
-        """Record that the machine's session ends early: the alarms that it still has before its end are void."""
-        self._cut = Cut(self._progress.session.date, at, self._progress.bounds.end, why)
-        if self._alarms is not None:
-            self._alarms.cut(self._cut)
 
     # ---- time ----
 
@@ -235,7 +243,8 @@ class SessionLifecycle(LifecycleView):
             HaltRefused: the session is not open, nor about to be. Nothing has changed.
         """
         self.poll(now)
-        if self.state is NOT_STARTED or self.state in CLOSED:
+        closed = self.state is NOT_STARTED or self.state in CLOSED
+        if closed and self._progress.clock_state.carried is None:
             raise HaltRefused(self.state)
         if (self.halted if feed is None else feed.halted) is not None:
             return False
@@ -243,14 +252,20 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         return True
 
-    def resume(self, now: Reading, feed: FeedState | None = None) -> bool:
-        """End a halt. Return False where there is none."""
+    def resume(self, now: Reading, feed: FeedState | None = None) -> Decision | None:
+        """Decide to end a halt; None where there is none."""
         self.poll(now)
         if (self.halted if feed is None else feed.halted) is None:
-            return False
-        self._progress.resume(feed)
-        self.poll(now)
-        return True
+            return None
+
+        def apply(now: Reading) -> None:
+            self.poll(now)
+            if (self.halted if feed is None else feed.halted) is not None:
+                self._progress.resume(feed)
+                self.poll(now)
+
+        subject = "" if feed is None else feed.name
+        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
 
     def _poll_once_begun(self, now: Reading) -> None:
         if self.begun:
@@ -263,7 +278,7 @@ class SessionLifecycle(LifecycleView):
         if alarms is None:
             alarms = self._alarms = AlarmScheduler(progress.timeline, self.config.missed_sessions, self.name)
             if self.begun:
-                alarms.begin(progress.session, progress.bounds, progress.position, now.wall)
+                self._begin_alarms(alarms)
             if self._cut is not None:
                 alarms.cut(self._cut)
         alarms.add(alarm, now.wall)
@@ -285,8 +300,19 @@ class SessionLifecycle(LifecycleView):
         change = plan_change(override, self._progress, self._rolls.rounds, now)
         if change is None:
             return None
-        record = Record(Entry.ENDED, self._progress.session.date, now.wall, note=change.why) if change.ends else None
-        return Decision(record, lambda: self._change_schedule(change, now))
+        day = self._progress.session.date
+        records: tuple[Record, ...] = (changed(change.day, change.after, day, now.wall),)
+        if change.ends:
+            records = (*records, Record(Entry.ENDED, day, now.wall, note=change.why))
+
+        def apply(now: Reading) -> None:
+            self.poll(now)
+            if (
+                plan_change(override, self._progress, self._rolls.rounds, now) is not None
+            ):  # it may have become too late
+                self._change_schedule(change.at(now), now)
+
+        return Decision(records, apply)
 
     def _change_schedule(self, change: Change, now: Reading) -> None:
         progress, new = self._progress, change.timeline
@@ -314,13 +340,19 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         if not self._progress.has_opened:
             raise IllegalTransition(self.state, "end_session", self._progress.allowed)
-        record = Record(Entry.ENDED, self._progress.session.date, now.wall, note=reason)
-        return Decision(record, lambda: self._end_session(reason, now))
+        session = self._progress.session.date
 
-    def _end_session(self, reason: str, now: Reading) -> None:
-        self._cut_short(now.wall)
-        self._progress.finish(now.wall, reason)
-        self.poll(now)
+        def apply(now: Reading) -> None:
+            self.poll(now)
+            if self._progress.session.date != session or self._progress.ended:
+                return  # by the clock, meanwhile
+            if not self._progress.has_opened:
+                raise IllegalTransition(self.state, "end_session", self._progress.allowed)
+            self._cut_short(now.wall)
+            self._progress.finish(now.wall, reason)
+            self.poll(now)
+
+        return Decision((Record(Entry.ENDED, session, now.wall, note=reason),), apply)
 
     def recover(self, resolution: Resolution, now: Reading) -> Decision:
         """Decide to leave ERROR: to the roll where one is owed, else to the start of the session, which is replayed.
@@ -333,26 +365,32 @@ class SessionLifecycle(LifecycleView):
         self.poll(now)
         if self.state is not ERROR:
             raise IllegalTransition(self.state, "recover", self._progress.allowed)
-        if resolution is Resolution.RETRY:
-            record = Record(Entry.RECOVERED, self._progress.session.date, now.wall)
+        roll = self._rolls.unfinished
+        if resolution is Resolution.RETRY or (roll is not None and roll.recorded):
+            resolved, record = None, Record(Entry.RECOVERED, self._progress.session.date, now.wall)
         elif not self.roll_owed:
             why = "none is owed, so none can be marked as done or skipped; use Resolution.RETRY"
             raise RollNotOwedError(ERROR, why)
         else:
             self._rolls.waive_cap(self._progress.position)
-            record = self._rolls.plan(self._progress.session, self._progress.position).settled(resolution, now)
-        return Decision(record, lambda: self._recover(record, now))
+            resolved = self._rolls.plan(self._progress.session, self._progress.position)
+            record = resolved.settled(resolution, now)
+        return Decision((record,), lambda now: self._recover(record, resolved, now))
 
-    def _recover(self, record: Record, now: Reading) -> None:
+    def _recover(self, record: Record, roll: RollRound | None, now: Reading) -> None:
+        self.poll(now)
+        if self.state is not ERROR:
+            return  # left meanwhile, by another call
+        unfinished = self._rolls.unfinished
         self._progress.catching_up = True
         self._progress.fire("recover", now.wall, roll_owed=self.roll_owed)
         self._rolls.waive_cap(self._progress.position)
-        if record.entry is not Entry.RECOVERED:
-            roll = self._rolls.plan(self._progress.session, self._progress.position)
-            if record.entry is Entry.DONE:
-                self._complete(roll, now)
-            else:
-                self._rolls.skip(roll)
+        if unfinished is not None and unfinished.recorded:
+            self._complete(unfinished, now)
+        elif roll is not None and record.entry is Entry.DONE:
+            self._complete(roll, now)
+        elif roll is not None:
+            self._rolls.skip(roll)
         self.poll(now)
 
     def fail(self, reason: str, now: Reading) -> bool:
@@ -384,41 +422,56 @@ class SessionLifecycle(LifecycleView):
     # ---- the roll ----
 
     def due_roll(self, now: Reading) -> RollRound | None:
-        """Return the round whose next attempt is due; None where none is."""
-        return self._rolls.due(now)
+        """Return the round whose next attempt is due; None where none is, and while another replica leads."""
+        return self._rolls.due(now) if self.leading else None
 
     def begin_roll(self, roll: RollRound, now: Reading, *, journalled: bool) -> Decision:
         """Decide to begin the attempt that is due; its intent is recorded first where there is a journal.
 
         Without the record the attempt is not begun, and the state is ERROR.
         """
-        record = intent(roll.ended, roll.target, roll.skipped, now.wall) if journalled and not roll.intended else None
+        if not journalled or roll.intended:
+            return Decision((), lambda now: self._begin_attempt(roll, now))
+        roll.pending = True
 
-        def begin() -> None:
-            roll.intended = roll.intended or record is not None
-            self._progress.emit(self._rolls.begin(roll, now))
+        def begin(now: Reading) -> None:
+            if self._rolls.intent_written(roll):
+                self._begin_attempt(roll, now)
 
-        return Decision(record, begin, partial(self._not_begun, roll, now))
+        record = intent(roll.ended, roll.target, roll.skipped, now.wall)
+        return Decision((record,), begin, partial(self._not_begun, roll))
 
-    def _not_begun(self, roll: RollRound, now: Reading, error: Exception) -> None:
-        self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
+    def _begin_attempt(self, roll: RollRound, now: Reading) -> None:
+        self._progress.emit(self._rolls.begin(roll, now))
+
+    def _not_begun(self, roll: RollRound, error: Exception, now: Reading) -> None:
+        roll.pending = False
+        roll.intended = isinstance(error, JournalWriteFailed) and error.uncertain  # then it may be in the journal
+        if roll is self._rolls.round:  # else another replica leads since
+            self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
 
     def roll_succeeded(self, roll: RollRound, now: Reading) -> Decision:
         """Decide to enter the next session: the attempt under way has returned.
 
         Where that cannot be made durable, the state is ERROR, since success must not be reported.
         """
+        roll.returned = now
 
-        def enter() -> None:
+        def enter(now: Reading) -> None:
             self.poll(now)
-            self._complete(roll, now)
-            self.poll(now)
+            if self._rolls.round is roll:
+                self._complete(roll, now)
+                self.poll(now)
+            elif self._rolls.unfinished is roll:
+                roll.recorded = True  # it was in doubt, and is certain now: it is completed on the way out of ERROR
 
         record = Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date)
-        return Decision(record, enter, partial(self._leave_uncertain, roll, now))
+        return Decision((record,), enter, partial(self._leave_uncertain, roll))
 
-    def _leave_uncertain(self, roll: RollRound, now: Reading, error: Exception) -> None:
+    def _leave_uncertain(self, roll: RollRound, error: Exception, now: Reading) -> None:
         self.poll(now)
+        if roll is not self._rolls.round:
+            return  # another replica leads since, and what it has recorded is followed
         roll.resumed = True
         self._progress.emit(self._rolls.failed(roll, error, now, retry=False))
         self._fail(
@@ -428,7 +481,7 @@ class SessionLifecycle(LifecycleView):
 
     def _complete(self, roll: RollRound, now: Reading) -> None:
         self._progress.emit(self._rolls.succeeded(roll, now))
-        self._progress.enter(roll.target, roll.bounds)
+        self._progress.enter(roll.target, roll.bounds, stayed_open=roll.stayed_open)
         if self._alarms is not None:
             self._alarms.enter(roll.target, roll.bounds, roll.skipped)
         if roll.called_off is not None:
@@ -439,9 +492,15 @@ class SessionLifecycle(LifecycleView):
             self._fail(self._failing)
         self._report_horizon()
 
+    def pursues(self, roll: RollRound) -> bool:
+        """Return whether a round is still pursued; it is not where another replica has gained the lead since."""
+        return self._rolls.round is roll
+
     def roll_failed(self, roll: RollRound, error: BaseException, now: Reading) -> None:
         """Record that the attempt under way has failed: wait for the next one, or go to ERROR after the last."""
         self.poll(now)
+        if roll is not self._rolls.round:
+            return  # another replica leads since
         self._progress.emit(self._rolls.failed(roll, error, now, retry=self._failing is None))
         if self._failing is not None:
             self._fail(self._failing)
@@ -455,7 +514,7 @@ class SessionLifecycle(LifecycleView):
         """Open the round that is owed, or find out whether its attempt takes too long."""
         if self._rolls.round is not None:
             self._rolls.expire(now)
-        elif self.config.auto_roll and not self._rolls.stopping:
+        elif self.config.auto_roll and self.leading and not self._rolls.stopping:
             self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
 
     def _fail(self, reason: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from msgspec.structs import replace
 
-from session_lifecycle._core.clock_state import ClockState
+from session_lifecycle._core.clock_state import ClockState, Expectation
 from session_lifecycle._core.data_watch import CLOSED, DataWatch
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.machine import (
@@ -118,7 +118,9 @@ class Progress:
             (state is not TIMEOUT and state is not ENDED and state is not ERROR)
             and self.data.feeds is None
             and self.data.halted is None
+            and not self.data.absent_halts
             and self.called_off is None
+            and self.clock_state.carried is None
             and self.events is None
             and not self.catching_up
             and not self.ended
@@ -166,9 +168,12 @@ class Progress:
         """Adopt another position at the last reading: the hours have changed."""
         self.clock_state = replace(self.clock_state, position=position)
 
-    def enter(self, session: Session, bounds: Boundaries) -> None:
-        """Roll into the next session."""
+    def enter(self, session: Session, bounds: Boundaries, *, stayed_open: bool) -> None:
+        """Roll into the next session. `stayed_open` says that the market has not closed in between, by the schedule."""
         due = min(self.bounds.end, self.last_reading.wall)
+        if self.clock_state.carried is not None and not stayed_open:
+            self.clock_state = self._expecting(self.data.end(self.clock_state))
+            self._lift_halts()
         self.session, self.bounds = session, bounds
         self.ended = False
         self.called_off = None
@@ -246,32 +251,49 @@ class Progress:
         clock = self.clock_state
         source, now = clock.state, clock.last_reading
         dest = dest_of(source, trigger, roll_owed=roll_owed)
-        expected_since, opened = self.data.on_transition(source, dest, clock)
+        stays_open = self._stays_open(source, dest, reason)
+        expectation = self.data.on_transition(source, dest, clock, stays_open=stays_open)
         breaks_passed = 0 if dest is NOT_STARTED else clock.breaks_passed
         self.ended = self.ended or dest is ENDED
         self.reason = reason if dest is ERROR or dest is TIMEOUT else None
         self.clock_state = replace(
-            clock,
+            self._expecting(expectation),
             state=dest,
             next_transition=self._next_transition(dest, breaks_passed),
             breaks_passed=breaks_passed,
             on_break=clock.on_break and (dest is ACTIVE or dest is TIMEOUT),
-            expected_since=expected_since,
-            opened=opened,
             inspect_all=dest is TIMEOUT or clock.closed_before is not None,
         )
-        catch_up = self._is_catch_up(due)
+        catch_up = trigger != "recover" and self._is_catch_up(due)
         self.emit(
             StateChanged(source, dest, trigger, self.session.date, due, now.wall, catch_up, reason, name=self.name)
         )
-        if dest in CLOSED:
-            for lifted in self.data.lift_halts(self.clock_state, self.session.date):
-                self.emit(lifted)
+        if dest in CLOSED and not stays_open:
+            self._lift_halts()
 
     def finish(self, due: datetime, reason: str) -> None:
         """Take every transition that is left of the session, up to ENDED."""
         while (number := _NUMBER.get(self.clock_state.state)) is not None:
             self.fire(LEGS[number].trigger, due, reason)
+
+    def _stays_open(self, source: SessionState, dest: SessionState, reason: str | None) -> bool:
+        """Return whether the market is open though the state says closed.
+
+        The session closes by the clock, and by the schedule the next one opens at that instant: up to that open.
+        """
+        if source is ACTIVE or source is TIMEOUT or (source is ERROR and dest is ENDED and not self.ended):
+            if dest not in CLOSED or reason is not None or self.bounds.close < self.bounds.end:
+                return False
+            following = self.timeline.following(self.session)
+            return following is not None and following.open == self.session.close
+        return self.clock_state.carried is not None
+
+    def _expecting(self, expectation: Expectation) -> ClockState:
+        return replace(self.clock_state, **expectation._asdict())
+
+    def _lift_halts(self) -> None:
+        for lifted in self.data.lift_halts(self.clock_state, self.session.date):
+            self.emit(lifted)
 
     def _next_transition(self, state: SessionState, breaks_passed: int) -> datetime | None:
         number = _NUMBER.get(state)
@@ -305,6 +327,7 @@ class Progress:
             breaks_passed=passed,
             on_break=on_break,
             expected_since=since,
+            awaited_since=since,
         )
         self.emit(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self.name))
 
@@ -327,7 +350,9 @@ class Progress:
         if isinstance(verdict, FeedStale):
             self.emit(verdict)
         else:
-            self.fire(*verdict)
+            opened = min(self.bounds.open, self.last_reading.wall)
+            due = opened if verdict.due is None else max(verdict.due, opened)  # of this session nothing is due before
+            self.fire(verdict.trigger, due, verdict.reason)
         return True
 
     def watch_closed_market(self) -> None:
@@ -353,6 +378,14 @@ class Progress:
         if event is not None:
             self.emit(event)
 
+    def escalate(self, *, escalates: bool) -> None:
+        """Let a lasting TIMEOUT become an ERROR, in time that counts from now on; or not."""
+        clock, staleness = self.clock_state, self.data.staleness
+        staleness.escalates = escalates
+        if clock.state is TIMEOUT and clock.expected_since is not None:
+            staleness.go_stale()
+            self.clock_state = replace(clock, expected_since=clock.last_reading.monotonic)
+
     def expect_own_data(self) -> None:
         """Time the manager's own data from now on, where data is expected: there is no feed any more."""
         self.clock_state = replace(self.clock_state, expected_since=self.data.expect_anew(self.clock_state))
@@ -368,6 +401,7 @@ class Progress:
         """End the halt of trading, or of one feed."""
         clock = self.clock_state
         resumed = self.data.resume(clock, self.session.date, feed)
-        if feed is None and self.is_open and not clock.on_break:
-            self.clock_state = replace(clock, expected_since=self.data.expect(clock.last_reading.monotonic))
+        if feed is None and (self.is_open or clock.carried is not None) and not clock.on_break:
+            since = self.data.expect(clock.last_reading.monotonic)
+            self.clock_state = replace(clock, expected_since=since, awaited_since=since)
         self.emit(resumed)

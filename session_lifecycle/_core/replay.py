@@ -91,7 +91,7 @@ class _Firing(NamedTuple):
     """The firing of an alarm; without an alarm, a session that has none, so that the search goes no further ahead."""
 
     due: datetime
-    session: date
+    session: Session
     alarm: Alarm | None
 
 
@@ -113,7 +113,8 @@ def _with_alarms(
             else transition is None or firing.due < transition.observed_at
         ):
             if firing.alarm is not None:
-                yield AlarmFired(firing.alarm, firing.session, firing.due, firing.due, state)
+                alarm, session, due = firing.alarm, firing.session, firing.due
+                yield AlarmFired(alarm, session.date, due, due, state, number=alarm.number_of(session, due))
             firing = next(firings, None)
         if exhausted is not None:
             raise exhausted
@@ -137,7 +138,7 @@ def _firings(
     for due, earlier in timeline.still_to_come(alarm, session, position, start):
         if due >= end:
             return
-        yield _Firing(due, earlier.date, alarm)
+        yield _Firing(due, earlier, alarm)
     passed: Session | None = session
     while passed is not None:
         bounds = timeline.boundaries(passed)
@@ -146,7 +147,7 @@ def _firings(
             if due >= end:
                 return
             if due >= start:
-                yield _Firing(due, passed.date, alarm if instants else None)
+                yield _Firing(due, passed, alarm if instants else None)
         jumps = passed is session and jump is not None and jump.date > passed.date
         passed = jump if jumps else timeline.following(passed)
 

@@ -1,18 +1,39 @@
-"""Restore a lifecycle from the journal of an earlier run."""
+"""Restore a lifecycle from the journal of an earlier run, or of the replica that leads."""
 
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Final
 
 from session_lifecycle._core.machine import ENDED, ERROR
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import RollRound, Rolls
+from session_lifecycle._core.schedule_change import hours_on, with_session
+from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._journal.records import JournalState
-from session_lifecycle._model.errors import NotASession
+from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.errors import NotASession, OverrideRefused, ScheduleExhausted
+from session_lifecycle._model.journal_events import AlarmInterrupted, OverrideLost
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
 
 LOST: Final = "the schedule has no such session any more"
 """Why a session of the journal is called off that the schedule has lost since."""
+
+
+def restore_hours(journal_state: JournalState, progress: Progress, rolls: Rolls, now: Reading) -> None:
+    """Follow the hours that were changed by `apply()`. Those that are impossible now are emitted as `OverrideLost`."""
+    schedule, lost = progress.timeline.schedule, dict[date, OverrideLost]()
+    for day, session in journal_state.changes:
+        lost.pop(day, None)
+        try:
+            if hours_on(schedule, day) != session:
+                schedule = with_session(schedule, day, session)
+        except (OverrideRefused, ScheduleExhausted) as error:
+            lost[day] = OverrideLost(day, session, journal_state.session, str(error), now.wall, name=progress.name)
+    for event in lost.values():
+        progress.emit(event)
+    if schedule is not progress.timeline.schedule:
+        progress.timeline = rolls.timeline = Timeline(schedule, progress.config)
 
 
 def restore(journal_state: JournalState, progress: Progress, rolls: Rolls) -> tuple[Session, bool]:
@@ -21,15 +42,9 @@ def restore(journal_state: JournalState, progress: Progress, rolls: Rolls) -> tu
     Raises:
         NotASession: the schedule has lost a session whose hours the journal does not hold.
     """
-    schedule = progress.timeline.schedule
-    session, lost = _remembered(schedule, journal_state.session, journal_state.open, journal_state.close)
+    session, lost = recorded_session(journal_state, progress.timeline.schedule)
     progress.ended = journal_state.ended
-    rolls.abandoned_target = journal_state.abandoned_target
-    intent = journal_state.intent
-    if intent is not None and intent.target is not None:
-        target, gone = _remembered(schedule, intent.target, intent.open, intent.close)
-        rolls.unfinished = RollRound.resumed_from(session, target, progress.timeline)
-        rolls.unfinished.called_off = LOST if gone else None
+    restore_roll(journal_state, session, rolls)
     if journal_state.error is not None:
         progress.restore(ERROR, journal_state.error)
     elif journal_state.ended:
@@ -37,10 +52,49 @@ def restore(journal_state: JournalState, progress: Progress, rolls: Rolls) -> tu
     return session, lost
 
 
-def _remembered(
-    schedule: Schedule, day: date, opened: datetime | None, closed: datetime | None
-) -> tuple[Session, bool]:
-    """Return a session of the journal, with the journal's hours where the schedule has lost it since."""
+def restore_roll(journal_state: JournalState, session: Session, rolls: Rolls) -> None:
+    """Adopt the roll from `session` that was begun, and the one that was abandoned."""
+    rolls.abandoned_target = journal_state.abandoned_target
+    intent, unfinished = journal_state.intent, rolls.unfinished
+    if intent is None or intent.target is None:
+        rolls.unfinished = None
+    elif unfinished is None or (unfinished.ended.date, unfinished.target.date) != (intent.session, intent.target):
+        target, gone = _recorded(rolls.timeline.schedule, intent.target, intent.open, intent.close)
+        rolls.unfinished = RollRound.resumed_from(session, target, rolls.timeline)
+        rolls.unfinished.called_off = LOST if gone else None
+
+
+def restored_halts(
+    journal_state: JournalState, session: Session, timeline: Timeline, now: Reading
+) -> Mapping[str, str]:
+    """Return the halts that last: none outlasts the close, but where the next session opens at that instant.
+
+    A session that is replayed ends them itself.
+    """
+    if journal_state.ended or (journal_state.error is not None and session.close <= now.wall):
+        following = timeline.following(session)
+        if following is None or following.open != session.close:
+            return {}
+    return journal_state.halts
+
+
+def interrupted(journal_state: JournalState, now: Reading, name: str | None) -> Iterator[AlarmInterrupted]:
+    """Yield the alarms that have begun and have not ended."""
+    for (day, key), ended in journal_state.alarms.items():
+        if not ended:
+            yield AlarmInterrupted(key, day, now.wall, name=name)
+
+
+def recorded_session(journal_state: JournalState, schedule: Schedule) -> tuple[Session, bool]:
+    """Return the session of a journal, and whether the schedule has lost it: then it has the journal's hours.
+
+    Raises:
+        NotASession: the schedule has lost it, and the journal does not hold its hours.
+    """
+    return _recorded(schedule, journal_state.session, journal_state.open, journal_state.close)
+
+
+def _recorded(schedule: Schedule, day: date, opened: datetime | None, closed: datetime | None) -> tuple[Session, bool]:
     try:
         return schedule.session_on(day), False
     except NotASession:

@@ -5,6 +5,7 @@ every retry, so that an attempt which succeeded in part is repeated for its own 
 """
 
 from datetime import date, timedelta
+from itertools import chain, pairwise
 from typing import Self
 
 import msgspec
@@ -39,8 +40,16 @@ class RollRound(msgspec.Struct, eq=False):
     """When the next attempt may begin, or None while one is under way."""
     called_off: str | None = None
     """Why the venue does not hold the target's session, None where it does. It is entered, and left again at once."""
+    stayed_open: bool = False
+    """Whether the market does not close in between: every session opens at the very close of the one before."""
     intended: bool = False
     """Whether a journal holds the intent: from then on the target is fixed until the roll is done or abandoned."""
+    pending: bool = False
+    """Whether the intent is being made durable: the attempt begins once it is."""
+    returned: Reading | None = None
+    """When the attempt returned, while *done* is being made durable, or was in doubt; None before."""
+    recorded: bool = False
+    """Whether the journal holds *done*, which was in doubt: the roll is completed once ERROR is left."""
 
     @classmethod
     def resumed_from(cls, ended: Session, target: Session, timeline: Timeline) -> Self:
@@ -57,7 +66,7 @@ class RollRound(msgspec.Struct, eq=False):
     def duration(self, now: Reading) -> timedelta:
         """Return how long the attempt under way has taken."""
         assert self.started_at is not None, "only an attempt that is under way can have an outcome"
-        return now.monotonic - self.started_at
+        return (self.returned or now).monotonic - self.started_at
 
 
 class Rolls:
@@ -91,13 +100,13 @@ class Rolls:
     @property
     def expired(self) -> bool:
         """Whether the attempt under way has taken longer than `roll_timeout`, and is to be cancelled."""
-        return self.round is not None and self.round.expired
+        return self.round is not None and self.round.expired and self.round.returned is None
 
     @property
     def deadline(self) -> timedelta | None:
         """The monotonic instant at which an attempt is due to begin or to be cancelled; None where neither is."""
         roll = self.round
-        if roll is None:
+        if roll is None or roll.pending or roll.returned is not None:
             return None
         if roll.started_at is not None:
             return None if roll.expired else roll.expires_at
@@ -145,13 +154,25 @@ class Rolls:
             self.timeline, ended, position, config.missed_sessions, limit, abandoned_target=self.abandoned_target
         )
         # The boundaries are worked out now, so that entering the session after the roll cannot fail.
-        return RollRound(ended, target, self.timeline.boundaries(target), skipped)
+        stayed_open = stays_open(self.timeline.schedule, ended, target, skipped)
+        return RollRound(ended, target, self.timeline.boundaries(target), skipped, stayed_open=stayed_open)
 
     def drop(self) -> None:
         """Stop pursuing the round. Where a journal holds its intent, it comes first when rolls go on."""
         if self.round is not None and self.round.intended:
             self.unfinished = self.round
         self.round = None
+
+    def intent_written(self, roll: RollRound) -> bool:
+        """Record that a journal holds the round's intent. Return whether its attempt is still to begin."""
+        roll.pending, roll.intended = False, True
+        if self.round is roll and not self.stopping:
+            return True
+        if self.round is roll:
+            self.drop()
+        elif self.unfinished is None:
+            self.unfinished = roll
+        return False
 
     def skip(self, roll: RollRound) -> None:
         """Abandon the round's target."""
@@ -161,7 +182,7 @@ class Rolls:
     def due(self, now: Reading) -> RollRound | None:
         """Return the round whose next attempt is due, if one is."""
         roll = self.round
-        if roll is None or roll.due_at is None or now.monotonic < roll.due_at or self.stopping:
+        if roll is None or roll.pending or roll.due_at is None or now.monotonic < roll.due_at or self.stopping:
             return None
         return roll
 
@@ -176,19 +197,20 @@ class Rolls:
     def expire(self, now: Reading) -> None:
         """Mark the attempt under way, if any, as expired where it has taken too long."""
         roll = self.round
-        if roll is not None and roll.expires_at is not None and roll.started_at is not None:
+        if roll is not None and roll.expires_at is not None and roll.started_at is not None and roll.returned is None:
             roll.expired = now.monotonic >= roll.expires_at
 
     def succeeded(self, roll: RollRound, now: Reading) -> RollSucceeded:
-        """Close the round: its attempt under way has returned."""
+        """Close the round: its attempt under way has returned, or it was marked as done."""
         self.round = self.unfinished = self.abandoned_target = None
+        ended = (roll.returned or now).monotonic
         return RollSucceeded(
             roll.ended.date,
             roll.target.date,
             roll.attempt,
             roll.resumed,
             roll.skipped,
-            roll.expires_at is not None and now.monotonic >= roll.expires_at,
+            roll.expires_at is not None and ended >= roll.expires_at,
             now.wall,
             timedelta(0) if roll.started_at is None else roll.duration(now),
             name=self._name,
@@ -199,7 +221,7 @@ class Rolls:
         policy = self._config.roll_retry
         duration, delay = roll.duration(now), policy.delay_after(roll.attempt)
         again = retry and roll.attempt < policy.attempts and not self.stopping
-        roll.started_at = roll.expires_at = None
+        roll.started_at = roll.expires_at = roll.returned = None
         roll.due_at = now.monotonic + delay if again else None
         return RollFailed(
             roll.ended.date,
@@ -263,6 +285,12 @@ def skipped_between(schedule: Schedule, ended: date, target: date) -> tuple[date
     if first >= target:
         return ()
     return tuple(session.date for session in schedule.sessions(first, target) if session.date != target)
+
+
+def stays_open(schedule: Schedule, ended: Session, target: Session, skipped: tuple[date, ...]) -> bool:
+    """Return whether the market does not close between two sessions: each opens at the very close of the one before."""
+    sessions = chain([ended], map(schedule.session_on, skipped), [target])
+    return all(one.close == other.open for one, other in pairwise(sessions))
 
 
 def _hold_to(limit: int, schedule: Schedule, ended: Session, following: Session, owner: Session) -> None:

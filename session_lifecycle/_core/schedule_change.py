@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._core.rolls import RollRound, stays_open
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.errors import InvalidSession, NotASession, OverrideRefused, ScheduleExhausted
@@ -21,28 +21,19 @@ from session_lifecycle._schedules.base import AdjustableSchedule, Schedule
 
 
 class Change(NamedTuple):
-    """An override that is ready to be applied: the hours of its date before and after, and the new timeline.
+    """A change of a date's hours that is ready to be applied: the hours before and after, and the new timeline.
 
-    `ends` says that the machine's session ends with it.
+    `why` is for people. `ends` says that the machine's session ends with it.
     """
 
-    override: Override
+    day: date
+    why: str
     before: Session | None
     after: Session | None
     old: Timeline
     timeline: Timeline
     position: Position
     ends: bool
-
-    @property
-    def day(self) -> date:
-        """The date whose hours change."""
-        return self.override.date
-
-    @property
-    def why(self) -> str:
-        """The summary of the override."""
-        return summary(self.override)
 
     @property
     def touched(self) -> list[date]:
@@ -53,6 +44,10 @@ class Change(NamedTuple):
                 with suppress(ScheduleExhausted):
                     found.add(find(self.day).date)
         return sorted(day for day in found if day != self.day or not self.ends)
+
+    def at(self, now: Reading) -> "Change":
+        """Return the change as it is applied at `now`."""
+        return self._replace(position=self.timeline.at(now.wall))
 
     def hours_of(self, session: Session) -> Session:
         """Return a session with its hours as they are now."""
@@ -69,6 +64,9 @@ class Change(NamedTuple):
                 roll.called_off = self.why if self.after is None else None
                 roll.target = self.after or roll.target
             roll.bounds = self.timeline.boundaries(roll.target)
+            roll.stayed_open = roll.called_off is None and stays_open(
+                self.timeline.schedule, roll.ended, roll.target, roll.skipped
+            )
 
 
 def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRound], now: Reading) -> Change | None:
@@ -80,10 +78,7 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
     """
     day, timeline, mine = override.date, progress.timeline, progress.session
     schedule = timeline.schedule
-    try:
-        before = schedule.session_on(day)
-    except NotASession:
-        before = None
+    before = hours_on(schedule, day)
     over = progress.ended or progress.called_off is not None
     if day < mine.date or (day == mine.date and over):
         raise OverrideRefused(day, f"the application is past it: its session is {mine.date}, {progress.state.name}")
@@ -103,7 +98,37 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
         after = cut_short(before, passed)
     changed = Timeline(with_session(schedule, day, after), progress.config)
     ends = isinstance(override, Closure) and day == mine.date
-    return Change(override, before, after, timeline, changed, changed.at(now.wall), ends)
+    return Change(day, summary(override), before, after, timeline, changed, changed.at(now.wall), ends)
+
+
+def recorded_change(day: date, after: Session | None, progress: Progress, now: Reading) -> Change | None:
+    """Return the change to hours that the leader has recorded; None where they are those already, or the day is over.
+
+    The leader has judged it by what had passed for it.
+
+    Raises:
+        OverrideRefused: the schedule cannot be changed, or refuses this session.
+        ScheduleExhausted: the date lies outside of what the schedule knows.
+    """
+    timeline = progress.timeline
+    before = hours_on(timeline.schedule, day)
+    if day < progress.session.date or before == after:
+        return None
+    changed = Timeline(with_session(timeline.schedule, day, after), progress.config)
+    ends = after is None and day == progress.session.date
+    return Change(day, "applied by the leader", before, after, timeline, changed, changed.at(now.wall), ends)
+
+
+def hours_on(schedule: Schedule, day: date) -> Session | None:
+    """Return the session of a date, None where there is none.
+
+    Raises:
+        ScheduleExhausted: the date lies outside of what the schedule knows.
+    """
+    try:
+        return schedule.session_on(day)
+    except NotASession:
+        return None
 
 
 def _with_pre_market(timeline: Timeline, session: Session | None) -> Session | None:

@@ -21,19 +21,25 @@ class StalenessTimer:
             indefinitely.
     """
 
-    __slots__ = ("_arrival_before", "_lasted", "_limit", "_timeout", "arrival")
+    __slots__ = ("_arrival_before", "_lasted", "_limit", "_timeout", "arrival", "escalates")
 
     def __init__(self, timeout: timedelta | None, limit: timedelta | None) -> None:
         self._timeout = timeout
         self._limit = limit
         self.arrival: float | None = None
         """Monotonic seconds of the newest data: an arrival less the age that the data had on arrival."""
+        self.escalates: bool = True
+        """Whether it is fatal to stay stale for too long."""
         self._lasted = _ZERO  # how long it has been stale, up to the last break
         self._arrival_before: float | None = None  # the newest arrival when it went stale
 
     def is_mute(self, opened: timedelta | None) -> bool:
         """Return whether there has been no data since the open."""
         return self.arrival is None or (opened is not None and timedelta(seconds=self.arrival) < opened)
+
+    def has_data_since(self, since: timedelta) -> bool:
+        """Return whether there has been data as of that monotonic instant or later."""
+        return self.arrival is not None and timedelta(seconds=self.arrival) >= since
 
     def go_stale(self) -> None:
         """Become stale now."""
@@ -64,7 +70,7 @@ class StalenessTimer:
         if since is None:
             return None
         if stale:
-            return None if self._limit is None else since + self._limit - self._lasted
+            return None if self._limit is None or not self.escalates else since + self._limit - self._lasted
         if self._timeout is None:
             return None
         newest = since

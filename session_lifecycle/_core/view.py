@@ -25,13 +25,14 @@ Timeline, session and configuration are compared as objects; each lifecycle hold
 class LifecycleView:
     """The properties of a lifecycle, as of the last reading of the clocks."""
 
-    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun")
+    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun", "leading")
 
     _alarms: AlarmScheduler | None
     _failing: str | None
     _progress: Progress
     _rolls: Rolls
     begun: bool
+    leading: bool
 
     @property
     def schedule(self) -> Schedule:
@@ -75,9 +76,37 @@ class LifecycleView:
 
     @property
     def can_trade(self) -> bool:
-        """Whether the session is ACTIVE, on no break, and not halted."""
-        clock = self._progress.clock_state
-        return clock.state is ACTIVE and not clock.on_break and self._progress.data.halted is None
+        """Whether the session is ACTIVE, on no break, not halted, data has come since, and this replica leads."""
+        if not (self.leading or self.config.trade_on_standby):
+            return False
+        clock, data = self._progress.clock_state, self._progress.data
+        return clock.state is ACTIVE and not clock.on_break and data.halted is None and not data.awaits_data(clock)
+
+    @property
+    def awaiting_first_tick(self) -> bool:
+        """Whether `can_trade` waits for nothing but data since the open, or since the last break or halt."""
+        clock, data = self._progress.clock_state, self._progress.data
+        return clock.state is ACTIVE and not clock.on_break and data.halted is None and data.awaits_data(clock)
+
+    def feed_can_trade(self, feed: FeedState) -> bool:
+        """Return whether one can trade on a feed's data: it is watched, neither halted nor stale, and data has come."""
+        clock, data = self._progress.clock_state, self._progress.data
+        dead = feed.removed or feed.stale or feed.halted is not None
+        return not dead and self.can_trade and not data.feed_awaits_data(feed, clock)
+
+    def feed_last_data_at(self, feed: FeedState) -> datetime | None:
+        """Return when a feed's newest data was fresh; None before the beginning, and where there has been none."""
+        return wall_instant(feed.arrival, self._progress.last_reading) if self.begun else None
+
+    @property
+    def market_open(self) -> bool:
+        """Whether the market is open by the schedule: the state may be TIMEOUT or ERROR, or a roll late."""
+        progress = self._progress
+        position, wall = progress.position, progress.last_reading.wall
+        day, mine = position.session.date, progress.session.date
+        if position.state is not ACTIVE or day < mine or (day == mine and progress.ended):
+            return False
+        return not any(start <= wall < end for start, end in position.session.breaks)
 
     @property
     def halted(self) -> str | None:
@@ -100,6 +129,12 @@ class LifecycleView:
         """The names of the stale feeds, the longest stale first."""
         feeds = self._progress.data.feeds
         return () if feeds is None else feeds.stale
+
+    @property
+    def halted_feeds(self) -> tuple[str, ...]:
+        """The names of the halted feeds, in the order in which they were added."""
+        feeds = self._progress.data.feeds
+        return () if feeds is None else tuple(feed.name for feed in feeds.halted)
 
     @property
     def on_break(self) -> bool:
@@ -147,6 +182,9 @@ class LifecycleView:
             halted=self.halted,
             feeds=len(self.feed_states),
             stale_feeds=self.stale_feeds,
+            halted_feeds=self.halted_feeds,
+            market_open=self.market_open,
+            awaiting_first_tick=self.awaiting_first_tick,
             observed_at=self._progress.last_reading.wall,
         )
 
@@ -157,6 +195,10 @@ class LifecycleView:
         wall, due = clock.position.until, clock.next_transition
         if due is not None and (wall is None or due < wall):
             wall = due
+        if clock.position.state is ACTIVE:  # then `until` is the close; `market_open` follows the clock over breaks too
+            pause = _next_break(clock.position.session, clock.last_reading.wall)
+            if pause is not None and (wall is None or pause < wall):
+                wall = pause
         if self._alarms is not None:
             alarm = self._alarms.next_instant(clock.last_reading.wall)
             if alarm is not None and (wall is None or alarm < wall):
@@ -184,3 +226,8 @@ class LifecycleView:
             clock.closed_before,
             progress.data.reported_for,
         )
+
+
+def _next_break(session: Session, now: datetime) -> datetime | None:
+    """Return the next start or end of a break after `now`; None where there is none."""
+    return next((instant for pause in session.breaks for instant in pause if instant > now), None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from session_lifecycle._journal.records import Record
@@ -57,8 +57,16 @@ class SharedJournal(Journal, Protocol):
         """The term of the present leader, as far as it is known here; each change of leader begins a new one."""
         ...
 
-    async def keep(self) -> str:
-        """Keep the lead; return the reason once this replica does not lead any more."""
+    @property
+    def skew(self) -> timedelta | None:
+        """The server's time minus this machine's, as last measured; None where it is not known. Does no I/O."""
+        ...
+
+    async def keep(self) -> str | None:
+        """Wait until the lead is to be renewed, and renew it; return None then, to be called again.
+
+        Return the reason instead once this replica does not lead any more.
+        """
         ...
 
     async def follow(self) -> tuple[Record, ...]:

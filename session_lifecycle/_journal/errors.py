@@ -1,23 +1,28 @@
 """The errors of journals. Each says what was tried, on which journal, and the next step."""
 
+from datetime import datetime
+
 from session_lifecycle._model.errors import LifecycleError
 
 
 class JournalLocked(LifecycleError):
-    """Another manager holds the journal."""
+    """Another manager holds the journal: of process `pid` and since then, in UTC, where that is known."""
 
     __module__ = "session_lifecycle"
 
-    def __init__(self, journal: str, pid: int | None) -> None:
-        super().__init__(journal, pid)
+    def __init__(self, journal: str, pid: int | None, since: datetime | None = None) -> None:
+        super().__init__(journal, pid, since)
         self.journal = journal
         self.pid = pid
+        self.since = since
 
     def __str__(self) -> str:
         holder = "another manager" if self.pid is None else f"process {self.pid}"
+        since = "" if self.since is None else f" since {self.since:%Y-%m-%d %H:%M:%S} UTC"
         return (
-            f"the journal {self.journal} is held by {holder}: one manager at a time may use it. "
-            "Stop the other one, or give this one a journal of its own"
+            f"the journal {self.journal} is held by {holder}{since}: one manager at a time may use it. "
+            "Stop the other one, or give this one a journal of its own. A standby that takes over needs a journal in "
+            "PostgreSQL"
         )
 
 
@@ -39,8 +44,8 @@ class JournalCorrupt(LifecycleError):
         where = f" at record {self.seq}" if self.seq else ""
         return (
             f"the journal {self.journal} is damaged{where}: {self.why}. Nothing was started. "
-            "Restore it from a copy. Or find out which session the application is in, move the journal away, "
-            "and start with session= that date"
+            "Restore it from a copy. Or find out which session the application is in, give the manager a journal of "
+            "another name or path, and start with session= that date"
         )
 
 

@@ -24,14 +24,15 @@ class MemoryJournal:
             raise JournalMismatch("the calendar", self._calendar, calendar)
         self._calendar = calendar
         self._held = True
-        return tuple(self.records)
+        return tuple(sorted(self.records, key=lambda record: record.seq))
 
     async def append(self, records: Sequence[Record]) -> None:
         """Append records; those whose `seq` it holds already count as appended."""
         if not self._held:
             raise JournalWriteFailed("in memory", _names(records), "the journal is not open")
         last = self.records[-1].seq if self.records else 0
-        self.records.extend(record for record in records if record.seq > last)
+        held = {record.seq for record in self.records} if any(record.seq <= last for record in records) else set[int]()
+        self.records.extend([record for record in records if record.seq not in held])
 
     async def close(self) -> None:
         """Release the journal."""

@@ -315,8 +315,8 @@ class PostgresJournal:
 
     # ---- leading and following ----
 
-    async def keep(self) -> str:
-        """Renew the lease each third of its `ttl`; return the reason once this replica does not lead any more."""
+    async def keep(self) -> str | None:
+        """Renew the lease when a third of its `ttl` has passed, and return None; the reason once it is over."""
         lease = self._lease
         while lease.leads and (link := self._link) is not None:
             due = lease.remaining - 2 / 3 * lease.seconds
@@ -327,6 +327,7 @@ class PostgresJournal:
             try:
                 with anyio.move_on_after(lease.remaining):
                     await link.renew(lease)
+                    return None
             except BROKEN_OR_REFUSED:
                 await anyio.sleep(_AGAIN)
         lease.expire()

@@ -123,8 +123,8 @@ class JournalState(msgspec.Struct, frozen=True):
     With `ended`, the session was ended by `end_session()` or its roll was begun. `intent` is the roll that may or may
     not have happened. `abandoned_target` is the last session whose roll was abandoned: the next roll goes past it.
     `error` is the reason of an ERROR without a recovery. `halts` are the reasons of the halts that last, by feed; the
-    key "" is the manager's own. `changes` are the changed hours of `session` and of later dates, in the order in which
-    they were applied. `alarms` are those that have fired, with the date of their session, and whether they have ended.
+    key "" is the manager's own. `changes` are the changed hours, in the order in which they were applied, and `alarms`
+    those that have fired, with the date of their session, and whether they have ended. Both go back two weeks.
     """
 
     session: date
@@ -150,7 +150,7 @@ class JournalState(msgspec.Struct, frozen=True):
             raise ValueError(msg)
         match entry:
             case Entry.ADOPTED:
-                return JournalState(record.session, record.open, record.close)
+                return self._in(record.session, record.open, record.close)
             case Entry.ENDED:
                 return replace(self, ended=True)
             case Entry.INTENT:
@@ -168,7 +168,7 @@ class JournalState(msgspec.Struct, frozen=True):
             case Entry.RESUMED:
                 return replace(self, halts={k: v for k, v in self.halts.items() if k != record.subject})
             case Entry.CHANGED:
-                return replace(self, changes=(*self.changes, changed_hours(record)))
+                return self._changed(changed_hours(record))
             case Entry.ALARM_BEGUN | Entry.ALARM_ENDED:
                 key = record.session, record.subject
                 return replace(self, alarms={**self.alarms, key: entry is Entry.ALARM_ENDED})
@@ -182,18 +182,33 @@ class JournalState(msgspec.Struct, frozen=True):
             msg = f"done to {target} does not match the intent {intent and intent.target}"
             raise ValueError(msg)
         hours = record if intent is None else intent
+        entered = self._in(target, hours.open, hours.close)
         # Where the next session opens as this one closes, the market has not closed, and a halt goes on.
-        halts = self.halts if self.close is not None and self.close == hours.open else {}
-        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > target - _ALARMS_KEPT}
-        changes = tuple(change for change in self.changes if change.day >= target)
-        return JournalState(target, hours.open, hours.close, halts=halts, alarms=alarms, changes=changes)
+        stayed_open = self.close is not None and self.close == entered.open
+        return replace(entered, halts=self.halts) if stayed_open else entered
+
+    def _in(self, session: date, opened: datetime | None, closed: datetime | None) -> "JournalState":
+        """Return the state at the start of another session; its hours may have been changed since they were noted."""
+        changes = tuple(change for change in self.changes if change.day > session - _KEPT)
+        for day, changed_session in changes:
+            if day == session and changed_session is not None:
+                opened, closed = changed_session.open, changed_session.close
+        alarms = {key: ended for key, ended in self.alarms.items() if key[0] > session - _KEPT}
+        return JournalState(session, opened, closed, changes=changes, alarms=alarms)
+
+    def _changed(self, change: ChangedHours) -> "JournalState":
+        """Return the state with the hours of a date changed."""
+        changes = (*self.changes, change)
+        if change.day != self.session or change.session is None:
+            return replace(self, changes=changes)
+        return replace(self, changes=changes, open=change.session.open, close=change.session.close)
 
 
 _OF_THE_SESSION: Final = frozenset({Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED})
 """The entries that are legal for the present session only."""
 
-_ALARMS_KEPT: Final = timedelta(days=15)
-"""No alarm fires this long after its session: seven days at most, and a week of holidays."""
+_KEPT: Final = timedelta(days=15)
+"""No alarm fires this long after its session (seven days at most, and a week of holidays), nor is that the present."""
 
 
 def journal_state_after(records: Iterable[Record]) -> JournalState | None:
@@ -204,10 +219,16 @@ def journal_state_after(records: Iterable[Record]) -> JournalState | None:
     """
     records = tuple(records)
     withdrawn = {record.subject for record in records if record.entry is Entry.WITHDRAWN}
-    journal_state: JournalState | None = None
+    return folded(None, (record for record in records if not record.seq or str(record.seq) not in withdrawn))
+
+
+def folded(journal_state: JournalState | None, records: Iterable[Record]) -> JournalState | None:
+    """Return the state after more records, none of which is withdrawn; None where there is none at all.
+
+    Raises:
+        ValueError: a record does not follow from those before it, or the first is not ADOPTED.
+    """
     for record in records:
-        if record.seq and str(record.seq) in withdrawn:
-            continue
         if journal_state is None:
             if record.entry is not Entry.ADOPTED:
                 msg = f"the first record is {record.entry.value}, not {Entry.ADOPTED.value}"

@@ -13,6 +13,9 @@ from session_lifecycle._model.session import Boundaries, Session
 FURTHEST: Final = timedelta(days=7)
 """The largest offset of an alarm, either way."""
 
+_SECOND: Final = timedelta(seconds=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
 _LONGEST_GRACE: Final = timedelta(days=3650)  # as for every duration of the configuration
 
 
@@ -38,6 +41,9 @@ class Alarm(msgspec.Struct, frozen=True):
 
     An alarm that is observed at most `grace` after its instant is on time. After that, `misfire` decides.
 
+    With a journal, an alarm that has fired for a session does not fire again for it after a restart, nor after another
+    replica has taken over; with `recurring_after_restart` it may, for what is harmless twice.
+
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
     """
@@ -48,6 +54,7 @@ class Alarm(msgspec.Struct, frozen=True):
     offset: timedelta = timedelta(0)
     misfire: Misfire = Misfire.SKIP
     grace: timedelta = timedelta(seconds=1)
+    recurring_after_restart: bool = False
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -64,18 +71,48 @@ class Alarm(msgspec.Struct, frozen=True):
             raise ConfigurationError(
                 "grace", grace, f"must be a timedelta of zero or more, at most {_LONGEST_GRACE.days} days"
             )
+        if not isinstance(self.recurring_after_restart, bool):
+            raise ConfigurationError("recurring_after_restart", self.recurring_after_restart, "must be a bool")
 
     def __str__(self) -> str:
         seconds = self.offset.total_seconds()
         return self.anchor if not seconds else f"{self.anchor} {'-' if seconds < 0 else '+'} {abs(self.offset)}"
 
+    @property
+    def key(self) -> str:
+        """Its anchor and offset as a word without spaces, such as `close-900s`. A journal names it by that.
+
+        Alarms of the same anchor and offset have the same key, whatever else differs. Offsets are exact: `open+0.5s`.
+        """
+        seconds, part = divmod(abs(self.offset), _SECOND)
+        fraction = f".{part // _MICROSECOND:06}".rstrip("0") if part else ""
+        return f"{self.anchor}{'-' if self.offset < timedelta(0) else '+'}{seconds}{fraction}s"
+
     def instants(self, session: Session, bounds: Boundaries) -> tuple[datetime, ...]:
         """Return the instants at which it fires in a session, ascending: one, or one for each break."""
         return tuple(anchor + self.offset for anchor in self._anchors(session, bounds))
 
+    def key_of(self, session: Session, instant: datetime) -> str:
+        """Return what a journal calls it at one of its instants in a session: `key`, from the second on with `#2`."""
+        return self.numbered_key(self.number_of(session, instant))
+
+    def numbered_key(self, number: int) -> str:
+        """Return the same for the number of an instant."""
+        return self.key if number == 1 else f"{self.key}#{number}"
+
+    def number_of(self, session: Session, instant: datetime) -> int:
+        """Return which of its instants in a session that one is, from 1: with a break as anchor there may be several.
+
+        Where the hours of the session change, an instant keeps its number.
+        """
+        if not self.anchor.startswith("break"):
+            return 1
+        return 1 + self._anchors_in(session.breaks).index(instant - self.offset)
+
     def _anchors(self, session: Session, bounds: Boundaries) -> tuple[datetime, ...]:
-        if self.anchor == "break_start":
-            return tuple(start for start, _ in session.breaks)
-        if self.anchor == "break_end":
-            return tuple(end for _, end in session.breaks)
+        if self.anchor.startswith("break"):
+            return self._anchors_in(session.breaks)
         return (getattr(bounds, self.anchor),)
+
+    def _anchors_in(self, breaks: tuple[tuple[datetime, datetime], ...]) -> tuple[datetime, ...]:
+        return tuple(start if self.anchor == "break_start" else end for start, end in breaks)

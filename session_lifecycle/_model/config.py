@@ -165,8 +165,14 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
             ERROR until `recover()`.
         error_after_timeout: how long a TIMEOUT may last before it becomes an ERROR, counting only time in which data is
             expected. None: no limit.
+        require_first_tick: `can_trade` is False until data has come since the open, or since the end of a break or a
+            halt. Ignored where no data is watched: `data_timeout` is None, and there is no feed. With feeds,
+            `stale_when` decides: ANY requires data of each feed, ALL of one, a quorum that fewer than it are missing.
         stale_when: how many of the registered feeds must be stale for the session to be TIMEOUT: a `StaleWhen`, or a
             quorum, a whole number of feeds (all of them, where there are fewer).
+        journal_timeout: how long one append to the journal may take, in real time, before it is in doubt and is
+            repeated.
+        trade_on_standby: whether `can_trade` may be True while another replica leads the journal.
 
     Raises:
         ConfigurationError: a value is out of range; names the field, the value and the rule.
@@ -185,22 +191,28 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     max_catch_up_sessions: int = 10
     error_after_timeout: timedelta | None = None
     stale_when: StaleWhen | int = StaleWhen.ALL
+    journal_timeout: timedelta = timedelta(seconds=5)
+    trade_on_standby: bool = False
+    require_first_tick: bool = True
 
     def __post_init__(self) -> None:
         """Validate every field."""
         _kind("auto_roll", self.auto_roll, bool)
+        _kind("require_first_tick", self.require_first_tick, bool)
         require_duration("data_timeout", self.data_timeout, never=True)
         require_duration("check_interval", self.check_interval)
         require_duration("pre_market", self.pre_market, zero=True)
         require_duration("post_market_roll_delay", self.post_market_roll_delay, zero=True)
         require_duration("roll_timeout", self.roll_timeout, never=True)
         require_duration("error_after_timeout", self.error_after_timeout, never=True)
+        require_duration("journal_timeout", self.journal_timeout)
         _whole("max_catch_up_sessions", self.max_catch_up_sessions)
         _kind("roll_retry", self.roll_retry, RetryPolicy)
         _kind("missed_sessions", self.missed_sessions, MissedSessions)
         quorum = self.stale_when
         if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
             raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
+        _kind("trade_on_standby", self.trade_on_standby, bool)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":

@@ -173,6 +173,36 @@ class SnapshotRefused(LifecycleError, ValueError):
         return f"{where}: {self.why}. Nothing was changed; {self.remedy}"
 
 
+class CancelledBeforeStart(LifecycleError):
+    """A task of the application's code was cancelled from outside before its first step: none of that code ran."""
+
+    __module__ = "session_lifecycle"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
+
+    def __str__(self) -> str:
+        return (
+            f"the task {self.task!r} was cancelled natively before its first step, so none of its code ran: something "
+            "in the application cancels tasks that are not its own"
+        )
+
+
+class NoTransactionError(LifecycleError):
+    """There is no roll, or no database, for the transaction that was asked for."""
+
+    __module__ = "session_lifecycle"
+
+    def __init__(self, call: str, why: str) -> None:
+        super().__init__(call, why)
+        self.call = call
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.call} was refused: {self.why}. Nothing was written"
+
+
 class ReentrancyError(LifecycleError):
     """A call from inside a roll or handler would wait for that roll or handler to return."""
 

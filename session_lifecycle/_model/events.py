@@ -4,69 +4,33 @@ Instants are aware datetimes in UTC. `session` is a session's date (its label, t
 name, None where it has none. `observed_at` is when the manager observed the fact, `scheduled_at` when it was due.
 """
 
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeAlias
-
-import msgspec
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
 
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.errors import describe
-from session_lifecycle._model.plain import Plain, struct_as_dict
+from session_lifecycle._model.event_base import (
+    DEBUG,
+    ERROR,
+    INFO,
+    UNSET,
+    WARNING,
+    EventBase,
+    Scheduled,
+    TaggedEvent,
+    hours_text,
+    in_brackets,
+)
+from session_lifecycle._model.journal_events import (
+    AlarmInterrupted,
+    ClockSkew,
+    LeadershipGained,
+    LeadershipLost,
+    OverrideLost,
+    RollFollowed,
+)
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
-from session_lifecycle._model.text import one_line
-
-UNSET: Final = datetime.min.replace(tzinfo=UTC)
-"""The default of `observed_at`, in events that are made without one; those of the library always have an instant."""
-
-# The levels of `logging`, which a value has no need to import.
-_DEBUG: Final = 10
-_INFO: Final = 20
-_WARNING: Final = 30
-_ERROR: Final = 40
-
-
-class EventBase(msgspec.Struct, frozen=True):
-    """The base of all events. It has no fields, so that each event orders its own, and `name` comes last."""
-
-    _level = _INFO
-
-    @property
-    def level(self) -> int:
-        """The level of its log line, as a number of `logging`: 10 DEBUG, 20 INFO, 30 WARNING, 40 ERROR."""
-        return self._level
-
-    def summary(self) -> str:
-        """Return it in one line of text, without control characters: those of names and reasons are escaped."""
-        return one_line(self._text())
-
-    def as_dict(self) -> dict[str, Plain]:
-        """Return it as plain JSON values: `event`, the class's name, then the fields in their order.
-
-        Instants are ISO 8601 in UTC, durations seconds, states their values, and an error its type and message.
-        """
-        return struct_as_dict(self)
-
-    def _text(self) -> str:
-        raise NotImplementedError
-
-
-class _Event(EventBase, frozen=True, tag_field="event"):
-    """An event, tagged with its class's name wherever it is written as JSON."""
-
-
-class _Scheduled:
-    """What was due at an instant of its own."""
-
-    __slots__ = ()
-    scheduled_at: datetime
-    observed_at: datetime
-
-    @property
-    def lateness(self) -> timedelta:
-        """How long after its scheduled instant it was observed; never below zero."""
-        return max(self.observed_at - self.scheduled_at, timedelta(0))
-
 
 if TYPE_CHECKING:
     _Cause: TypeAlias = "Event"
@@ -75,7 +39,7 @@ else:
     _Cause = EventBase
 
 
-class StateChanged(_Scheduled, _Event, frozen=True, gc=False):  # no field can refer back to it
+class StateChanged(Scheduled, TaggedEvent, frozen=True, gc=False):  # no field can refer back to it
     """A transition of the state machine was made.
 
     For the trigger `roll`, `session` is the new session. `catch_up` marks a transition that was made after its time, on
@@ -98,16 +62,16 @@ class StateChanged(_Scheduled, _Event, frozen=True, gc=False):  # no field can r
     def level(self) -> int:
         """ERROR into the state ERROR, WARNING into TIMEOUT, else INFO."""
         if self.dest is SessionState.ERROR:
-            return _ERROR
-        return _WARNING if self.dest is SessionState.TIMEOUT else _INFO
+            return ERROR
+        return WARNING if self.dest is SessionState.TIMEOUT else INFO
 
     def _text(self) -> str:
         notes = [self.reason] if self.reason else []
         notes += ["catch-up"] if self.catch_up else []
-        return f"{self.session} {self.source.name} → {self.dest.name} by {self.trigger}{_in_brackets(notes)}"
+        return f"{self.session} {self.source.name} → {self.dest.name} by {self.trigger}{in_brackets(notes)}"
 
 
-class BreakStarted(_Scheduled, _Event, frozen=True, gc=False):  # no field can refer back to it
+class BreakStarted(Scheduled, TaggedEvent, frozen=True, gc=False):  # no field can refer back to it
     """A break of the session (a lunch) began; data is not expected until it ends.
 
     If the session fails, or is ended by `end_session`, during the break, no `BreakEnded` follows.
@@ -125,7 +89,7 @@ class BreakStarted(_Scheduled, _Event, frozen=True, gc=False):  # no field can r
         return f"{self.session} break started"
 
 
-class BreakEnded(_Scheduled, _Event, frozen=True, gc=False):  # no field can refer back to it
+class BreakEnded(Scheduled, TaggedEvent, frozen=True, gc=False):  # no field can refer back to it
     """A break of the session ended; data is expected again, and its timeout is counted from here."""
 
     __module__ = "session_lifecycle"
@@ -140,7 +104,7 @@ class BreakEnded(_Scheduled, _Event, frozen=True, gc=False):  # no field can ref
         return f"{self.session} break ended"
 
 
-class RollStarted(_Event, frozen=True):
+class RollStarted(TaggedEvent, frozen=True):
     """An attempt at the roll began: `roll_session(next_session)` is being awaited.
 
     `session` is the ended session, `attempt` counts from 1. With `resumed`, an earlier run of the process may have
@@ -148,7 +112,7 @@ class RollStarted(_Event, frozen=True):
     """
 
     __module__ = "session_lifecycle"
-    _level = _DEBUG
+    _level = DEBUG
 
     session: date
     next_session: date
@@ -162,7 +126,7 @@ class RollStarted(_Event, frozen=True):
         return f"roll {self.session} → {self.next_session}, attempt {self.attempt}{again}"
 
 
-class RollSucceeded(_Event, frozen=True):
+class RollSucceeded(TaggedEvent, frozen=True):
     """The roll completed. It is never repeated.
 
     `skipped` are the dates of missed sessions that were not rolled into, oldest first. With `overrun`, the attempt
@@ -184,19 +148,19 @@ class RollSucceeded(_Event, frozen=True):
     @property
     def level(self) -> int:
         """WARNING where sessions were skipped or the attempt overran its timeout, else DEBUG."""
-        return _WARNING if self.skipped or self.overrun else _DEBUG
+        return WARNING if self.skipped or self.overrun else DEBUG
 
     def _text(self) -> str:
         notes = [f"skipped {', '.join(map(str, self.skipped))}"] if self.skipped else []
         notes += ["overran roll_timeout"] if self.overrun else []
-        return f"roll {self.session} → {self.next_session} completed{_in_brackets(notes)}"
+        return f"roll {self.session} → {self.next_session} completed{in_brackets(notes)}"
 
 
-class RollFailed(_Event, frozen=True):
+class RollFailed(TaggedEvent, frozen=True):
     """An attempt at the roll failed with `error`. `retry_at` is when the next one is due, None after the last."""
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     session: date
     next_session: date
@@ -214,11 +178,11 @@ class RollFailed(_Event, frozen=True):
         return f"roll {self.session} → {self.next_session}, attempt {self.attempt} failed{why}; {then}"
 
 
-class ClockStepped(_Event, frozen=True):
+class ClockStepped(TaggedEvent, frozen=True):
     """The wall clock moved against the monotonic one by `delta`: positive is forward (or a suspend), negative back."""
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     delta: timedelta
     session: date | None = None
@@ -229,11 +193,11 @@ class ClockStepped(_Event, frozen=True):
         return f"the wall clock stepped by {self.delta.total_seconds():+g} s"
 
 
-class HorizonNear(_Event, frozen=True):
+class HorizonNear(TaggedEvent, frozen=True):
     """The schedule's knowledge ends within thirty days: `known_until` is its last session. Emitted once per session."""
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     known_until: date
     session: date | None = None
@@ -244,11 +208,12 @@ class HorizonNear(_Event, frozen=True):
         return f"the calendar knows no session after {self.known_until}: update its source"
 
 
-class AlarmFired(_Scheduled, _Event, frozen=True):
+class AlarmFired(Scheduled, TaggedEvent, frozen=True):
     """An alarm of a session fired: once for each session, or once for each break where a break is the anchor.
 
     `session` is the session whose anchor it is counted from. `state` is the machine's at that moment, which may be
-    ERROR. `catch_up` marks an alarm that was missed and fires later than its grace allows.
+    ERROR. `catch_up` marks an alarm that was missed and fires later than its grace allows. `number` counts the instants
+    of the alarm in the session, from 1: with a break as its anchor there may be several.
     """
 
     __module__ = "session_lifecycle"
@@ -259,18 +224,27 @@ class AlarmFired(_Scheduled, _Event, frozen=True):
     observed_at: datetime
     state: SessionState
     catch_up: bool = False
+    number: int = 1
     name: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What a journal calls it: `alarm.key`, and from the second instant of a session on `#` and the number.
+
+        It stays the same where the hours of the session change.
+        """
+        return self.alarm.numbered_key(self.number)
 
     def _text(self) -> str:
         late = f", {self.lateness} late" if self.catch_up else ""
         return f"{self.session} alarm {self.alarm}{late}, in {self.state.name}"
 
 
-class AlarmSkipped(_Event, frozen=True):
+class AlarmSkipped(TaggedEvent, frozen=True):
     """An alarm of a session was missed and will not fire for that session; `reason` says why."""
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     alarm: Alarm
     session: date
@@ -283,14 +257,14 @@ class AlarmSkipped(_Event, frozen=True):
         return f"{self.session} alarm {self.alarm} of {self.scheduled_at} was skipped: {self.reason}"
 
 
-class HandlerFailed(_Event, frozen=True):
+class HandlerFailed(TaggedEvent, frozen=True):
     """A handler of the application raised `error`, timed out, or could not keep up. Nothing else is affected.
 
     `handler` is the function's qualified name, `cause` the event that it was called with.
     """
 
     __module__ = "session_lifecycle"
-    _level = _ERROR
+    _level = ERROR
 
     handler: str
     error: BaseException
@@ -304,7 +278,7 @@ class HandlerFailed(_Event, frozen=True):
         return f"handler {self.handler} failed{on}: {describe(self.error)}"
 
 
-class FeedStale(_Scheduled, _Event, frozen=True):
+class FeedStale(Scheduled, TaggedEvent, frozen=True):
     """A feed has been silent for too long while data was expected; `scheduled_at` is when its timeout ran out.
 
     With `never`, it has sent nothing since the open, or since it was added, if that was later. `last_data_at` is when
@@ -312,7 +286,7 @@ class FeedStale(_Scheduled, _Event, frozen=True):
     """
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     feed: str
     session: date
@@ -327,7 +301,7 @@ class FeedStale(_Scheduled, _Event, frozen=True):
         return f"{self.session} feed {self.feed} is stale: {self.reason}"
 
 
-class FeedResumed(_Event, frozen=True):
+class FeedResumed(TaggedEvent, frozen=True):
     """Fresh data arrived from a feed that was stale.
 
     It was silent for `silent_for`, on the monotonic clock: since its last data, or since data was expected of it.
@@ -345,11 +319,11 @@ class FeedResumed(_Event, frozen=True):
         return f"{self.session} feed {self.feed} is back after {self.silent_for}"
 
 
-class Halted(_Event, frozen=True):
+class Halted(TaggedEvent, frozen=True):
     """Trading was halted by `halt(reason)`: at the venue, or on one feed where `feed` is given."""
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     reason: str
     session: date
@@ -361,7 +335,7 @@ class Halted(_Event, frozen=True):
         return f"{self.session} {_halted(self.feed)} halted: {self.reason}"
 
 
-class Resumed(_Event, frozen=True):
+class Resumed(TaggedEvent, frozen=True):
     """A halt ended: by `resume()`, or, with `lapsed`, because the session has closed."""
 
     __module__ = "session_lifecycle"
@@ -377,14 +351,14 @@ class Resumed(_Event, frozen=True):
         return f"{self.session} {_halted(self.feed)} resumed{how}"
 
 
-class UnexpectedData(_Event, frozen=True):
+class UnexpectedData(TaggedEvent, frozen=True):
     """Data arrived while the venue is closed by the calendar, which may be wrong. Emitted once until the next open.
 
     `session` is the one that the calendar expects next, `feed` the feed that the data came from, None without one.
     """
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     session: date
     feed: str | None = None
@@ -399,14 +373,14 @@ class UnexpectedData(_Event, frozen=True):
         )
 
 
-class ScheduleChanged(_Event, frozen=True):
+class ScheduleChanged(TaggedEvent, frozen=True):
     """The hours of `day` were changed by `apply()`. None stands for "no session".
 
     `session` is the one that the application was in. Instants of `before` that are past are the same in `after`.
     """
 
     __module__ = "session_lifecycle"
-    _level = _WARNING
+    _level = WARNING
 
     day: date
     before: Session | None
@@ -417,15 +391,7 @@ class ScheduleChanged(_Event, frozen=True):
     name: str | None = None
 
     def _text(self) -> str:
-        return f"{self.day} changed ({self.reason}): was {_hours(self.before)}, is {_hours(self.after)}"
-
-
-def _in_brackets(notes: list[str]) -> str:
-    return f" ({'; '.join(notes)})" if notes else ""
-
-
-def _hours(session: Session | None) -> str:
-    return "no session" if session is None else f"{session.open.isoformat()} to {session.close.isoformat()}"
+        return f"{self.day} changed ({self.reason}): was {hours_text(self.before)}, is {hours_text(self.after)}"
 
 
 def _halted(feed: str | None) -> str:
@@ -443,6 +409,7 @@ Event = (
     | HorizonNear
     | AlarmFired
     | AlarmSkipped
+    | AlarmInterrupted
     | HandlerFailed
     | FeedStale
     | FeedResumed
@@ -450,5 +417,10 @@ Event = (
     | Resumed
     | UnexpectedData
     | ScheduleChanged
+    | OverrideLost
+    | RollFollowed
+    | LeadershipGained
+    | LeadershipLost
+    | ClockSkew
 )
 """Anything that `events()` may yield."""

@@ -15,7 +15,9 @@ class Status(msgspec.Struct, frozen=True):
     `state` is the machine's, `scheduled_state` the one that schedule and clock alone imply. `next_boundary` is when the
     scheduled state changes next, None where the schedule's knowledge ends. `reason` says why the state is ERROR or
     TIMEOUT, `halted` why trading is halted. `last_data_at` is when the manager's own newest data was fresh. `feeds` is
-    the number of registered feeds, `stale_feeds` the names of the stale ones, the longest stale first.
+    the number of registered feeds, `stale_feeds` the names of the stale ones, the longest stale first, and
+    `halted_feeds` those of the halted ones. `market_open` says that the market is open by the schedule, whatever the
+    state. With `awaiting_first_tick`, `can_trade` waits for nothing but data since the open, the break or the halt.
     """
 
     __module__ = "session_lifecycle"
@@ -38,6 +40,9 @@ class Status(msgspec.Struct, frozen=True):
     halted: str | None = None
     feeds: int = 0
     stale_feeds: tuple[str, ...] = ()
+    halted_feeds: tuple[str, ...] = ()
+    market_open: bool = False
+    awaiting_first_tick: bool = False
 
     def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
         """Return the snapshot as plain JSON values: states by value, dates and UTC instants as ISO 8601."""

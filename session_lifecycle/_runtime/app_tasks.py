@@ -13,9 +13,15 @@ import anyio
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._model.clock import Clock, Reading
-from session_lifecycle._model.errors import HandlerTimeoutError, RollTimeoutError, SubscriberOverrun, describe
+from session_lifecycle._model.errors import (
+    CancelledBeforeStart,
+    HandlerTimeoutError,
+    RollTimeoutError,
+    SubscriberOverrun,
+    describe,
+)
 from session_lifecycle._model.events import Event
-from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, run_callback
+from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, in_asyncio, run_callback
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.handlers import Handler
@@ -61,46 +67,80 @@ class Scheduler(Protocol):
 
 
 class AppTasks:
-    """Runs the application's code of all hosts in one task group, and reports its outcome to the driver."""
+    """Runs the application's code of all hosts in one task group, and reports its outcome to the driver.
 
-    __slots__ = ("_group", "_scheduler")
+    On asyncio anybody can cancel a task natively, even before its first step: then none of its code runs. `watch` finds
+    such tasks and reports them as failed.
+    """
+
+    __slots__ = ("_event", "_group", "_running", "_scheduler", "_stopping", "_unseen")
 
     def __init__(self, scheduler: Scheduler, group: "anyio.abc.TaskGroup") -> None:
         self._scheduler: Final = scheduler
         self._group: Final = group
+        self._unseen: list[_Task] = []  # spawned, and not yet checked for their first step
+        self._running = 0
+        self._stopping = False
+        self._event = anyio.Event()
+
+    async def watch(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        """Report tasks that were cancelled before their first step, until `stop` and the end of the last task."""
+        task_status.started()
+        while not (self._stopping and not self._running):
+            try:
+                await self._event.wait()
+                self._event = anyio.Event()
+                unseen = self._unseen.copy()
+                await anyio.lowlevel.checkpoint()
+            except anyio.get_cancelled_exc_class():
+                if not absorb_foreign_cancellation():
+                    raise
+                self._event.set()
+                continue
+            del self._unseen[: len(unseen)]
+            # Every task that was queued before the checkpoint has taken its first step by now, or never will; on trio,
+            # where the order is arbitrary, there is no such cancellation.
+            for task in unseen if in_asyncio() else ():
+                if not task.started:
+                    task.lost(CancelledBeforeStart(task.name))
+                    self._task_ended(task.host)
+
+    def stop(self) -> None:
+        """Have `watch` return once the last task has ended: no other is started after that."""
+        self._stopping = True
+        self._event.set()
 
     # ---- the roll ----
 
     def start_roll(self, host: Host, roll: RollRound) -> None:
         """Await the application's roll once, in a task of its own. Cancel `host.attempt` to end it."""
-        host.attempt = anyio.CancelScope()
-        self._spawn(host, self._attempt_roll, roll, host.attempt, name=f"roll to {roll.target.date}")
+        host.attempt, host.rolling = anyio.CancelScope(), roll
+        self._spawn(
+            host,
+            self._attempt_roll,
+            roll,
+            host.attempt,
+            name=f"roll to {roll.target.date}",
+            lost=lambda error: self._end_attempt(host, roll, error),
+        )
 
     async def _attempt_roll(self, host: Host, roll: RollRound, scope: "anyio.CancelScope") -> None:
-        error: BaseException | None = None
         try:
             with scope, CallbackScope(host):
-                if not await _already_rolled(host, roll):
-                    outcome = host.roll_session(roll.target.date)
-                    if inspect.isawaitable(outcome):
-                        await outcome
-                    else:
-                        error = TypeError(f"roll_session returned {outcome!r}, which cannot be awaited: make it async")
+                error = await _roll(host, roll)
         except Exception as failure:  # the application's own code
             error = failure
         except anyio.get_cancelled_exc_class() as cancelled:
             if not absorb_foreign_cancellation():
+                self._leave_attempt(host, roll)
                 raise
             error = cancelled
-        finally:
-            host.attempt = None
-            self._scheduler.roll_ended()
-        if error is None and scope.cancelled_caught:
+        except BaseException:
+            self._free_attempt(host)
+            raise
+        if scope.cancelled_caught:
             error = RollTimeoutError(_timeout_seconds(roll))
-        host.end_roll(roll, error, self._scheduler.observe_or_last())
-        self._scheduler.emit(host)
-        self._scheduler.wake(host)
-        self._scheduler.wake_waiting_roll()
+        self._end_attempt(host, roll, error)
         try:
             # A native cancellation of this very task after its last await must not end the driver's task group.
             await anyio.lowlevel.checkpoint()
@@ -108,13 +148,36 @@ class AppTasks:
             if not absorb_foreign_cancellation():
                 raise
 
+    def _leave_attempt(self, host: Host, roll: RollRound) -> None:
+        """Leave an attempt that is cancelled because the manager is: it is done only where it has committed."""
+        if host.committed is roll:
+            self._end_attempt(host, roll, None)
+        else:
+            self._free_attempt(host)
+
+    def _free_attempt(self, host: Host) -> None:
+        host.attempt = host.rolling = None
+        self._scheduler.roll_ended()
+
+    def _end_attempt(self, host: Host, roll: RollRound, error: BaseException | None) -> None:
+        """Report the outcome of an attempt; with None it has returned."""
+        self._free_attempt(host)
+        host.end_roll(roll, error, self._scheduler.observe_or_last())
+        self._scheduler.emit(host)
+        self._scheduler.wake(host)
+        self._scheduler.wake_waiting_roll()
+
     # ---- handlers ----
 
     def call_handlers(self, host: Host) -> None:
         """Call the handlers that are ready, unless a task does so already."""
         if host.ready and not host.dispatching:
             host.dispatching = True
-            self._spawn(host, self._dispatch, name="handlers")
+            self._spawn(host, self._dispatch, name="handlers", lost=lambda _: self._dispatch_anew(host))
+
+    def _dispatch_anew(self, host: Host) -> None:
+        host.dispatching = False
+        self.call_handlers(host)
 
     async def _dispatch(self, host: Host) -> None:
         """Start the handlers that are ready, one after the other, each up to its first wait."""
@@ -126,27 +189,61 @@ class AppTasks:
                     handler.overrun = False
                     self._report_failure(host, handler, SubscriberOverrun(LIMIT), None)
                 if handler.claim():
-                    host.tasks += 1
-                    await self._group.start(self._drain, host, handler, name=f"handler {handler.label}")
+                    await self._start_drain(host, handler)
         finally:
             host.dispatching = False
 
-    async def _drain(self, host: Host, handler: Handler, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
+    async def _start_drain(self, host: Host, handler: Handler) -> None:
+        """Start the task of a handler. An event whose task never takes its first step counts as failed."""
+        started = False
+
+        async def drain(*, task_status: "anyio.abc.TaskStatus[None]") -> None:
+            nonlocal started
+            started = True
+            try:
+                task_status.started()
+                await self._drain(host, handler)
+            finally:
+                self._task_ended(host)
+
+        name = f"handler {handler.label}"
+        while not started:
+            self._task_begins(host)
+            try:
+                await self._group.start(drain, name=name)
+            except RuntimeError:
+                if started:
+                    raise
+            except anyio.get_cancelled_exc_class():
+                if not absorb_foreign_cancellation():
+                    raise
+            finally:
+                if not started:
+                    self._task_ended(host)
+            if not started:
+                event = handler.take()
+                if event is None:
+                    return
+                self._report_failure(host, handler, CancelledBeforeStart(name), event)
+
+    async def _drain(self, host: Host, handler: Handler) -> None:
         """Call a handler for each event in its queue, until that is empty."""
-        try:
-            task_status.started()
-            while (event := handler.take()) is not None:
+        while (event := handler.take()) is not None:
+            try:
                 await anyio.lowlevel.checkpoint_if_cancelled()
-                await self._call_handler(host, handler, event)
-        finally:
-            self._task_ended(host)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                if not absorb_foreign_cancellation():
+                    raise
+                self._report_failure(host, handler, cancelled, event)
+                continue
+            await self._call_handler(host, handler, event)
 
     async def _call_handler(self, host: Host, handler: Handler, event: Event) -> None:
         error = await run_callback(
             handler,
             handler.label,
             handler.timeout,
-            lambda: handler.function(event),
+            lambda: host.call_handler(handler, event),
             clock=self._scheduler.clock,
             observe=self._scheduler.observe_or_last,
         )
@@ -155,7 +252,7 @@ class AppTasks:
             self._scheduler.wake(host)
 
     def _report_failure(self, host: Host, handler: Handler, error: BaseException, cause: Event | None) -> None:
-        self._scheduler.publish(host.handler_failed(handler, error, cause, self._scheduler.observe_or_last()))
+        self._scheduler.publish(host.report_failure(handler.label, error, cause, self._scheduler.observe_or_last()))
 
     # ---- probes ----
 
@@ -165,7 +262,14 @@ class AppTasks:
         `asked` is the monotonic deadline of the feed that the probe is about.
         """
         assert isinstance(feed, Feed)
-        self._spawn(host, self._probe, feed, asked, name=f"probe of feed {feed.name}")
+        self._spawn(
+            host,
+            self._probe,
+            feed,
+            asked,
+            name=f"probe of feed {feed.name}",
+            lost=lambda error: self._answer(host, feed, asked, error, answer=False),
+        )
 
     async def _probe(self, host: Host, feed: Feed, asked: timedelta) -> None:
         probe, answer = feed.probe, False
@@ -183,6 +287,10 @@ class AppTasks:
             clock=self._scheduler.clock,
             observe=self._scheduler.observe_or_last,
         )
+        self._answer(host, feed, asked, error, answer=answer)
+
+    def _answer(self, host: Host, feed: Feed, asked: timedelta, error: BaseException | None, *, answer: bool) -> None:
+        """Report the answer of a probe, or that it failed."""
         denied = None if answer else "its probe says that it is dead"
         if error is not None:
             LOGGER.warning(
@@ -196,25 +304,70 @@ class AppTasks:
 
     # ---- counting ----
 
-    def _spawn(self, host: Host, function: Callable[..., Awaitable[None]], *args: object, name: str) -> None:
-        """Start a task of a host. The host is not stopped before all its tasks have ended."""
-        host.tasks += 1
-        self._group.start_soon(self._counted, host, function, args, name=name)
+    def _spawn(
+        self,
+        host: Host,
+        function: Callable[..., Awaitable[None]],
+        *args: object,
+        name: str,
+        lost: Callable[[CancelledBeforeStart], None],
+    ) -> None:
+        """Start a task of a host, which is not stopped before all its tasks have ended.
 
-    async def _counted(self, host: Host, function: Callable[..., Awaitable[None]], args: Sequence[object]) -> None:
+        `lost` is called instead where the task was cancelled before its first step.
+        """
+        self._task_begins(host)
+        task = _Task(host, name, lost)
+        self._group.start_soon(self._counted, task, function, args, name=name)
+        self._unseen.append(task)
+        self._event.set()
+
+    async def _counted(self, task: "_Task", function: Callable[..., Awaitable[None]], args: Sequence[object]) -> None:
+        task.started = True
         try:
-            await function(host, *args)
+            await function(task.host, *args)
         finally:
-            self._task_ended(host)
+            self._task_ended(task.host)
+
+    def _task_begins(self, host: Host) -> None:
+        host.tasks += 1
+        self._running += 1
 
     def _task_ended(self, host: Host) -> None:
         host.tasks -= 1
+        self._running -= 1
+        if self._stopping:
+            self._event.set()
         if not host.tasks:
             self._scheduler.tasks_ended(host)
 
 
+class _Task:
+    """A task that was spawned, and whether it has taken its first step."""
+
+    __slots__ = ("host", "lost", "name", "started")
+
+    def __init__(self, host: Host, name: str, lost: Callable[[CancelledBeforeStart], None]) -> None:
+        self.host: Final = host
+        self.name: Final = name
+        self.lost: Final = lost
+        self.started = False
+
+
+async def _roll(host: Host, roll: RollRound) -> BaseException | None:
+    """Await the application's roll, unless it has been completed already. Return why it counts as failed."""
+    if not await _already_rolled(host, roll):
+        outcome = host.roll_session(roll.target.date)
+        if not inspect.isawaitable(outcome):
+            return TypeError(f"roll_session returned {outcome!r}, which cannot be awaited: make it async")
+        await outcome
+    return None
+
+
 async def _already_rolled(host: Host, roll: RollRound) -> bool:
-    """Ask `was_rolled` about a roll that an earlier run may have completed."""
+    """Return whether the journal or `was_rolled` knows that an earlier attempt, or an earlier run, has completed it."""
+    if await host.find_done(roll):
+        return True
     if not roll.resumed or host.was_rolled is None:
         return False
     answer = host.was_rolled(roll.target.date)

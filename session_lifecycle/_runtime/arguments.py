@@ -40,10 +40,14 @@ def require_config(config: object) -> None:
 
 
 def require_journal(journal: object) -> None:
-    """Refuse a journal that does not fulfil `Journal`; None is allowed."""
-    if journal is not None and not isinstance(journal, Journal):
-        msg = f"journal must be a Journal, such as FileJournal(path), not {journal!r}"
+    """Refuse a journal that does not fulfil `Journal`, or whose calls are not async; None is allowed."""
+    if journal is None:
+        return
+    if not isinstance(journal, Journal):
+        msg = f"journal must be a Journal, such as SqliteJournal(path), not {journal!r}"
         raise TypeError(msg)
+    for name in ("open", "append", "close"):
+        require_async(f"{type(journal).__name__}.{name}", "what `Journal` says", getattr(journal, name))
 
 
 def require_was_rolled(was_rolled: object) -> None:

@@ -12,15 +12,22 @@ from contextvars import ContextVar, Token
 from datetime import timedelta
 from math import inf
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import ClockFailed, HandlerTimeoutError, LifecycleError, describe
 
+if TYPE_CHECKING:
+    import asyncio
+
 _scopes: Final[ContextVar[tuple["CallbackScope", ...]]] = ContextVar("session_lifecycle_callback_scopes", default=())
 """The scopes that the calling task was started in, the outermost first; some may have ended since."""
+
+
+TRANSACTION: Final = object()
+"""The owner of the block of a roll's transaction, in which a simulated clock is held."""
 
 
 class CallbackScope:
@@ -130,13 +137,23 @@ def absorb_foreign_cancellation() -> bool:
     On asyncio that CancelledError would end the task group, and with it the manager, without an error. The driver's own
     cancellation is one of a scope around this task: the driver's task group is cancelled once its host task is.
     """
-    asyncio = sys.modules.get("asyncio")  # not imported here: an application on trio need not load it
-    try:
-        task = None if asyncio is None else asyncio.current_task()
-    except RuntimeError:  # trio, where no foreign cancellation can arrive here
-        return False
+    task = _asyncio_task()
     if task is None or anyio.current_effective_deadline() == -inf:
         return False
     while task.cancelling():
         task.uncancel()
     return True
+
+
+def in_asyncio() -> bool:
+    """Return whether the calling task is one of asyncio."""
+    return _asyncio_task() is not None
+
+
+def _asyncio_task() -> "asyncio.Task[object] | None":
+    """Return the calling task, None on trio, where no foreign cancellation can arrive."""
+    loaded = sys.modules.get("asyncio")  # not imported here: an application on trio need not load it
+    try:
+        return None if loaded is None else loaded.current_task()
+    except RuntimeError:
+        return None

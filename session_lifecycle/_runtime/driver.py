@@ -8,6 +8,7 @@ changes a host, always on the event loop's own thread, calls `wake`, which ends 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import datetime, timedelta
+from functools import partial
 from operator import attrgetter
 from typing import Final
 
@@ -15,13 +16,17 @@ import anyio
 
 from session_lifecycle._core.clock_state import ClockState
 from session_lifecycle._core.lifecycle import SessionLifecycle
+from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._core.view import Cohort
+from session_lifecycle._journal.base import SharedJournal
+from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading, read
-from session_lifecycle._model.errors import ClockFailed, describe
+from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
 from session_lifecycle._model.events import Event
 from session_lifecycle._runtime.app_tasks import AppTasks
 from session_lifecycle._runtime.cohorts import advance_cohorts
 from session_lifecycle._runtime.host import RUNNING, STOPPING, Host
+from session_lifecycle._runtime.journal_tasks import JournalTasks, start_surely
 from session_lifecycle._runtime.roll_slots import RollSlots
 from session_lifecycle._runtime.subscriptions import Broadcast, in_time_order
 from session_lifecycle._runtime.timer_queue import TimerQueue
@@ -67,6 +72,8 @@ class Driver:
         self._sleep_scope: anyio.CancelScope | None = None
         self._stopping = False
         self._clock_failed = False
+        self._additions: set[anyio.CancelScope] = set()
+        self._journals = JournalTasks(self, self._stopped)
         self._last_reading: Reading
         self._app: AppTasks
 
@@ -80,42 +87,72 @@ class Driver:
         """
         hosts = tuple(hosts)
         try:
-            self.observe()
-            for host in hosts:
-                self._begin(host)
-            with ExitStack() as exit_stack:
-                async with anyio.create_task_group() as group:
-                    self._app = AppTasks(self, group)
-                    self._poll_due(self._last_reading)
-                    task_status.started()
-                    try:
-                        while not self._stopping:
-                            await self._iterate()
-                    finally:
-                        exit_stack.enter_context(self.let_clock_jump())
-                    while self._hosts:
-                        await self._iterate()
+            async with anyio.create_task_group() as journals:
+                await start_surely(journals, self._journals.run)
+                try:
+                    await self._begin(hosts)
+                    await self._drive(task_status)
+                finally:
+                    self._cancel_additions()
+                    for host in dict.fromkeys((*hosts, *self._hosts, *self._draining)):
+                        self._end(host)
+                    self._journals.stop()
         finally:
-            for host in dict.fromkeys((*hosts, *self._hosts, *self._draining)):
-                self._end(host)
+            for host in hosts:
+                host.end()  # also where the task that closes journals was lost
 
-    def add(self, host: Host) -> None:
+    async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        """Drive the hosts that have begun."""
+        with ExitStack() as exit_stack:
+            async with anyio.create_task_group() as group:
+                self._app = AppTasks(self, group)
+                await start_surely(group, self._app.watch)
+                self._poll_due(self._last_reading)
+                task_status.started()
+                try:
+                    while not self._stopping:
+                        await self._iterate()
+                except BaseException:
+                    for host in self._hosts:
+                        host.lifecycle.stop()  # an intent that becomes durable from now on begins no attempt
+                    raise
+                finally:
+                    exit_stack.enter_context(self.let_clock_jump())
+                while self._hosts:
+                    await self._iterate()
+                self._app.stop()
+
+    async def add(self, host: Host) -> None:
         """Add a host while running. On return it has caught up, up to the first roll that is due.
 
         Raises:
+            GroupStopped: the driver has stopped meanwhile.
             LifecycleError: it cannot begin. It has stopped then, and nothing else is affected.
         """
         try:
-            self.observe()
-            self._begin(host)
+            with anyio.CancelScope() as scope:
+                self._additions.add(scope)
+                try:
+                    await self._begin((host,))
+                finally:
+                    self._additions.discard(scope)
         except BaseException:
-            host.end()
+            await _close(host)
             raise
+        if scope.cancelled_caught:
+            await _close(host)
+            call = "add()"
+            raise GroupStopped(call)
         self.wake(host)
+
+    def _cancel_additions(self) -> None:
+        for scope in self._additions:
+            scope.cancel()
 
     def stop(self) -> None:
         """Stop all hosts, and do not keep running without hosts any longer."""
         self._stopping = True
+        self._cancel_additions()
         for host in self._hosts:
             self.stop_host(host)
         self._wake_driver()
@@ -195,11 +232,21 @@ class Driver:
 
     # ---- iterating ----
 
-    def _begin(self, host: Host) -> None:
-        host.begin(self._last_reading)
-        host.state = RUNNING
-        self._hosts[host] = self._dirty[host] = None
-        self.emit(host)
+    async def _begin(self, hosts: Sequence[Host]) -> None:
+        """Open the journals of hosts and begin them; emit once what they adopt is durable."""
+        for host in hosts:
+            await host.open_journal(self.clock, partial(self._journals.request, host))
+        self.observe()
+        adopted = [(host.ledger, host.begin(self._last_reading)) for host in hosts]
+        for ledger, entry in adopted:
+            if ledger is not None and entry is not None:
+                await ledger.wait(entry)
+        for host in hosts:
+            host.state = RUNNING
+            self._hosts[host] = self._dirty[host] = None
+            self.emit(host)
+            if isinstance(host.journal, SharedJournal):
+                self._journals.share(host)
 
     async def _iterate(self) -> None:
         """Sleep until something is due, and poll the hosts that it concerns."""
@@ -281,24 +328,48 @@ class Driver:
         roll = lifecycle.due_roll(now)
         if roll is None:
             self._roll_slots.withdraw(host)
-        elif not (self._roll_slots.request(host) and host.begin_roll(roll, now)):
-            roll = None
+        elif self._roll_slots.request(host):
+            self._begin_roll(host, roll, now)
         if lifecycle.has_events:
             self.emit(host)
         if host.ready:
             self._app.call_handlers(host)
         for feed, asked in lifecycle.take_questions():
             self._app.start_probe(host, feed, asked)
-        if roll is not None:
-            self._roll_slots.take()
-            self._app.start_roll(host, roll)
-        elif host.attempt is not None and lifecycle.roll_expired:
+        if host.attempt is not None and lifecycle.roll_expired:
             host.attempt.cancel()
         self._poll_waiting_roll()
-        if host.state is STOPPING and host.attempt is None:
+        if host.state is STOPPING and host.at_rest:
             self._remove(host)
         else:
             self._schedule(host)
+
+    def _begin_roll(self, host: Host, roll: RollRound, now: Reading) -> None:
+        """Take a slot, and begin the attempt that is due once its intent is durable."""
+        self._roll_slots.take()
+        records, apply, abandon = host.lifecycle.begin_roll(roll, now, journalled=host.ledger is not None)
+
+        def begin(now: Reading) -> None:
+            if host.leads:  # read before each attempt: the lease may be over, and another replica may roll
+                apply(now)
+            if roll.started_at is not None:
+                self.emit(host)  # readers and handlers hear of it first
+                self._app.call_handlers(host)
+                self._app.start_roll(host, roll)
+            else:  # it is not wanted any more, or another replica leads
+                self.roll_ended()
+                self.wake_waiting_roll()
+
+        def give_up(error: Exception, now: Reading) -> None:
+            self.roll_ended()
+            self.wake_waiting_roll()
+            if abandon is not None and not isinstance(error, NotLeadingError):
+                abandon(error, now)
+
+        if records and host.ledger is not None:
+            host.ledger.submit(records, begin, give_up)
+        else:
+            begin(now)
 
     def _poll_waiting_roll(self) -> None:
         """Poll the host whose roll waits longest in this iteration too, where there is a slot for it."""
@@ -344,7 +415,7 @@ class Driver:
             if host.state is STOPPING:
                 if host.attempt is not None:
                     host.attempt.cancel()  # its timeout cannot be observed any more
-                else:
+                elif host.at_rest:
                     self._remove(host)
 
     # ---- stopping ----
@@ -361,6 +432,19 @@ class Driver:
             self._end(host)
 
     def _end(self, host: Host) -> None:
-        host.end()
+        """Close the journal of a host, which has stopped after that."""
+        if host.holds_journal:
+            host.close()
+            self._journals.close(host)
+        else:
+            host.end()
+            self._stopped(host)
+
+    def _stopped(self, host: Host) -> None:
         if self._on_stopped is not None:
             self._on_stopped(host)
+
+
+async def _close(host: Host) -> None:
+    with anyio.CancelScope(shield=True):
+        await host.close_journal()

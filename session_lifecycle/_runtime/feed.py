@@ -31,6 +31,14 @@ class FeedOwner(Protocol):
         """Remove the feed."""
         ...
 
+    def can_trade(self, feed: "Feed") -> bool:
+        """Return whether one can trade on the feed's data."""
+        ...
+
+    def last_data_at(self, feed: "Feed") -> datetime | None:
+        """Return when the feed's newest data was fresh."""
+        ...
+
 
 class Feed(FeedState):
     """A source of market data that is watched for silence. Made by `manager.add_feed`.
@@ -76,6 +84,21 @@ class Feed(FeedState):
             self.arrival: float | None = monotonic()
         else:
             self._owner.record(self, timestamp)
+
+    @property
+    def can_trade(self) -> bool:
+        """Whether one can trade on this feed's data, such as in its symbol.
+
+        The manager's `can_trade` is True, and the feed is neither stale nor halted, nor removed. With
+        `LifecycleConfig.require_first_tick` it has also had data of its own since the open, or since the end of a break
+        or halt, the manager's or its own. Reading it costs attribute reads, and is allowed in any thread.
+        """
+        return self._owner.can_trade(self)
+
+    @property
+    def last_data_at(self) -> datetime | None:
+        """When its newest data was fresh, in UTC; None where it has had none, or the manager has not started."""
+        return self._owner.last_data_at(self)
 
     def halt(self, reason: str) -> None:
         """Halt this feed: no data is expected of it until `resume()` or the close, and it does not count meanwhile.

@@ -86,15 +86,15 @@ class FeedRegistry:
 
     def halt(self, feed: Feed, reason: str) -> None:
         """Halt a feed; where it is halted already, log a warning."""
-        driver = self._require_running("feed.halt()")
-        if not self._lifecycle.halt(require_reason(reason), driver.observe(), feed):
+        now = self._require_running("feed.halt()").observe()
+        if not self._host.halt(require_reason(reason), now, feed):
             LOGGER.warning("%r: halt(%r) has no effect: the feed is halted already (%s)", feed, reason, feed.halted)
         self._emit()
 
     def resume(self, feed: Feed) -> None:
         """End the halt of a feed; where there is none, log a warning."""
-        driver = self._require_running("feed.resume()")
-        if not self._lifecycle.resume(driver.observe(), feed):
+        now = self._require_running("feed.resume()").observe()
+        if not self._host.resume(now, feed):
             LOGGER.warning("%r: resume() has no effect: there is no halt", feed)
         self._emit()
 
@@ -102,3 +102,11 @@ class FeedRegistry:
         """Stop watching a feed."""
         self._lifecycle.remove_feed(feed, read(self._clock))
         self._emit()
+
+    def can_trade(self, feed: Feed) -> bool:
+        """Return whether one can trade on a feed's data."""
+        return self._lifecycle.feed_can_trade(feed)
+
+    def last_data_at(self, feed: Feed) -> datetime | None:
+        """Return when a feed's newest data was fresh."""
+        return self._lifecycle.feed_last_data_at(feed)

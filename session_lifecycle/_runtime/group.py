@@ -141,7 +141,7 @@ class SessionGroup(Lifespan):
         """The members, in the order in which they were added. A manager that has stopped is not a member any more."""
         return tuple(self._managers.values())
 
-    def add(self, manager: SessionBoundaryManager) -> None:
+    async def add(self, manager: SessionBoundaryManager) -> None:
         """Add a manager, at any time. In a running group it has caught up on return, to the first roll that is due.
 
         Raises:
@@ -156,10 +156,12 @@ class SessionGroup(Lifespan):
             call = "add()"
             raise GroupStopped(call)
         self._register(manager)
-        if self._driver is not None:
+        if self._driver is None:
+            await anyio.lowlevel.checkpoint()
+        else:
             host = self._attach(self._driver, manager)
             try:
-                self._driver.add(host)
+                await self._driver.add(host)
             except BaseException:
                 self._unregister(host)
                 raise

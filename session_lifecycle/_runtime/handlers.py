@@ -77,6 +77,10 @@ class Handler(Subscription):
             self._idle = False
             self._ready.append(self)
 
+    def takes(self, event: Event) -> bool:
+        """Return whether the filter takes an event."""
+        return self._filter(event)
+
     def end(self) -> None:
         """Do nothing: the events in the queue are still handled."""
 

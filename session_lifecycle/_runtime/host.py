@@ -1,11 +1,12 @@
-"""The host of one lifecycle: the application's roll, the journal, and the subscribers to its events.
+"""The host of one lifecycle: the application's roll, the journal with its ledger, and the subscribers to its events.
 
-Everything here is synchronous. A record that must be durable before something else happens is written here, in that
-order.
+What must be durable before something else happens goes through the ledger here, in the order of the decisions.
 """
 
+import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import date, datetime, timedelta
 from enum import Enum, unique
 from typing import Final
@@ -13,24 +14,29 @@ from typing import Final
 import anyio
 
 from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import ERROR
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._core.view import Cohort
-from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.base import Journal, SharedJournal, TransactionalJournal
+from session_lifecycle._journal.errors import JournalCorrupt, NotLeadingError
 from session_lifecycle._journal.records import (
     Entry,
     JournalState,
     Record,
     adoption,
     completion,
-    journal_state_after,
 )
-from session_lifecycle._model.clock import Reading
-from session_lifecycle._model.events import Event, HandlerFailed, StateChanged
+from session_lifecycle._journal.standing import Standing
+from session_lifecycle._model.clock import Clock, Reading
+from session_lifecycle._model.errors import LifecycleError
+from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.journal_events import ClockSkew, LeadershipGained, LeadershipLost
 from session_lifecycle._runtime.callbacks import inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
+from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
 from session_lifecycle._runtime.subscriptions import Broadcast
 
 RollSession = Callable[[date], Awaitable[object]]
@@ -63,22 +69,45 @@ DRAINING: Final = HostState.DRAINING
 STOPPED: Final = HostState.STOPPED
 
 
+_SKEW: Final = timedelta(seconds=1)
+
+
+class AlarmCalls:
+    """The handlers of an alarm that has fired which have not returned, and the ledger's entry that says that it did."""
+
+    __slots__ = ("begun", "calls", "event")
+
+    def __init__(self, event: AlarmFired, begun: LedgerEntry, calls: int) -> None:
+        self.event: Final = event
+        self.begun: Final = begun
+        self.calls = calls
+
+
 class Host:
     """One lifecycle under a driver: the core, the application's roll, the journal, and the subscribers."""
 
     __slots__ = (
+        "_alarms",
+        "_change",
+        "_records",
+        "_skewed",
+        "_standing",
         "attempt",
         "cohort",
+        "committed",
         "declared_session",
         "dispatching",
         "handlers",
         "holds_journal",
+        "in_transaction",
         "journal",
+        "ledger",
         "lifecycle",
         "monotonic",
         "progress",
         "ready",
         "roll_session",
+        "rolling",
         "state",
         "subscribers",
         "tasks",
@@ -104,6 +133,19 @@ class Host:
         """The session that the application declares to be in (`session=`); None where it declares none."""
         self.holds_journal: bool = False
         """Whether its journal is open."""
+        self.ledger: Ledger | None = None
+        """What waits to become durable; None without a journal, and until that is open."""
+        self.in_transaction: bool = False
+        """Whether the transaction of its roll is open."""
+        self.rolling: RollRound | None = None
+        """The roll whose attempt is under way: the application's code runs."""
+        self.committed: RollRound | None = None
+        """The roll whose *done* has been committed in its own transaction."""
+        self._skewed = False
+        self._standing: Standing | None = None  # of a shared journal
+        self._alarms: dict[int, AlarmCalls] = {}  # that have fired, by identity, while their handlers run
+        self._change: anyio.Lock | None = None
+        self._records: tuple[Record, ...] = ()  # of the journal, until the lifecycle begins
         self.subscribers: Broadcast | None = None
         """The broadcast of its events; None until there is a subscriber."""
         self.handlers: tuple[Handler, ...] = ()  # held here: a broadcast holds its subscribers weakly
@@ -123,40 +165,70 @@ class Host:
         self.monotonic: timedelta | None = None
         """The deadline that the driver's queue of monotonic timers holds for it."""
 
-    def begin(self, now: Reading) -> None:
-        """Begin the lifecycle in its session, the journal's where that has one.
-
-        A session that an empty journal adopts is recorded before any event is emitted.
+    async def open_journal(self, clock: Clock, request: Callable[[], None]) -> None:
+        """Open the journal, where there is one, and make the ledger, which calls `request` when it has entries.
 
         Raises:
-            LifecycleError: the schedule does not know the present, or the journal cannot be used.
+            LifecycleError: the journal cannot be used.
         """
-        if self.journal is None:
-            self.lifecycle.begin(now)
+        journal = self.journal
+        if journal is None:
             return
-        records = self.journal.open(self.lifecycle.schedule.name)
-        self.holds_journal = True
-        journal_state = journal_state_after(records)
+        lifecycle = self.lifecycle
+        timeout = lifecycle.config.journal_timeout
+        ledger = Ledger(journal, repr(journal), timeout, clock, request=request, written=self.record_written)
+        with ledger.holding_clock():
+            self._records = await journal.open(lifecycle.schedule.name)
+        self.holds_journal, self.ledger = True, ledger
+        ledger.adopt(self._records)
+
+    def begin(self, now: Reading) -> LedgerEntry | None:
+        """Begin the lifecycle in its session, the journal's where that has one.
+
+        Return the entry that must be durable before any event is emitted, such as the session that an empty journal
+        adopts; None where there is none.
+
+        Raises:
+            LifecycleError: the schedule does not know the present, or the journal contradicts the application.
+        """
+        if self.ledger is None:
+            self.lifecycle.begin(now)
+            return None
+        records, self._records = self._records, ()
+        try:
+            standing = Standing(records)
+        except ValueError as error:
+            raise JournalCorrupt(repr(self.journal), 0, f"its records contradict each other: {error}") from error
+        journal_state = standing.state
+        if isinstance(self.journal, SharedJournal):
+            self._standing = standing
+            if not self.journal.leads:
+                self.lifecycle.stand_by(now)
+                self.lifecycle.begin(now, journal_state)
+                return None
+        added: tuple[Record, ...] = ()
         if journal_state is not None:
             record = completion(journal_state, self.declared_session, now.wall)
             if record is not None:
-                journal_state = self._complete_intent(journal_state, record)
+                journal_state, added = self._complete_intent(journal_state, record)
         self.lifecycle.begin(now, journal_state)
+        if isinstance(self.journal, SharedJournal):
+            self._report_lead(now)
         if journal_state is None:
-            self.write(adoption(self.lifecycle.session, now.wall))
+            added = (adoption(self.lifecycle.session, now.wall),)
         elif journal_state.error is not None:
             LOGGER.error(
                 "%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, journal_state.error
             )
+        return self.ledger.submit(added) if added else None
 
-    def _complete_intent(self, journal_state: JournalState, record: Record) -> JournalState:
-        """Journal the open intent as done, because the application declares to be in its target. An ERROR stays."""
+    def _complete_intent(self, journal_state: JournalState, record: Record) -> tuple[JournalState, tuple[Record, ...]]:
+        """Count the open intent as done, because the application declares to be in its target. An ERROR stays."""
         skipped = journal_state.intent.skipped if journal_state.intent is not None else ()
         added = [record]
         if journal_state.error is not None and record.target is not None:
             added.append(Record(Entry.FAILED, record.target, record.at, note=journal_state.error))
         for each in added:
-            self.write(each)
             journal_state = journal_state.after(each)
         LOGGER.warning(
             "%s: the roll to %s counts as done, because session= names its target; sessions skipped: %s",
@@ -164,7 +236,7 @@ class Host:
             record.target,
             ", ".join(map(str, skipped)) or "none",
         )
-        return journal_state
+        return journal_state, tuple(added)
 
     @property
     def broadcast(self) -> Broadcast:
@@ -191,16 +263,27 @@ class Host:
         if self.subscribers is not None:
             self.subscribers.close()
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether no attempt to roll is under way, and nothing waits to be made durable."""
+        return self.attempt is None and (self.ledger is None or self.ledger.idle)
+
+    async def close_journal(self) -> None:
+        """Close the journal, where it is open, and be STOPPED."""
+        try:
+            if self.journal is not None and self.holds_journal:
+                self.holds_journal = False
+                with anyio.move_on_after(self.lifecycle.config.journal_timeout.total_seconds()):
+                    await self.journal.close()
+        except Exception:  # the journal may be the application's own code
+            LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
+        finally:
+            self.end()
+
     def end(self) -> None:
-        """End every subscription, close the journal, and be STOPPED. A second call does nothing."""
+        """End every subscription, and be STOPPED. A second call does nothing."""
         self.close()
         self.state = STOPPED
-        if self.journal is not None and self.holds_journal:
-            self.holds_journal = False
-            try:
-                self.journal.close()
-            except Exception:  # the journal may be the application's own code
-                LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
 
     @property
     def in_callback(self) -> bool:
@@ -208,30 +291,100 @@ class Host:
         owners = (self, *self.handlers, *self.lifecycle.feed_states)
         return any(map(inside, owners))
 
-    def write(self, record: Record) -> None:
-        """Make a record durable, where there is a journal. The journal's exceptions propagate."""
-        if self.journal is not None:
-            self.journal.append(record)
+    def execute(self, decision: Decision, now: Reading) -> LedgerEntry | None:
+        """Make a decision durable, then apply it; at once, where nothing needs to be durable or there is no journal.
 
-    def execute(self, decision: Decision) -> bool:
-        """Make a decision durable, then apply it. Nothing is awaited in between.
-
-        Return False where the record could not be made durable and the decision has been abandoned instead. A decision
-        that cannot be abandoned raises what the journal raised, and nothing has changed.
+        Return the entry of the ledger whose outcome is the decision's; None where it has been applied.
         """
-        if decision.record is not None:
-            try:
-                self.write(decision.record)
-            except Exception as error:  # the journal may be the application's own code
-                if decision.abandon is None:
-                    raise
-                decision.abandon(error)
-                return False
-        decision.apply()
+        if self.ledger is None or not decision.records:
+            decision.apply(now)
+            return None
+        abandon = decision.abandon
+        if abandon is None:
+            return self.ledger.submit(decision.records, decision.apply)
+
+        def unless_fenced(error: Exception, now: Reading) -> None:
+            if not isinstance(error, NotLeadingError):  # else the leader decides, and this replica follows
+                abandon(error, now)
+
+        return self.ledger.submit(decision.records, decision.apply, unless_fenced)
+
+    def note(self, record: Record) -> LedgerEntry | None:
+        """Have something that has happened already recorded, where there is a journal, and no other replica leads."""
+        if self.ledger is None or not self.lifecycle.leading:
+            return None
+
+        return self.ledger.submit((record,), abandon=self._not_journalled(record))
+
+    def _not_journalled(self, record: Record) -> Callable[[Exception, Reading], None]:
+        def report(error: Exception, _: Reading) -> None:
+            LOGGER.error(
+                "%s: %r of session %s could not be journalled, and a restart does not know of it: %s",
+                self.lifecycle.schedule.name,
+                record.entry.value,
+                record.session,
+                error,
+            )
+
+        return report
+
+    def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
+        """Halt trading, or one feed, at once; the record follows. Return False where it is halted already."""
+        if not self.lifecycle.halt(reason, now, feed):
+            return False
+        subject = "" if feed is None else feed.name
+        self.note(Record(Entry.HALTED, self.lifecycle.session.date, now.wall, note=reason, subject=subject))
         return True
 
+    def resume(self, now: Reading, feed: FeedState | None = None) -> bool:
+        """End a halt once that is durable. Return False where there is none."""
+        decision = self.lifecycle.resume(now, feed)
+        if decision is None:
+            return False
+        self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
+        return True
+
+    @asynccontextmanager
+    async def changing_hours(self) -> AsyncGenerator[None]:
+        """Wait until no other change of hours is being written."""
+        if self.ledger is None:
+            yield
+            return
+        if self._change is None:
+            self._change = anyio.Lock()
+        async with self._change:
+            yield
+
+    async def resolve_doubt(self) -> None:
+        """Find out about records that are in doubt, by appending them again.
+
+        Raises:
+            JournalWriteFailed: that is not known still, where it is `uncertain`.
+        """
+        if self.ledger is not None:
+            await self.ledger.wait(self.ledger.submit(()))
+
+    async def find_done(self, roll: RollRound) -> bool:
+        """Return whether the journal holds *done* of a roll, which an earlier attempt has committed in a transaction.
+
+        Raises:
+            JournalUnavailable: the journal cannot be read.
+        """
+        if self.committed is not roll and roll.attempt > 1 and isinstance(self.journal, TransactionalJournal):
+            found = await self.journal.find_done(roll.ended.date)
+            if found is not None:
+                self.committed = roll
+        return self.committed is roll
+
+    def journal_failed(self, error: Exception, now: Reading) -> None:
+        """Go to ERROR where records are in doubt for good; where another replica leads, stand by."""
+        if isinstance(error, NotLeadingError):
+            self.lose_lead(str(error), now)
+        else:
+            self.lifecycle.fail(str(error), now)
+
     def emit(self) -> Sequence[Event]:
-        """Log, publish and return the events that the lifecycle holds. An ERROR is journalled first, if possible."""
+        """Log, publish and return the events that the lifecycle holds. An ERROR is journalled too."""
         events = self.lifecycle.take_events()
         self.dispatch(events)
         return events
@@ -240,33 +393,135 @@ class Host:
         """Log events, and publish them to their subscribers."""
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
-                try:
-                    self.write(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
-                except Exception:  # the journal may be the application's own code
-                    LOGGER.exception("%s: ERROR could not be journalled", self.lifecycle.schedule.name)
+                self.note(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
+            elif isinstance(event, AlarmFired):
+                self._note_alarm(event)
             log_event(event, self.lifecycle.schedule)
             if self.subscribers is not None:
                 self.subscribers.publish(event)
 
-    def handler_failed(
-        self, handler: Handler, error: BaseException, cause: Event | None, now: Reading
-    ) -> tuple[Event, ...]:
+    def _note_alarm(self, event: AlarmFired) -> None:
+        """Have it recorded that an alarm fires; its handlers are called once that is durable."""
+        if self.ledger is None or event.alarm.recurring_after_restart:
+            return
+        begun = self.note(Record(Entry.ALARM_BEGUN, event.session, event.observed_at, subject=event.key))
+        calls = sum(handler.takes(event) for handler in self.handlers)
+        if begun is not None and calls:
+            self._alarms[id(event)] = AlarmCalls(event, begun, calls)
+        else:
+            self.note(Record(Entry.ALARM_ENDED, event.session, event.observed_at, subject=event.key))
+
+    async def call_handler(self, handler: Handler, event: Event) -> None:
+        """Await a handler; that of an alarm, once it is durable that the alarm fires.
+
+        Where that cannot be made durable, the handler is called all the same: what it does is due now.
+
+        Raises:
+            TypeError: it is not async.
+            Exception: as raised by the handler.
+        """
+        alarm = self._alarms.get(id(event))
+        if alarm is None:
+            await _awaited(handler, event)
+            return
+        with suppress(LifecycleError):  # it is logged
+            await alarm.begun.outcome()
+        try:
+            await _awaited(handler, event)
+        finally:
+            alarm.calls -= 1
+            if not alarm.calls:
+                del self._alarms[id(event)]
+                fired = alarm.event
+                self.note(Record(Entry.ALARM_ENDED, fired.session, fired.observed_at, subject=fired.key))
+
+    # ---- replicas ----
+
+    @property
+    def leads(self) -> bool:
+        """Whether it may roll and write: it shares its journal with no other replica, or leads."""
+        return not isinstance(self.journal, SharedJournal) or self.journal.leads
+
+    def require_lead(self, call: str) -> None:
+        """Raise `NotLeadingError` where another replica leads, or this one cannot know."""
+        if isinstance(self.journal, SharedJournal) and not self.journal.leads:
+            raise NotLeadingError(call, repr(self.journal), self.journal.term)
+
+    def record_written(self, records: Sequence[Record]) -> None:
+        """Count records that this replica has written, where the journal is shared."""
+        if self._standing is not None:
+            for record in records:
+                self._standing.add(record)
+
+    def follow(self, records: Sequence[Record], now: Reading) -> None:
+        """Adopt the records of the replica that leads, and the lead, where this one has gained it."""
+        journal, lifecycle, standing = self.journal, self.lifecycle, self._standing
+        assert isinstance(journal, SharedJournal)
+        assert standing is not None
+        assert self.ledger is not None
+        self.ledger.adopt(records)
+        for record in records:
+            journal_state = standing.add(record)
+            if journal_state is not None:
+                lifecycle.follow(record, journal_state, now, term=journal.term)
+        if journal.leads and not lifecycle.leading:
+            self._report_lead(now)
+            lifecycle.lead(now, standing.state)
+            if standing.state is None:
+                self.note(adoption(lifecycle.session, now.wall))
+
+    def _report_lead(self, now: Reading) -> None:
+        assert isinstance(self.journal, SharedJournal)
+        lifecycle = self.lifecycle
+        self.progress.emit(LeadershipGained(self.journal.term, lifecycle.session.date, now.wall, name=lifecycle.name))
+
+    def report_skew(self, now: Reading) -> None:
+        """Emit once that the journal's server has another time, by more than a second; again once it had not."""
+        skew = self.journal.skew if isinstance(self.journal, SharedJournal) else None
+        apart = skew is not None and abs(skew) > _SKEW
+        if skew is not None and apart and not self._skewed:
+            self.progress.emit(ClockSkew(skew, self.lifecycle.session.date, now.wall, name=self.lifecycle.name))
+        self._skewed = apart
+
+    def lose_lead(self, reason: str, now: Reading) -> None:
+        """Stand by: another replica leads, or this one cannot know. An attempt under way is cancelled."""
+        lifecycle, journal = self.lifecycle, self.journal
+        if lifecycle.leading and isinstance(journal, SharedJournal):
+            self.progress.emit(
+                LeadershipLost(journal.term, reason, lifecycle.session.date, now.wall, name=lifecycle.name)
+            )
+            lifecycle.stand_by(now)
+            if self.attempt is not None:
+                self.attempt.cancel()
+
+    def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
         """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
         session = self.lifecycle.session.date
-        event = HandlerFailed(handler.label, error, cause, session, now.wall, name=self.lifecycle.name)
+        event = HandlerFailed(label, error, cause, session, now.wall, name=self.lifecycle.name)
         log_event(event, self.lifecycle.schedule)
         if isinstance(cause, HandlerFailed):
             return ()
         self.broadcast.publish(event)
         return (event,)
 
-    def begin_roll(self, roll: RollRound, now: Reading) -> bool:
-        """Make the intent durable and begin the attempt. Where the journal fails, go to ERROR and return False."""
-        return self.execute(self.lifecycle.begin_roll(roll, now, journalled=self.journal is not None))
-
     def end_roll(self, roll: RollRound, error: BaseException | None, now: Reading) -> None:
-        """Make a completed roll durable, and report the outcome to the core. Nothing is awaited in between."""
-        if error is not None:
+        """Have the outcome of an attempt made durable, and report it to the core."""
+        if not self.lifecycle.pursues(roll):
+            return  # another replica leads since, and decides what becomes of it
+        if self.committed is roll:
+            # *done* is in the journal, committed in the roll's own transaction: nothing can fail the roll any more.
+            if error is not None:
+                self.report_failure("roll_session", error, None, now)
+            self.lifecycle.roll_succeeded(roll, now).apply(now)
+        elif error is not None:
             self.lifecycle.roll_failed(roll, error, now)
         else:
-            self.execute(self.lifecycle.roll_succeeded(roll, now))
+            self.execute(self.lifecycle.roll_succeeded(roll, now), now)
+
+
+async def _awaited(handler: Handler, event: Event) -> None:
+    outcome = handler.function(event)
+    if not inspect.isawaitable(outcome):
+        msg = f"{handler.label} returned {outcome!r}, which cannot be awaited: make it async"
+        raise TypeError(msg)
+    await outcome

@@ -13,8 +13,9 @@ from typing import Any, TypeVar, cast, overload
 
 import anyio
 
+from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.lifecycle import SessionLifecycle
-from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.base import Journal, SharedJournal
 from session_lifecycle._model.alarm import Alarm, Misfire
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
@@ -43,6 +44,7 @@ from session_lifecycle._runtime.feed_registry import FeedRegistry
 from session_lifecycle._runtime.handlers import Handler, filter_for, on_alarm
 from session_lifecycle._runtime.host import Host, RollSession, WasRolled
 from session_lifecycle._runtime.lifespan import Lifespan
+from session_lifecycle._runtime.roll_transaction import done_statement, roll_transaction
 from session_lifecycle._runtime.subscriptions import EventFilter, Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import Schedule
@@ -172,8 +174,21 @@ class SessionBoundaryManager(Lifespan):
 
     @property
     def can_trade(self) -> bool:
-        """Whether the state is ACTIVE, without a break or a halt."""
+        """Whether the state is ACTIVE, without a break or a halt, and data has come since.
+
+        With `LifecycleConfig.require_first_tick`, the default, it is False until data has come since the open, or since
+        the end of the break or halt.
+        """
         return self._lifecycle.can_trade
+
+    @property
+    def market_open(self) -> bool:
+        """Whether the market is open by the schedule, off breaks: in TIMEOUT and ERROR too, and whatever data does.
+
+        False once `end_session` has ended the session. For what must happen while orders can be sent at all, such as
+        closing positions.
+        """
+        return self._require_begun("market_open").market_open
 
     @property
     def halted(self) -> str | None:
@@ -189,6 +204,11 @@ class SessionBoundaryManager(Lifespan):
     def stale_feeds(self) -> tuple[str, ...]:
         """The names of the stale feeds, the longest stale first."""
         return self._lifecycle.stale_feeds
+
+    @property
+    def halted_feeds(self) -> tuple[str, ...]:
+        """The names of the feeds that are halted by themselves, in the order of registration."""
+        return self._lifecycle.halted_feeds
 
     @property
     def next_boundary(self) -> datetime | None:
@@ -208,6 +228,17 @@ class SessionBoundaryManager(Lifespan):
     def status(self) -> Status:
         """Return a snapshot of everything above, as of the manager's last reading of the clock."""
         return self._require_begun("status()").status
+
+    @property
+    def leads(self) -> bool:
+        """Whether it rolls, fires alarms and may trade; False while another replica leads the shared journal."""
+        return self._lifecycle.leading
+
+    @property
+    def term(self) -> int | None:
+        """The term of the shared journal's leader, a number that grows; None where the journal is not shared."""
+        journal = self._host.journal
+        return journal.term if isinstance(journal, SharedJournal) else None
 
     # ---- data ----
 
@@ -261,7 +292,7 @@ class SessionBoundaryManager(Lifespan):
                 self._clock,
                 emit=self._emit,
                 observe_for=self._observe_for,
-                require_running=self._require_running,
+                require_running=self._require_leading,
             )
         return self._feed_registry.add(name, timeout, probe=probe, probe_timeout=probe_timeout)
 
@@ -279,8 +310,8 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        driver = self._require_running("halt()")
-        if not self._lifecycle.halt(require_reason(reason), driver.observe()):
+        now = self._require_leading("halt()").observe()
+        if not self._host.halt(require_reason(reason), now):
             LOGGER.warning("%r: halt(%r) has no effect: trading is halted already (%s)", self, reason, self.halted)
         self._emit()
 
@@ -293,12 +324,12 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        driver = self._require_running("resume()")
-        if not self._lifecycle.resume(driver.observe()):
+        now = self._require_leading("resume()").observe()
+        if not self._host.resume(now):
             LOGGER.warning("%r: resume() has no effect: there is no halt", self)
         self._emit()
 
-    def end_session(self, reason: str) -> None:
+    async def end_session(self, reason: str) -> None:
         """End an open session now: take its remaining transitions, and roll.
 
         Raises:
@@ -308,9 +339,8 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._require_running("end_session()").observe()
-        self._host.execute(self._lifecycle.end_session(require_reason(reason), now))
-        self._emit()
+        now = self._require_writable("end_session()").observe()
+        await self._execute(self._lifecycle.end_session(require_reason(reason), now), now)
 
     def fail(self, reason: str) -> None:
         """Go to ERROR, until `recover()`. During a roll this happens once the attempt under way has ended.
@@ -321,12 +351,12 @@ class SessionBoundaryManager(Lifespan):
             TypeError: the reason is not a string, or blank.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        driver = self._require_running("fail()")
+        driver = self._require_leading("fail()")
         if not self._lifecycle.fail(require_reason(reason), driver.observe_or_last()):
             LOGGER.warning("%r: fail(%r) has no effect in ERROR (%s)", self, reason, self._lifecycle.reason)
         self._emit()
 
-    def apply(self, override: Override) -> None:
+    async def apply(self, override: Override) -> None:
         """Change the hours of a date from now on: an early close announced at 11:00 takes effect today.
 
         The past is never rewritten. A `Closure` of the present session ends that now, in any state: its remaining
@@ -344,11 +374,11 @@ class SessionBoundaryManager(Lifespan):
             ClockFailed: the clock cannot be read.
             NotRunningError, ManagerStopped: the manager does not run.
         """
-        now = self._require_running("apply()").observe()
-        decision = self._lifecycle.change_schedule(override, now)
-        if decision is not None:
-            self._host.execute(decision)
-        self._emit()
+        driver = self._require_writable("apply()")
+        async with self._host.changing_hours():  # one change after the other: each is planned on the hours of the last
+            now = driver.observe()
+            decision = self._lifecycle.change_schedule(override, now)
+            await self._execute(decision or NOTHING, now)
 
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
         """Leave ERROR: begin the roll that is owed again, or else replay the session from its start.
@@ -368,11 +398,11 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_inside("recover()")
-        now = self._require_running("recover()").observe()
+        driver = self._require_writable("recover()")
         require_resolution(resolution)
-        self._host.execute(self._lifecycle.recover(resolution, now))
-        self._emit()
-        await anyio.lowlevel.checkpoint()
+        await self._host.resolve_doubt()
+        now = driver.observe()
+        await self._execute(self._lifecycle.recover(resolution, now), now)
 
     async def roll(self) -> RollSucceeded:
         """Roll manually, where `auto_roll` is off; return once the roll has completed.
@@ -387,7 +417,7 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run, or stopped first.
         """
         self._refuse_inside("roll()")
-        driver = self._require_running("roll()")
+        driver = self._require_leading("roll()")
         ended = self._lifecycle.session.date
         outcomes = self._host.broadcast.subscribe(_is_outcome)
         self._lifecycle.request_roll(driver.observe())
@@ -403,6 +433,40 @@ class SessionBoundaryManager(Lifespan):
                 cause = None if failed is None else failed.error
                 raise RollFailedError(ended, target, attempts, event.reason or "") from cause
         raise ManagerStopped("roll()", self.state)
+
+    def roll_transaction(self) -> AbstractAsyncContextManager[Any]:
+        """Return an async context manager: the transaction of the roll's own writes, inside `roll_session` only.
+
+        The block's value is a connection to write with: the `sqlite3.Connection` of a `SqliteJournal`, the
+        `psycopg.AsyncConnection` of a `PostgresJournal`. The journal's *done* is its last statement, and commits with
+        the writes, or neither does. The value is None where an earlier attempt has committed: write nothing then.
+
+        Once the block has committed, the roll is done: what `roll_session` does afterwards cannot fail it, and an
+        exception or a timeout is emitted as `HandlerFailed`. The next session is entered when the function has ended.
+        The block holds the database's write lock, so do what has to be waited for before it.
+
+        Raises:
+            NoTransactionError: (on entering) called outside of this manager's own roll, or the journal is no database.
+            ReentrancyError: (on entering) called inside the block of another one.
+            JournalWriteFailed: (on leaving) neither was committed; where it is `uncertain`, the next attempt finds out.
+            NotLeadingError: another replica leads. Neither was committed.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        return roll_transaction(self._host, self._require_running("roll_transaction()"))
+
+    def done_statement(self) -> tuple[str, tuple[object, ...]]:
+        """Return the statement that writes the journal's *done*, and its parameters, inside `roll_session` only.
+
+        For a transaction of another PostgreSQL driver than psycopg, on the database of the manager's `PostgresJournal`.
+        Placeholders are `$1`, `$2` and so on. Run it last in the transaction of the roll's own writes: both commit or
+        neither does. It raises in the server where the roll is done already, or another replica leads.
+
+        Raises:
+            NoTransactionError: called outside of this manager's own roll, or the journal is no `PostgresJournal`.
+            ReentrancyError: called inside the block of `roll_transaction`.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        return done_statement(self._host, self._require_running("done_statement()"))
 
     # ---- events ----
 
@@ -478,19 +542,21 @@ class SessionBoundaryManager(Lifespan):
         misfire: Misfire = Misfire.SKIP,
         grace: timedelta = _ON_TIME,
         timeout: timedelta | None = None,
+        recurring_after_restart: bool = False,
     ) -> Callable[[AlarmHandler], AlarmHandler]:
         """Decorate an async function that is called at an instant of every session; see `Alarm`.
 
         It is called with the `AlarmFired`, as handlers are. An alarm fires at most once for a session (with a break as
         its anchor, once for each break), in ERROR too. While a roll is owed, it fires after the roll. An instant before
-        the registration does not fire; at the start, the session's earlier instants count as missed.
+        the registration does not fire; at the start, the session's earlier instants count as missed, but for those that
+        the journal holds as fired; with `recurring_after_restart`, those too.
 
         Raises:
             ConfigurationError: a value is out of range.
             TypeError: the function is not async.
             ManagerStopped: the manager has stopped.
         """
-        alarm = Alarm(anchor, offset, misfire, grace)
+        alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
         register = self._handler_decorator("at()", on_alarm(alarm), missed=True, timeout=timeout)
 
         def decorate(function: AlarmHandler) -> AlarmHandler:
@@ -507,8 +573,11 @@ class SessionBoundaryManager(Lifespan):
         *,
         misfire: Misfire = Misfire.SKIP,
         grace: timedelta = _ON_TIME,
+        recurring_after_restart: bool = False,
     ) -> AsyncIterator[AlarmFired]:
         """Return an async iterator over the `AlarmFired` of an alarm, from this call on; it ends with the manager.
+
+        The arguments are those of `at()`.
 
         Raises:
             ConfigurationError: a value is out of range.
@@ -516,7 +585,7 @@ class SessionBoundaryManager(Lifespan):
         """
         if self._host.stopped:
             raise ManagerStopped("alarms()", self.state)
-        alarm = Alarm(anchor, offset, misfire, grace)
+        alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
         fired = self._host.broadcast.subscribe(on_alarm(alarm))
         self._add_alarm(alarm)
         return cast("AsyncIterator[AlarmFired]", fired)
@@ -594,6 +663,15 @@ class SessionBoundaryManager(Lifespan):
             self._driver.emit(self._host)
             self._driver.wake(self._host)
 
+    async def _execute(self, decision: Decision, now: Reading) -> None:
+        """Wait until a decision is durable and has been applied."""
+        entry = self._host.execute(decision, now)
+        self._emit()
+        if entry is None or self._host.ledger is None:
+            await anyio.lowlevel.checkpoint()
+        else:
+            await self._host.ledger.wait(entry)
+
     def _observe_for(self, timestamp: datetime | None) -> Reading:
         """Read the clock for data. Data without a timestamp is recorded even where the clock fails."""
         if timestamp is None and self._driver is not None and self._lifecycle.begun:
@@ -611,6 +689,17 @@ class SessionBoundaryManager(Lifespan):
         if self._host.stopped:
             raise ManagerStopped(call, self.state)
         return self._driver
+
+    def _require_writable(self, call: str) -> Driver:
+        """Return the driver; raise where the manager does not run, or what is to be written would wait for itself."""
+        if self._host.in_transaction and inside(self._host):
+            raise ReentrancyError(call)
+        return self._require_leading(call)
+
+    def _require_leading(self, call: str) -> Driver:
+        driver = self._require_running(call)
+        self._host.require_lead(call)
+        return driver
 
     def _refuse_inside(self, call: str) -> None:
         if inside(self._host):

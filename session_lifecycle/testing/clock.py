@@ -18,7 +18,7 @@ from session_lifecycle._model.errors import (
     NeverSettledError,
     ReentrancyError,
 )
-from session_lifecycle._runtime.callbacks import inside
+from session_lifecycle._runtime.callbacks import TRANSACTION, inside
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -77,6 +77,8 @@ class SimulatedClock:
         # Sorted by deadline, then by registration. No entry is overdue.
         self._queue: list[tuple[int, int, _Sleeper]] = []
         self._registrations = count()
+        self._holds = 0
+        self._released = anyio.Event()
 
     def __repr__(self) -> str:
         return f"<SimulatedClock {self.now().isoformat()}, {self.monotonic():.6f} s after its start>"
@@ -175,6 +177,22 @@ class SimulatedClock:
         finally:
             self._jumping -= 1
 
+    @contextmanager
+    def holding(self) -> Generator[None]:
+        """Let no time pass inside the block, which waits for something real, such as a database. May be nested.
+
+        A manager uses it while something is being made durable, and in the block of `roll_transaction()`: `advance`
+        waits for that in real time. To sleep by this clock inside the block is refused, since it would never end.
+        """
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                self._released.set()
+                self._released = anyio.Event()
+
     def _may_advance(self, delta: timedelta) -> None:
         if delta < timedelta(0):
             raise NegativeAdvanceError(delta.total_seconds())
@@ -215,6 +233,9 @@ class SimulatedClock:
         if due <= self._elapsed:
             await anyio.lowlevel.checkpoint()
             return
+        if inside(TRANSACTION):
+            call = "a sleep by the SimulatedClock in the block of roll_transaction(), where no time passes,"
+            raise ReentrancyError(call)
         me = _Sleeper(heeds_steps=heeds_steps)
         entry = (due, next(self._registrations), me)
         insort(self._queue, entry)
@@ -253,7 +274,13 @@ class SimulatedClock:
             self._jumper = None
 
     async def _settle(self, jumper: "_Sleeper | None" = None) -> None:
-        """Wait until every other task is blocked, or until `jumper` need not jump any more."""
+        """Wait until every other task is blocked and nothing holds the clock, or until `jumper` need not jump."""
+        await self._settle_tasks(jumper)
+        while self._holds and (jumper is None or (not jumper.woken and self._should_jump())):
+            await self._released.wait()
+            await self._settle_tasks(jumper)
+
+    async def _settle_tasks(self, jumper: "_Sleeper | None") -> None:
         try:
             this = asyncio.current_task()
         except RuntimeError:  # no asyncio loop is running

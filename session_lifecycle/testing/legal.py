@@ -22,6 +22,7 @@ from session_lifecycle._model.events import (
     RollSucceeded,
     StateChanged,
 )
+from session_lifecycle._model.journal_events import LeadershipGained, LeadershipLost, RollFollowed
 from session_lifecycle._model.states import SessionState
 
 _NO_TIME = timedelta(0)
@@ -42,8 +43,8 @@ def assert_legal(events: Iterable[Event]) -> None:
     * Each change of state is a transition of the machine, from the state that the last one led to, in the same session.
       Only `roll` leaves a session, and only forward.
     * A roll begins in ENDED. Its attempts are numbered from 1 and have one target, and each has one outcome. No attempt
-      follows the last one or a success. The transition `roll` follows its `RollSucceeded` at once, and no other event
-      does.
+      follows the last one or a success, unless the lead has changed. The transition `roll` follows its `RollSucceeded`,
+      or the `RollFollowed` of a replica that does not lead, at once, and no other event does.
     * Breaks begin and end alternately, while the market is open, and the clock alone does not close the market on a
       break. A halt is lifted before the next one, and a feed is stale before it resumes.
     * No event is observed before it is due, nor before an earlier event was, unless the wall clock has stepped back.
@@ -88,7 +89,7 @@ class _EventChecker:
         self.observed: datetime | None = None
         self.rolling: RollStarted | None = None  # the attempt under way
         self.failed: RollFailed | None = None  # the attempt before the next one
-        self.succeeded: RollSucceeded | None = None  # its transition `roll` must follow
+        self.succeeded: RollSucceeded | RollFollowed | None = None  # its transition `roll` must follow
         self.recovered: tuple[int, ...] = ()  # the possible attempts of a roll that a recovery has just settled
         self.on_break = False
         self.halted: bool | None = None  # None: unknown so far
@@ -121,14 +122,14 @@ class _EventChecker:
         if isinstance(event, StateChanged | RollStarted | RollSucceeded | RollFailed):
             self.recovered = ()
         if self.succeeded is not None and not (isinstance(event, StateChanged) and event.trigger == "roll"):
-            return "the transition `roll` must follow its RollSucceeded at once"
+            return f"the transition `roll` must follow its {type(self.succeeded).__name__} at once"
         if isinstance(event, RollSucceeded) and self.rolling is None and self.state is not None:
             # Marked as done: it has the number of attempts before, or none, and took no time.
             marked = event.attempt in recovered and not event.duration
             return None if marked else "no attempt at the roll was under way"
         return None
 
-    def _fact(self, event: Event) -> str | None:  # noqa: PLR0911 -- one return for each kind of event
+    def _fact(self, event: Event) -> str | None:  # noqa: C901, PLR0911 -- one return for each kind of event
         match event:
             case StateChanged():
                 return self._changed(event)
@@ -136,6 +137,11 @@ class _EventChecker:
                 return self._started(event)
             case RollSucceeded() | RollFailed():
                 return self._ended(event)
+            case RollFollowed():
+                self.succeeded = event
+                return self._of_the_ended(event)
+            case LeadershipGained() | LeadershipLost():
+                self.failed = None
             case BreakStarted() | BreakEnded():
                 return self._break(event)
             case Halted() | Resumed() if event.feed is None:
@@ -190,7 +196,7 @@ class _EventChecker:
     def _rolled(self, event: StateChanged) -> str | None:
         success, self.succeeded = self.succeeded, None
         if success is None and self.state is not None:
-            return "there was no RollSucceeded before it"
+            return "there was no RollSucceeded or RollFollowed before it"
         target = event.session if success is None else success.next_session
         return None if event.session == target else f"it enters {event.session}, but the roll was to {target}"
 
@@ -233,7 +239,7 @@ class _EventChecker:
             return f"attempt {begun.attempt}, to {begun.next_session}, was under way"
         return None
 
-    def _of_the_ended(self, event: RollStarted | RollSucceeded | RollFailed) -> str | None:
+    def _of_the_ended(self, event: RollStarted | RollSucceeded | RollFailed | RollFollowed) -> str | None:
         if self.state not in (None, SessionState.ENDED):
             return f"a roll happens in ENDED, but the state was {self.state and self.state.name}"
         if self.session not in (None, event.session):

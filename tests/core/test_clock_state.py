@@ -23,6 +23,8 @@ SHARED = {
     "on_break",
     "expected_since",
     "opened",
+    "awaited_since",
+    "carried",
     "closed_before",
     "inspect_all",
 }
@@ -46,8 +48,8 @@ OWN = {
         "clock_state",
         "data",
     },
-    DataWatch: {"_config", "_name", "feeds", "halted", "reported_for", "staleness"},
-    StalenessTimer: {"_arrival_before", "_lasted", "_limit", "_timeout", "arrival"},
+    DataWatch: {"_config", "_name", "absent_halts", "feeds", "halted", "reported_for", "staleness"},
+    StalenessTimer: {"_arrival_before", "_lasted", "_limit", "_timeout", "arrival", "escalates"},
 }
 """What a follower keeps when it adopts the result of another. A new slot has to be put here, or into `ClockState`."""
 

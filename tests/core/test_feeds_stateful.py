@@ -82,6 +82,7 @@ class Source:
     newest: timedelta | None = None
     stale: bool = False
     halted: bool = False
+    resumed: timedelta = ZERO
     silent_from: timedelta = ZERO
     newest_then: timedelta | None = None
     longest: float | None = None
@@ -124,6 +125,11 @@ class Model:
     listening_from: timedelta = ZERO  # the manager's own silence counts from here at the earliest
     expected_from: timedelta = ZERO  # that of the feeds, likewise
     opened: timedelta | None = None
+    awaited_from: timedelta = ZERO  # one may trade on data as of then
+    found: timedelta = ZERO  # since when as many feeds are stale as are
+    carried: bool = False  # the session has closed, the market has not: until the next open
+    carried_quiet: bool = False  # ... and it was TIMEOUT, which the next session is to be again
+    kept: bool = False  # ... and all that is known of the data goes on
     sources: dict[str, Source] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
 
@@ -163,6 +169,44 @@ class Model:
     @property
     def expecting(self) -> bool:
         return self.in_market and not self.on_break and self.halted is None
+
+    @property
+    def abuts(self) -> bool:
+        return SESSIONS[self.i + 1].open == SESSIONS[self.i].close
+
+    @property
+    def follows_data(self) -> bool:
+        """Whether the market is open, though the session may not be."""
+        return self.expecting or (self.carried and self.kept and self.halted is None)
+
+    def has_tick(self, source: Source) -> bool:
+        return source.newest is not None and source.newest >= max(self.awaited_from, source.resumed)
+
+    def may_trade_on(self, source: Source) -> bool:
+        ticked = not self.config.require_first_tick or self.has_tick(source)
+        return self.may_trade and ticked and not source.stale and not source.halted
+
+    @property
+    def may_trade(self) -> bool:
+        if self.state is not ACTIVE or self.on_break or self.halted is not None:
+            return False
+        if not self.config.require_first_tick:
+            return True
+        if not self.sources:
+            return self.config.data_timeout is None or (self.newest is not None and self.newest >= self.awaited_from)
+        ticked = [self.has_tick(source) for source in self.sources.values() if not source.halted]
+        match self.config.stale_when:
+            case StaleWhen.ANY:
+                return all(ticked)
+            case StaleWhen.ALL:
+                return any(ticked) or not ticked
+            case quorum:
+                return ticked.count(False) < min(quorum, len(ticked)) or not ticked
+
+    @property
+    def market_open(self) -> bool:
+        session = next((each for each in SESSIONS[self.i :] if each.open <= self.wall < each.close), None)
+        return session is not None and not any(start <= self.wall < end for start, end in session.breaks)
 
     @property
     def stale(self) -> list[str]:
@@ -212,7 +256,7 @@ class Model:
         while self.mono < until:
             left = until - self.mono
             step = min([left, *self.waits[:1]])
-            if self.expecting and self.quiet:
+            if (self.expecting and self.quiet) or (self.follows_data and self.carried_quiet):
                 self.quiet_for += step
             self.wall, self.mono = self.wall + step, self.mono + step
             self.look()
@@ -236,20 +280,55 @@ class Model:
     def _read_on(self, due: datetime, what: str) -> None:
         source = self.state
         if what == "open_market":
-            self.quiet = False
-            self.opened = self.mono if self.opened is None else self.opened
+            self._open()
         self.read += 1
-        if what in ("open_market", "break ends") and self.halted is None:
-            self.listening_from = self.expected_from = self.mono
+        if what == "break ends" and self.halted is None:
+            self.listening_from = self.expected_from = self.awaited_from = self.mono
         if what.startswith("break"):
             return
-        if what in ("close_market", "end_session"):
-            self._forget()
+        closes = what == "close_market" or (what == "end_session" and not self.carried)
+        if closes:
+            self._close()
         self._say(source, what, due)
-        if what in ("close_market", "end_session"):
+        if closes and not self.carried:
             self._lift()
 
+    def _open(self) -> None:
+        anew = not (self.carried and self.kept)
+        self.carried, self.quiet = False, False
+        if self.carried_quiet and not self._missing:
+            self.carried_quiet = False
+            self.listening_from = self.mono
+        if anew and self.halted is None:
+            self.listening_from = self.expected_from = self.awaited_from = self.mono
+        self.opened = self.mono if self.opened is None else self.opened
+
+    def _close(self) -> None:
+        self.carried = self.kept = self.last_read in ("open_market", "break ends", "close_market") and self.abuts
+        self.carried_quiet = self.carried and (self.quiet or self.carried_quiet)
+        self.quiet = False
+        if not self.carried:
+            self._forget()
+
+    @property
+    def _missing(self) -> bool:
+        """Whether data is missing still, once the session is TIMEOUT."""
+        if self.sources:
+            return self.verdict
+        timeout = self.config.data_timeout
+        fresh = self.newest is not None and self.newest != self.newest_then
+        return timeout is not None and not (fresh and self.newest is not None and self.newest + timeout > self.mono)
+
+    def _due_by(self, late: timedelta) -> datetime:
+        """Return when something was due so long ago; in this session, nothing is due before its open."""
+        return max(self.wall - late, min(self.wall, SESSIONS[self.i].open))
+
     def _listen(self) -> bool:
+        if self.carried_quiet:
+            self.quiet, self.carried_quiet = True, False
+            self._say(ACTIVE, "data_timeout", min(self.wall, SESSIONS[self.i].open))
+            return True
+        late = ZERO
         if self.sources:
             if self.quiet or not self.verdict:
                 passed = [(self.silent_from(each) + each.timeout, each) for each in self.watched]
@@ -257,30 +336,30 @@ class Model:
                 if passed:
                     self._find_stale(*min(passed, key=lambda found: found[0]))
                     return True
-            back, give_up = not self.verdict, self.verdict and self.expecting
+            give_up = self.verdict and self.expecting
+            late = self.mono - max(self.found, self.expected_from)
         else:
-            timeout = self.config.data_timeout
-            fresh = self.newest is not None and self.newest != self.newest_then
-            back = timeout is None or (fresh and self.newest is not None and self.newest + timeout > self.mono)
             give_up = self.own_deadline is not None and self.own_deadline <= self.mono
+            late = ZERO if self.own_deadline is None else self.mono - self.own_deadline
         if not self.quiet:
             if give_up:
                 self.quiet, self.quiet_for, self.newest_then = True, ZERO, self.newest
-                self._say(ACTIVE, "data_timeout", self.wall)
+                self._say(ACTIVE, "data_timeout", self._due_by(late))
             return give_up
-        if back:
+        if not self._missing:
             self.quiet = False
             self.listening_from = self.mono
             self._say(TIMEOUT, "data_resumed", self.wall)
             return True
         limit = self.config.error_after_timeout
         if self.expecting and limit is not None and self.quiet_for >= limit:
-            self._break_down()
+            self._break_down(self._due_by(self.quiet_for - limit))
             return True
         return False
 
     def _find_stale(self, due: timedelta, source: Source) -> None:
         source.stale, source.silent_from, source.newest_then = True, self.silent_from(source), source.newest
+        self.found = max(self.found, due)
         # Last in the order of those that are stale.
         self.sources[source.name] = source
         self.said.append(("stale", source.name, self.wall - (self.mono - due), self.wall, self.is_mute(source)))
@@ -299,15 +378,16 @@ class Model:
             self.said.append(("resumed", None, True, self.wall))
         for source in self.sources.values():
             if source.halted:
-                source.halted, source.since = False, self.mono
+                source.halted, source.since, source.resumed = False, self.mono, self.mono
                 self.said.append(("resumed", source.name, True, self.wall))
 
-    def _break_down(self) -> None:
+    def _break_down(self, due: datetime | None = None) -> None:
         source = self.state
         opened = self.opened
-        self._forget()
+        if not self.carried:
+            self._forget()
         self.failed, self.opened = True, opened
-        self._say(source, "fail", self.wall)
+        self._say(source, "fail", due or self.wall)
 
     # What it is told.
 
@@ -321,7 +401,7 @@ class Model:
         arrival = self.mono - max(age, ZERO)
         if source.newest is None or arrival > source.newest:
             gap = (arrival - self.silent_from(source)).total_seconds()
-            if self.expecting and not source.halted and gap >= 0:
+            if self.follows_data and not source.halted and gap >= 0:
                 source.learn(gap, arrival.total_seconds())
             source.newest = arrival
         fresh = source.newest != source.newest_then and source.newest + source.timeout > self.mono
@@ -336,19 +416,21 @@ class Model:
 
     def remove(self, name: str) -> None:
         del self.sources[name]
-        if not self.sources and not self.quiet:
+        self.found = self.mono
+        if not self.sources and not self.quiet and not self.carried_quiet:
             self.listening_from = self.mono
         self.look()
 
     def halt(self, name: str | None) -> bool:
         """Return False where that is refused."""
-        if self.state not in (PRE_MARKET, ACTIVE, TIMEOUT, ERROR):
+        if self.state not in (PRE_MARKET, ACTIVE, TIMEOUT, ERROR) and not self.carried:
             return False
         if name is None and self.halted is None:
             self.halted = "why not"
             self.said.append(("halted", None, "why not", self.wall))
         elif name is not None and not self.sources[name].halted:
             self.sources[name].halted, self.sources[name].stale = True, False
+            self.found = self.mono
             self.said.append(("halted", name, "why not", self.wall))
         self.look()
         return True
@@ -356,10 +438,12 @@ class Model:
     def resume(self, name: str | None) -> None:
         if name is None and self.halted is not None:
             self.halted = None
-            self.listening_from = self.expected_from = self.mono
+            self.listening_from = self.expected_from = self.awaited_from = self.mono
+            self.kept = self.opened is not None
             self.said.append(("resumed", None, False, self.wall))
         elif name is not None and self.sources[name].halted:
             self.sources[name].halted, self.sources[name].since = False, self.mono
+            self.sources[name].resumed = self.mono
             self.said.append(("resumed", name, False, self.wall))
         self.look()
 
@@ -370,9 +454,14 @@ class Model:
     def recover(self) -> None:
         over = self.wall >= self.script()[-1][0]
         self.failed, self.read = False, len(self.script()) if over else 0
-        self._say(ERROR, "recover", self.wall)
         if over:
-            self.opened = None
+            self.kept = self.carried and self.kept
+            self.carried = self.abuts
+            self.carried_quiet = self.carried and self.carried_quiet
+            if not self.carried:
+                self._forget()
+        self._say(ERROR, "recover", self.wall)
+        if over and not self.carried:
             self._lift()
         self.look()
 
@@ -526,6 +615,7 @@ configs = st.builds(
     data_timeout=st.sampled_from([None, 4 * MINUTE, 4 * MINUTE]),
     error_after_timeout=st.sampled_from([None, None, 6 * MINUTE]),
     stale_when=st.sampled_from([StaleWhen.ALL, StaleWhen.ALL, StaleWhen.ANY, 2, 3]),
+    require_first_tick=st.sampled_from([True, True, False]),
     pre_market=st.just(PRE),
     post_market_roll_delay=st.just(POST),
     missed_sessions=st.just(MissedSessions.EACH),
@@ -681,7 +771,10 @@ class Venue(RuleBasedStateMachine):
                 model.on_break,
                 model.halted,
             )
-            assert lifecycle.can_trade is (model.state is ACTIVE and not model.on_break and model.halted is None)
+            assert (lifecycle.can_trade, lifecycle.market_open) == (model.may_trade, model.market_open)
+            assert {name: lifecycle.feed_can_trade(feed) for name, feed in each.feed_states.items()} == {
+                name: model.may_trade_on(source) for name, source in model.sources.items()
+            }
             assert sorted(lifecycle.feeds.stale) == sorted(model.stale)
             assert {watch.name for watch in lifecycle.feeds.halted} == {
                 name for name, source in model.sources.items() if source.halted

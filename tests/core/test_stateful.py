@@ -471,7 +471,7 @@ class Bench:
         assert (manager.state, manager.session) == (model.state, self.world.sessions[model.i])
         assert (manager.scheduled_state, manager.next_boundary) == (scheduled, until)
         assert manager.on_break is (model.in_market and model.on_break)
-        assert manager.can_trade is (model.state is ACTIVE and not model.on_break)
+        assert manager.can_trade is (model.state is ACTIVE and not model.on_break and model.has_first_tick)
         assert self.planned == model.planned
         by_hand = None if self.run.by_hand is None else self.run.by_hand.name
         assert by_hand == model.by_hand

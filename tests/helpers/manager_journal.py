@@ -1,16 +1,18 @@
 """What the tests of test_manager_journal share."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import date
 
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec.structs import replace
 
 from session_lifecycle import (
     Entry,
-    FileJournal,
+    Journal,
     JournalLocked,
     JournalWriteFailed,
     LifecycleConfig,
@@ -41,13 +43,14 @@ class Refusing(MemoryJournal):
     def __init__(self, *refused: Entry, records: tuple[Record, ...] = (), error: Exception | None = None) -> None:
         super().__init__()
         self.refused = set(refused)
-        self.records.extend(records)
+        self.records.extend(numbered(records))
         self.error = error
 
-    def append(self, record: Record) -> None:
-        if record.entry in self.refused:
-            raise self.error or JournalWriteFailed("in memory", record.entry.value, "no space left")
-        super().append(record)
+    async def append(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.entry in self.refused:
+                raise self.error or JournalWriteFailed("in memory", record.entry.value, "no space left")
+        await super().append(records)
 
 
 def begin(start, journal, *script, session=None, was_rolled=None, schedule=None, **settings):
@@ -68,10 +71,15 @@ def begin(start, journal, *script, session=None, was_rolled=None, schedule=None,
 
 
 def holding(*records: Record) -> MemoryJournal:
-    """Return a journal in which an earlier run has left these records."""
+    """Return a journal in which an earlier run has left these records, numbered as it would have."""
     journal = MemoryJournal()
-    journal.records.extend(records)
+    journal.records.extend(numbered(records))
     return journal
+
+
+def numbered(records: Sequence[Record]) -> list[Record]:
+    """Return records with the count of the manager that has written them one after the other."""
+    return [replace(record, seq=number) for number, record in enumerate(records, 1)]
 
 
 def adopted(day: date = MONDAY) -> Record:
@@ -103,13 +111,13 @@ async def refused(manager: SessionBoundaryManager, error: type[Exception]) -> st
     return str(caught.value)
 
 
-def is_free(journal: MemoryJournal | FileJournal, calendar: str = "fixed") -> bool:
-    """Tell whether the next manager could open the journal."""
+async def is_free(journal: Journal, calendar: str = "fixed") -> bool:
+    """Return whether the next manager could open the journal."""
     try:
-        journal.open(calendar)
+        await journal.open(calendar)
     except JournalLocked:
         return False
-    journal.close()
+    await journal.close()
     return True
 
 

@@ -87,7 +87,12 @@ class Model:
         self.failed = self.quiet = self.stopping = self.fail_later = False
         self.quiet_for = ZERO
         self.expected_from = ZERO
+        self.awaited_from = ZERO  # one may trade once there is data as of then
+        self.carried = False  # the session has closed, the market has not: until the next open
+        self.carried_quiet = False  # ... and it was TIMEOUT, which the next session is to be again
+        self.kept = False  # ... and all that is known of the data goes on
         self.newest: timedelta | None = None
+        self.newest_then: timedelta | None = None  # when it became TIMEOUT
         self.warned: date | None = None  # for that session it was last told that data came before it
         self.wary_of: date | None = None  # by the last look, data before that session is to be told of
         self.attempt = 0
@@ -167,26 +172,64 @@ class Model:
         if self.read < len(script) and script[self.read][0] <= self.wall:
             self._read_on(*script[self.read])
             return True
+        if self.in_market and self.carried_quiet:
+            self.quiet, self.carried_quiet = True, False
+            self.say(ACTIVE, "data_timeout", min(self.wall, script[1][0]))
+            return True
         if self.expecting and not self.quiet and self._silent_at is not None and self.mono >= self._silent_at:
-            self.quiet, self.quiet_for = True, ZERO
-            self.say(ACTIVE, "data_timeout", self.wall)
+            self.quiet, self.quiet_for, self.newest_then = True, ZERO, self.newest
+            self.say(ACTIVE, "data_timeout", self._due_by(self.mono - self._silent_at))
             return True
         limit = config.error_after_timeout
         if self.expecting and self.quiet and limit is not None and self.quiet_for >= limit:
-            self.break_down()
+            self.break_down(self._due_by(self.quiet_for - limit))
             return True
         if self.state is ENDED and self.target is None and config.auto_roll and not self.stopping:
             self._begin_round()
             return True
         return False
 
+    def _due_by(self, late: timedelta) -> datetime:
+        """Return when something was due so long ago; in this session, nothing is due before its open."""
+        return max(self.wall - late, min(self.wall, self.scripts[self.i][1][0]))
+
+    def abut(self, i: int) -> bool:
+        """Whether the market does not close at the close of a session, since the next one opens at that instant."""
+        return i + 1 < len(self.sessions) and self.sessions[i + 1].open == self.sessions[i].close
+
+    def _open(self) -> None:
+        if self.carried and self.kept:
+            timeout = self.config.data_timeout
+            newer = self.newest is not None and self.newest != self.newest_then
+            fresh = newer and timeout is not None and self.newest is not None and self.newest + timeout > self.mono
+            if self.carried_quiet and (fresh or timeout is None):
+                self.carried_quiet, self.expected_from = False, self.mono
+        else:
+            self.expected_from = self.awaited_from = self.mono
+        self.carried = False
+
+    def _close(self, *, by_the_clock: bool) -> None:
+        goes_on = by_the_clock and self.abut(self.i)
+        self.carried = self.kept = goes_on
+        self.carried_quiet = goes_on and (self.quiet or self.carried_quiet)
+        self.quiet = False
+
+    @property
+    def has_first_tick(self) -> bool:
+        """Whether there is data as of the open, or as of the last break's end; where none is watched, it needs none."""
+        if self.config.data_timeout is None or not self.config.require_first_tick:
+            return True
+        return self.newest is not None and self.newest >= self.awaited_from
+
     def _read_on(self, due: datetime, what: str) -> None:
         source = self.state
         self.read += 1
-        if what in ("open_market", "break ends"):
-            self.expected_from = self.mono
+        if what == "open_market":
+            self._open()
+        if what == "break ends":
+            self.expected_from = self.awaited_from = self.mono
         if what == "close_market":
-            self.quiet = False
+            self._close(by_the_clock=True)
         self.over = self.over or what == "end_session"
         if what.startswith("break"):
             self.said.append((what, self.date, due, self.wall, self._late(due)))
@@ -200,10 +243,12 @@ class Model:
             return None
         return (self.expected_from if self.newest is None else max(self.expected_from, self.newest)) + timeout
 
-    def break_down(self) -> None:
+    def break_down(self, due: datetime | None = None) -> None:
         source = self.state
+        if self.in_market:
+            self.carried = self.carried_quiet = False
         self.failed, self.quiet, self.fail_later, self.target, self.due = True, False, False, None, None
-        self.say(source, "fail", self.wall)
+        self.say(source, "fail", due or self.wall)
         if self.by_hand == "waiting":
             self.by_hand = "RollFailedError"
 
@@ -250,6 +295,8 @@ class Model:
             skipped = tuple(session.date for session in self.sessions[self.i + 1 : self.target])
             self.said.append(("succeeded", ended, target, self.attempt, skipped, overrun, self.wall, lasted))
             due = min(self.scripts[self.i][-1][0], self.wall)
+            if not all(map(self.abut, range(self.i, self.target))):
+                self.carried = self.carried_quiet = False
             self.i, self.target, self.read, self.over = self.target, None, 0, False
             self.say(ENDED, "roll", due)
             if self.by_hand == "waiting":
@@ -313,7 +360,7 @@ class Model:
             self.settle()
 
     def _pass(self, delta: timedelta) -> None:
-        if self.quiet and self.expecting:
+        if (self.quiet and self.expecting) or self.carried_quiet:
             self.quiet_for += delta
         self.mono += delta
         self.wall += delta
@@ -355,6 +402,10 @@ class Model:
                 if not self.failed:
                     return "IllegalTransition"
                 self.failed, self.walking = False, True
+                if self.owed and not self.over:
+                    kept = self.carried and self.kept
+                    self._close(by_the_clock=True)
+                    self.kept = kept
                 self.over = self.over or self.owed
                 self.read = len(self.scripts[self.i]) if self.over else 0
                 self.waived = self.by_the_clock[0]
@@ -364,7 +415,8 @@ class Model:
                     return "IllegalTransition"
                 for trigger in ["close_market", "end_session"][self.state is POST_MARKET :]:
                     source = self.state
-                    self.quiet = False
+                    if trigger == "close_market":
+                        self._close(by_the_clock=False)
                     self.read = [what for _, what in self.scripts[self.i]].index(trigger) + 1
                     self.say(source, trigger, self.wall)
                 self.over = True

@@ -139,6 +139,7 @@ configs = st.builds(
     auto_roll=st.sampled_from([True, True, True, False]),
     data_timeout=st.sampled_from((*SILENCES, *SILENCES[1:])),
     error_after_timeout=st.sampled_from([None, MINUTE, 10 * MINUTE]),
+    require_first_tick=st.booleans(),
     pre_market=st.sampled_from([ZERO, 5 * MINUTE, HOUR]),
     post_market_roll_delay=st.sampled_from([ZERO, 3 * MINUTE, 30 * MINUTE]),
     roll_timeout=st.sampled_from(TIMEOUTS),

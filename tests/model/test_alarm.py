@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from session_lifecycle import Alarm, ConfigurationError, LifecycleConfig, Misfire, Session
+from session_lifecycle import Alarm, AlarmFired, ConfigurationError, LifecycleConfig, Misfire, Session, SessionState
 from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._model.alarm import ANCHORS
 from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at, session, week
@@ -52,8 +52,9 @@ def test_alarms_are_equal_by_all_that_they_say() -> None:
         Alarm("close", minutes),
         Alarm("close", -minutes, Misfire.RUN_ONCE),
         Alarm("close", -minutes, grace=ZERO),
+        Alarm("close", -minutes, recurring_after_restart=True),
     ]
-    assert len({alarm, *others}) == 5
+    assert len({alarm, *others}) == 6
 
 
 @pytest.mark.parametrize("anchor", ANCHORS)
@@ -85,6 +86,10 @@ def test_what_is_in_range_is_taken(anchor: Any, offset: timedelta, misfire: Misf
         *(
             ({"grace": bad}, "grace", bad, GRACE_RULE)
             for bad in (1, 0, 0.5, "1", None, False, -MICROSECOND, LONGEST + MICROSECOND, timedelta.max, timedelta.min)
+        ),
+        *(
+            ({"recurring_after_restart": bad}, "recurring_after_restart", bad, "must be a bool")
+            for bad in (1, 0, "yes", None, [])
         ),
     ],
 )
@@ -175,3 +180,44 @@ def test_instants_ascend_over_the_sessions(those: Hours, anchor: Any, offset: ti
     alarm = Alarm(anchor, offset)
     instants = [due for each in those.sessions for due in alarm.instants(each, timeline.boundaries(each))]
     assert instants == sorted(instants)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "offset", "key"),
+    [
+        ("close", ZERO, "close+0s"),
+        ("close", -timedelta(minutes=15), "close-900s"),
+        ("open", timedelta(hours=1), "open+3600s"),
+        ("end", -MICROSECOND, "end-0.000001s"),
+        ("end", timedelta(seconds=2.5), "end+2.5s"),
+        ("pre_market_start", -WEEK, "pre_market_start-604800s"),
+    ],
+)
+def test_its_key_is_its_anchor_and_offset(anchor: Any, offset: timedelta, key: str) -> None:
+    """A journal names an alarm by a word that depends on anchor and offset alone, and on the whole of the offset."""
+    assert Alarm(anchor, offset).key == key
+    assert Alarm(anchor, offset, Misfire.RUN_ONCE, ZERO, recurring_after_restart=True).key == key
+
+
+@given(st.timedeltas(-WEEK, WEEK), st.timedeltas(-WEEK, WEEK))
+def test_keys_are_equal_where_the_instants_are(one: timedelta, other: timedelta) -> None:
+    """Two offsets from one anchor have one key only if they are the same."""
+    assert (Alarm("open", one).key == Alarm("open", other).key) is (one == other)
+
+
+@pytest.mark.parametrize(("anchor", "minute"), [("break_start", 0), ("break_end", 30)])
+def test_each_break_has_a_key_of_its_own(anchor: Any, minute: int) -> None:
+    """The instants of an alarm on breaks are told apart by their number, which stays where hours change."""
+    alarm = Alarm(anchor, -timedelta(minutes=5))
+    day = session(breaks=(((16, 0), (16, 30)), ((18, 0), (18, 30))))
+    later = session(breaks=(((16, 0), (16, 30)), ((19, 0), (19, 30))))
+    bounds = Timeline(week(), LifecycleConfig()).boundaries(day)
+    keys = [alarm.key_of(day, due) for due in alarm.instants(day, bounds)]
+    assert keys == [f"{anchor}-300s", f"{anchor}-300s#2"]
+    assert alarm.instants(day, bounds)[1] == at(MONDAY, (18, minute)) - timedelta(minutes=5)
+    assert [alarm.number_of(later, due) for due in alarm.instants(later, bounds)] == [1, 2]
+    fired = AlarmFired(
+        alarm, MONDAY, alarm.instants(day, bounds)[1], at(MONDAY, (18, 30)), SessionState.ACTIVE, number=2
+    )
+    assert fired.key == keys[1]
+    assert Alarm("close").number_of(day, day.close) == 1

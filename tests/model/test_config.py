@@ -28,6 +28,7 @@ DURATIONS = {
     "post_market_roll_delay": (timedelta(minutes=30), True, False),
     "roll_timeout": (timedelta(minutes=5), False, True),
     "error_after_timeout": (None, False, True),
+    "journal_timeout": (timedelta(seconds=5), False, False),
     "RetryPolicy.initial": (SECOND, False, False),
     "RetryPolicy.maximum": (timedelta(seconds=30), False, False),
     "AdaptiveTimeout.floor": (None, False, False),
@@ -88,6 +89,8 @@ def test_the_defaults() -> None:
         "max_catch_up_sessions": 10,
         "roll_retry": RetryPolicy(attempts=3, initial=SECOND, factor=2, maximum=30 * SECOND),
         "stale_when": StaleWhen.ALL,
+        "trade_on_standby": False,
+        "require_first_tick": True,
         **{name: default for name, (default, *_) in DURATIONS.items() if "." not in name},
     }
     assert (RetryPolicy(), [policy.name for policy in MissedSessions]) == (config.roll_retry, ["LATEST", "EACH"])
@@ -189,6 +192,8 @@ def test_a_rule_or_a_quorum_is_taken(value: StaleWhen | int) -> None:
     ("field", "values", "rule"),
     [
         ("auto_roll", (1, 0, None, "yes"), "must be a bool"),
+        ("trade_on_standby", (1, 0, None, "yes"), "must be a bool"),
+        ("require_first_tick", (1, 0, None, "yes"), "must be a bool"),
         ("roll_retry", (None, 3, RetryPolicy), "must be a RetryPolicy"),
         ("missed_sessions", (None, "latest", "EACH", MissedSessions), "must be a MissedSessions"),
     ],

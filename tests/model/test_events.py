@@ -16,9 +16,11 @@ from msgspec.structs import fields, replace
 from session_lifecycle import (
     Alarm,
     AlarmFired,
+    AlarmInterrupted,
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    ClockSkew,
     ClockStepped,
     Event,
     FeedResumed,
@@ -26,9 +28,13 @@ from session_lifecycle import (
     Halted,
     HandlerFailed,
     HorizonNear,
+    LeadershipGained,
+    LeadershipLost,
     ManagerStopped,
+    OverrideLost,
     Resumed,
     RollFailed,
+    RollFollowed,
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
@@ -95,6 +101,12 @@ REQUIRED: dict[type[Any], dict[str, object]] = {
     Resumed: {"session": MONDAY},
     UnexpectedData: {"session": MONDAY},
     ScheduleChanged: {"day": MONDAY, "before": Session(MONDAY, NOON, LATER), "after": None, "session": MONDAY},
+    AlarmInterrupted: {"key": "close-900s", "session": MONDAY},
+    OverrideLost: {"day": MONDAY, "after": None, "session": MONDAY},
+    RollFollowed: {"session": MONDAY, "next_session": MONDAY + DAY},
+    LeadershipGained: {"term": 2},
+    LeadershipLost: {"term": 2, "reason": "the lease was over"},
+    ClockSkew: {"skew": -DAY},
 }
 UNSET = datetime.min.replace(tzinfo=NOON.tzinfo)
 DEFAULTS: dict[type[Any], dict[str, object]] = {
@@ -106,7 +118,7 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     RollFailed: {"resumed": False, "error": None, "retry_at": None, "observed_at": UNSET, "duration": ZERO},
     ClockStepped: {"session": None, "observed_at": UNSET},
     HorizonNear: {"session": None, "observed_at": UNSET},
-    AlarmFired: {"catch_up": False},
+    AlarmFired: {"catch_up": False, "number": 1},
     AlarmSkipped: {},
     HandlerFailed: {"cause": None, "session": None, "observed_at": UNSET},
     FeedStale: {"never": False, "last_data_at": None, "reason": ""},
@@ -115,6 +127,12 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     Resumed: {"feed": None, "lapsed": False, "observed_at": UNSET},
     UnexpectedData: {"feed": None, "observed_at": UNSET},
     ScheduleChanged: {"reason": "", "observed_at": UNSET},
+    AlarmInterrupted: {"observed_at": UNSET},
+    OverrideLost: {"reason": "", "observed_at": UNSET},
+    RollFollowed: {"term": 0, "skipped": (), "observed_at": UNSET},
+    LeadershipGained: {"session": None, "observed_at": UNSET},
+    LeadershipLost: {"session": None, "observed_at": UNSET},
+    ClockSkew: {"session": None, "observed_at": UNSET},
 }
 PLAIN_STATES = ("NOT_STARTED", "PRE_MARKET", "ACTIVE", "POST_MARKET", "ENDED")
 EVENTS = [kind(**required) for kind, required in REQUIRED.items()]
@@ -183,6 +201,18 @@ LINES = {
     ScheduleChanged: (
         "2024-03-04 changed (): was 2024-03-04T12:00:00+00:00 to 2024-03-04T12:00:01+00:00, is no session"
     ),
+    AlarmInterrupted: (
+        "2024-03-04 alarm close-900s was interrupted by the end of an earlier run: whether its handlers have done "
+        "their work is not known, and it does not fire again"
+    ),
+    OverrideLost: (
+        "2024-03-04 was changed to no session, which could not be restored: . It has the schedule's own hours; apply "
+        "what holds"
+    ),
+    RollFollowed: "roll 2024-03-04 → 2024-03-05 followed, of term 0",
+    LeadershipGained: "this replica leads, in term 2",
+    LeadershipLost: "this replica does not lead any more (its term was 2): the lease was over",
+    ClockSkew: "the journal's server is -86400 s from this clock: check both machines' time",
 }
 
 
@@ -209,9 +239,9 @@ def test_a_summary_is_one_line_without_control_characters(event: Event, text: st
 def test_the_level_is_that_of_logging() -> None:
     """INFO where it is ordinary, more where it needs attention, and a roll's own steps are left to DEBUG."""
     levels = {type(event): event.level for event in EVENTS}
-    assert levels.pop(HandlerFailed) == logging.ERROR
+    assert {levels.pop(kind) for kind in (HandlerFailed, AlarmInterrupted, OverrideLost)} == {logging.ERROR}
     assert {levels.pop(kind) for kind in (RollStarted, RollSucceeded)} == {logging.DEBUG}
-    ordinary = (BreakStarted, BreakEnded, AlarmFired, FeedResumed, Resumed)
+    ordinary = (BreakStarted, BreakEnded, AlarmFired, FeedResumed, Resumed, RollFollowed, LeadershipGained)
     assert {levels.pop(kind) for kind in ordinary} == {logging.INFO}
     assert set(levels.values()) == {logging.WARNING}
     change = EVENTS[0]
@@ -257,7 +287,7 @@ def test_an_event_s_plain_values() -> None:
     fired = EVENTS[list(REQUIRED).index(AlarmFired)].as_dict()
     assert (fired["state"], fired["alarm"]) == (
         "active",
-        {"anchor": "open", "offset": 7200.0, "misfire": "skip", "grace": 1.0},
+        {"anchor": "open", "offset": 7200.0, "misfire": "skip", "grace": 1.0, "recurring_after_restart": False},
     )
 
 
@@ -297,6 +327,9 @@ STATUS = Status(
     halted="news pending",
     feeds=3,
     stale_feeds=("trades", "quotes"),
+    halted_feeds=("orders",),
+    market_open=True,
+    awaiting_first_tick=True,
 )
 
 
@@ -321,6 +354,9 @@ def test_a_status_is_plain_json() -> None:
         "halted": "news pending",
         "feeds": 3,
         "stale_feeds": ["trades", "quotes"],
+        "halted_feeds": ["orders"],
+        "market_open": True,
+        "awaiting_first_tick": True,
     }
     assert list(STATUS.as_dict()) == [field.name for field in fields(Status)]
 
@@ -328,7 +364,14 @@ def test_a_status_is_plain_json() -> None:
 def test_a_status_made_without_feeds_or_halts_has_none() -> None:
     """Feeds and halts have defaults, which say that there are none: a list that is empty, not null."""
     required = {field.name: getattr(STATUS, field.name) for field in fields(Status) if field.default is NODEFAULT}
-    defaults = {"halted": None, "feeds": 0, "stale_feeds": ()}
+    defaults = {
+        "halted": None,
+        "feeds": 0,
+        "stale_feeds": (),
+        "halted_feeds": (),
+        "market_open": False,
+        "awaiting_first_tick": False,
+    }
     assert {field.name for field in fields(Status)} == {*required, *defaults}
     assert {name: getattr(Status(**required), name) for name in defaults} == defaults
     assert json.loads(json.dumps(Status(**required).as_dict()))["stale_feeds"] == []

@@ -10,7 +10,6 @@ from session_lifecycle import (
     AlreadyStartedError,
     ClockStepped,
     ConfigurationError,
-    FileJournal,
     FixedSchedule,
     GroupStopped,
     JournalLocked,
@@ -119,12 +118,12 @@ async def test_an_empty_group_waits_for_members():
     async with SessionGroup(clock=desk.clock) as group:
         await desk.clock.advance(DAY)
         manager = desk.manager("one")
-        group.add(manager)
+        await group.add(manager)
         assert manager.state is ACTIVE
         await group.remove(manager)
         await desk.clock.advance(HOUR)
         assert group.managers == ()
-        group.add(another := desk.manager("two"))
+        await group.add(another := desk.manager("two"))
         await desk.clock.advance_to(at(TUESDAY, (21, 0)))
         assert another.state is POST_MARKET
 
@@ -167,7 +166,7 @@ async def test_a_group_runs_once_and_a_manager_in_one_place():
             SessionGroup([one])
     group = SessionGroup([two])
     with pytest.raises(AlreadyStartedError):
-        group.add(two)
+        await group.add(two)
     other = SessionGroup([two, three])
     async with group:
         with pytest.raises(AlreadyStartedError, match="SessionGroup"):
@@ -179,7 +178,7 @@ async def test_a_group_runs_once_and_a_manager_in_one_place():
         assert not three.started
         assert two.state is ACTIVE
     with pytest.raises(GroupStopped, match="a new SessionGroup"):
-        group.add(three)
+        await group.add(three)
     assert not three.started
 
 
@@ -192,7 +191,7 @@ async def test_a_group_that_is_leaving_takes_in_nobody():
     @one.on(RollSucceeded)
     async def add(event: RollSucceeded) -> None:
         try:
-            group.add(late)
+            await group.add(late)
         except GroupStopped as error:
             refused.append(str(error))
 
@@ -253,30 +252,30 @@ async def test_removing_a_stranger_is_refused():
 # ---- beginning ----
 
 
-async def test_one_that_cannot_begin_keeps_the_group_from_starting(tmp_path):
-    """Where one member cannot begin, none runs, and no journal stays locked."""
+async def test_one_that_cannot_begin_keeps_the_group_from_starting():
+    """Where one member cannot begin, none runs, nothing is reported, and no journal stays locked."""
     desk = Desk(NOON)
-    held = FileJournal(tmp_path / "two")
-    held.open("fixed")
-    managers = [desk.manager(name, journal=FileJournal(tmp_path / name)) for name in ("one", "two")]
+    journals = {"one": MemoryJournal(), "two": MemoryJournal()}
+    await journals["two"].open("fixed")
+    managers = [desk.manager(name, journal=journal) for name, journal in journals.items()]
     events = managers[0].events()
     with pytest.raises(JournalLocked):
         await SessionGroup(managers).run()
-    held.close()
-    assert [event.trigger async for event in events] == ["start_pre_market", "open_market"]
-    again = [desk.manager(name, journal=FileJournal(tmp_path / name)) for name in ("one", "two")]
+    await journals["two"].close()
+    assert [event async for event in events] == []
+    again = [desk.manager(name, journal=journal) for name, journal in journals.items()]
     async with SessionGroup(again):
         assert [manager.state for manager in again] == [ACTIVE, ACTIVE]
 
 
-async def test_one_that_cannot_be_added_changes_nothing(tmp_path):
+async def test_one_that_cannot_be_added_changes_nothing(journals):
     """A manager that cannot begin has stopped, and the group goes on without it."""
     desk = Desk(NOON)
-    one = desk.manager("one", journal=FileJournal(tmp_path / "one"))
-    late = desk.manager("late", journal=FileJournal(tmp_path / "one"))
+    one = desk.manager("one", journal=journals())
+    late = desk.manager("late", journal=journals())
     async with SessionGroup([one]) as group:
         with pytest.raises(JournalLocked):
-            group.add(late)
+            await group.add(late)
         assert group.managers == (one,)
         with pytest.raises(AlreadyStartedError):
             await late.run()
@@ -299,7 +298,7 @@ async def test_a_member_that_stops_leaves_the_others_alone():
         assert group.managers == (two,)
         assert (one.state, two.state) == (ACTIVE, POST_MARKET)
         assert path([event async for event in events]) == ["start_pre_market", "open_market"]
-        group.add(desk.manager("three", journal=journal))  # whose journal is free again
+        await group.add(desk.manager("three", journal=journal))  # whose journal is free again
         with pytest.raises(ManagerStopped):
             one.fail("too late")
 
@@ -384,8 +383,8 @@ async def test_after_a_cancellation_a_member_that_was_leaving_has_let_go_of_its_
 
     with pytest.raises(ZeroDivisionError):
         await body()
-    journal.open("fixed")
-    journal.close()
+    await journal.open("fixed")
+    await journal.close()
 
 
 # ---- one in nobody's way ----

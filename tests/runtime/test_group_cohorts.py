@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from session_lifecycle import (
     ClockStepped,
+    Entry,
     FixedSchedule,
     LifecycleConfig,
     LifecycleError,
-    MemoryJournal,
     RollStarted,
     SessionBoundaryManager,
     SessionGroup,
@@ -41,6 +41,7 @@ from tests.helpers.harness import (
     roll_nothing,
     season,
 )
+from tests.helpers.manager_journal import Refusing
 
 pytestmark = pytest.mark.anyio
 
@@ -96,14 +97,14 @@ async def test_who_waits_goes_before_who_comes():
             order.append(name)
             await desk.clock.sleep(MINUTE)
             if name == "first":
-                late.end_session("as the first is done")
+                tasks.start_soon(late.end_session, "as the first is done")
 
         return roll
 
     night = FixedSchedule([session(MONDAY, (20, 0), (23, 30)), session(TUESDAY, (20, 0), (23, 30))], name="night")
     first, second = (desk.manager(name, roll_session=rolling(name)) for name in ("first", "second"))
     late = desk.manager("late", schedule=night, roll_session=rolling("late"))
-    async with SessionGroup([first, second, late], max_concurrent_rolls=1):
+    async with SessionGroup([first, second, late], max_concurrent_rolls=1), anyio.create_task_group() as tasks:
         await desk.clock.advance_to(at(MONDAY, (21, 40)))
     assert order == ["first", "second", "late"]
 
@@ -129,19 +130,11 @@ async def test_who_gives_up_waiting_holds_up_nobody(how):
     assert second.state is (ERROR if how == "fail" else ENDED)
 
 
-async def test_an_intent_that_cannot_be_written_frees_its_place():
+@pytest.mark.parametrize("error", [None, OSError("no space left")], ids=["refused", "in doubt"])
+async def test_an_intent_that_cannot_be_written_frees_its_place(error):
     """A member whose journal fails goes to ERROR, and the next in the queue rolls."""
-
-    class Full(MemoryJournal):
-        full = False
-
-        def append(self, record: Any) -> None:
-            if self.full:
-                raise OSError("no space left")
-            super().append(record)
-
     desk = Desk(EVENING)
-    journal = Full()
+    journal = Refusing(error=error)
     first = Rolls(desk.clock, MINUTE)
     managers = [
         desk.manager("first", roll_session=first),
@@ -149,7 +142,7 @@ async def test_an_intent_that_cannot_be_written_frees_its_place():
         desk.manager("last"),
     ]
     async with SessionGroup(managers, max_concurrent_rolls=1):
-        journal.full = True
+        journal.refused = set(Entry)
         await desk.clock.advance(HOUR)
         assert [manager.state for manager in managers] == [NOT_STARTED, ERROR, NOT_STARTED]
 
@@ -219,7 +212,7 @@ def test_in_step_or_alone_a_member_does_the_same(acts, steps):
                 case "resume":
                     manager.resume()
                 case "end":
-                    manager.end_session("an act")
+                    await manager.end_session("an act")
                 case "feed":
                     manager.add_feed(f"feed {number}", timeout=HOUR)
                 case "alarm":
@@ -298,7 +291,7 @@ async def test_on_a_break_each_keeps_its_own_open():
         await desk.clock.advance_to(at(MONDAY, (14, 40)))
         late.record_data_received()  # before it runs, and so before it has seen the open
         await desk.clock.advance_to(at(MONDAY, (15, 0)))
-        group.add(late)
+        await group.add(late)
         await desk.clock.advance_to(at(MONDAY, (20, 0)))
         assert (one.state, late.state) == (TIMEOUT, TIMEOUT)
         assert "none at all since the open" in (late.status().reason or "")
@@ -350,12 +343,12 @@ async def test_silence_is_each_members_own():
         assert (heard.state, mute.state) == (POST_MARKET, POST_MARKET)
 
 
-def test_a_thousand_share_what_they_can():
+async def test_a_thousand_share_what_they_can():
     """Managers of a group with one schedule and configuration share their timeline and the default clock."""
     schedule = season()
     one, two, alone = (SessionBoundaryManager(schedule, roll_nothing) for _ in range(3))
     other = SessionBoundaryManager(LONDON, roll_nothing)
-    SessionGroup([one, other]).add(two)
+    await SessionGroup([one, other]).add(two)
     assert one._progress.timeline is two._progress.timeline
     assert one._progress.timeline is not other._progress.timeline
     assert one._progress.timeline is not alone._progress.timeline

@@ -114,7 +114,7 @@ async def test_every_class_of_event_calls_its_handlers():
         manager.resume()
         await clock.advance(SECOND)
         clock.step(2 * SECOND)
-        manager.apply(SpecialHours(TUESDAY, close=time(20)))
+        await manager.apply(SpecialHours(TUESDAY, close=time(20)))
         await clock.advance_to(at(TUESDAY, (2, 0)))
         feed.record()
         await clock.advance(NOW)

@@ -131,7 +131,7 @@ async def test_end_session_inside_a_handler_works():
 
     @manager.on(ACTIVE)
     async def holiday(event: StateChanged) -> None:
-        manager.end_session("nobody is here")
+        await manager.end_session("nobody is here")
         await clock.sleep(SECOND)
         found.append(manager.session.date)
 

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import logging
 import os
-import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -21,7 +20,7 @@ import anyio
 import pytest
 import trio
 
-from session_lifecycle import FileJournal, LifecycleConfig, SessionBoundaryManager, SessionState, SystemClock
+from session_lifecycle import Journal, LifecycleConfig, SessionBoundaryManager, SessionState, SystemClock
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import MONDAY, at
 from tests.helpers.harness import (
@@ -90,16 +89,16 @@ def _nothing_else_is_kept(caplog):
     tracemalloc.stop()
 
 
-def make_idle(clock: SimulatedClock | SystemClock, journal: FileJournal) -> SessionBoundaryManager:
-    """Return a manager in mid-session, with a file open and a watch for silence that will not run out."""
+def make_idle(clock: SimulatedClock | SystemClock, journal: Journal) -> SessionBoundaryManager:
+    """Return a manager in mid-session, with its journal open and a watch for silence that will not run out."""
     config = LifecycleConfig(data_timeout=timedelta(days=1), check_interval=timedelta(milliseconds=10))
     return SessionBoundaryManager("24/7", roll_nothing, clock=clock, config=config, journal=journal)
 
 
-async def test_an_idle_hour_in_simulated_time(tmp_path):
+async def test_an_idle_hour_in_simulated_time(journals):
     """Woken every five seconds for nothing, by a nudge to the wall clock, an hour leaves nothing behind."""
     clock = SimulatedClock(at(MONDAY, (15, 0)))
-    async with make_idle(clock, FileJournal(tmp_path / "journal")) as manager:
+    async with make_idle(clock, journals()) as manager:
 
         async def idle_minute() -> None:
             for number in range(12):
@@ -174,23 +173,22 @@ async def test_weeks_of_sessions_grow_no_heap():
         assert held.growth == (0, 0)
 
 
-async def test_a_manager_that_has_ended_leaves_nothing_open(tmp_path):
-    """Its tasks have ended, and its journal and lock are closed."""
+async def test_a_manager_that_has_ended_leaves_nothing_open(journals):
+    """Its tasks have ended, and its journal is closed."""
     clock = SimulatedClock(at(MONDAY, (15, 0)))
-    async with make_idle(clock, FileJournal(tmp_path / "warm")):
+    async with make_idle(clock, journals()):
         await clock.advance(HOUR)
     held = Held()
-    for number in range(5):
-        async with make_idle(clock, FileJournal(tmp_path / f"{number}")):
+    for _ in range(5):
+        async with make_idle(clock, journals()):
             await clock.advance(MINUTE)
     assert held.growth == (0, 0)
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no journals there")
-async def test_ten_idle_seconds_on_the_real_clock(tmp_path):
+async def test_ten_idle_seconds_on_the_real_clock(journals):
     """A thousand looks at the clock, at its shortest sensible interval, cost no task, descriptor or memory."""
-    async with make_idle(SystemClock(timedelta(milliseconds=10)), FileJournal(tmp_path / "journal")) as manager:
+    async with make_idle(SystemClock(timedelta(milliseconds=10)), journals()) as manager:
 
         async def ten_seconds() -> None:
             for _ in range(10):

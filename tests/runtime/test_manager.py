@@ -167,7 +167,7 @@ async def test_fault_51_started_twice():
         with pytest.raises(AlreadyStartedError):
             await manager.run()
         assert manager.state is ACTIVE
-        manager.end_session("still in use")
+        await manager.end_session("still in use")
     with pytest.raises(AlreadyStartedError):
         await manager.run()
     with pytest.raises(AlreadyStartedError):
@@ -224,10 +224,10 @@ async def test_fault_51_used_before_start():
     for read in ("scheduled_state", "session", "next_boundary"):
         with pytest.raises(NotRunningError, match=read):
             getattr(manager, read)
-    for call in (manager.stop, manager.status, lambda: manager.fail("x"), lambda: manager.end_session("x")):
+    for call in (manager.stop, manager.status, lambda: manager.fail("x")):
         with pytest.raises(NotRunningError, match="async with"):
             call()
-    for call in (manager.recover, manager.roll, lambda: manager.wait_for(ACTIVE)):
+    for call in (manager.recover, manager.roll, lambda: manager.wait_for(ACTIVE), lambda: manager.end_session("x")):
         with pytest.raises(NotRunningError, match="async with"):
             await call()
     manager.record_data_received()
@@ -253,10 +253,9 @@ async def test_fault_51_used_after_stop():
     assert manager.status().state is ACTIVE
     assert [event async for event in manager.events()] == []
     assert await manager.wait_for(ACTIVE) is ACTIVE
-    for call in (lambda: manager.fail("x"), lambda: manager.end_session("x")):
-        with pytest.raises(ManagerStopped, match="ACTIVE"):
-            call()
-    for call in (manager.recover, manager.roll, lambda: manager.wait_for(ENDED)):
+    with pytest.raises(ManagerStopped, match="ACTIVE"):
+        manager.fail("x")
+    for call in (manager.recover, manager.roll, lambda: manager.wait_for(ENDED), lambda: manager.end_session("x")):
         with pytest.raises(ManagerStopped, match="ACTIVE"):
             await call()
     assert manager.state is ACTIVE

@@ -204,7 +204,7 @@ async def test_restarted_after_a_session_was_ended_by_hand():
     )
     async with manager:
         await clock.advance(NOW)
-        manager.end_session("fire drill")
+        await manager.end_session("fire drill")
     manager, clock = make(
         at(MONDAY, (16, 0)), journal=journal, config=LifecycleConfig(auto_roll=False, data_timeout=None)
     )
@@ -307,7 +307,7 @@ async def test_ended_by_hand():
     ended, later = register(manager, "end"), register(manager, "end", HOUR)
     async with running(manager) as log:
         await clock.advance_to(at(MONDAY, (16, 0)))
-        manager.end_session("fire drill")
+        await manager.end_session("fire drill")
         await clock.advance_to(at(TUESDAY, (16, 0)))
     assert [each.session for each in earlier] == [MONDAY, TUESDAY]
     assert [each.session for each in closing] == []

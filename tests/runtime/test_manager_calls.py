@@ -99,7 +99,7 @@ async def test_fault_50_waiting_calls_inside_the_roll_are_refused():
             except ReentrancyError:
                 refused.append(name)
         with pytest.raises(IllegalTransition, match="ENDED"):
-            manager.end_session("again")
+            await manager.end_session("again")
 
     manager, clock = make(at(MONDAY, (21, 0)), roll_session=roll)
     async with running(manager) as log:
@@ -244,7 +244,7 @@ async def test_end_session_walks_the_remaining_edges_now(clock_time, before, edg
     async with running(manager) as log:
         assert manager.state is before
         log.clear()
-        manager.end_session("fire drill")
+        await manager.end_session("fire drill")
         assert manager.state is ENDED
         assert not manager.can_trade
         await clock.advance(NOW)
@@ -260,7 +260,7 @@ async def test_end_session_in_timeout():
     async with running(manager) as log:
         await clock.advance(5 * MINUTE)
         assert manager.state is TIMEOUT
-        manager.end_session("the exchange is down")
+        await manager.end_session("the exchange is down")
         await clock.advance(NOW)
         assert path(log)[-4:] == ["data_timeout", "close_market", "end_session", "roll"]
 
@@ -273,20 +273,20 @@ async def test_end_session_elsewhere_is_refused():
             await clock.advance_to(at(MONDAY, clock_time))
             events = len(log)
             with pytest.raises(IllegalTransition, match=f"end_session.*{state.name}"):
-                manager.end_session("no")
+                await manager.end_session("no")
             await clock.advance(NOW)
             assert manager.state is state
             assert len(log) == events
         manager.fail("now ERROR")
         with pytest.raises(IllegalTransition, match="ERROR"):
-            manager.end_session("no")
+            await manager.end_session("no")
 
 
 async def test_the_session_after_one_that_was_ended_early_waits_for_its_own_pre_market():
     """After an early end the next session stays NOT_STARTED until its own pre-market, whatever the venue still does."""
     manager, clock = make(at(MONDAY, (16, 0)))
     async with running(manager) as log:
-        manager.end_session("fire drill")
+        await manager.end_session("fire drill")
         await clock.advance(NOW)
         assert manager.session.date == TUESDAY
         for instant, scheduled in [
@@ -306,9 +306,10 @@ async def test_fail_and_end_session_need_a_reason_in_words(reason):
     """A missing or empty reason is a TypeError, and nothing changes."""
     manager, _ = make(at(MONDAY, (16, 0)))
     async with manager:
-        for call in (manager.fail, manager.end_session):
-            with pytest.raises(TypeError, match="reason"):
-                call(reason)
+        with pytest.raises(TypeError, match="reason"):
+            manager.fail(reason)
+        with pytest.raises(TypeError, match="reason"):
+            await manager.end_session(reason)
         assert manager.state is ACTIVE
 
 

@@ -313,6 +313,8 @@ async def test_fault_15_where_silence_and_break_fall_together_the_break_wins():
     async with running(manager) as log:
         await clock.advance_to(at(MONDAY, (18, 4)))
         assert timeouts(log) == []
+        assert (manager.state, manager.can_trade) == (ACTIVE, False)
+        manager.record_data_received()
         assert (manager.state, manager.can_trade) == (ACTIVE, True)
 
 
@@ -340,7 +342,7 @@ async def test_fault_15_the_breaks_of_every_day():
     async with running(manager) as log:
         await clock.advance_to(at(TUESDAY, (17, 30)))
         assert (manager.session.date, manager.on_break) == (TUESDAY, True)
-        manager.end_session("called off")
+        await manager.end_session("called off")
         assert not manager.on_break
         await clock.advance_to(at(WEDNESDAY, (20, 0)))
         assert [(event.session, event.scheduled_at) for event in of(BreakStarted, log)] == [

@@ -85,7 +85,7 @@ async def test_a_reader_that_is_cancelled_loses_nothing():
             scope.cancel()
             await anext(events)
         assert scope.cancelled_caught
-        manager.end_session("early")
+        await manager.end_session("early")
         with anyio.CancelScope() as scope:
             scope.cancel()
             await anext(events)
@@ -316,6 +316,9 @@ async def test_status_is_a_snapshot_that_json_can_hold():
         "halted": None,
         "feeds": 0,
         "stale_feeds": [],
+        "halted_feeds": [],
+        "market_open": True,
+        "awaiting_first_tick": False,
     }
 
 

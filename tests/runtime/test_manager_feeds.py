@@ -660,7 +660,7 @@ async def test_handlers_may_halt_record_and_remove():
     """A handler of FeedStale may halt trading, of Halted record data, of FeedResumed remove the feed: all in order."""
     manager, clock = listen(at(MONDAY, (15, 0)))
     feed = manager.add_feed("ticks")
-    manager.add_feed("other", timeout=DAY)
+    other = manager.add_feed("other", timeout=DAY)
 
     @manager.on(FeedStale)
     async def stop_trading(event: FeedStale) -> None:
@@ -678,7 +678,9 @@ async def test_handlers_may_halt_record_and_remove():
     async with running(manager) as log:
         await clock.advance(FIVE)
         assert [type(event) for event in log[-4:]] == [FeedStale, Halted, FeedResumed, Resumed]
-        assert (manager.can_trade, [each.name for each in manager.feeds]) == (True, ["other"])
+        assert (manager.can_trade, [each.name for each in manager.feeds]) == (False, ["other"])
+        other.record()
+        assert manager.can_trade
 
 
 async def test_a_wrong_call_is_a_lifecycle_error():
@@ -713,7 +715,8 @@ async def test_a_step_over_the_night_expects_data_anew():
         await clock.advance(NOW)
         clock.step(2 * DAY)
         await clock.advance(FIVE - MICROSECOND)
-        assert (manager.session.date, manager.state, manager.can_trade) == (WEDNESDAY, ACTIVE, True)
+        assert (manager.session.date, manager.state, manager.halted) == (WEDNESDAY, ACTIVE, None)
+        assert not manager.can_trade  # nothing has come on Wednesday
         assert [(event.session, event.lapsed) for event in of(Resumed, log)] == [(MONDAY, True)]
         await clock.advance(MICROSECOND)
         assert stale(log) == [("ticks", clock.now())]

@@ -53,7 +53,7 @@ async def test_a_halt_stops_trading_and_expects_no_data():
         await clock.advance(HOUR)
         assert (manager.can_trade, manager.state, feed.stale) == (False, ACTIVE, False)
         manager.resume()
-        assert (manager.can_trade, manager.halted) == (True, None)
+        assert (manager.can_trade, manager.halted) == (False, None)  # no data has come since
         await clock.advance(FIVE - MICROSECOND)
         assert log[-2:] == [
             Halted("circuit breaker, level 1", MONDAY, None, now),
@@ -99,7 +99,7 @@ async def test_a_halt_in_timeout():
 
 async def test_a_halt_before_the_open():
     """A session halted in its pre-market opens halted, and its feeds are timed from the end of the halt."""
-    manager, clock = listen(at(MONDAY, (14, 0)))
+    manager, clock = listen(at(MONDAY, (14, 0)), require_first_tick=False)
     manager.add_feed("ticks")
     async with running(manager) as log:
         manager.halt("delayed opening")
@@ -154,7 +154,7 @@ async def test_halts_and_breaks_cross(begin, end, due):
 
 async def test_no_halt_survives_the_close():
     """At the close halts lapse, of the venue and of feeds, and say so; the next session can be traded."""
-    manager, clock = listen(at(MONDAY, (20, 0)))
+    manager, clock = listen(at(MONDAY, (20, 0)), require_first_tick=False)
     feed = manager.add_feed("ticks")
     other = manager.add_feed("other")
     async with running(manager) as log:
@@ -180,7 +180,7 @@ async def test_a_halt_lapses_when_the_session_is_ended_by_hand():
     manager, clock = listen(at(MONDAY, (15, 0)))
     async with running(manager) as log:
         manager.halt("limit down")
-        manager.end_session("called off")
+        await manager.end_session("called off")
         await clock.advance(NOW)
         assert of(Resumed, log) == [Resumed(MONDAY, None, lapsed=True, observed_at=at(MONDAY, (15, 0)))]
         assert manager.halted is None
@@ -188,7 +188,7 @@ async def test_a_halt_lapses_when_the_session_is_ended_by_hand():
 
 async def test_a_halt_survives_an_error():
     """A session that fails while halted is halted after recover(), until resume() or the close."""
-    manager, clock = listen(at(MONDAY, (15, 0)))
+    manager, clock = listen(at(MONDAY, (15, 0)), require_first_tick=False)
     manager.add_feed("ticks")
     async with running(manager) as log:
         manager.halt("limit down")
@@ -267,6 +267,7 @@ async def test_a_halt_needs_a_reason(reason):
             with pytest.raises(TypeError, match="reason must be a string that is not blank"):
                 target.halt(reason)
             assert target.halted is None
+        feed.record()
         assert manager.can_trade
 
 
@@ -276,6 +277,7 @@ async def test_a_halt_of_one_feed():
     feed = manager.add_feed("ticks")
     live = manager.add_feed("live", timeout=DAY)
     async with running(manager) as log:
+        live.record()
         await clock.advance(10 * MINUTE)
         assert (manager.state, manager.stale_feeds) == (TIMEOUT, ("ticks",))
         now = clock.now()

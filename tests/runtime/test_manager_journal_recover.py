@@ -9,8 +9,8 @@ import pytest
 
 from session_lifecycle import (
     Entry,
-    FileJournal,
     IllegalTransition,
+    Journal,
     JournalWriteFailed,
     ManagerStopped,
     MemoryJournal,
@@ -64,6 +64,7 @@ from tests.helpers.manager_journal import (
     holding,
     intent,
     is_free,
+    numbered,
 )
 
 pytestmark = pytest.mark.anyio
@@ -248,7 +249,7 @@ async def test_recover_that_cannot_be_journalled_changes_nothing(resolution, rec
             await manager.recover(resolution)
         await clock.advance(NOW)
         assert manager.status() == before
-        assert (log, rolls.begun, journal.records) == ([], [], list(records))
+        assert (log, rolls.begun, journal.records) == ([], [], numbered(records))
         journal.refused.clear()
         await manager.recover(resolution)
         await clock.advance(NOW)
@@ -362,9 +363,9 @@ def test_fault_32_what_ends_the_program_keeps_the_intent(anyio_backend, error):
     with pytest.raises(error):
         run(interrupted, anyio_backend)
     assert entries(journal) == [(ADOPTED, MONDAY, None), (INTENT, MONDAY, TUESDAY)]
-    assert is_free(journal)
 
     async def resumed() -> None:
+        assert await is_free(journal)
         manager, _, rolls = begin(at(TUESDAY, (15, 0)), journal)
         async with running(manager) as log:
             assert [event.resumed for event in of(RollSucceeded, log)] == [True]
@@ -374,9 +375,9 @@ def test_fault_32_what_ends_the_program_keeps_the_intent(anyio_backend, error):
     run(resumed, anyio_backend)
 
 
-async def is_resumed_by_the_next(journal: MemoryJournal | FileJournal) -> None:
+async def is_resumed_by_the_next(journal: Journal) -> None:
     """Hold that the journal is free, and that a manager on it resumes the roll to Tuesday."""
-    assert is_free(journal)
+    assert await is_free(journal)
     manager, _, rolls = begin(at(TUESDAY, (15, 0)), journal)
     async with running(manager) as log:
         assert [event.resumed for event in of(RollSucceeded, log)] == [True]
@@ -384,18 +385,16 @@ async def is_resumed_by_the_next(journal: MemoryJournal | FileJournal) -> None:
     assert rolls.dates == [TUESDAY]
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
-async def test_fault_37_cancelled_by_a_scope_the_intent_is_kept(kind, tmp_path):
+async def test_fault_37_cancelled_by_a_scope_the_intent_is_kept(journals):
     """A cancel scope cancelled in mid-roll: the journal is closed with the intent open, and a restart resumes."""
-    journal = MemoryJournal() if kind == "memory" else FileJournal(tmp_path / "journal")
-    manager, clock, rolls = begin(EVENING, journal, HOUR)
+    manager, clock, rolls = begin(EVENING, journals(), HOUR)
     with anyio.CancelScope() as scope:
         async with manager:
             await clock.advance_to(END + MINUTE)
             scope.cancel()
             await anyio.sleep_forever()
     assert (manager.state, rolls.done) == (ENDED, [])
-    await is_resumed_by_the_next(journal)
+    await is_resumed_by_the_next(journals())
 
 
 async def test_fault_37_cancelled_natively_the_intent_is_kept(anyio_backend):
@@ -450,7 +449,7 @@ async def test_fault_38_cancelled_by_a_scope_as_the_roll_returns():
             await clock.advance(HOUR)
             pytest.fail("the body must not go on")
     assert entries(journal)[-1] == (DONE, MONDAY, TUESDAY)
-    assert is_free(journal)
+    assert await is_free(journal)
 
 
 @pytest.mark.parametrize("whom", ["the roll's own task", "the manager's task"])

@@ -84,7 +84,7 @@ async def test_the_driver_stays_responsive_during_a_roll():
         assert isinstance(log[-1], RollStarted)
         manager.record_data_received()
         with pytest.raises(IllegalTransition):
-            manager.end_session("it has ended")
+            await manager.end_session("it has ended")
         with pytest.raises(IllegalTransition):
             await manager.recover()
 
@@ -503,7 +503,7 @@ async def test_fault_36_a_roll_that_blocks_the_loop():
 async def test_fault_39_a_roll_that_overruns_the_next_open():
     """A roll that lasts past the next open is one roll; the session is entered late, edge by edge, in order."""
     manager, clock, rolls = make_rolling(
-        EVENING, 20 * HOUR, roll_timeout=None, data_timeout=5 * MINUTE
+        EVENING, 20 * HOUR, roll_timeout=None, data_timeout=5 * MINUTE, require_first_tick=False
     )  # returns on Tuesday at 17:30
     async with running(manager) as log:
         await clock.advance_to(at(TUESDAY, (17, 0)))

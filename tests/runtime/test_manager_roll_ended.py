@@ -313,7 +313,7 @@ async def test_roll_is_refused_where_none_can_be_begun_by_hand():
         await clock.advance(NOW)
         assert rolls.begun == []
         assert "fail" not in path(log)
-        manager.end_session("early")
+        await manager.end_session("early")
         assert (await manager.roll()).next_session == TUESDAY
 
 
@@ -390,7 +390,7 @@ async def test_a_session_that_was_ended_early_is_not_rolled_again_at_its_own_end
     """After end_session() and its roll the session's scheduled end brings no second roll."""
     manager, clock, rolls = make_rolling(at(MONDAY, (16, 0)))
     async with running(manager):
-        manager.end_session("fire drill")
+        await manager.end_session("fire drill")
         await clock.advance_to(at(TUESDAY, (8, 0)))
         assert rolls.begun == [(TUESDAY, at(MONDAY, (16, 0)))]
         await clock.advance_to(at(TUESDAY, (22, 0)))

@@ -12,6 +12,7 @@ from session_lifecycle import (
     FixedSchedule,
     LifecycleConfig,
     ManagerStopped,
+    MemoryJournal,
     NotRunningError,
     ReentrancyError,
     RollFailed,
@@ -123,9 +124,21 @@ async def test_a_body_without_a_wait_runs_through():
     manager, _ = make(NOON)
     async with running(manager):
         async with manager.during(ACTIVE):
-            manager.end_session("in the middle of it")
+            manager.fail("in the middle of it")
             seen = manager.state
-        assert seen is ENDED
+        assert seen is ERROR
+
+
+@pytest.mark.parametrize("make_journal", [lambda: None, MemoryJournal], ids=["without a journal", "with a journal"])
+async def test_a_body_that_ends_its_session_is_cancelled(make_journal):
+    """In its own call, or at the next wait: the block is left without an error."""
+    manager, clock = make(NOON, journal=make_journal())
+    async with running(manager):
+        async with manager.during(ACTIVE):
+            await manager.end_session("in the middle of it")
+            await anyio.sleep_forever()
+        await clock.advance(NOW)
+        assert manager.session.date == TUESDAY
 
 
 async def test_the_cleanup_of_a_cancelled_body_may_wait_behind_a_shield():

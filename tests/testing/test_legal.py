@@ -307,7 +307,7 @@ RULES: dict[str, list[tuple[Edit, str]]] = {
         (altered(RollSucceeded, attempt=2), "attempt 1, to 2024-03-05, was under way"),
         (altered(RollSucceeded, next_session=WEDNESDAY), "attempt 1, to 2024-03-05, was under way"),
         (dropped(RollStarted), "no attempt at the roll was under way"),
-        (without_a_roll, "there was no RollSucceeded before it"),
+        (without_a_roll, "there was no RollSucceeded or RollFollowed before it"),
         (dropped(StateChanged, skip=4), "must follow its RollSucceeded at once"),
         (altered(StateChanged, skip=4, session=WEDNESDAY), "it enters 2024-03-06, but the roll was to 2024-03-05"),
         (altered(RollStarted, next_session=SUNDAY), "2024-03-03 does not lie after 2024-03-04"),

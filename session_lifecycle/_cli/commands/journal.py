@@ -4,24 +4,25 @@ Reading takes no lock and changes nothing. A decision is planned by the same cor
 the same journal, which only one process holds at a time.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+import anyio
 import msgspec
 import typer
 from msgspec.structs import replace
 
-from session_lifecycle._cli.failures import CommandRefused, reading
+from session_lifecycle._cli.failures import CommandRefused
+from session_lifecycle._cli.journals import JournalSource, journal_source
 from session_lifecycle._cli.options import HoursFiles, Json, json_schema_of
 from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._core.lifecycle import SessionLifecycle
-from session_lifecycle._journal.errors import (
-    JournalCorrupt,
-    JournalMismatch,
-)
-from session_lifecycle._journal.file import FileJournal, Lines, read_lines
+from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.errors import JournalCorrupt
+from session_lifecycle._journal.reading import JournalReading
 from session_lifecycle._journal.records import Entry, JournalState, Record, journal_state_after
 from session_lifecycle._model.clock import Reading, read
 from session_lifecycle._model.config import LifecycleConfig, MissedSessions, Resolution
@@ -40,21 +41,26 @@ _WAYS: Final = "|".join(resolution.value for resolution in Resolution)
 
 
 class JournalRecord(msgspec.Struct, frozen=True):
-    """A record of a journal. What is not in it is null, or empty."""
+    """A record of a journal. What is not in it is null, or empty.
 
+    `subject` is what the record is about, where that is not the session: a feed, an alarm, the `seq` of a withdrawn
+    record.
+    """
+
+    seq: int
     at: Instant
     entry: Entry
     session: date
     target: date | None
     skipped: tuple[date, ...]
+    subject: str
     note: str
 
 
 class JournalDamage(msgspec.Struct, frozen=True):
-    """Where a journal is damaged. `byte` counts from 0, `line` from 1."""
+    """What is damaged. `seq` is that of the first damaged record, null where the damage is not one record's."""
 
-    byte: int
-    line: int
+    seq: int | None
     why: str
 
 
@@ -62,7 +68,8 @@ class JournalStanding(msgspec.Struct, frozen=True):
     """The state that the records of a journal add up to: the session that the application is in, and what is owed.
 
     `ended` says that the session was ended manually or its roll was begun. `intent` is the target of the roll that was
-    begun, `beyond` the last session that was given up: the next roll goes past it.
+    begun, `beyond` the last session that was given up: the next roll goes past it. `halts` are the reasons of the halts
+    that last, by feed; "" is the manager's own.
     """
 
     session: date
@@ -72,25 +79,33 @@ class JournalStanding(msgspec.Struct, frozen=True):
     intent: date | None
     abandoned_target: date | None = msgspec.field(name="beyond")
     error: str | None
+    halts: dict[str, str]
 
 
 class JournalReport(msgspec.Struct, frozen=True):
     """The content of a journal. `standing` is null where there is no record, or the journal is not sound."""
 
     journal: str
+    name: str
     calendar: str | None
     sound: bool
     damage: JournalDamage | None
-    torn_bytes: int
     records: tuple[JournalRecord, ...]
     standing: JournalStanding | None
 
 
 def journal(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The journal, as it was given to FileJournal.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The database, as it was given to SqliteJournal.")],
     *,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which journal, if there are several in it.", show_default=False),
+    ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Report only whether it is sound; exit status 1 if not.")
+        bool,
+        typer.Option(
+            "--check", help="Check the whole database, and report only whether it is sound; exit status 1 if not."
+        ),
     ] = False,
     resolve: Annotated[
         Resolution | None,
@@ -120,74 +135,65 @@ def journal(
 
     Exit status 1: the journal is not sound.
     """
-    lines = _read(file)
+    source = journal_source(file, name)
+    content = source.read(integrity=check)
     if resolve is not None:
         if check or json:
             msg = "--resolve records a decision, and goes with neither --check nor --json: leave them out"
             raise CommandRefused(msg)
-        _resolve(file, lines, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions)
+        _resolve(file, source, content, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions)
         return
     if json:
-        show_json(_report(file, lines))
+        show_json(_report(file, content))
     elif check:
-        show(_soundness(lines))
+        show(_soundness(content))
     else:
-        show(_table(lines, len(lines.records) if every else _SHOWN))
-    if lines.damage is not None:
+        show(_table(content, len(content.records) if every else _SHOWN))
+    if content.damage is not None:
         raise typer.Exit(_NOT_SOUND)
-
-
-def _read(file: Path) -> Lines:
-    with reading(file):
-        content = file.read_bytes()
-    try:
-        return read_lines(content)
-    except JournalMismatch as error:
-        msg = f"{file} is a journal of version {error.found}, and this release reads version {error.wanted}"
-        raise CommandRefused(msg) from error
 
 
 # ---- reading ----
 
 
-def _soundness(lines: Lines) -> str:
-    if lines.damage is not None:
-        return f"not sound: line {lines.damage.line} (byte {lines.damage.offset}): {lines.damage.why}"
-    torn = f"; the last {lines.torn} bytes are torn and never counted; the next start leaves them out"
-    return f"sound: {len(lines.records)} records{torn if lines.torn else ''}"
+def _soundness(content: JournalReading) -> str:
+    if content.damage is not None:
+        where = f"record {content.damage.seq}: " if content.damage.seq else ""
+        return f"not sound: {where}{_on_one_line(content.damage.why)}"
+    return f"sound: {len(content.records)} records"
 
 
-def _state(lines: Lines) -> JournalState | None:
-    return None if lines.damage is not None else journal_state_after(lines.records)
+def _state(content: JournalReading) -> JournalState | None:
+    return None if content.damage is not None else journal_state_after(content.records)
 
 
-def _table(lines: Lines, most: int) -> "RenderableType":
+def _table(content: JournalReading, most: int) -> "RenderableType":
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     parts: list[RenderableType] = [
         Text(
-            f"journal of {lines.calendar or 'no calendar yet'}, {_soundness(lines)}",
-            "" if lines.damage is None else "bold red",
+            f"journal {_on_one_line(_title(content))}, {_soundness(content)}",
+            "" if content.damage is None else "bold red",
         )
     ]
-    if len(lines.records) > most:
-        parts.append(Text(f"{len(lines.records) - most} earlier records; --all shows them"))
-    if lines.records:
+    if len(content.records) > most:
+        parts.append(Text(f"{len(content.records) - most} earlier records; --all shows them"))
+    if content.records:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("written (UTC)", "entry", "session", "to"):
             table.add_column(name, no_wrap=True)
         table.add_column("", overflow="fold")
-        for record in lines.records[-most:]:
+        for record in content.records[-most:]:
             at = f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
             to = "" if record.target is None else f"{record.target}"
             table.add_row(
                 at, Text(record.entry.value, _STYLES.get(record.entry, "")), f"{record.session}", to, _note(record)
             )
         parts.append(table)
-    state = _state(lines)
-    if lines.damage is not None:
+    state = _state(content)
+    if content.damage is not None:
         parts.append(Text("only the records before the damage are shown; restore the journal from a copy"))
     elif state is None:
         parts.append(Text("no session yet: the next start adopts one"))
@@ -196,9 +202,15 @@ def _table(lines: Lines, most: int) -> "RenderableType":
     return Group(*parts)
 
 
+def _title(content: JournalReading) -> str:
+    if content.calendar in (None, content.name):
+        return content.name
+    return f"{content.name} of {content.calendar}"
+
+
 def _note(record: Record) -> str:
     skipped = f"skipping {', '.join(map(str, record.skipped))}" if record.skipped else ""
-    return "; ".join(part for part in (skipped, _on_one_line(record.note)) if part)
+    return "; ".join(part for part in (_on_one_line(record.subject), skipped, _on_one_line(record.note)) if part)
 
 
 def _on_one_line(reason: str) -> str:
@@ -219,25 +231,30 @@ def _state_lines(state: JournalState) -> list[tuple[str, str]]:
         lines.append((f"the roll to {state.abandoned_target} was given up: one to a later session is owed", "yellow"))
     elif state.ended:
         lines.append(("the session was ended manually: a roll is owed", "yellow"))
+    for feed, reason in state.halts.items():
+        halted = f"feed {_on_one_line(feed)}" if feed else "trading"
+        lines.append((f"{halted} is halted: {_on_one_line(reason)}", "yellow"))
     if state.error is not None:
         lines.append((f"ERROR: {_on_one_line(state.error)}", "bold red"))
         lines.append((f"it lasts until recover(), or `journal FILE --resolve {_WAYS}` while no manager runs", ""))
     return lines
 
 
-def _report(file: Path, lines: Lines) -> JournalReport:
-    damage = lines.damage
+def _report(file: str, content: JournalReading) -> JournalReport:
+    damage = content.damage
     return JournalReport(
-        journal=str(file),
-        calendar=lines.calendar,
+        journal=file,
+        name=content.name,
+        calendar=content.calendar,
         sound=damage is None,
-        damage=None if damage is None else JournalDamage(damage.offset, damage.line, damage.why),
-        torn_bytes=lines.torn,
+        damage=None if damage is None else JournalDamage(damage.seq or None, damage.why),
         records=tuple(
-            JournalRecord(each.at, each.entry, each.session, each.target, each.skipped, each.note)
-            for each in lines.records
+            JournalRecord(
+                each.seq, each.at, each.entry, each.session, each.target, each.skipped, each.subject, each.note
+            )
+            for each in content.records
         ),
-        standing=_standing(_state(lines)),
+        standing=_standing(_state(content)),
     )
 
 
@@ -252,6 +269,7 @@ def _standing(state: JournalState | None) -> JournalStanding | None:
         intent=None if state.intent is None else state.intent.target,
         abandoned_target=state.abandoned_target,
         error=state.error,
+        halts=state.halts,
     )
 
 
@@ -259,8 +277,9 @@ def _standing(state: JournalState | None) -> JournalStanding | None:
 
 
 def _resolve(
-    file: Path,
-    lines: Lines,
+    file: str,
+    source: JournalSource,
+    content: JournalReading,
     resolution: Resolution,
     *,
     calendar: str | None,
@@ -268,28 +287,38 @@ def _resolve(
     missed_sessions: MissedSessions,
 ) -> None:
     """Record a decision, as `manager.recover()` does."""
-    if lines.damage is not None:
-        raise JournalCorrupt(str(file), lines.damage.offset, lines.damage.why)
-    state = journal_state_after(lines.records)
+    if content.damage is not None:
+        raise JournalCorrupt(file, *content.damage)
+    state = journal_state_after(content.records)
     if state is None or state.error is None:
         msg = f"{file} holds no ERROR, so there is nothing to resolve: {_next_start(state)}"
         raise CommandRefused(msg)
     now = read(SystemClock())
-    schedule = open_venues([calendar or lines.calendar or ""], now.wall, hours=hours)[0].schedule
+    schedule = open_venues([calendar or content.calendar or ""], now.wall, hours=hours)[0].schedule
     config = LifecycleConfig(missed_sessions=missed_sessions)
-    held = FileJournal(file)
-    try:
-        state = journal_state_after(held.open(schedule.name))
-        assert state is not None, "a journal loses no records"
-        record = _restarted(schedule, config, state, now).recover(resolution, now).record
-        assert record is not None, "a recovery is always recorded"
-        if resolution is not Resolution.RETRY:
-            record = replace(record, note=_BY_COMMAND)
-        held.append(record)
-    finally:
-        held.close()
+
+    def decide(state: JournalState) -> Record:
+        (record,) = _restarted(schedule, config, state, now).recover(resolution, now).records
+        return record if resolution is Resolution.RETRY else replace(record, note=_BY_COMMAND)
+
+    record, state = anyio.run(_recorded, source.journal(content.name), schedule.name, decide)
     show(_decision(record))
-    _show_restart(_restarted(schedule, config, state.after(record), now), now)
+    _show_restart(_restarted(schedule, config, state, now), now)
+
+
+async def _recorded(
+    journal: Journal, calendar: str, decide: Callable[[JournalState], Record]
+) -> tuple[Record, JournalState]:
+    """Append the record that is decided on what the journal holds; return it, and the state after it."""
+    try:
+        records = await journal.open(calendar)
+        state = journal_state_after(records)
+        assert state is not None, "a journal loses no records"
+        record = replace(decide(state), seq=records[-1].seq + 1)
+        await journal.append((record,))
+        return record, state.after(record)
+    finally:
+        await journal.close()
 
 
 def _next_start(state: JournalState | None) -> str:

@@ -295,7 +295,7 @@ class Life(logging.Handler):
     async def watch(self, manager: SessionBoundaryManager) -> None:
         """Do what a person would: step in where a roll keeps failing, and end the sessions that are to be cut short."""
         if manager.state is SessionState.ACTIVE and manager.session.date in self.plan.cut_short:
-            manager.end_session("cut short")
+            await manager.end_session("cut short")
         if manager.state is not SessionState.ERROR:
             return
         failed = [line["date"] for line in self._past if line["what"] == "failed"]

@@ -194,7 +194,7 @@ class ManagedWorld:
             self._look()
             self.note("asked", "end")
             with suppress(IllegalTransition, JournalWriteFailed):
-                manager.end_session("trading is over")
+                await manager.end_session("trading is over")
             await self._pass(ZERO)
         if manager.state is ERROR and rng.random() < 0.5:
             await self._recover()
