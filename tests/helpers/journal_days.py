@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 from session_lifecycle import Entry, Record
+from session_lifecycle._journal.base import SharedJournal
 
 FIRST = date(2024, 1, 1)
 AT = datetime(2024, 1, 1, 21, tzinfo=UTC)
@@ -28,3 +29,11 @@ def done(day: date, seq: int) -> Record:
 
 def halted(day: date, seq: int, note: str = "a halt") -> Record:
     return Record(Entry.HALTED, day, AT, note=note, seq=seq)
+
+
+async def kept(journal: SharedJournal) -> str:
+    """Keep the lead; return the reason once it is over."""
+    while True:
+        reason = await journal.keep()
+        if reason is not None:
+            return reason

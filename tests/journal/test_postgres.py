@@ -24,12 +24,30 @@ from session_lifecycle import (
 from session_lifecycle._journal.base import SharedJournal, TransactionalJournal
 from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._journal.postgres_connection import shown
-from tests.helpers.journal_days import AT, DAY, FIRST, adopted, done, failed, halted, intent
+from session_lifecycle.testing.journals import check_journal
+from tests.conftest import BACKENDS, PLAIN, Backend
+from tests.helpers.journal_days import AT, DAY, FIRST, adopted, done, failed, halted, intent, kept
 from tests.helpers.postgres import Database, Server
 
 pytestmark = pytest.mark.anyio
 
 TTL = timedelta(seconds=1)
+IN_SHORT = ("asyncio", "trio")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(*each.values, id=each.id, marks=() if each.id in IN_SHORT else pytest.mark.long)
+        for each in BACKENDS
+    ],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """Run on each of the event loops; on those whose sockets are asyncio's, or nearly so, in the long run only."""
+    backend: Backend = request.param
+    return backend
+
+
 BOOKS = "CREATE TABLE books (session date)"
 
 
@@ -44,7 +62,7 @@ async def opened(database: Database, name: str = "desk/XNYS", ttl: timedelta = T
     await one.open("XNYS")
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one.keep)
+            tasks.start_soon(kept, one)
             yield one
             tasks.cancel_scope.cancel()
     finally:
@@ -137,7 +155,7 @@ async def test_journals_of_one_database_are_apart_and_share_two_connections(data
         await one.append([adopted(), failed(2, note=str(number))])
     async with anyio.create_task_group() as tasks:
         for one in journals:
-            tasks.start_soon(one.keep)
+            tasks.start_soon(kept, one)
         await anyio.sleep(1.5)  # past the ttl
         assert all(one.leads for one in journals)
         ((connections, terms),) = database.execute(
@@ -320,7 +338,7 @@ async def test_a_leader_that_leaves_is_followed_at_once(database: Database) -> N
         assert gained - left < 0.1
         assert (found, standby.term) == ([adopted()], 2)
         await standby.append([failed(2)])
-        assert await leader.keep() == "the journal was closed"
+        assert await kept(leader) == "the journal was closed"
     assert stored(database) == [(1, "adopted", 1), (2, "failed", 2)]
 
 
@@ -336,7 +354,7 @@ async def test_a_leader_that_is_not_renewed_stops_by_itself_first(database: Data
         assert TTL.total_seconds() <= taken <= TTL.total_seconds() + 0.2
         with pytest.raises(NotLeadingError):
             await leader.append([adopted()])
-        assert "ran out" in await leader.keep()
+        assert "ran out" in await kept(leader)
     await leader.close()
     assert stored(database) == []
 
@@ -352,7 +370,7 @@ async def test_the_term_fences_not_the_clock(database: Database) -> None:
             with pytest.raises(NotLeadingError):
                 await old.append([failed(2)])
             assert not old.leads
-            assert await old.keep() == "another replica leads"
+            assert await kept(old) == "another replica leads"
             await new.append([failed(2, note="by the new one")])
 
 
@@ -370,7 +388,7 @@ async def test_a_renewal_that_is_refused_ends_the_lead(database: Database) -> No
     async with opened(database) as old:
         database.execute("UPDATE session_lifecycle.journal SET term = 7, holder = 'another'")
         with anyio.fail_after(2):
-            assert await old.keep() == "another replica leads"
+            assert await kept(old) == "another replica leads"
 
 
 async def test_a_server_clock_that_was_set_back_keeps_no_lease_alive(database: Database) -> None:
@@ -536,6 +554,33 @@ async def test_two_rolls_are_open_at_once_and_hold_up_no_halt(database: Database
         assert await one.find_done(FIRST) == await two.find_done(FIRST) == done(FIRST, 3)
 
 
+async def test_another_driver_on_the_loop_of_the_roll(database: Database, anyio_backend: Backend) -> None:
+    """asyncpg, which knows `$1` alone: the books and *done* commit together, and a second time neither does."""
+    if anyio_backend != PLAIN:
+        pytest.skip("asyncpg runs on asyncio alone")
+    asyncpg = pytest.importorskip("asyncpg")
+    database.execute(BOOKS)
+    server = database.server
+    async with opened(database, ttl=timedelta(seconds=10)) as one:
+        await one.append([adopted()])
+        other = await asyncpg.connect(
+            host="127.0.0.1", port=server.port, user="postgres", database=database.name, ssl=False
+        )
+        for _ in range(2):
+            statement, parameters = one.done_statement(done(FIRST, 2))
+            with suppress(asyncpg.PostgresError):
+                async with other.transaction():
+                    await other.execute("INSERT INTO books VALUES ($1)", FIRST)
+                    await other.execute(statement, *parameters)
+        await other.close()
+        assert (booked(database), await one.find_done(FIRST)) == (1, done(FIRST, 2))
+
+
+async def test_it_keeps_every_rule_of_a_journal(database: Database) -> None:
+    """The check that a journal of one's own is put to."""
+    await check_journal(lambda: journal(database, "desk/checked"))
+
+
 # ---- servers that refuse ----
 
 
@@ -570,7 +615,7 @@ async def test_a_role_that_commits_asynchronously_is_made_to_wait(database: Data
     role = f"hasty_{time.monotonic_ns()}"
     database.execute(f"CREATE ROLE {role} LOGIN")
     grants(database, role)
-    for setting, kept in [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")]:
+    for setting, found in [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")]:
         database.execute(f"ALTER ROLE {role} SET synchronous_commit = '{setting}'")
         one = PostgresJournal(database.conninfo(user=role), f"desk/{setting}", TTL)
         await one.open("XNYS")
@@ -582,7 +627,7 @@ async def test_a_role_that_commits_asynchronously_is_made_to_wait(database: Data
             statement, parameters = one.done_statement(done(FIRST + DAY, 3))
             other.execute(statement.encode(), parameters)
             cursor = other.execute("SHOW synchronous_commit")
-            assert cursor.fetchone() == (kept,)
+            assert cursor.fetchone() == (found,)
             (limit,) = other.execute("SHOW idle_in_transaction_session_timeout").fetchone() or ("",)
             assert limit.endswith("ms")  # what is left of the lease
         await one.close()

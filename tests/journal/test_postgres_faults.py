@@ -22,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 from session_lifecycle import JournalUnavailable, JournalWriteFailed, PostgresJournal, Record
 from session_lifecycle._journal.errors import NotLeadingError
 from tests.conftest import BACKENDS, PLAIN, Backend
-from tests.helpers.journal_days import DAY, FIRST, adopted, done, failed
+from tests.helpers.journal_days import DAY, FIRST, adopted, done, failed, kept
 from tests.helpers.postgres import Database, Server, _other_user, free_port, running_server
 from tests.helpers.tcp_proxy import TcpProxy
 from tests.labs.replicas.replica import Order
@@ -71,7 +71,7 @@ async def opened(conninfo: str, ttl: timedelta = TTL, name: str = "desk/XNYS") -
     await one.open("XNYS")
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one.keep)
+            tasks.start_soon(kept, one)
             yield one
             tasks.cancel_scope.cancel()
     finally:
@@ -230,7 +230,7 @@ async def test_a_server_that_is_away_for_longer_than_the_lease(own_server: Serve
                 await one.append([failed(2)])
             assert scope.cancelled_caught
             assert not one.leads
-            assert "ran out" in await one.keep()
+            assert "ran out" in await kept(one)
             with pytest.raises(JournalUnavailable):
                 await PostgresJournal(database.conninfo(), "desk/other", TTL).open("XNYS")
         finally:
@@ -382,7 +382,7 @@ async def test_a_leader_that_is_killed_or_stopped_is_replaced(database: Database
         async with anyio.create_task_group() as tasks:
             await led(standby)
             assert time.monotonic() - began < TTL.total_seconds() + 0.2
-            tasks.start_soon(standby.keep)
+            tasks.start_soon(kept, standby)
             before = booked(database)
             done_before = len(database.execute("SELECT FROM session_lifecycle.record WHERE entry = 'done'"))
             assert before == done_before
@@ -432,7 +432,7 @@ async def test_a_native_cancellation_breaks_nothing_either(database: Database) -
         task.cancel()
         await asyncio.wait([task])
 
-    one = PostgresJournal(database.conninfo(), "desk/XNYS", LONG)
+    one = PostgresJournal(database.conninfo(), "desk/XNYS", 2 * TTL)
     await one.open("XNYS")
     await one.append([adopted()])
     for number in range(12):
@@ -440,7 +440,7 @@ async def test_a_native_cancellation_breaks_nothing_either(database: Database) -
         await cancelled(lambda seq=seq: one.append([failed(seq)]), after)
         await one.append([failed(seq)])
         await cancelled(lambda seq=seq, day=day: roll(one, seq + 1, day), 2 * after)
-        await cancelled(one.keep, after)
+        await cancelled(lambda: kept(one), after)
         await roll(one, seq + 1, day)
     assert seqs(database) == list(range(1, 26))
     assert booked(database) == 12

@@ -25,6 +25,7 @@ from typing import Any
 from unittest import mock
 
 import anyio
+from session_lifecycle._journal.file import Files
 
 from session_lifecycle import (
     Entry,
@@ -43,7 +44,6 @@ from session_lifecycle import (
     StateChanged,
 )
 from session_lifecycle._journal import file as file_journal
-from session_lifecycle._journal.file import Files
 from session_lifecycle._runtime.host import Host
 from session_lifecycle.testing import SimulatedClock
 

@@ -24,7 +24,7 @@ from session_lifecycle import (
     Record,
 )
 from session_lifecycle._journal.errors import NotLeadingError
-from tests.helpers.journal_days import DAY, FIRST, adopted, done, intent
+from tests.helpers.journal_days import DAY, FIRST, adopted, done, intent, kept
 
 UNFENCED = "SET LOCAL idle_in_transaction_session_timeout = 0"
 
@@ -86,7 +86,7 @@ class Replica:
                 if self.journal.leads:
                     self.note("leads")
                     await self._lead()
-                    self.note("lost", why=await self.journal.keep())
+                    self.note("lost", why=await kept(self.journal))
                 self.take_up(await self.journal.follow())
         finally:
             with anyio.CancelScope(shield=True):
@@ -100,7 +100,7 @@ class Replica:
         async with anyio.create_task_group() as tasks:
 
             async def keep() -> None:
-                await self.journal.keep()
+                await kept(self.journal)
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(keep)
