@@ -31,7 +31,7 @@ from session_lifecycle._journal.postgres_records import (
     read_done,
     read_these,
 )
-from session_lifecycle._journal.postgres_tables import create_tables, place_of
+from session_lifecycle._journal.postgres_tables import NOT_INSTALLED, VERSION, create_tables, place_of
 from session_lifecycle._journal.records import Record
 from session_lifecycle._model.errors import ConfigurationError
 
@@ -39,10 +39,7 @@ _TERM_IS_OVER: Final = "SL001"
 _OTHER_CALENDAR: Final = "SL002"
 _PASSING: Final = frozenset({"40001", "40P01", "55P03", "57014"})
 """Refusals that the same statement may not meet again: serialization, a deadlock, a lock, a statement's timeout."""
-_NOT_INSTALLED: Final = frozenset({"3F000", "42883", "42P01"})
-"""The schema, a function or a table is missing."""
 
-_VERSION: Final = 1
 _SOON: Final = 0.02
 _AGAIN: Final = 0.1
 _POLL: Final = 1.0
@@ -177,7 +174,7 @@ class PostgresJournal:
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == _OTHER_CALENDAR and isinstance(error, psycopg.Error):
             raise JournalMismatch("the calendar", error.diag.message_detail, self._calendar) from error
-        if state in _NOT_INSTALLED:
+        if state in NOT_INSTALLED:
             reason = (
                 f"its tables are missing or of an earlier version ({first_line(error)}): call "
                 "`await PostgresJournal.create_tables(conninfo)` once, as a role that may create a schema"
@@ -303,8 +300,8 @@ class PostgresJournal:
         row = await (await connection.execute(_ACQUIRE, parameters)).fetchone()
         assert row is not None  # a function with OUT parameters returns one row
         term, led, busy, version, server_time = row
-        if version != _VERSION:
-            raise JournalMismatch("the version", version, _VERSION)
+        if version != VERSION:
+            raise JournalMismatch("the version", version, VERSION)
         if self._link is not None:
             self._link.measure_skew(wall, server_time)
         if led:

@@ -24,16 +24,24 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection in autocommit mode that waits by anyio. One task at a time may use it."""
 
     async def wait(self, gen: PQGen[_Value], interval: float = 0.0, timeout: float | None = None) -> _Value:  # noqa: ARG002, ASYNC109 -- psycopg's signature
-        """Drive a generator of psycopg's protocol; with a `timeout` in seconds, no longer than that."""
+        """Drive a generator of psycopg's protocol; with a `timeout` in seconds, no longer than that.
+
+        A connection whose statement is cut off by a cancellation is closed: the server may still execute it.
+        """
         fd = self.pgconn.socket
-        with anyio.fail_after(timeout):
-            try:
-                wanted = next(gen)
-                while True:
-                    wanted = gen.send(await _ready(fd, wanted))
-            except StopIteration as returned:
-                value: _Value = returned.value
-                return value
+        try:
+            with anyio.fail_after(timeout):
+                try:
+                    wanted = next(gen)
+                    while True:
+                        wanted = gen.send(await _ready(fd, wanted))
+                except StopIteration as returned:
+                    value: _Value = returned.value
+                    return value
+        except BaseException:
+            if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                self.abandon()
+            raise
 
     def abandon(self) -> None:
         """Close the connection at once, whatever is under way on it. A second call has no effect."""

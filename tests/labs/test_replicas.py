@@ -1,4 +1,4 @@
-"""Replicas that fail by chance lose nothing, book nothing twice and announce nothing twice; without the fence they do."""
+"""Replicas that fail by chance lose nothing and do nothing twice; without the fence they do."""
 
 from pathlib import Path
 

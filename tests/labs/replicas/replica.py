@@ -24,6 +24,7 @@ from session_lifecycle import (
     Record,
 )
 from session_lifecycle._journal.errors import NotLeadingError
+from session_lifecycle._journal.postgres_lease import Lease
 from tests.helpers.journal_days import DAY, FIRST, adopted, done, intent, kept
 
 UNFENCED = "SET LOCAL idle_in_transaction_session_timeout = 0"
@@ -101,7 +102,8 @@ class Replica:
 
             async def keep() -> None:
                 await kept(self.journal)
-                tasks.cancel_scope.cancel()
+                if self.order.fenced:
+                    tasks.cancel_scope.cancel()
 
             tasks.start_soon(keep)
             with suppress(NotLeadingError):
@@ -112,14 +114,13 @@ class Replica:
         if self.session is None:
             await self.journal.append([adopted(self._next())])
             self.session = FIRST
-        while not self._over():
+        while not self._over() and self.journal.leads:
             day = self.session
             await self.journal.append([intent(day, self._next())])
-            resumed = True
             while not await self._rolled(day):
                 self.note("failed", day=day.isoformat())
             self.session = day + DAY
-            self.note("announced", day=day.isoformat(), resumed=resumed)
+            self.note("announced", day=day.isoformat())
             await anyio.sleep(self.order.rest)
 
     async def _rolled(self, day: date) -> bool:
@@ -143,6 +144,12 @@ class Replica:
         return self.seq
 
 
+def remove_fence() -> None:
+    """Let this process believe that it leads until the server says otherwise, and finish the roll that it is in."""
+    Lease.leads = property(lambda lease: lease._leading)  # type: ignore[method-assign, assignment]
+    Lease.remaining = property(lambda _: 60.0)  # type: ignore[method-assign, assignment]
+
+
 def _database_errors() -> tuple[type[Exception], ...]:
     import psycopg
 
@@ -154,6 +161,8 @@ _DATABASE = _database_errors()
 
 def main() -> None:
     order = Order(**json.loads(sys.argv[1]))
+    if not order.fenced:
+        remove_fence()
     anyio.run(Replica(order).run, backend=order.backend)
 
 
