@@ -37,9 +37,11 @@ TERMINATE = (
 )
 
 
-@pytest.fixture(scope="module", params=BACKENDS[:2])
+@pytest.fixture(
+    scope="module", params=[BACKENDS[0], pytest.param(*BACKENDS[1].values, id="trio", marks=pytest.mark.long)]
+)
 def anyio_backend(request: pytest.FixtureRequest) -> Backend:
-    """Run on asyncio and on trio; the faults are the network's and the server's."""
+    """Run on asyncio, and in the long run on trio; the faults are the network's and the server's."""
     backend: Backend = request.param
     return backend
 
