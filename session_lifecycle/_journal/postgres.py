@@ -6,7 +6,7 @@ journal's row. This side keeps the lease, and finds out after a broken connectio
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple, NoReturn
@@ -371,7 +371,7 @@ class PostgresJournal:
     @asynccontextmanager
     async def transaction(
         self, session: date, done: Callable[[], Record]
-    ) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]] | None]:
+    ) -> AsyncGenerator[psycopg.AsyncConnection[tuple[object, ...]] | None]:
         """Open a transaction for the writes of the roll from `session`, on a connection of its own.
 
         Its value is None where *done* of that session is in the journal already. *done* is appended as the last
@@ -390,6 +390,7 @@ class PostgresJournal:
         if not self._lease.leads:
             raise NotLeadingError("done", str(self), self._lease.known_term)
         record: Record | None = None
+        transaction: psycopg.AsyncTransaction | None = None
         token = secrets.token_hex(8)
         async with AsyncExitStack() as stack:
             connection = await self._transaction_connection(stack, link)
@@ -487,9 +488,9 @@ class PostgresJournal:
         return _COMPLETE, (self._name, self._lease.term, self._lease.holder, one_as_json(record))
 
 
-def _check_committed(transaction: psycopg.AsyncTransaction, *, expired: bool) -> None:
+def _check_committed(transaction: psycopg.AsyncTransaction | None, *, expired: bool) -> None:
     """Raise unless COMMIT has been answered: psycopg passes over a connection that was closed before it."""
     if expired:
         raise TimeoutError("the lease ended before the server had answered")
-    if transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
+    if transaction is None or transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
         raise psycopg.OperationalError("the connection was closed before COMMIT was sent")

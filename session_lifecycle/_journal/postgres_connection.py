@@ -6,7 +6,7 @@ of psycopg's protocol are driven, by `anyio.wait_readable` and `anyio.wait_writa
 
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import psycopg
 from psycopg import pq
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 from psycopg.waiting import Ready, Wait
 
 _Value = TypeVar("_Value")
@@ -176,7 +177,7 @@ async def _connect_to(conninfo: str) -> Connection:
     try:
         await _poll(raw)
         raw.nonblocking = 1
-        connection = Connection(raw)
+        connection = Connection(raw, tuple_row)
         await connection.set_autocommit(True)
         # A pooler in transaction mode gives each transaction another session, without what was prepared.
         connection.prepare_threshold = None
@@ -204,7 +205,7 @@ def first_line(error: Exception) -> str:
 
 
 @asynccontextmanager
-async def connected(conninfo: str, within: float) -> AsyncIterator[Connection]:
+async def connected(conninfo: str, within: float) -> AsyncGenerator[Connection]:
     """Connect for the length of a block."""
     connection = await connect(conninfo, within)
     try:

@@ -5,7 +5,7 @@ waits for notifications in between. Neither waits for the transaction of a roll,
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -57,7 +57,7 @@ class SharedConnection:
         self._connection: Connection | None = None
 
     @asynccontextmanager
-    async def use(self, within: float) -> AsyncIterator[Connection]:
+    async def use(self, within: float) -> AsyncGenerator[Connection]:
         """Use the connection for a block, which takes at most `within` seconds from its turn on.
 
         Raises:
@@ -98,7 +98,7 @@ class Keeper(SharedConnection):
         self._heard: dict[str, int] = {}
 
     @asynccontextmanager
-    async def use(self, within: float) -> AsyncIterator[Connection]:
+    async def use(self, within: float) -> AsyncGenerator[Connection]:
         """Use the connection for a block, as `SharedConnection.use`."""
         self._claims += 1
         if self._listening is not None:
@@ -210,7 +210,7 @@ class Link:
             self.keeper.abandon()
 
     @asynccontextmanager
-    async def transaction_connection(self, within: float) -> AsyncIterator[Connection]:
+    async def transaction_connection(self, within: float) -> AsyncGenerator[Connection]:
         """Open a connection for the transaction of one roll."""
         async with self._transactions, connected(self._conninfo, within) as connection:
             yield connection
@@ -270,6 +270,6 @@ def _links() -> dict[str, Link]:
     """Return the links of the running event loop, by conninfo."""
     links = _registry.get(None)
     if links is None:
-        links = {}
+        links = dict[str, Link]()
         _registry.set(links)
     return links
