@@ -99,7 +99,7 @@ class PostgresJournal:
         self._calendar = ""
         self._link: Link | None = None
         self._lease = Lease(name, self._seconds)
-        self._pen = anyio.Lock()
+        self._pen = anyio.Lock(fast_acquire=True)
         self._seq = 0
         self._in_doubt = False
 

@@ -53,7 +53,7 @@ class SharedConnection:
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._connection: Connection | None = None
 
     @asynccontextmanager
