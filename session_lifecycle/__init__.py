@@ -12,13 +12,14 @@ from session_lifecycle._core.timeline import (
     Position,
     Timeline,
 )
-from session_lifecycle._journal.base import Journal
+from session_lifecycle._journal.base import Journal, SharedJournal, TransactionalJournal
 from session_lifecycle._journal.errors import (
     JournalCorrupt,
     JournalLocked,
     JournalMismatch,
     JournalUnavailable,
     JournalWriteFailed,
+    NotLeadingError,
 )
 from session_lifecycle._journal.records import (
     Entry,
@@ -37,6 +38,7 @@ from session_lifecycle._model.config import (
 from session_lifecycle._model.errors import (
     AlreadyStartedError,
     CalendarUnavailable,
+    CancelledBeforeStart,
     ClockFailed,
     ConcurrentAdvanceError,
     ConfigurationError,
@@ -54,6 +56,7 @@ from session_lifecycle._model.errors import (
     NeverSettledError,
     NotAMember,
     NotASession,
+    NoTransactionError,
     NotRunningError,
     OverrideRefused,
     ReentrancyError,
@@ -168,6 +171,7 @@ __all__ = [
     "BreakEnded",
     "BreakStarted",
     "CalendarUnavailable",
+    "CancelledBeforeStart",
     "Clock",
     "ClockFailed",
     "ClockSkew",
@@ -211,8 +215,10 @@ __all__ = [
     "NaiveDatetimeError",
     "NegativeAdvanceError",
     "NeverSettledError",
+    "NoTransactionError",
     "NotAMember",
     "NotASession",
+    "NotLeadingError",
     "NotRunningError",
     "Override",
     "OverrideLost",
@@ -240,6 +246,7 @@ __all__ = [
     "SessionLifecycle",
     "SessionMachine",
     "SessionState",
+    "SharedJournal",
     "SnapshotRefused",
     "SnapshotSchedule",
     "SpecialHours",
@@ -252,6 +259,7 @@ __all__ = [
     "SystemClock",
     "Timeline",
     "TooManySessionsMissed",
+    "TransactionalJournal",
     "UnexpectedData",
     "boundaries",
     "compare",

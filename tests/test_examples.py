@@ -1,6 +1,5 @@
 """Each example runs as its docstring says, in a process of its own, and says what it promises."""
 
-import json
 import os
 import re
 import signal

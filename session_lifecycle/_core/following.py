@@ -13,7 +13,7 @@ from session_lifecycle._core.data_watch import CLOSED
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.restore import LOST, recorded_session, restore_roll
-from session_lifecycle._core.rolls import Rolls, skipped_between
+from session_lifecycle._core.rolls import Rolls, skipped_between, stays_open
 from session_lifecycle._core.schedule_change import Change, hours_on, recorded_change
 from session_lifecycle._journal.records import Entry, JournalState, Record
 from session_lifecycle._model.clock import Reading
@@ -101,13 +101,14 @@ class Follower:
         progress = self._progress
         session, lost = recorded_session(journal_state, progress.timeline.schedule)
         bounds = progress.timeline.boundaries(session)
-        left = progress.session.date
-        skipped = skipped_between(progress.timeline.schedule, left, session.date)
+        schedule, ended = progress.timeline.schedule, progress.session
+        left = ended.date
+        skipped = skipped_between(schedule, left, session.date)
         if progress.state is ERROR:
             progress.fire("recover", now.wall, roll_owed=True)
         progress.finish(now.wall, "the leader has rolled")
         progress.emit(RollFollowed(left, session.date, term, skipped, now.wall, name=progress.name))
-        progress.enter(session, bounds)
+        progress.enter(session, bounds, stayed_open=not lost and stays_open(schedule, ended, session, skipped))
         if alarms is not None:
             alarms.enter(session, bounds, skipped)
         if lost and now.wall < bounds.end:

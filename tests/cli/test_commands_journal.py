@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from session_lifecycle._journal.file import header_text, sealed_line
 
 from session_lifecycle import (
     FileJournal,
@@ -20,7 +21,6 @@ from session_lifecycle import (
     write_snapshot,
 )
 from session_lifecycle._cli.commands.journal import JournalReport
-from session_lifecycle._journal.file import header_text, sealed_line
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MONDAY, at, week, weekdays

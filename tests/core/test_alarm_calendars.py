@@ -102,8 +102,8 @@ def run_through(schedule: FixedSchedule, sessions: Sequence[Session]) -> tuple[l
         core.poll(reading)
         looks += 1
         while (turn := core.due_roll(reading)) is not None:
-            core.begin_roll(turn, reading, journalled=False).apply()
-            core.roll_succeeded(turn, reading).apply()
+            core.begin_roll(turn, reading, journalled=False).apply(reading)
+            core.roll_succeeded(turn, reading).apply(reading)
         log += core.take_events()
         deadline, _ = core.deadlines
         assert deadline is not None

@@ -300,7 +300,7 @@ def test_a_session_that_a_person_gives_up_has_no_alarms() -> None:
     life.holds = True
     life.run_to(at(TUESDAY, (16, 0)))
     assert life.core.fail("by hand", life.now)
-    life.core.recover(Resolution.SKIP, life.now).apply()
+    life.core.recover(Resolution.SKIP, life.now).apply(life.now)
     life.holds = False
     life.look()
     assert of(RollSucceeded, life.log)[0].skipped == (TUESDAY,)
@@ -314,7 +314,7 @@ def test_marked_as_done_the_session_is_entered_with_its_alarms() -> None:
     life.holds = True
     life.run_to(at(TUESDAY, (16, 0)))
     life.core.fail("by hand", life.now)
-    life.core.recover(Resolution.MARK_DONE, life.now).apply()
+    life.core.recover(Resolution.MARK_DONE, life.now).apply(life.now)
     life.look()
     assert (TUESDAY, at(TUESDAY, (14, 31))) in life.fired
 
@@ -462,7 +462,7 @@ def test_a_session_walked_anew_repeats_nothing() -> None:
     life = Life(weekdays(), at(MONDAY, (14, 0)), [Alarm("open"), Alarm("open", HOUR), Alarm("open", 2 * HOUR)])
     life.run_to(at(MONDAY, (16, 0)))
     life.core.fail("by hand", life.now)
-    life.core.recover(Resolution.RETRY, life.now).apply()
+    life.core.recover(Resolution.RETRY, life.now).apply(life.now)
     life.run_to(at(MONDAY, (17, 0)))
     assert life.story.count("open_market") == 2
     assert [due for _, due in life.fired] == [at(MONDAY, clock) for clock in ((14, 30), (15, 30), (16, 30))]
@@ -487,7 +487,7 @@ def test_an_alarm_does_not_wait_behind_one_of_a_session_that_may_be_skipped() ->
     life.core.fail("by hand", life.now)
     life.sleep_to(at(thursday, (21, 30)))
     assert life.fired == [(wednesday, at(MONDAY, (14, 30))), (friday, at(wednesday, (14, 30)))]
-    life.core.recover(Resolution.RETRY, life.now).apply()
+    life.core.recover(Resolution.RETRY, life.now).apply(life.now)
     life.look()
     assert life.core.session.date == friday
     assert life.fired == [(wednesday, at(MONDAY, (14, 30))), (friday, at(wednesday, (14, 30)))]
@@ -510,7 +510,7 @@ def test_ended_by_hand_its_alarms_before_the_end_are_void() -> None:
     life = Life(weekdays(), at(MONDAY, (15, 0)), alarms)
     life.log.clear()
     life.run_to(at(MONDAY, (16, 0)))
-    life.core.end_session("fire drill", life.now).apply()
+    life.core.end_session("fire drill", life.now).apply(life.now)
     life.look()
     life.run_to(at(TUESDAY, (14, 0)))
     assert [(type(each), each.alarm, each.session) for each in life.alarms] == [

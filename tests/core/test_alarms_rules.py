@@ -124,7 +124,7 @@ def test_a_schedule_that_raises_leads_to_error_and_loses_nothing(offset: timedel
     assert "no calendar" in (life.core.reason or "")
     assert life.looks < 30
     schedule.broken = False
-    life.core.recover(Resolution.RETRY, life.now).apply()
+    life.core.recover(Resolution.RETRY, life.now).apply(life.now)
     life.run_to(at(FRIDAY, (22, 0)))
     well = Life(weekdays(n=20), at(MONDAY, (15, 0)), [Alarm("close", offset, RUN_ONCE)])
     assert len(well.alarms) == before
@@ -140,7 +140,7 @@ def test_registering_on_a_schedule_that_raises() -> None:
     life.add(Alarm("close", 2 * HOUR))
     assert life.core.state is ERROR
     schedule.broken = False
-    life.core.recover(Resolution.RETRY, life.now).apply()
+    life.core.recover(Resolution.RETRY, life.now).apply(life.now)
     life.run_to(at(TUESDAY, (23, 0)))
     assert [day for day, _ in life.fired] == [MONDAY, TUESDAY]
 
@@ -321,7 +321,7 @@ def test_whatever_happens_alarms_keep_their_promises(those: Hours, missed: Misse
             life.core.fail("by hand", life.now)
             life.look()
         elif move == "recover" and life.core.state is ERROR:
-            life.core.recover(Resolution.RETRY, life.now).apply()
+            life.core.recover(Resolution.RETRY, life.now).apply(life.now)
             life.look()
         elif move == "end" and life.core.state in (ACTIVE, POST_MARKET):
             day = life.core.session.date
@@ -329,7 +329,7 @@ def test_whatever_happens_alarms_keep_their_promises(those: Hours, missed: Misse
             if life.core.state in (ACTIVE, POST_MARKET) and life.core.session.date == day:
                 life.take()
                 ledger.cut[day] = life.wall, len(life.alarms)
-                decision.apply()
+                decision.apply(life.now)
             life.look()
         elif move == "add":
             alarm = data.draw(alarms_of_any_kind)

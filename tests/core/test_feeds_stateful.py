@@ -488,8 +488,8 @@ class Run:
         """Look, and look again at whatever that has brought about; it must come to rest."""
         self.lifecycle.poll(self.now)
         while (turn := self.lifecycle.due_roll(self.now)) is not None:
-            self.lifecycle.begin_roll(turn, self.now, journalled=False).apply()
-            self.lifecycle.roll_succeeded(turn, self.now).apply()
+            self.lifecycle.begin_roll(turn, self.now, journalled=False).apply(self.now)
+            self.lifecycle.roll_succeeded(turn, self.now).apply(self.now)
         self.log += self.lifecycle.take_events()
         wait = self.wait
         assert wait is None or wait > ZERO, "it asks for a look that changes nothing"
@@ -558,7 +558,7 @@ class Run:
         self.serve()
 
     def recover(self) -> None:
-        self.lifecycle.recover(Resolution.RETRY, self.now).apply()
+        self.lifecycle.recover(Resolution.RETRY, self.now).apply(self.now)
         self.serve()
 
     @property

@@ -75,7 +75,7 @@ def act(leader: Leader, what: str | Entry) -> None:
             leader.finishes_alarms = not leader.finishes_alarms
 
 
-@settings(deadline=None, max_examples=2000)
+@settings(deadline=None, max_examples=150)
 @given(
     st.lists(st.tuples(STEPS, ACTS), max_size=25),
     st.sampled_from(MissedSessions),

@@ -26,8 +26,8 @@ def five_years(name: str) -> list[Event]:
         now = Reading(wall, wall - START)
         core.poll(now)
         while (turn := core.due_roll(now)) is not None:
-            core.begin_roll(turn, now, journalled=False).apply()
-            core.roll_succeeded(turn, now).apply()
+            core.begin_roll(turn, now, journalled=False).apply(now)
+            core.roll_succeeded(turn, now).apply(now)
         log += core.take_events()
         if core.state is not SessionState.ERROR:
             assert core.state is timeline.at(wall).state

@@ -61,8 +61,8 @@ class Life:
             turn = self.core.due_roll(self.now)
             if turn is None:
                 break
-            self.core.begin_roll(turn, self.now, journalled=False).apply()
-            self.core.roll_succeeded(turn, self.now).apply()
+            self.core.begin_roll(turn, self.now, journalled=False).apply(self.now)
+            self.core.roll_succeeded(turn, self.now).apply(self.now)
         self.log += [event for event in self.core.take_events() if isinstance(event, StateChanged)]
 
     def run_to(self, end: datetime) -> None:
@@ -78,7 +78,7 @@ class Life:
             self.settle()
             return False
         if decision is not None:
-            decision.apply()
+            decision.apply(self.now)
         self.settle()
         return True
 

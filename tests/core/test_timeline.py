@@ -412,8 +412,8 @@ def lived(core: SessionLifecycle, start: datetime, days: int) -> list[StateChang
         reading = Reading(now, now - at(MONDAY, (0, 0)))
         core.poll(reading) if core.begun else core.begin(reading)
         if (roll := core.due_roll(reading)) is not None:
-            core.begin_roll(roll, reading, journalled=False).apply()
-            core.roll_succeeded(roll, reading).apply()
+            core.begin_roll(roll, reading, journalled=False).apply(reading)
+            core.roll_succeeded(roll, reading).apply(reading)
         log += [event for event in core.take_events() if isinstance(event, StateChanged)]
         wall, _ = core.deadlines
         assert wall is not None

@@ -93,8 +93,8 @@ class Life:
         self.looks += 1
         self.core.poll(self.now)
         while not self.holds and (turn := self.core.due_roll(self.now)) is not None:
-            self.core.begin_roll(turn, self.now, journalled=False).apply()
-            self.core.roll_succeeded(turn, self.now).apply()
+            self.core.begin_roll(turn, self.now, journalled=False).apply(self.now)
+            self.core.roll_succeeded(turn, self.now).apply(self.now)
         self.take()
         wall, _ = self.core.deadlines
         assert wall is None or wall > self.wall, "a deadline that is over makes the driver spin"

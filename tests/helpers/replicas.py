@@ -18,7 +18,6 @@ from session_lifecycle import (
     Resolution,
     Resumed,
     Schedule,
-    ScheduleChanged,
     SessionState,
     StateChanged,
 )
@@ -165,8 +164,6 @@ class Leader(Replica):
                     )
                 case Resumed(lapsed=False):
                     self._add(Record(Entry.RESUMED, event.session, self.wall, subject=event.feed or ""))
-                case ScheduleChanged():
-                    self._add(changed(event.day, event.after, event.session, self.wall))
                 case AlarmFired():
                     self._add(Record(Entry.ALARM_BEGUN, event.session, self.wall, subject=event.key))
                     if self.finishes_alarms:
@@ -175,10 +172,10 @@ class Leader(Replica):
                     pass
 
     def _carry_out(self, decision: Decision) -> None:
-        """Make a decision's record durable, then apply it."""
-        if decision.record is not None:
-            self._add(decision.record)
-        decision.apply()
+        """Make a decision's records durable, then apply it."""
+        for record in decision.records:
+            self._add(record)
+        decision.apply(self.now)
         self._record(self.take())
 
     def withdraw(self, entry: Entry) -> None:
@@ -221,10 +218,7 @@ class Leader(Replica):
     def apply(self, override: Override) -> None:
         decision = self.core.change_schedule(override, self.now)
         if decision is not None:
-            decision.apply()
-            self._record(self.take())
-            if decision.record is not None:
-                self._add(decision.record)
+            self._carry_out(decision)
 
     def begin_roll(self) -> None:
         """Begin the roll that is due, if one is."""

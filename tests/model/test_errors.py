@@ -185,8 +185,28 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "JournalCorrupt",
-        {"journal": "/data/j", "offset": 99, "why": "a bit has flipped"},
-        ["/data/j is damaged at byte 99: a bit has flipped", "Nothing was started", "Restore it from a copy"],
+        {"journal": "/data/j", "seq": 99, "why": "a bit has flipped"},
+        ["/data/j is damaged at record 99: a bit has flipped", "Nothing was started", "Restore it from a copy"],
+    ),
+    (
+        "JournalCorrupt",
+        {"journal": "/data/j", "seq": 0, "why": "the file is no database"},
+        ["/data/j is damaged: the file is no database", "Nothing was started"],
+    ),
+    (
+        "NotLeadingError",
+        {"what": "halt()", "journal": "desk/XNYS", "term": 7},
+        ["halt() was refused", "does not lead the journal desk/XNYS", "term is 7", "Nothing was written", "that leads"],
+    ),
+    (
+        "NoTransactionError",
+        {"call": "roll_transaction()", "why": "the manager has no journal"},
+        ["roll_transaction() was refused: the manager has no journal", "Nothing was written"],
+    ),
+    (
+        "CancelledBeforeStart",
+        {"task": "roll to 2024-03-05"},
+        ["'roll to 2024-03-05' was cancelled natively before its first step", "none of its code ran"],
     ),
     (
         "JournalMismatch",

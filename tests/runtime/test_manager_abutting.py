@@ -410,7 +410,7 @@ async def test_a_session_that_is_ended_manually_closes():
     manager, clock = listen(LATE)
     async with running(manager) as log:
         manager.halt("limit down")
-        manager.end_session("enough")
+        await manager.end_session("enough")
         await clock.advance_to(at(TUESDAY, (0, 4)))
         assert (manager.halted, manager.state, manager.can_trade) == (None, ACTIVE, False)
         assert timeouts(log) == []
@@ -422,7 +422,7 @@ async def test_a_next_session_that_is_called_off_leaves_nothing_open():
     async with running(manager) as log:
         manager.halt("limit down")
         await clock.advance_to(MIDNIGHT + 30 * SECOND)
-        manager.apply(Closure(TUESDAY))
+        await manager.apply(Closure(TUESDAY))
         await clock.advance_to(at(WEDNESDAY, (0, 1)))
         assert (manager.session.date, manager.state, manager.halted) == (WEDNESDAY, ACTIVE, None)
         assert [event.lapsed for event in of(Resumed, log)] == [True]

@@ -380,7 +380,7 @@ async def test_the_market_is_closed_once_the_session_has_been_ended():
     manager = SessionBoundaryManager(season(), Rolls(clock, MINUTE), clock=clock)
     async with running(manager):
         assert manager.market_open
-        manager.end_session("enough")
+        await manager.end_session("enough")
         assert (manager.state, manager.scheduled_state, manager.market_open) == (ENDED, ACTIVE, False)
         await clock.advance(HOUR)
         assert (manager.session.date, manager.scheduled_state, manager.market_open) == (TUESDAY, ACTIVE, False)
@@ -403,7 +403,7 @@ async def test_a_closure_closes_the_market():
     """The hours as they are now decide."""
     manager, clock = listen(at(MONDAY, (15, 0)))
     async with running(manager):
-        manager.apply(Closure(MONDAY))
+        await manager.apply(Closure(MONDAY))
         await clock.advance(NOW)
         assert not manager.market_open
 

@@ -13,11 +13,13 @@ from session_lifecycle import (
     AdjustableSchedule,
     Alarm,
     AlarmFired,
+    AlarmInterrupted,
     AlarmSkipped,
     Boundaries,
     BreakEnded,
     BreakStarted,
     Clock,
+    ClockSkew,
     ClockStepped,
     Closure,
     Difference,
@@ -35,13 +37,17 @@ from session_lifecycle import (
     HandlerTimeoutError,
     HorizonNear,
     IllegalTransition,
+    LeadershipGained,
+    LeadershipLost,
     LifecycleConfig,
     Misfire,
     MissedSessions,
     NotASession,
+    OverrideLost,
     Resumed,
     RetryPolicy,
     RollFailed,
+    RollFollowed,
     RollStarted,
     RollSucceeded,
     Schedule,
@@ -361,7 +367,7 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
         case HorizonNear():
             return f"{event.known_until}"
         case AlarmFired():
-            return f"{event.alarm} {event.state} {event.lateness}"
+            return f"{event.key} {event.number} {event.state} {event.lateness}"
         case AlarmSkipped():
             return f"{event.alarm} {event.scheduled_at} {event.reason}"
         case HandlerFailed():
@@ -383,6 +389,18 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
         case ScheduleChanged():
             assert_type(event.after, Session | None)
             return f"{event.day} {event.reason}"
+        case OverrideLost():
+            assert_type(event.after, Session | None)
+            return f"{event.day} {event.reason}"
+        case AlarmInterrupted():
+            return f"{event.key} {event.session}"
+        case RollFollowed():
+            assert_type(event.skipped, tuple[date, ...])
+            return f"{event.next_session} {event.term}"
+        case LeadershipGained() | LeadershipLost():
+            return f"{event.term}"
+        case ClockSkew():
+            return f"{event.skew}"
         case _:
             assert_never(event)
 

@@ -1,0 +1,643 @@
+"""A lifecycle that stands by, follows the leader record by record, and gains and loses the lead. No I/O."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+
+from session_lifecycle import (
+    Alarm,
+    AlarmFired,
+    AlarmInterrupted,
+    AlarmSkipped,
+    Closure,
+    Entry,
+    Event,
+    Halted,
+    LifecycleConfig,
+    Misfire,
+    OverrideLost,
+    Record,
+    Resolution,
+    Resumed,
+    RollFailed,
+    RollFollowed,
+    RollStarted,
+    RollSucceeded,
+    ScheduleChanged,
+    SpecialHours,
+    StateChanged,
+)
+from session_lifecycle._core.feeds import FeedState
+from session_lifecycle._core.lifecycle import SessionLifecycle
+from session_lifecycle._model.clock import Reading
+from session_lifecycle.testing import assert_legal
+from tests.helpers.alarm_scheduler import Counting
+from tests.helpers.builders import MONDAY, at, session, weekdays
+from tests.helpers.harness import (
+    ACTIVE,
+    DEAF,
+    ENDED,
+    ERROR,
+    FRIDAY,
+    HOUR,
+    MINUTE,
+    NOT_STARTED,
+    POST_MARKET,
+    SECOND,
+    THURSDAY,
+    TIMEOUT,
+    TUESDAY,
+    WEDNESDAY,
+    of,
+)
+from tests.helpers.replicas import Leader, Replica
+
+NOON = at(MONDAY, (17, 0))
+SCHEDULE = weekdays(n=20)
+FLATTEN = Alarm("close", -15 * MINUTE)
+
+
+def pair(
+    start: datetime = NOON, *, alarms: Sequence[Alarm] = (), config: LifecycleConfig = DEAF
+) -> tuple[Leader, Replica]:
+    """Return a leader, and a replica that stands by and has read all of its records."""
+    leader = Leader(SCHEDULE, start, alarms=alarms, config=config)
+    return leader, Replica(SCHEDULE, start, records=leader.records, alarms=alarms, config=config, leads=False)
+
+
+def follow(leader: Leader, replica: Replica, *, term: int = 1) -> list[Event]:
+    """Bring a replica to the leader's instant, and have it follow what it has not followed yet."""
+    new = [record for record in leader.records if record.seq > replica.standing.last_seq]
+    return [*replica.pass_to(leader.wall), *replica.follow(*new, term=term)]
+
+
+# ---- standing by ----
+
+
+def test_a_standby_goes_on_by_the_clock() -> None:
+    """State, session and boundaries are what they are for the leader, up to the end; only trading is not allowed."""
+    leader, standby = pair()
+    assert (leader.core.leading, standby.core.leading) == (True, False)
+    for clock in ((20, 0), (21, 0), (21, 30), (22, 0)):
+        leader.pass_to(at(MONDAY, clock))
+        standby.pass_to(at(MONDAY, clock))
+        assert standby.core.state is leader.core.state
+        assert standby.core.next_boundary == leader.core.next_boundary
+    assert leader.core.due_roll(leader.now) is not None
+    assert standby.core.due_roll(standby.now) is None
+    assert standby.core.deadlines[1] is None
+
+
+@pytest.mark.parametrize(("allowed", "can_trade"), [(False, False), (True, True)])
+def test_a_standby_may_trade_only_where_it_is_configured(allowed: bool, can_trade: bool) -> None:
+    """`trade_on_standby` is for applications that know what they do."""
+    config = LifecycleConfig(data_timeout=None, trade_on_standby=allowed)
+    leader, standby = pair(config=config)
+    assert leader.core.can_trade
+    assert standby.core.can_trade is can_trade
+    leader.halt()
+    follow(leader, standby)
+    assert not standby.core.can_trade
+
+
+def test_a_standby_begins_no_round_of_a_roll_that_it_cannot_plan() -> None:
+    """Where the schedule ends, the leader goes to ERROR; the standby does once the leader has recorded that."""
+    short = weekdays(n=1)
+    leader = Leader(short, NOON)
+    standby = Replica(short, NOON, records=leader.records, leads=False)
+    for replica in (standby, leader):
+        replica.pass_to(at(MONDAY, (21, 30)))
+    assert (leader.core.state, standby.core.state) == (ERROR, ENDED)
+    follow(leader, standby)
+    assert (standby.core.state, standby.core.reason) == (ERROR, leader.core.reason)
+
+
+def test_silence_is_no_error_on_a_standby() -> None:
+    """It may have no data at all: it is TIMEOUT, and ERROR is the leader's to decide; its time begins with the lead."""
+    config = LifecycleConfig(data_timeout=10 * SECOND, error_after_timeout=20 * SECOND)
+    standby = Replica(SCHEDULE, NOON, config=config, leads=False)
+    standby.pass_to(NOON + HOUR)
+    assert (standby.core.state, standby.core.deadlines[1]) == (TIMEOUT, None)
+    standby.lead()
+    assert standby.core.state is TIMEOUT
+    standby.pass_to(NOON + HOUR + 19 * SECOND)
+    assert standby.core.state is TIMEOUT
+    standby.pass_to(NOON + HOUR + 20 * SECOND)
+    assert standby.core.state is ERROR
+
+
+# ---- following ----
+
+
+def test_a_roll_is_followed() -> None:
+    """The leader's *done* enters the same session, as after a roll, and is emitted as `RollFollowed` of its term."""
+    leader, standby = pair()
+    leader.pass_to(at(MONDAY, (21, 30)))
+    leader.roll()
+    events = follow(leader, standby, term=7)
+    moved, followed, entered = [event for event in events if isinstance(event, StateChanged | RollFollowed)][-3:]
+    assert isinstance(moved, StateChanged)
+    assert moved.dest is ENDED
+    assert followed == RollFollowed(MONDAY, TUESDAY, 7, (), standby.wall)
+    assert isinstance(entered, StateChanged)
+    assert (entered.trigger, entered.session, entered.dest) == ("roll", TUESDAY, NOT_STARTED)
+    assert not [event for event in standby.log if isinstance(event, RollStarted | RollSucceeded)]
+    assert_legal(standby.log)
+
+
+def test_rolls_are_followed_in_their_order() -> None:
+    """A replica that reads the records of three days at once emits each roll, and reaches the leader's state."""
+    leader, standby = pair()
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        leader.pass_to(at(day, (21, 30)))
+        leader.roll()
+    leader.pass_to(at(THURSDAY, (15, 0)))
+    events = follow(leader, standby)
+    rolled = [(event.session, event.next_session) for event in events if isinstance(event, RollFollowed)]
+    assert rolled == [(MONDAY, TUESDAY), (TUESDAY, WEDNESDAY), (WEDNESDAY, THURSDAY)]
+    assert standby.core.state is leader.core.state is ACTIVE
+    assert_legal(standby.log)
+
+
+def test_sessions_that_the_leader_skipped_are_named() -> None:
+    """A roll over several sessions is one, and says which were skipped."""
+    leader, standby = pair()
+    leader.pass_to(at(THURSDAY, (12, 0)))
+    leader.roll()
+    (followed,) = [event for event in follow(leader, standby) if isinstance(event, RollFollowed)]
+    assert (followed.next_session, followed.skipped) == (THURSDAY, (TUESDAY, WEDNESDAY))
+
+
+def test_what_is_reflected_already_changes_nothing() -> None:
+    """Each record a second time, in any state: no event, and nothing moves."""
+    leader, standby = pair(alarms=[FLATTEN])
+    leader.halt()
+    leader.apply(SpecialHours(TUESDAY, close=at(TUESDAY, (18, 0))))
+    leader.pass_to(at(MONDAY, (20, 45)))
+    leader.pass_to(at(MONDAY, (22, 0)))
+    leader.begin_roll()
+    leader.fail()
+    leader.end_roll(TimeoutError())
+    follow(leader, standby)
+    before, state = standby.reflected, standby.standing.state
+    assert state is not None
+    for record in leader.records:
+        standby.core.follow(record, state, standby.now)
+        assert not standby.take()
+    assert standby.reflected == before
+
+
+def test_a_session_that_was_ended_is_ended() -> None:
+    """With the leader's own reason; what was ended is owed a roll, here too."""
+    leader, standby = pair()
+    leader.end("the desk goes home")
+    events = follow(leader, standby)
+    assert [(event.dest, event.reason) for event in events if isinstance(event, StateChanged)] == [
+        (POST_MARKET, "the desk goes home"),
+        (ENDED, "the desk goes home"),
+    ]
+    assert standby.core.roll_owed
+    leader.roll()
+    follow(leader, standby)
+    assert (standby.core.session.date, standby.core.state) == (TUESDAY, NOT_STARTED)
+
+
+def test_an_intent_that_comes_before_the_end_ends_the_session() -> None:
+    """The leader's clock may be ahead: its roll has begun, so the session is over."""
+    leader, standby = pair()
+    leader.pass_to(at(MONDAY, (21, 30)))
+    leader.begin_roll()
+    standby.pass_to(at(MONDAY, (21, 30)) - SECOND)
+    standby.follow(*leader.records[1:])
+    assert standby.core.state is ENDED
+    leader.end_roll()
+    standby.follow(*leader.records[2:])
+    assert standby.core.session.date == TUESDAY
+    assert_legal(standby.log)
+
+
+def test_error_and_the_way_out_of_it_are_followed() -> None:
+    """ERROR with its reason, and a recovery that replays the session; data of one's own plays no part."""
+    leader, standby = pair()
+    leader.fail("the book does not add up")
+    follow(leader, standby)
+    assert (standby.core.state, standby.core.reason) == (ERROR, "the book does not add up")
+    leader.recover()
+    events = follow(leader, standby)
+    assert next(event.trigger for event in events if isinstance(event, StateChanged)) == "recover"
+    assert standby.core.state is ACTIVE
+    assert_legal(standby.log)
+
+
+@pytest.mark.parametrize("resolution", Resolution)
+def test_how_a_failed_roll_was_resolved_is_followed(resolution: Resolution) -> None:
+    """Tried again, marked as done, or skipped: the replica is where the leader is, with the same roll owed."""
+    config = LifecycleConfig(data_timeout=None, roll_retry=DEAF.roll_retry)
+    leader, standby = pair(config=config)
+    leader.pass_to(at(MONDAY, (22, 0)))
+    leader.begin_roll()
+    leader.fail()
+    leader.end_roll(TimeoutError())
+    follow(leader, standby)
+    assert standby.core.state is ERROR
+    leader.recover(resolution)
+    follow(leader, standby)
+    assert standby.core.state is leader.core.state
+    standby.lead()
+    assert standby.core.session.date == leader.core.session.date
+    mine, its = standby.due, leader.due
+    assert (mine and mine[:3]) == (its and its[:3])
+
+
+def test_halts_are_followed() -> None:
+    """Of trading and of feeds, those that are not registered here included, until they are resumed."""
+    leader, standby = pair()
+    quotes = [FeedState("quotes", HOUR) for _ in range(2)]
+    leader.core.add_feed(quotes[0], leader.now)
+    leader.halt("news")
+    leader.core.halt("mute", leader.now, quotes[0])
+    leader._record(leader.take())
+    events = follow(leader, standby)
+    assert [type(event) for event in events] == [Halted]
+    standby.core.add_feed(quotes[1], standby.now)
+    assert (standby.core.halted, quotes[1].halted) == ("news", "mute")
+    leader.resume()
+    leader.core.resume(leader.now, quotes[0])
+    leader._record(leader.take())
+    events = follow(leader, standby)
+    assert [event.feed for event in events if isinstance(event, Resumed)] == [None, "quotes"]
+    assert (standby.core.halted, quotes[1].halted) == (None, None)
+    assert_legal(standby.log)
+
+
+def test_another_reason_is_another_halt() -> None:
+    """A halt that was resumed and called again while the replica did not read is the later one."""
+    leader, standby = pair()
+    leader.halt("news")
+    follow(leader, standby)
+    leader.resume()
+    leader.halt("limit")
+    state = leader.standing.state
+    assert state is not None
+    standby.core.follow(leader.records[-1], state, standby.now)
+    assert standby.core.halted == "limit"
+    assert_legal([*standby.log, *standby.take()])
+
+
+def test_a_halt_that_comes_after_the_close_halts_nothing() -> None:
+    """The replica's clock may be ahead: for it the session has closed."""
+    leader, standby = pair()
+    leader.halt()
+    standby.pass_to(at(MONDAY, (21, 0)))
+    standby.follow(*leader.records[1:])
+    assert standby.core.halted is None
+
+
+def test_changed_hours_are_followed() -> None:
+    """An early close takes effect at once, and a closure of the present session ends it."""
+    leader, standby = pair()
+    leader.apply(SpecialHours(MONDAY, close=at(MONDAY, (18, 0))))
+    (change,) = [event for event in follow(leader, standby) if isinstance(event, ScheduleChanged)]
+    assert (change.day, change.after) == (MONDAY, leader.core.session)
+    standby.pass_to(at(MONDAY, (18, 0)))
+    assert standby.core.state is POST_MARKET
+    leader.apply(Closure(TUESDAY))
+    leader.pass_to(at(MONDAY, (18, 10)))
+    leader.apply(SpecialHours(WEDNESDAY, open=at(WEDNESDAY, (16, 0))))
+    follow(leader, standby)
+    days = [leader.core.schedule.sessions(MONDAY, FRIDAY), standby.core.schedule.sessions(MONDAY, FRIDAY)]
+    assert days[0] == days[1]
+    assert_legal(standby.log)
+
+
+def test_a_closure_of_the_present_session_ends_it() -> None:
+    """Before its open there is no session left of it, and the replica waits for the roll."""
+    leader, standby = pair(at(MONDAY, (12, 0)))
+    leader.apply(Closure(MONDAY))
+    follow(leader, standby)
+    assert (standby.core.state, standby.core.session.date) == (ENDED, MONDAY)
+    leader.roll()
+    follow(leader, standby)
+    assert standby.core.session.date == TUESDAY
+    assert_legal(standby.log)
+
+
+def test_hours_that_cannot_be_followed_are_reported() -> None:
+    """Once, and the replica goes on by its own."""
+    leader = Leader(SCHEDULE, NOON)
+    standby = Replica(Refusing(), NOON, records=leader.records, leads=False)
+    leader.apply(SpecialHours(TUESDAY, close=at(TUESDAY, (18, 0))))
+    standby.follow(*leader.records[1:])
+    (lost,) = of(OverrideLost, standby.log)
+    assert (lost.day, lost.after, lost.session) == (TUESDAY, leader.core.schedule.session_on(TUESDAY), MONDAY)
+    assert "no with_session" in lost.reason
+    leader.halt()
+    standby.follow(*leader.records[2:])
+    assert len(of(OverrideLost, standby.log)) == 1
+    assert standby.core.schedule.session_on(TUESDAY) == session(TUESDAY)
+
+
+class Refusing(Counting):
+    """A schedule that cannot be changed."""
+
+    def __init__(self) -> None:
+        super().__init__(weekdays(n=5).sessions(MONDAY, FRIDAY))
+
+    with_session = None  # type: ignore[assignment]
+
+
+def test_a_second_adoption_is_followed() -> None:
+    """Where the leader adopts a session anew, the replica goes there, as after a roll."""
+    leader, standby = pair()
+    later = SCHEDULE.session_on(FRIDAY)
+    leader._add(Record(Entry.ADOPTED, FRIDAY, leader.wall, open=later.open, close=later.close))
+    events = follow(leader, standby)
+    assert [event.next_session for event in events if isinstance(event, RollFollowed)] == [FRIDAY]
+    assert standby.core.session.date == FRIDAY
+    assert_legal(standby.log)
+
+
+def test_a_schedule_that_raises_is_an_error_of_this_replica_alone() -> None:
+    """It says which schedule; the next record that it can follow leads out of it."""
+    leader = Leader(SCHEDULE, NOON)
+    schedule = Counting(SCHEDULE.sessions(MONDAY, FRIDAY))
+    standby = Replica(schedule, NOON, records=leader.records, leads=False)
+    leader.pass_to(at(MONDAY, (22, 0)))
+    leader.begin_roll()
+    standby.pass_to(at(MONDAY, (21, 29)))
+    schedule.broken = True
+    standby.follow(*leader.records[1:])
+    assert standby.core.state is ERROR
+    assert "no calendar" in (standby.core.reason or "")
+    schedule.broken = False
+    leader.end_roll()
+    standby.pass_to(leader.wall)
+    standby.follow(*leader.records[2:])
+    assert (standby.core.session.date, standby.core.state) == (TUESDAY, NOT_STARTED)
+    assert_legal(standby.log)
+
+
+# ---- what is withdrawn ----
+
+
+def test_a_withdrawn_end_is_undone_by_way_of_error() -> None:
+    """There is no other transition back: the session fails, is replayed, and is where it is for the leader."""
+    leader, standby = pair()
+    leader.withdraw(Entry.ENDED)
+    standby.follow(leader.records[1])
+    assert standby.core.state is ENDED
+    standby.follow(leader.records[2])
+    assert standby.core.state is ACTIVE
+    assert [event.trigger for event in of(StateChanged, standby.log)][-4:] == [
+        "fail", "recover", "start_pre_market", "open_market",
+    ]  # fmt: skip
+    assert_legal(standby.log)
+
+
+def test_withdrawn_hours_are_the_given_ones_again() -> None:
+    """Those of the schedule as the application has given it, or of an earlier change of that day."""
+    leader, standby = pair()
+    leader.withdraw(Entry.CHANGED)  # a closure of Tuesday
+    standby.follow(leader.records[1])
+    assert not standby.core.schedule.sessions(TUESDAY, TUESDAY)
+    standby.follow(leader.records[2])
+    assert standby.core.schedule.session_on(TUESDAY) == SCHEDULE.session_on(TUESDAY)
+    leader.apply(SpecialHours(TUESDAY, close=at(TUESDAY, (18, 0))))
+    leader.withdraw(Entry.CHANGED)
+    follow(leader, standby)
+    assert standby.core.schedule.session_on(TUESDAY).close == at(TUESDAY, (18, 0))
+
+
+def test_a_withdrawn_alarm_may_fire_here() -> None:
+    """What did not begin after all is not over."""
+    leader, standby = pair(at(MONDAY, (20, 0)), alarms=[FLATTEN])
+    leader.withdraw(Entry.ALARM_BEGUN)
+    standby.follow(*leader.records[1:])
+    standby.pass_to(at(MONDAY, (20, 50)))
+    standby.lead()
+    assert [event.session for event in of(AlarmFired, standby.log)] == [MONDAY]
+
+
+# ---- alarms ----
+
+
+def test_a_standby_fires_no_alarm() -> None:
+    """It waits for no alarm either: no deadline is one. What the leader fires is over, and the rest is the heir's."""
+    quarter, half = FLATTEN, Alarm("close", -30 * MINUTE)
+    leader, standby = pair(at(MONDAY, (20, 0)), alarms=[quarter, half])
+    assert standby.core.deadlines[0] == at(MONDAY, (21, 0))
+    leader.pass_to(at(MONDAY, (20, 30)))
+    follow(leader, standby)
+    standby.pass_to(at(MONDAY, (20, 50)))
+    assert not standby.alarms
+    standby.lead()
+    (fired,) = of(AlarmFired, standby.log)
+    assert (fired.alarm, fired.catch_up, fired.lateness) == (quarter, True, 5 * MINUTE)
+
+
+def test_an_alarm_that_is_too_late_by_the_hand_over_is_skipped() -> None:
+    """By its `misfire`, as after a restart."""
+    alarms = [FLATTEN, Alarm("close", -20 * MINUTE, Misfire.RUN_ONCE)]
+    _, standby = pair(at(MONDAY, (20, 0)), alarms=alarms)
+    standby.pass_to(at(MONDAY, (21, 10)))
+    standby.lead()
+    assert [event.alarm for event in of(AlarmSkipped, standby.log)] == [alarms[0]]
+    assert [event.alarm for event in of(AlarmFired, standby.log)] == [alarms[1]]
+
+
+def test_alarms_of_sessions_that_were_left_are_over() -> None:
+    """A week on a standby, with alarms that the leader does not have, is not caught up with at the hand-over."""
+    leader, _ = pair()
+    mine = [Alarm("close", -45 * MINUTE, Misfire.RUN_ONCE), Alarm("end", 5 * HOUR)]
+    standby = Replica(SCHEDULE, NOON, records=leader.records, alarms=mine, leads=False)
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        leader.pass_to(at(day, (21, 30)))
+        leader.roll()
+        follow(leader, standby)
+    standby.lead()
+    assert not standby.alarms
+    standby.pass_to(at(THURSDAY, (2, 30)))
+    assert [(event.session, event.alarm) for event in of(AlarmFired, standby.log)] == [(WEDNESDAY, mine[1])]
+
+
+def test_an_interrupted_alarm_is_reported_by_the_heir() -> None:
+    """A standby says nothing: the leader may be at it. Once it leads, it reports it and does not fire it."""
+    leader, standby = pair(at(MONDAY, (20, 0)), alarms=[FLATTEN])
+    leader.finishes_alarms = False
+    leader.pass_to(at(MONDAY, (20, 45)))
+    assert not [event for event in follow(leader, standby) if isinstance(event, AlarmInterrupted)]
+    standby.lead()
+    assert of(AlarmInterrupted, standby.log) == [AlarmInterrupted(FLATTEN.key, MONDAY, standby.wall)]
+    assert not of(AlarmFired, standby.log)
+
+
+def test_one_that_may_recur_fires_on_the_heir_too() -> None:
+    """`recurring_after_restart` holds for a hand-over as for a restart."""
+    harmless = Alarm("close", -15 * MINUTE, recurring_after_restart=True)
+    leader, standby = pair(at(MONDAY, (20, 0)), alarms=[harmless])
+    leader.pass_to(at(MONDAY, (20, 45)))
+    follow(leader, standby)
+    standby.lead()
+    assert [event.alarm for event in of(AlarmFired, standby.log)] == [harmless]
+
+
+def test_an_alarm_registered_on_a_standby_waits_as_the_others_do() -> None:
+    """The first one, too; what the journal holds of it is over."""
+    leader, standby = pair(at(MONDAY, (20, 0)), alarms=[FLATTEN])
+    late = Replica(SCHEDULE, at(MONDAY, (20, 0)), records=leader.records, leads=False)
+    late.core.add_alarm(FLATTEN, late.now)
+    leader.pass_to(at(MONDAY, (20, 45)))
+    for replica in (standby, late):
+        follow(leader, replica)
+        assert not replica.alarms
+        replica.lead()
+        assert not replica.alarms
+
+
+# ---- the lead ----
+
+
+def test_the_heir_finishes_the_open_roll() -> None:
+    """Flagged as resumed, and for its own date, whatever the clock says; nothing of it was begun before."""
+    leader, standby = pair()
+    leader.pass_to(at(MONDAY, (22, 0)))
+    leader.begin_roll()
+    follow(leader, standby)
+    standby.pass_to(at(WEDNESDAY, (12, 0)))
+    assert standby.due is None
+    standby.lead()
+    roll = standby.core.due_roll(standby.now)
+    assert roll is not None
+    assert (roll.ended.date, roll.target.date, roll.resumed, roll.intended) == (MONDAY, TUESDAY, True, True)
+
+
+def test_the_heir_begins_the_roll_that_the_leader_had_not_begun() -> None:
+    """A roll that is owed by the clock is due, and is nobody's repetition."""
+    leader, standby = pair()
+    for replica in (leader, standby):
+        replica.pass_to(at(MONDAY, (21, 30)))
+    standby.lead()
+    roll = standby.core.due_roll(standby.now)
+    assert roll is not None
+    assert (roll.target.date, roll.resumed, roll.intended) == (TUESDAY, False, False)
+
+
+def test_the_heir_may_trade_at_once() -> None:
+    """In ACTIVE, without a halt, from the call on; a halt of the leader's holds."""
+    leader, standby = pair()
+    follow(leader, standby)
+    standby.lead()
+    assert standby.core.can_trade
+    leader, standby = pair()
+    leader.halt()
+    follow(leader, standby)
+    standby.lead()
+    assert not standby.core.can_trade
+
+
+def test_an_error_of_the_standby_alone_is_left_by_the_heir() -> None:
+    """It is not in the journal, and a restart would not be in it; one that the leader recorded stays."""
+    for recorded in (False, True):
+        leader, standby = pair()
+        (leader if recorded else standby).core.fail("no clock", leader.now)
+        leader._record(leader.take())
+        standby.take()
+        follow(leader, standby)
+        standby.lead()
+        assert standby.core.state is (ERROR if recorded else ACTIVE)
+        assert_legal(standby.log)
+
+
+def test_a_leader_that_stands_by_gives_up_its_attempt() -> None:
+    """The attempt under way has failed with the reason; what it returns later changes nothing, and no other begins."""
+    leader, _ = pair()
+    leader.pass_to(at(MONDAY, (21, 30)))
+    leader.begin_roll()
+    roll = leader.rolling
+    assert roll is not None
+    (failed,) = leader.stand_by()
+    assert isinstance(failed, RollFailed)
+    assert (failed.retry_at, str(failed.error)) == (None, "the lease was over")
+    leader.core.roll_failed(roll, TimeoutError(), leader.now)
+    leader._carry_out(leader.core.roll_succeeded(roll, leader.now))
+    assert (leader.core.session.date, leader.core.state) == (MONDAY, ENDED)
+    assert not leader.take()
+    leader.pass_to(at(MONDAY, (23, 0)))
+    assert leader.due is None
+
+
+def test_a_leader_that_could_not_write_is_no_error_of_the_standby() -> None:
+    """An intent or a *done* that is refused because another replica leads ends in no ERROR here."""
+    for begun in (False, True):
+        leader, _ = pair()
+        leader.pass_to(at(MONDAY, (21, 30)))
+        roll = leader.core.due_roll(leader.now)
+        assert roll is not None
+        decision = leader.core.begin_roll(roll, leader.now, journalled=True)
+        if begun:
+            leader._carry_out(decision)
+            decision = leader.core.roll_succeeded(roll, leader.now)
+        leader.stand_by()
+        assert decision.abandon is not None
+        decision.abandon(RuntimeError("another replica leads"))
+        assert leader.core.state is ENDED
+        assert not leader.take()
+
+
+def test_a_failure_called_during_the_attempt_is_not_lost() -> None:
+    """Standing by ends the attempt, and with it comes the ERROR that was waiting for its end."""
+    leader, _ = pair()
+    leader.pass_to(at(MONDAY, (21, 30)))
+    leader.begin_roll()
+    leader.core.fail("the disk is full", leader.now)
+    leader.stand_by()
+    assert (leader.core.state, leader.core.reason) == (ERROR, "the disk is full")
+
+
+def test_a_leader_follows_its_successor_and_leads_again() -> None:
+    """There and back: the roll that it had begun is done by the other, and the next one is its own."""
+    leader, other = pair(alarms=[FLATTEN])
+    leader.pass_to(at(MONDAY, (21, 30)))
+    leader.begin_roll()
+    follow(leader, other)
+    leader.stand_by()
+    other.lead()
+    roll = other.core.due_roll(other.now)
+    assert roll is not None
+    other.core.begin_roll(roll, other.now, journalled=True).apply(other.now)
+    other.core.roll_succeeded(roll, other.now).apply(other.now)
+    done = Record(Entry.DONE, MONDAY, other.wall, TUESDAY, seq=leader.standing.last_seq + 1)
+    (followed, _) = [event for event in leader.follow(done, term=2) if isinstance(event, RollFollowed | StateChanged)]
+    assert isinstance(followed, RollFollowed)
+    leader.pass_to(at(TUESDAY, (21, 30)))
+    assert leader.due is None
+    leader.lead()
+    assert leader.due == (TUESDAY, SCHEDULE.session_on(WEDNESDAY), (), False)
+
+
+def test_while_it_leads_nothing_is_followed() -> None:
+    """A record that comes late, of a leader before, changes nothing; nor does gaining the lead twice."""
+    leader, standby = pair()
+    standby.stand_by()
+    standby.lead()
+    before = standby.reflected
+    standby.lead()
+    leader.end()
+    standby.follow(*leader.records[1:])
+    assert standby.reflected == before
+    assert not standby.take()
+
+
+def test_before_its_beginning_it_only_takes_note() -> None:
+    """A lifecycle may be made a standby, and a leader again, before it begins."""
+    core = SessionLifecycle(SCHEDULE, config=DEAF)
+    now = Reading(NOON, timedelta(0))
+    core.stand_by(now)
+    core.lead(now)
+    core.begin(now)
+    assert core.can_trade
+    core = SessionLifecycle(SCHEDULE, config=DEAF)
+    core.stand_by(now)
+    core.begin(now)
+    assert not core.can_trade
