@@ -103,18 +103,21 @@ class SqliteJournal:
         _refuse_after_fork(file)
         sqlite_files.refuse_what_is_not_durable(file)
         self._file, self._name, self._pid = file, name, os.getpid()
-        try:
-            with _unavailable(file):
-                return await self._open(file, calendar)
-        except BaseException:
-            await self.close()
-            raise
+        while True:
+            try:
+                with _unavailable(file):
+                    return await self._open(file, calendar)
+            except BaseException as error:
+                await self.close()
+                if not _is_momentary(error):
+                    raise
+            await anyio.sleep(_BUSY_WAIT)
 
     async def _open(self, file: Path, calendar: str) -> tuple[Record, ...]:
         connection = self._connection = _connect(file)
-        await _put_into_wal_mode(file, connection)
+        _put_into_wal_mode(file, connection)
         _open_here[self] = self._pid, sqlite_files.identity_of(file)
-        lock = await self._lock_beside(file)
+        lock = self._lock_beside(file)
         await self._acquire(connection, lock)
         owner = lock.owner()
         appended = 0 if owner is None else owner.records
@@ -155,7 +158,7 @@ class SqliteJournal:
             if lock is not None:
                 lock.close()
 
-    async def _lock_beside(self, file: Path) -> OwnerLock:
+    def _lock_beside(self, file: Path) -> OwnerLock:
         path = sqlite_files.lock_path(file, self._name)
         sqlite_files.refuse_what_is_not_durable(path)
         sqlite_files.create_like(path, file)
@@ -164,7 +167,7 @@ class SqliteJournal:
             self._lock = lock = OwnerLock(path, connection)
             # Not synced: after a power cut the counter may be behind the journal, which is, and never ahead of it.
             connection.execute("PRAGMA synchronous = NORMAL")
-            await _put_into_wal_mode(path, connection)
+            _put_into_wal_mode(path, connection)
         return lock
 
     async def _acquire(self, connection: sqlite3.Connection, lock: OwnerLock) -> None:
@@ -258,11 +261,17 @@ class SqliteJournal:
         Raises:
             JournalUnavailable: it cannot be read.
         """
-        connection = self._connection
-        if connection is None or self._pid != os.getpid():
-            raise JournalUnavailable(str(self._file), "it is not open in this process")
-        with _unavailable(self._file):
-            return sqlite_tables.find_done(connection, self._name, session)
+        while True:
+            connection = self._connection
+            if connection is None or self._pid != os.getpid():
+                raise JournalUnavailable(str(self._file), "it is not open in this process")
+            try:
+                with _unavailable(self._file):
+                    return sqlite_tables.find_done(connection, self._name, session)
+            except JournalUnavailable as error:
+                if not _is_momentary(error):
+                    raise
+            await anyio.sleep(_BUSY_WAIT)
 
     async def _begin(self, connection: sqlite3.Connection, what: str) -> None:
         """Begin to write, as soon as no other connection does."""
@@ -353,15 +362,8 @@ def _connect(file: Path) -> sqlite3.Connection:
     return connection
 
 
-async def _put_into_wal_mode(file: Path, connection: sqlite3.Connection) -> None:
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            break
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-        await anyio.sleep(_BUSY_WAIT)
+def _put_into_wal_mode(file: Path, connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise JournalUnavailable(str(file), f"SQLite cannot write ahead there: the journal mode stays {mode!r}")
 
@@ -420,3 +422,8 @@ def _unavailable(file: Path) -> Generator[None]:
         if code == sqlite3.SQLITE_CORRUPT or was_a_journal:
             raise JournalCorrupt(str(file), 0, str(error)) from error
         raise JournalUnavailable(str(file), str(error)) from error
+
+
+def _is_momentary(error: BaseException) -> bool:
+    """Return whether SQLite could do something at that moment only: another process recovers a log, for instance."""
+    return isinstance(error.__cause__, sqlite3.Error) and is_busy(error.__cause__)

@@ -55,10 +55,9 @@ def _read(file: Path, name: str | None, *, integrity: bool) -> JournalReading:
             found = ", ".join(map(repr, sqlite_tables.names_of(connection))) or "none"
             msg = f"it holds no journal of the name {name!r}; the journals in it: {found}"
             raise ValueError(msg)
-        damage = content.damage
-        if integrity and damage is None:
-            damage = _integrity(connection)
-        return JournalReading(name, content.calendar, content.records, damage)
+        if integrity and content.damage is None:
+            return content._replace(damage=_integrity(connection))
+        return content
     finally:
         connection.close()
 

@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from session_lifecycle._journal.errors import JournalMismatch
-from session_lifecycle._journal.reading import Damage
+from session_lifecycle._journal.reading import Damage, JournalReading
 from session_lifecycle._journal.records import Entry, Record, journal_state_after
 
 VERSION: Final = 1
@@ -32,14 +32,6 @@ _INSERT: Final = "INSERT INTO session_lifecycle_record VALUES (?, ?, ?, ?, ?, ?,
 _FIELDS_OF_THE_ROW: Final = frozenset({"seq", "entry", "session"})
 
 Row = tuple[Any, ...]
-
-
-class Content(NamedTuple):
-    """What the tables hold of one journal, up to its first damage; the records in the order of `seq`."""
-
-    calendar: str | None
-    records: tuple[Record, ...]
-    damage: Damage | None
 
 
 # ---- rows ----
@@ -127,8 +119,9 @@ def find_done(connection: sqlite3.Connection, journal: str, session: date) -> Re
         sqlite3.Error: the records cannot be read.
     """
     rows = connection.execute(
-        "SELECT * FROM session_lifecycle_record WHERE journal = ? AND entry IN (?, ?) ORDER BY seq DESC",
-        (journal, Entry.DONE.value, Entry.WITHDRAWN.value),
+        "SELECT * FROM session_lifecycle_record"
+        " WHERE journal = ? AND (entry = ? OR (entry = ? AND session = ?)) ORDER BY seq DESC",
+        (journal, Entry.WITHDRAWN.value, Entry.DONE.value, f"{session}"),
     )
     withdrawn: set[str] = set()
     for row in rows:
@@ -139,12 +132,12 @@ def find_done(connection: sqlite3.Connection, journal: str, session: date) -> Re
             raise sqlite3.DatabaseError(msg) from error
         if record.entry is Entry.WITHDRAWN:
             withdrawn.add(record.subject)
-        elif record.session == session and f"{record.seq}" not in withdrawn:
+        elif f"{record.seq}" not in withdrawn:
             return record
     return None
 
 
-def read_content(connection: sqlite3.Connection, name: str, appended: int, lock: Path) -> Content | None:
+def read_content(connection: sqlite3.Connection, name: str, appended: int, lock: Path) -> JournalReading | None:
     """Return what the tables hold of a journal, None where there is no such journal and none was lost.
 
     `appended` is how many records the lock has counted.
@@ -159,7 +152,7 @@ def read_content(connection: sqlite3.Connection, name: str, appended: int, lock:
         of_the_name = "SELECT calendar, version FROM session_lifecycle_journal WHERE name = ?"
         found = connection.execute(of_the_name, (name,)).fetchone() if has_tables(connection) else None
         if found is None:
-            return None if appended == 0 else Content(None, (), _behind(0, appended, lock))
+            return None if appended == 0 else JournalReading(name, None, (), _behind(0, appended, lock))
         calendar, version = found
         if version != VERSION:
             raise JournalMismatch("the version", version, VERSION)
@@ -170,7 +163,7 @@ def read_content(connection: sqlite3.Connection, name: str, appended: int, lock:
     records, damage = _checked(rows)
     if damage is None and len(records) < appended:
         damage = _behind(len(records), appended, lock)
-    return Content(calendar, tuple(sorted(records, key=lambda record: record.seq)), damage)
+    return JournalReading(name, calendar, tuple(sorted(records, key=lambda record: record.seq)), damage)
 
 
 def _behind(n: int, appended: int, lock: Path) -> Damage:

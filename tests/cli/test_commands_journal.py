@@ -1,16 +1,18 @@
 """`journal`: what it shows, whether the journal is sound, and a decision that a restart follows."""
 
+import json
 import os
-from collections.abc import Callable
+import sqlite3
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from session_lifecycle._journal.file import header_text, sealed_line
 
 from session_lifecycle import (
-    FileJournal,
     MissedSessions,
     Record,
     RetryPolicy,
@@ -18,6 +20,7 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionState,
     SnapshotSchedule,
+    SqliteJournal,
     write_snapshot,
 )
 from session_lifecycle._cli.commands.journal import JournalReport
@@ -26,7 +29,8 @@ from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MONDAY, at, week, weekdays
 from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
 from tests.helpers.harness import FRIDAY, TUESDAY, WEDNESDAY
-from tests.helpers.journals import ONE_OF_EACH, adopted, done, failed, intent, rolls
+from tests.helpers.journals import ONE_OF_EACH, adopted, done, failed, intent, numbered, rolls
+from tests.helpers.sqlite import HOLD, line_of, lock_of, program
 
 LATE = at(MONDAY, (22, 0))
 
@@ -45,12 +49,30 @@ def hours(tmp_path: Path) -> str:
     return str(path)
 
 
-def write(file: Path, *records: Record) -> None:
-    journal = FileJournal(file)
-    journal.open("fixed")
-    for record in records:
-        journal.append(record)
-    journal.close()
+def write(file: Path, *records: Record, calendar: str = "fixed", name: str | None = None) -> None:
+    """Append records to a journal."""
+
+    async def append() -> None:
+        journal = SqliteJournal(file, name)
+        held = await journal.open(calendar)
+        await journal.append(numbered(records, len(held) + 1))
+        await journal.close()
+
+    anyio.run(append)
+
+
+def remove(file: Path) -> None:
+    """Remove a journal with everything that is beside it."""
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+
+
+def change(file: Path, statement: str) -> None:
+    """Change what is in the tables."""
+    connection = sqlite3.connect(file)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
 
 
 # ---- reading ----
@@ -60,7 +82,7 @@ def test_it_shows_what_happened_and_what_is_owed(file: Path) -> None:
     """A line for each record, then what they add up to."""
     write(file, adopted(), intent(MONDAY, WEDNESDAY), failed(note="no route\nto the database"))
     assert printed("journal", str(file)) == (
-        "journal of fixed, sound: 3 records\n"
+        "journal fixed, sound: 3 records\n"
         "written (UTC)        entry    session     to\n"
         "2024-03-04 21:30:00  adopted  2024-03-04\n"
         "2024-03-04 21:30:00  intent   2024-03-04  2024-03-06  skipping 2024-03-05\n"
@@ -76,6 +98,8 @@ def test_it_shows_what_happened_and_what_is_owed(file: Path) -> None:
     ("records", "text"),
     [
         (ONE_OF_EACH[:2], "the session was ended manually: a roll is owed"),
+        (ONE_OF_EACH[:7], "trading is halted: news"),
+        (ONE_OF_EACH[:8], "feed prices \\udcff is halted: no data"),
         (ONE_OF_EACH[:6], "the roll to 2024-03-07 was given up: one to a later session is owed"),
         (ONE_OF_EACH, "the application is in session 2024-03-08, which closes at 2024-03-08 21:00 UTC"),
         ([], "no session yet: the next start adopts one"),
@@ -104,15 +128,34 @@ def test_as_json_it_has_the_documented_shape(file: Path) -> None:
         write(file, *content)
         value = as_json("journal", str(file))
         hold_shape(value, JournalReport)
-        file.unlink()
-    write(file, *ONE_OF_EACH)
+        remove(file)
+    write(file, *ONE_OF_EACH, name="desk")
     value = as_json("journal", str(file))
-    assert (value["calendar"], value["sound"], value["standing"]["session"]) == ("fixed", True, "2024-03-08")
+    assert (value["name"], value["calendar"], value["sound"]) == ("desk", "fixed", True)
+    assert (value["standing"]["session"], value["standing"]["halts"]) == ("2024-03-08", {})
     assert value["records"][2]["skipped"] == ["2024-03-05", "2024-03-06"]
-    file.write_bytes(file.read_bytes().replace(b"goes home", b"goes away"))
+    assert [record["seq"] for record in value["records"]] == list(range(1, len(ONE_OF_EACH) + 1))
+    assert value["records"][10]["subject"] == "flatten"
+    change(file, "UPDATE session_lifecycle_record SET entry = 'done' WHERE seq = 3")
     result = run("journal", str(file), "--json")
     assert result.exit_code == 1
-    assert '"sound": false' in result.stdout
+    value = json.loads(result.stdout)
+    hold_shape(value, JournalReport)
+    assert (value["sound"], value["damage"]["seq"], len(value["records"])) == (False, 3, 2)
+
+
+def test_several_in_one_database_are_told_apart_by_name(file: Path) -> None:
+    """With one, its name need not be given; with several, the message lists them."""
+    write(file, *ONE_OF_EACH)
+    write(file, adopted(), failed(note="the desk's"), name="desk", calendar="XNYS")
+    said = refused("journal", str(file))
+    assert f"cannot read {file}: it holds several journals; give one with --name: desk, fixed" in said
+    assert printed("journal", str(file), "--name", "fixed", "--check") == f"sound: {len(ONE_OF_EACH)} records\n"
+    text = printed("journal", str(file), "--name", "desk")
+    assert text.startswith("journal desk of XNYS, sound: 2 records\n")
+    assert "ERROR: the desk's" in text
+    said = refused("journal", str(file), "--name", "XNYS")
+    assert "it holds no journal of the name 'XNYS'; the journals in it: 'desk', 'fixed'" in said
 
 
 def test_a_reason_may_hold_anything(file: Path) -> None:
@@ -124,62 +167,92 @@ def test_a_reason_may_hold_anything(file: Path) -> None:
     assert as_json("journal", str(file))["standing"]["error"] == reason
 
 
-def test_reading_takes_no_lock_and_changes_nothing(file: Path) -> None:
-    """A manager may hold it meanwhile, and a torn end stays torn."""
-    journal = FileJournal(file)
-    journal.open("fixed")
-    journal.append(adopted())
-    file.write_bytes(file.read_bytes() + b'{"at": "2024')
-    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in file.parent.iterdir()}
-    text = printed("journal", str(file), "--check")
-    assert text == "sound: 1 records; the last 12 bytes are torn and never counted; the next start leaves them out\n"
-    printed("journal", str(file))
-    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in file.parent.iterdir()} == before
-    journal.close()
+def contents(file: Path) -> dict[str, bytes]:
+    """Return the content of each file beside the journal but the logs' indexes, which are no part of what it holds."""
+    return {each.name: each.read_bytes() for each in file.parent.iterdir() if not each.name.endswith("-shm")}
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_reading_takes_no_lock_and_changes_nothing(file: Path, died: bool) -> None:
+    """A manager may hold it meanwhile; nor is anything changed that a process has left which was killed."""
+    write(file, adopted(), calendar="XNYS")
+    with program(HOLD, file) as holder:
+        assert line_of(holder) == "held"
+        if died:
+            holder.kill()
+            holder.wait()
+        before = contents(file)
+        assert len(before) == 4
+        assert printed("journal", str(file), "--check") == "sound: 1 records\n"
+        assert "the application is in session 2024-03-04" in printed("journal", str(file))
+        assert contents(file) == before
+
+
+def test_reading_what_is_closed_leaves_no_file_behind(file: Path) -> None:
+    """Not even those that SQLite itself would create, and in a folder that cannot be written to."""
+    write(file, *ONE_OF_EACH)
+    before = contents(file)
+    file.parent.chmod(0o500)
+    for args in ((), ("--check",), ("--json",)):
+        assert run("journal", str(file), *args).exit_code == 0
+    file.parent.chmod(0o700)
+    assert contents(file) == before
+    assert {each.name for each in file.parent.iterdir()} == {file.name, lock_of(file, "fixed").name}
 
 
 # ---- is it sound ----
 
 
-def damaged(content: bytes) -> bytes:
-    return content.replace(b"goes home", b"goes away")
-
-
-def swapped(content: bytes) -> bytes:
-    lines = content.splitlines(keepends=True)
-    return b"".join([*lines[:3], lines[4], lines[3], *lines[5:]])
-
-
 @pytest.mark.parametrize(
-    ("spoil", "line", "why"),
+    ("statement", "text"),
     [
-        (damaged, 3, "its checksum does not match"),
-        (swapped, 4, "its checksum does not match"),
-        (lambda content: content[:-1] + b"?", 9, "its newline is damaged"),
-        (lambda content: b"hello\n", 1, "its checksum does not match"),
+        (
+            "UPDATE session_lifecycle_record SET content = replace(content, 'goes home', 'goes away')",
+            "record 2: its checksum does not match",
+        ),
+        ("DELETE FROM session_lifecycle_record WHERE seq = 3", "record 4: 1 records before it are missing"),
+        ("DELETE FROM session_lifecycle_record WHERE seq = 16", "it holds 15 records, and 16 had been appended."),
     ],
 )
-def test_damage_is_reported_by_line_and_byte(file: Path, spoil: Callable[[bytes], bytes], line: int, why: str) -> None:
+def test_damage_is_reported_by_record(file: Path, statement: str, text: str) -> None:
     """Exit status 1; what adds up before it is shown."""
     write(file, *ONE_OF_EACH)
-    content = spoil(file.read_bytes())
-    file.write_bytes(content)
-    byte = len(content) - 1 if "newline" in why else len(b"".join(content.splitlines(keepends=True)[: line - 1]))
-    text = f"not sound: line {line} (byte {byte}): {why}\n"
+    change(file, statement)
     result = run("journal", str(file), "--check")
-    assert (result.exit_code, result.stdout, result.stderr) == (1, text, "")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout.startswith(f"not sound: {text}")
     shown = run("journal", str(file))
     assert shown.exit_code == 1
-    assert text.strip() in shown.stdout
+    assert text in shown.stdout
     assert "only the records before the damage are shown; restore the journal from a copy" in shown.stdout
+
+
+def test_the_whole_database_is_checked(file: Path) -> None:
+    """`--check` reads what the records do not need: here the application's own table."""
+    change(file, "CREATE TABLE books (day TEXT, note TEXT)")
+    change(file, "CREATE INDEX days ON books (day)")
+    change(file, "INSERT INTO books VALUES ('2024-03-04', 'precious')")
+    write(file, adopted())
+    content = file.read_bytes()
+    assert content.count(b"2024-03-04precious") == 1
+    file.write_bytes(content.replace(b"2024-03-04precious", b"2024-03-05precious"))
+    assert run("journal", str(file)).exit_code == 0
+    result = run("journal", str(file), "--check")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout.startswith("not sound: the database is damaged: ")
 
 
 def test_what_cannot_be_read_is_no_verdict(file: Path) -> None:
     """Exit status 2, which is neither sound nor not."""
     assert f"cannot read {file}: No such file or directory" in refused("journal", str(file), "--check")
-    assert "Is a directory" in refused("journal", str(file.parent))
+    assert "it is a directory" in refused("journal", str(file.parent))
+    text = file.with_name("text")
+    text.write_text("hello\n" * 1_000)
+    assert f"cannot read {text}: file is not a database" in refused("journal", str(text))
+    change(file, "CREATE TABLE books (day TEXT)")
+    assert "it is a database without a journal" in refused("journal", str(file))
     write(file, adopted())
-    file.write_bytes(sealed_line(header_text("fixed").replace(b'"version": 1', b'"version": 2'), 0)[0])
+    change(file, "UPDATE session_lifecycle_journal SET version = 2")
     assert "is a journal of version 2, and this release reads version 1" in refused("journal", str(file), "--check")
 
 
@@ -205,7 +278,7 @@ async def application(
     clock = SimulatedClock(start)
     config = LifecycleConfig(data_timeout=None, roll_retry=RetryPolicy(attempts=1), missed_sessions=missed)
     schedule = SnapshotSchedule.load(hours)
-    manager = SessionBoundaryManager(schedule, roll, clock=clock, config=config, journal=FileJournal(file))
+    manager = SessionBoundaryManager(schedule, roll, clock=clock, config=config, journal=SqliteJournal(file))
     events = manager.events()
     async with manager:
         await clock.advance(timedelta(hours=1))
@@ -250,17 +323,17 @@ def test_the_restart_s_roll_says_that_it_is_resumed(file: Path, hours: str) -> N
         printed("journal", str(file), "--resolve", resolution, "--calendar", hours, now=LATE)
         [event] = anyio.run(application, file, hours, LATE)[1]
         assert (event.resumed, event.skipped) == (resumed, skipped)
-        file.unlink()
+        remove(file)
 
 
 def test_an_error_without_a_roll_can_only_be_retried(file: Path, hours: str) -> None:
     """There is nothing that could be marked as done; refused, the journal is as it was."""
     write(file, adopted(), failed())
-    before, noon = file.read_bytes(), at(MONDAY, (17, 0))
+    before, noon = contents(file), at(MONDAY, (17, 0))
     for resolution in ("mark-done", "skip"):
         said = refused("journal", str(file), "--resolve", resolution, "--calendar", hours, now=noon)
         assert "there is no roll to act on in ERROR: none is owed" in said
-        assert file.read_bytes() == before
+        assert contents(file) == before
     said = printed("journal", str(file), "--resolve", "retry", "--calendar", hours, now=noon)
     assert said == (
         "recorded: ERROR is left, in session 2024-03-04\n"
@@ -276,19 +349,19 @@ def test_several_missed_sessions_are_decided_by_the_manager_s_policy(file: Path,
         args = ("--resolve", "mark-done", "--calendar", hours, "--missed-sessions", policy)
         said = printed("journal", str(file), *args, now=at(FRIDAY, (17, 0)))
         assert f"the roll from 2024-03-04 to {target} is done" in said
-        file.unlink()
+        remove(file)
 
 
 def test_where_there_is_no_error_there_is_nothing_to_resolve(file: Path, hours: str) -> None:
     """A crash in mid-roll is no ERROR: the next start finishes the roll, or is given that it has happened."""
     with pytest.raises(Killed):
         anyio.run(application, file, hours, at(MONDAY, (21, 0)), Killed())
-    before = file.read_bytes()
+    before = contents(file)
     said = refused("journal", str(file), "--resolve", "retry", "--calendar", hours)
     assert "the next start finishes the roll to 2024-03-05, or counts it as done where it is given session=2024" in said
-    assert file.read_bytes() == before
+    assert contents(file) == before
     for records, why in (([], "no session was adopted yet"), ([adopted()], "the next start goes on by itself")):
-        file.unlink()
+        remove(file)
         write(file, *records)
         assert why in refused("journal", str(file), "--resolve", "retry", "--calendar", hours)
 
@@ -316,11 +389,17 @@ def test_a_decision_that_leads_nowhere_is_reported(file: Path, hours: str) -> No
 def test_a_journal_that_is_held_is_left_alone(file: Path, hours: str) -> None:
     """It says by which process; so are a damaged one, one that is not there, and another calendar's."""
     write(file, adopted(), failed())
-    holder = FileJournal(file)
-    holder.open("fixed")
     args = ("--resolve", "retry", "--calendar", hours)
-    assert f"is held by process {os.getpid()}" in refused("journal", str(file), *args, now=LATE)
-    holder.close()
+
+    async def held() -> str:
+        holder = SqliteJournal(file)
+        await holder.open("fixed")
+        said = await anyio.to_thread.run_sync(partial(refused, "journal", str(file), *args, now=LATE))
+        await holder.close()
+        return said
+
+    said = anyio.run(held)
+    assert f"is held by process {os.getpid()}" in said
 
     write_snapshot(type(week())(week().sessions(MONDAY, FRIDAY), name="another"), hours, MONDAY, FRIDAY)
     assert "the calendar of the journal is fixed, and another was asked for" in refused(
@@ -328,8 +407,8 @@ def test_a_journal_that_is_held_is_left_alone(file: Path, hours: str) -> None:
     )
     assert "no calendar is called 'fixed'" in refused("journal", str(file), "--resolve", "retry", now=LATE)
 
-    file.write_bytes(file.read_bytes().replace(b"full", b"void"))
-    assert "damaged at byte" in refused("journal", str(file), *args, now=LATE)
+    change(file, "UPDATE session_lifecycle_record SET content = replace(content, 'full', 'void')")
+    assert "is damaged at record 2" in refused("journal", str(file), *args, now=LATE)
     nowhere = file.with_name("nowhere")
     assert "No such file" in refused("journal", str(nowhere), *args, now=LATE)
     assert not nowhere.exists()
@@ -339,11 +418,7 @@ def test_a_journal_that_is_held_is_left_alone(file: Path, hours: str) -> None:
 def test_done_is_the_calendar_s_own_where_no_snapshot_is_given(tmp_path: Path) -> None:
     """The journal's calendar is built; `done` of an open intent needs its target only."""
     file = tmp_path / "journal"
-    journal = FileJournal(file)
-    journal.open("XNYS")
-    for record in (adopted(), intent(), failed()):
-        journal.append(record)
-    journal.close()
+    write(file, adopted(), intent(), failed(), calendar="XNYS")
     said = printed("journal", str(file), "--resolve", "mark-done", now=LATE)
     assert "the roll from 2024-03-04 to 2024-03-05 is done" in said
     assert done().target == TUESDAY

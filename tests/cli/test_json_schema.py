@@ -2,13 +2,14 @@
 
 import inspect
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from session_lifecycle import FileJournal
 from tests.helpers.builders import utc
 from tests.helpers.command_line import (
     APP,
@@ -21,6 +22,7 @@ from tests.helpers.command_line import (
     run,
 )
 from tests.helpers.journals import ONE_OF_EACH
+from tests.helpers.sqlite import keep
 
 NOW = utc(2026, 11, 27, 4, 30)
 """Where Hong Kong is on its break."""
@@ -71,11 +73,7 @@ def test_it_loads_no_calendar() -> None:
 def test_what_is_printed_is_what_is_declared(tmp_path: Path) -> None:
     """Of every command, with its fields in the order of the schema; `as_json` holds it against the schema."""
     journal, hours = tmp_path / "journal", tmp_path / "hours.toml"
-    held = FileJournal(journal)
-    held.open("fixed")
-    for record in ONE_OF_EACH:
-        held.append(record)
-    held.close()
+    anyio.run(partial(keep, journal, ONE_OF_EACH, calendar="fixed"))
     printed("snapshot", "XHKG", "--from", "2026", "--to", "2026", f"--out={hours}", now=NOW)
     for args in (
         ("status", "XHKG", "XNYS"),

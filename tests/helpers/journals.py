@@ -1,11 +1,13 @@
 """Journals for tests: a record of each kind, legal histories, and what they add up to by the rules in words."""
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 import hypothesis.strategies as st
+from msgspec.structs import replace
 
 from session_lifecycle import Entry, Record
-from session_lifecycle._journal.records import JournalState
+from session_lifecycle._journal.records import ChangedHours, JournalState, changed
 from tests.helpers.builders import DAY, MONDAY, at, utc
 
 NOTED = utc(2024, 3, 4, 21, 30, 0, 123456)
@@ -38,19 +40,34 @@ def failed(day: date = MONDAY, note: str = "the disk is full") -> Record:
 def rolls(n: int) -> list[Record]:
     """Return the journal of an application that was rolled `n` times, one day at a time."""
     days = [MONDAY + k * DAY for k in range(n)]
-    return [adopted(), *(record for day in days for record in (intent(day), done(day)))]
+    return numbered([adopted(), *(record for day in days for record in (intent(day), done(day)))])
 
 
-ONE_OF_EACH = [
-    adopted(),
-    Record(Entry.ENDED, MONDAY, NOTED, note="the desk goes home"),
-    intent(MONDAY, MONDAY + 3 * DAY),
-    failed(note="the roll failed:\n\tTimeoutError('naïve ☃ 😀')"),
-    Record(Entry.RECOVERED, MONDAY, NOTED),
-    Record(Entry.SKIPPED, MONDAY, NOTED, MONDAY + 3 * DAY, (MONDAY + DAY,), note="by recover()"),
-    intent(MONDAY, MONDAY + 4 * DAY),
-    done(MONDAY, MONDAY + 4 * DAY),
-]
+def numbered(records: Iterable[Record], first: int = 1) -> list[Record]:
+    """Return records with the `seq` that a manager gives them."""
+    return [replace(record, seq=seq) for seq, record in enumerate(records, first)]
+
+
+ONE_OF_EACH = numbered(
+    [
+        adopted(),
+        Record(Entry.ENDED, MONDAY, NOTED, note="the desk goes home"),
+        intent(MONDAY, MONDAY + 3 * DAY),
+        failed(note="the roll failed:\n\tTimeoutError('naïve ☃ 😀')"),
+        Record(Entry.RECOVERED, MONDAY, NOTED),
+        Record(Entry.SKIPPED, MONDAY, NOTED, MONDAY + 3 * DAY, (MONDAY + DAY,), note="by recover()"),
+        Record(Entry.HALTED, MONDAY, NOTED, note="news"),
+        Record(Entry.HALTED, MONDAY, NOTED, note="no data", subject="prices \udcff"),
+        Record(Entry.RESUMED, MONDAY, NOTED, subject="prices \udcff"),
+        changed(MONDAY + 7 * DAY, None, MONDAY, NOTED),
+        Record(Entry.ALARM_BEGUN, MONDAY, NOTED, subject="flatten"),
+        Record(Entry.ALARM_ENDED, MONDAY, NOTED, subject="flatten"),
+        Record(Entry.ENDED, MONDAY, NOTED, note="too late"),
+        Record(Entry.WITHDRAWN, MONDAY, NOTED, subject="13", note="the session had ended"),
+        intent(MONDAY, MONDAY + 4 * DAY),
+        done(MONDAY, MONDAY + 4 * DAY),
+    ]
+)
 """A legal journal in which every kind of record occurs."""
 
 instants = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(NOTED.tzinfo))  # noqa: DTZ001
@@ -77,6 +94,7 @@ def histories(draw: st.DrawFn, *, most: int = 12) -> list[Record]:
         legal = [Entry.ADOPTED, Entry.INTENT] if intended is None else [Entry.DONE]
         legal += [] if ended or error else [Entry.ENDED]
         legal += [Entry.RECOVERED, Entry.SKIPPED, Entry.DONE] if error else [Entry.FAILED]
+        legal += [Entry.HALTED, Entry.RESUMED, Entry.CHANGED, Entry.ALARM_BEGUN, Entry.ALARM_ENDED]
         entry = draw(st.sampled_from(legal))
         target = intended or max(day, abandoned_target or day) + draw(st.integers(1, 4)) * DAY
         when, note = draw(instants), draw(notes)
@@ -94,11 +112,15 @@ def histories(draw: st.DrawFn, *, most: int = 12) -> list[Record]:
             case Entry.SKIPPED:
                 records.append(Record(entry, day, when, target, note=note))
                 ended, error, intended, abandoned_target = True, False, None, target
+            case Entry.HALTED | Entry.RESUMED | Entry.ALARM_BEGUN | Entry.ALARM_ENDED:
+                records.append(Record(entry, day, when, note=note, subject=draw(st.sampled_from(["", "one", "two"]))))
+            case Entry.CHANGED:
+                records.append(changed(day + draw(st.integers(0, 6)) * DAY, None, day, when))
             case _:
                 records.append(Record(entry, day, when, note=note))
                 ended = ended or entry is Entry.ENDED
                 error = entry is Entry.FAILED or (error and entry is not Entry.RECOVERED)
-    return records
+    return numbered(records)
 
 
 def _hours(day: date) -> st.SearchStrategy[dict[str, datetime]]:
@@ -131,12 +153,35 @@ def summed_up(records: list[Record]) -> JournalState:
         if record.entry is Entry.FAILED:
             error = record.note
             break
+    day = entry.session if entry.entry is Entry.ADOPTED else entry.target
+    assert day is not None
+    adoption = max(n for n, record in enumerate(records) if record.entry is Entry.ADOPTED)
+    alarms = {
+        (record.session, record.subject): record.entry is Entry.ALARM_ENDED
+        for record in records[adoption:]
+        if record.entry in (Entry.ALARM_BEGUN, Entry.ALARM_ENDED) and record.session > day - timedelta(days=15)
+    }
     return JournalState(
-        entry.session if entry.entry is Entry.ADOPTED else entry.target,  # type: ignore[arg-type]
+        day,
         hours_from.open,
         hours_from.close,
         ended=any(kind in (Entry.ENDED, Entry.INTENT, Entry.SKIPPED) for kind in kinds),
         intent=open_intent,
         abandoned_target=abandoned_target,
         error=error,
+        halts={
+            feed: note
+            for feed, note in {
+                record.subject: record.note if record.entry is Entry.HALTED else None
+                for record in since
+                if record.entry in (Entry.HALTED, Entry.RESUMED)
+            }.items()
+            if note is not None
+        },
+        changes=tuple(
+            ChangedHours(record.target, None)
+            for record in records[adoption:]
+            if record.entry is Entry.CHANGED and record.target is not None and record.target >= day
+        ),
+        alarms=alarms,
     )

@@ -1,8 +1,11 @@
 """What a journal's records add up to, and how the application's own word is held against them."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from session_lifecycle import (
     Entry,
@@ -25,6 +28,7 @@ from tests.helpers.journals import (
     histories,
     hours,
     intent,
+    numbered,
     rolls,
     summed_up,
 )
@@ -77,6 +81,31 @@ def test_what_records_add_up_to(records: list[Record], journal_state: JournalSta
     assert journal_state_after([adopted(), *records]) == journal_state
 
 
+@pytest.mark.parametrize("withdrawn", [2, 3])
+def test_a_withdrawn_record_does_not_count(withdrawn: int):
+    """What was too late by the time that it was durable is left out; everything else counts."""
+    late = Record(Entry.WITHDRAWN, MONDAY, NOTED, subject=f"{withdrawn}")
+    records = numbered([adopted(), ended, failed(), late])
+    kept = [record for record in records if record.seq != withdrawn]
+    assert journal_state_after(records) == journal_state_after(kept) != journal_state_after(records[:-1])
+
+
+def test_a_halt_ends_with_the_session():
+    """It goes on where the next session opens as this one closes, and until it is resumed."""
+    halt = Record(Entry.HALTED, MONDAY, NOTED, note="news")
+    feed = Record(Entry.HALTED, MONDAY, NOTED, note="no data", subject="prices")
+    resumed = Record(Entry.RESUMED, MONDAY, NOTED, subject="prices")
+    for records, halts in (
+        ([halt, feed], {"": "news", "prices": "no data"}),
+        ([halt, feed, resumed], {"": "news"}),
+        ([halt, intent(), done()], {}),
+        ([halt, replace(intent(), open=HOURS[1]), done()], {"": "news"}),
+    ):
+        journal_state = journal_state_after([adopted(), *records])
+        assert journal_state is not None
+        assert journal_state.halts == halts
+
+
 def test_no_records_add_up_to_nothing():
     """A journal without records tells nothing."""
     assert journal_state_after([]) is None
@@ -89,7 +118,7 @@ def test_a_journal_begins_with_the_session_adopted(first: Record):
         journal_state_after([first])
 
 
-@pytest.mark.parametrize("entry", [entry for entry in Entry if entry is not Entry.ADOPTED])
+@pytest.mark.parametrize("entry", [Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED])
 def test_a_record_of_another_session_is_refused(entry: Entry):
     """A record for a session that the application is not in contradicts the others; the message names both."""
     with pytest.raises(ValueError, match=f"{entry.value} for session 2024-03-05, while the session is 2024-03-04"):
@@ -116,31 +145,6 @@ def test_any_history_adds_up(history: list[Record]):
     """Record by record, a history adds up to what the rules in words say."""
     for length in range(1, len(history) + 1):
         assert journal_state_after(history[:length]) == summed_up(history[:length])
-
-
-@unhurried
-@given(histories())
-def test_a_summary_stands_for_the_past(history: list[Record]):
-    """At every point the past can be put in at most four records, with the same standing there and at the end."""
-    for length in range(1, len(history) + 1):
-        past, recent = history[:length], history[length:]
-        journal_state = journal_state_after(past)
-        assert journal_state is not None
-        summary = journal_state.records(NOTED)
-        assert len(summary) <= 4
-        assert journal_state_after(summary) == journal_state
-        assert journal_state_after([*summary, *recent]) == journal_state_after(history)
-
-
-@unhurried
-@given(histories())
-def test_a_summary_is_as_short_as_can_be(history: list[Record]):
-    """No record of a summary can be left out."""
-    journal_state = journal_state_after(history)
-    assert journal_state is not None
-    summary = journal_state.records(NOTED)
-    for left_out in range(1, len(summary)):
-        assert journal_state_after([*summary[:left_out], *summary[left_out + 1 :]]) != journal_state
 
 
 def test_the_history_that_tests_use_is_legal():
@@ -199,41 +203,78 @@ def test_an_application_elsewhere_is_refused(journal_state: JournalState, word: 
 # ---- the journal in memory ----
 
 
-def test_a_journal_in_memory_keeps_its_records():
+@pytest.mark.anyio
+async def test_a_journal_in_memory_keeps_its_records():
     """It returns, oldest first, what was appended in earlier runs; what is appended later is not in that answer."""
     journal = MemoryJournal()
     assert isinstance(journal, Journal)
-    assert journal.open("XNYS") == ()
-    for record in ONE_OF_EACH[:3]:
-        journal.append(record)
-    journal.close()
-    records = journal.open("XNYS")
-    journal.append(ONE_OF_EACH[3])
+    assert await journal.open("XNYS") == ()
+    await journal.append(ONE_OF_EACH[:3])
+    await journal.close()
+    records = await journal.open("XNYS")
+    await journal.append(ONE_OF_EACH[2:4])
     assert records == tuple(ONE_OF_EACH[:3])
     assert journal.records == ONE_OF_EACH[:4]
 
 
-def test_fault_46_a_journal_in_memory_has_one_holder():
+@pytest.mark.anyio
+async def test_fault_46_a_journal_in_memory_has_one_holder():
     """While it is open a second opening is refused, and the first is none the worse; closing it twice frees it."""
     journal = MemoryJournal()
-    journal.open("XNYS")
+    await journal.open("XNYS")
     with pytest.raises(JournalLocked, match="held by another manager") as caught:
-        journal.open("XNYS")
+        await journal.open("XNYS")
     assert caught.value.pid is None
-    journal.append(adopted())
-    journal.close()
-    journal.close()
-    assert journal.open("XNYS") == (adopted(),)
+    await journal.append(ONE_OF_EACH[:1])
+    await journal.close()
+    await journal.close()
+    assert await journal.open("XNYS") == tuple(ONE_OF_EACH[:1])
 
 
-def test_fault_47_a_journal_in_memory_belongs_to_one_calendar():
+@pytest.mark.anyio
+async def test_fault_47_a_journal_in_memory_belongs_to_one_calendar():
     """Another calendar's manager is refused, both are named, and nobody holds it after that."""
     journal = MemoryJournal()
-    journal.open("XNYS")
-    journal.close()
+    await journal.open("XNYS")
+    await journal.close()
     with pytest.raises(JournalMismatch, match="XNYS, and XLON was asked for"):
-        journal.open("XLON")
-    assert journal.open("XNYS") == ()
+        await journal.open("XLON")
+    assert await journal.open("XNYS") == ()
+
+
+# ---- the plain form ----
+
+
+@unhurried
+@given(histories())
+def test_a_record_has_a_plain_form(history: list[Record]):
+    """JSON holds every record, notes of any characters included, and gives it back."""
+    for record in history:
+        assert Record.from_dict(json.loads(json.dumps(record.as_dict()))) == record
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"what": 1},
+        {"entry": "forgotten"},
+        {"session": "yesterday"},
+        {"seq": "1"},
+        {"at": "2024-03-04T21:30:00"},
+        {"open": "2024-03-04T21:30:00"},
+        {"close": "2024-03-04T21:30:00"},
+        {"skipped": "2024-03-04"},
+    ],
+    ids=str,
+)
+def test_what_is_no_record_is_refused(wrong: dict[str, object]):
+    """A field that is unknown, missing, or of another kind, or an instant without a time zone."""
+    content = adopted().as_dict()
+    assert Record.from_dict(content) == adopted()
+    with pytest.raises(ValueError, match=r"field|`|time zone"):
+        Record.from_dict({**content, **wrong})
+    with pytest.raises(ValueError, match="missing required field"):
+        Record.from_dict({"entry": "adopted"})
 
 
 @unhurried

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from session_lifecycle import FileJournal, JournalLocked, MissedSessions, Resolution
+from session_lifecycle import JournalLocked, MissedSessions, Record, Resolution, SqliteJournal
 from tests.labs.crashlab.child import POINTS, Plan, read_book
 from tests.labs.crashlab.lab import (
     DAY,
@@ -168,17 +169,22 @@ def test_fault_46_the_lock_of_a_killed_holder_is_free(folder: Path) -> None:
     """While the holder lives, even stopped, its process is named; once killed, its journal can be opened."""
     story = Story(folder, Plan(days(4)), spawn)
     order = replace(story.order(), at=("roll.middle", 1))
-    journal = FileJournal(folder / "journal")
+    journal = SqliteJournal(folder / "journal")
     with subprocess.Popen(command(order, "--signal", "STOP"), cwd=ROOT) as holder:
         try:
             os.waitpid(holder.pid, os.WUNTRACED)
             with pytest.raises(JournalLocked) as caught:
-                journal.open("lab")
+                anyio.run(journal.open, "lab")
             assert caught.value.pid == holder.pid
         finally:
             holder.kill()
-    assert len(journal.open("lab")) > 0
-    journal.close()
+
+    async def reopened() -> tuple[Record, ...]:
+        records = await journal.open("lab")
+        await journal.close()
+        return records
+
+    assert len(anyio.run(reopened)) > 0
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -71,7 +71,7 @@ def ids(value: object) -> str:
 
 CHILD = """
 import pickle, sys, typing
-import session_lifecycle._core.lifecycle, session_lifecycle._journal.file, session_lifecycle._schedules.comparison
+import session_lifecycle._core.lifecycle, session_lifecycle._journal.sqlite, session_lifecycle._schedules.comparison
 import msgspec
 from session_lifecycle._model.plain import plain
 

@@ -308,6 +308,7 @@ def _resolve(
         (record,) = _restarted(schedule, config, state, now).recover(resolution, now).records
         return record if resolution is Resolution.RETRY else replace(record, note=_BY_COMMAND)
 
+    decide(state)  # what is refused is refused before anything is opened
     record, state = anyio.run(_recorded, source.journal(content.name), schedule.name, decide)
     show(_decision(record))
     _show_restart(_restarted(schedule, config, state, now), now)

@@ -4,8 +4,8 @@ A folder holds all of it: `plan`, `journal`, `effects` (what the rolls did to th
 manager said), `killed` (the point at which the last life ended). Lines of the books are JSON, each synced at once,
 numbered by life and by place within it, so that the order of all that happened can be told afterwards.
 
-Shortcomings: a kill loses nothing that has been written, synced or not; what a missing sync would lose is the business
-of the tests of the journal, with a file system that forgets.
+Shortcomings: a kill loses nothing that has been written, synced or not; that the journal syncs is the business of its
+own tests.
 """
 
 import argparse
@@ -13,10 +13,12 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -30,7 +32,6 @@ from session_lifecycle._journal.file import Files
 from session_lifecycle import (
     Entry,
     Event,
-    FileJournal,
     FixedSchedule,
     LifecycleConfig,
     MissedSessions,
@@ -41,9 +42,11 @@ from session_lifecycle import (
     Session,
     SessionBoundaryManager,
     SessionState,
+    SqliteJournal,
     StateChanged,
 )
-from session_lifecycle._journal import file as file_journal
+from session_lifecycle._journal import sqlite_tables
+from session_lifecycle._journal.sqlite_lock import OwnerLock
 from session_lifecycle._runtime.host import Host
 from session_lifecycle.testing import SimulatedClock
 
@@ -51,15 +54,17 @@ ROLL_DELAY = timedelta(minutes=30)
 LONGEST_SECONDS = 30
 """How many real seconds a life may take: one that hangs is a finding."""
 
+RECORDED = (Entry.ADOPTED, Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED, Entry.FAILED, Entry.RECOVERED)
+"""The kinds of records that a life writes."""
+
 POINTS = (
-    *(f"{entry.value}.{when}" for entry in Entry for when in ("before", "after")),
-    *("append.half", "append.written", "append.synced"),
-    *(f"{why}.{call}" for why in ("open", "compact") for call in ("half", "written", "synced", "renamed", "placed")),
-    *("open.locked", "open.read", "open.loaded"),
+    *(f"{entry.value}.{when}" for entry in RECORDED for when in ("before", "after")),
+    *("append.begun", "append.written", "append.committed", "append.counted", "lock.counted"),
+    *("open.locked", "open.introduced", "open.written", "open.committed", "open.counted", "open.loaded"),
     *("roll.begun", "roll.middle", "roll.committed"),
     *("tell.before", "tell.after"),
 )
-"""Where a life can be ended: around each kind of record, between the system calls, in the roll, around the telling."""
+"""Where a life can be ended: around each kind of record, between an append's steps, in the roll, around the news."""
 
 
 @dataclass(frozen=True)
@@ -118,80 +123,66 @@ class Points:
             os.kill(os.getpid(), self._number)
 
 
-class MortalFiles(Files):
-    """The file system, with a point after each call; every write is a short one, cut at a different place each time."""
-
-    def __init__(self, points: Points) -> None:
-        self.opening = False
-        self._points = points
-        self._new: int | None = None
-        self._begun = False
-        self._writes = 0
-
-    def open(self, path: Path, flags: int) -> int:
-        fd = super().open(path, flags)
-        if flags & os.O_TRUNC:
-            self._new = fd
-        return fd
-
-    def read(self, fd: int) -> bytes:
-        content = super().read(fd)
-        self._points.hit("open.read")
-        return content
-
-    def write(self, fd: int, data: bytes) -> int:
-        self._begun = not self._begun
-        if not self._begun:
-            written = super().write(fd, data)
-            self._hit(fd, "written")
-            return written
-        self._writes += 1
-        size = (len(data) // 2, len(data) - 1, 1, len(data) - 10, len(data) // 3)[self._writes % 5]
-        written = super().write(fd, data[:size])
-        self._hit(fd, "half")
-        return written
-
-    def sync(self, fd: int) -> None:
-        super().sync(fd)
-        self._hit(fd, "synced")
-
-    def replace(self, source: Path, target: Path) -> None:
-        super().replace(source, target)
-        self._hit(self._new, "renamed")
-
-    def sync_folder(self, folder: Path) -> None:
-        super().sync_folder(folder)
-        self._hit(self._new, "placed")
-        self._new = None
-
-    def _hit(self, fd: int | None, call: str) -> None:
-        why = "append" if fd != self._new else "open" if self.opening else "compact"
-        self._points.hit(f"{why}.{call}")
-
-
-class MortalJournal(FileJournal):
-    """The journal in a file, with points around opening and around each record."""
+class MortalJournal(SqliteJournal):
+    """The journal in SQLite, with points around its opening, around each record, and between its steps."""
 
     def __init__(self, path: Path, points: Points) -> None:
-        self._mortal = MortalFiles(points)
+        super().__init__(path)
         self._points = points
-        super().__init__(path, files=self._mortal)
+        self._why = "append"
 
-    def open(self, calendar: str) -> tuple[Record, ...]:
-        self._mortal.opening = True
-        records = super().open(calendar)
-        self._mortal.opening = False
-        self._points.hit("open.loaded")
+    def hit(self, step: str) -> None:
+        self._points.hit(f"{self._why}.{step}")
+
+    async def open(self, calendar: str) -> tuple[Record, ...]:
+        self._why = "open"
+        records = await super().open(calendar)
+        self.hit("loaded")
+        self._why = "append"
         return records
 
-    def _take_lock(self) -> None:
-        super()._take_lock()
-        self._points.hit("open.locked")
+    async def _acquire(self, connection: sqlite3.Connection, lock: OwnerLock) -> None:
+        await super()._acquire(connection, lock)
+        self.hit("locked")
 
-    def append(self, record: Record) -> None:
-        self._points.hit(f"{record.entry.value}.before")
-        super().append(record)
-        self._points.hit(f"{record.entry.value}.after")
+    async def append(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._points.hit(f"{record.entry.value}.before")
+        await super().append(records)
+        for record in records:
+            self._points.hit(f"{record.entry.value}.after")
+
+    async def _begin(self, connection: sqlite3.Connection, what: str) -> None:
+        await super()._begin(connection, what)
+        self.hit("begun")
+
+    async def _raise_counter(self, connection: sqlite3.Connection, lock: OwnerLock, number: int) -> None:  # type: ignore[override]
+        self.hit("committed")
+        await super()._raise_counter(connection, lock, number)
+        self.hit("counted")
+
+
+@contextmanager
+def mortal_steps(points: Points) -> Iterator[None]:
+    """Have points within the steps of the journal: where its rows are written, and where its lock is free."""
+
+    def after(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def mortal(*args: Any) -> Any:
+            result = call(*args)
+            points.hit(name)
+            return result
+
+        return mortal
+
+    with ExitStack() as stack:
+        for owner, function, name in (
+            (OwnerLock, "introduce", "open.introduced"),
+            (OwnerLock, "count", "lock.counted"),
+            (sqlite_tables, "note_opening", "open.written"),
+            (sqlite_tables, "insert", "append.written"),
+        ):
+            stack.enter_context(mock.patch.object(owner, function, after(name, getattr(owner, function))))
+        yield
 
 
 class Life(logging.Handler):
@@ -319,11 +310,7 @@ class Life(logging.Handler):
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
         try:
-            with (
-                mock.patch.object(Host, "emit", _mortal_tell(self.points)),
-                mock.patch.object(file_journal, "MOST_RECORDS", 7),
-                mock.patch.object(file_journal, "KEPT_RECORDS", 2),
-            ):
+            with mock.patch.object(Host, "emit", _mortal_tell(self.points)), mortal_steps(self.points):
                 anyio.run(self.main)
         finally:
             logger.removeHandler(self)

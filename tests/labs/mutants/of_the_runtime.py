@@ -44,7 +44,7 @@ MUTANTS = (
         "AppTasks._attempt_roll",
         (always("absorb_foreign_cancellation", nth=2),),
         "A cancellation of the roll's task after its last await ends nothing.",
-        ("tests/journal/test_journal_faults.py::test_fault_38_cancelled_just_after_the_roll_returned",),
+        ("tests/runtime/test_manager_journal_recover.py::test_fault_38_cancelled_natively_as_the_roll_returns",),
     ),
     Mutant(
         "_runtime/callbacks.py",
