@@ -358,7 +358,7 @@ async def told(log: Path, what: str, count: int = 1) -> list[dict[str, Any]]:
     """Wait until a replica's log has `what`, so many times."""
     with anyio.fail_after(30):
         while True:
-            text = log.read_text() if log.exists() else ""  # noqa: ASYNC240 -- a file of this machine
+            text = log.read_text() if log.exists() else ""
             found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
             if len(found := [line for line in found if line["what"] == what]) >= count:
                 return found
