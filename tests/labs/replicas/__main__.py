@@ -19,12 +19,21 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=300, help="at least so many (default: 300)")
     parser.add_argument("--seconds", type=float, default=900, help="at most so long (default: 900)")
     parser.add_argument("--ttl", type=float, default=0.5, help="of the lease, in seconds (default: 0.5)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the replicas' logs there")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--managers", action="store_true", help="replicas are managers, not simple loops")
     parser.add_argument("--unfenced", action="store_true", help="the control, without terms: it must double")
     options = parser.parse_args()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, running_server() as server:
-        lab = Lab(server, Path(folder), options.seed, fenced=not options.unfenced, ttl=options.ttl)
+        lab = Lab(
+            server,
+            options.keep or Path(folder),
+            options.seed,
+            fenced=not options.unfenced,
+            ttl=options.ttl,
+            managers=options.managers,
+        )
         audit = lab.run(options.rolls, options.faults, options.seconds)
     print(closing(audit, time.perf_counter() - began))
     if options.unfenced:

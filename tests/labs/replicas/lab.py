@@ -72,7 +72,9 @@ class Audit:
 class Lab:
     """Replicas of one journal, on a server that the lab may crash."""
 
-    def __init__(self, server: Server, folder: Path, seed: int, *, fenced: bool = True, ttl: float = 0.5) -> None:
+    def __init__(
+        self, server: Server, folder: Path, seed: int, *, fenced: bool = True, ttl: float = 0.5, managers: bool = False
+    ) -> None:
         self.rng = random.Random(seed)
         self.server = server
         self.database = Database(server)
@@ -82,6 +84,7 @@ class Lab:
         self.fenced = fenced
         self.ttl = ttl
         self.faults: Counter[str] = Counter()
+        start = time.time() if managers else 0.0
         self.proxies = [TcpProxy(server.port) for _ in BACKENDS]
         self.orders = [
             Order(
@@ -91,6 +94,7 @@ class Lab:
                 pause=0.03,
                 fenced=fenced,
                 backend=backend,
+                start=start,
             )
             for number, (proxy, backend) in enumerate(zip(self.proxies, BACKENDS, strict=True))
         ]
@@ -201,8 +205,9 @@ class Lab:
         audit = Audit(len(booked), self.faults, term)
         audit.doubled = [str(day) for day, times in booked.items() if times > 1]
         audit.announced_twice = [str(day) for day, times in announced.items() if times > 1]
-        last = max(booked, default=FIRST)
-        days = [FIRST + n * DAY for n in range((last - FIRST).days + 1)] if booked else []
+        # Managers adopt the session of the moment at which the first of them starts.
+        first = min(booked, default=FIRST) if self.orders[0].start else FIRST
+        days = [first + n * DAY for n in range((max(booked, default=first) - first).days + 1)] if booked else []
         audit.lost = [str(day) for day in days if not booked[day]]
         audit.lost += [f"{day}, which was announced" for day in announced if not (booked[day] and done[day])]
         if self.fenced and booked != done:

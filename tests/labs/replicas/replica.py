@@ -43,9 +43,22 @@ class Order:
     fenced: bool = True
     backend: str = "asyncio"
     days: int = 1_000_000
+    start: float = 0.0
+    """Seconds since 1970 at which the first session of managers opens. 0: the simple replica, which needs no clock."""
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
+
+
+class Log:
+    """A file of lines. What is written survives a SIGKILL at once."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def note(self, what: str, **more: object) -> None:
+        line = {"what": what, "at": time.time(), "pid": os.getpid()} | more
+        os.write(self._file, json.dumps(line).encode() + b"\n")
 
 
 class Replica:
@@ -56,12 +69,10 @@ class Replica:
         self.journal = PostgresJournal(order.conninfo, order.name, timedelta(seconds=order.ttl))
         self.seq = 0
         self.session: date | None = None
-        self._log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._log = Log(order.log)
 
     def note(self, what: str, **more: object) -> None:
-        """Write a line to the log at once: what is written survives a SIGKILL."""
-        line = {"what": what, "at": time.time(), "pid": os.getpid(), "term": self.journal.term} | more
-        os.write(self._log, json.dumps(line).encode() + b"\n")
+        self._log.note(what, term=self.journal.term, **more)
 
     def take_up(self, records: Sequence[Record]) -> None:
         """Bring the session and the count up to these records."""
@@ -163,7 +174,12 @@ def main() -> None:
     order = Order(**json.loads(sys.argv[1]))
     if not order.fenced:
         remove_fence()
-    anyio.run(Replica(order).run, backend=order.backend)
+    if order.start:
+        from tests.labs.replicas.managed import ManagedReplica
+
+        anyio.run(ManagedReplica(order).run, backend=order.backend)
+    else:
+        anyio.run(Replica(order).run, backend=order.backend)
 
 
 if __name__ == "__main__":
