@@ -143,7 +143,7 @@ class JournalTasks:
         journal = host.journal
         assert isinstance(journal, SharedJournal)
         try:
-            if journal.leads:
+            if host.lifecycle.leading:  # not `journal.leads`, which ends by itself: the host hears of it from keep()
                 reason = await journal.keep()
                 if reason is not None:
                     host.lose_lead(reason, self._scheduler.observe_or_last())
