@@ -21,7 +21,7 @@ from session_lifecycle._journal.errors import (
     JournalWriteFailed,
     NotLeadingError,
 )
-from session_lifecycle._journal.postgres_connection import Connection, first_line
+from session_lifecycle._journal.postgres_connection import Connection, check_committed, first_line
 from session_lifecycle._journal.postgres_lease import Lease, uptime
 from session_lifecycle._journal.postgres_link import BROKEN, BROKEN_OR_REFUSED, Link
 from session_lifecycle._journal.postgres_records import (
@@ -281,7 +281,7 @@ class PostgresJournal:
                 lease.expire()
                 try:
                     async with link.writer.use(self._seconds) as connection:
-                        acquired = await self._acquire(connection, again=True)
+                        acquired = await self._acquire(connection, again=True, gain=False)
                 except BROKEN_OR_REFUSED:
                     await anyio.sleep(_AGAIN)
                     continue
@@ -294,7 +294,12 @@ class PostgresJournal:
         finally:
             lease.settling = False
 
-    async def _acquire(self, connection: Connection, *, again: bool) -> _Acquired:
+    async def _acquire(self, connection: Connection, *, again: bool, gain: bool = True) -> _Acquired:
+        """Ask for the lead; with `again`, where this replica holds it already, for a later term.
+
+        Without `gain`, a lead that was lost meanwhile stays lost: only `open` and `follow` begin another one, so that
+        its records are read first.
+        """
         lease, sent, wall = self._lease, uptime(), datetime.now(UTC)
         parameters = (self._name, self._calendar, lease.holder, timedelta(seconds=lease.seconds), again)
         row = await (await connection.execute(_ACQUIRE, parameters)).fetchone()
@@ -305,7 +310,7 @@ class PostgresJournal:
         if self._link is not None:
             self._link.measure_skew(wall, server_time)
         if led:
-            lease.gain(term, sent)
+            (lease.gain if gain else lease.change_term)(term, sent)
             self._in_doubt = False  # what was sent under an earlier term has come through, or is refused
         lease.learn_term(term)
         return _Acquired(led, busy, term)
@@ -348,9 +353,11 @@ class PostgresJournal:
                 if lease.leads:
                     return ()
                 wait = _POLL if observed is None else min(_POLL, observed.remaining + 0.005)
-                if observed is None or observed.is_over:
+                # Where this replica has lost a lead that no other one has taken, it need not wait for its own lease.
+                mine = observed is not None and observed.holder == lease.holder
+                if observed is None or observed.is_over or mine:
                     async with link.keeper.use(self._seconds) as connection:
-                        acquired = await self._acquire(connection, again=False)
+                        acquired = await self._acquire(connection, again=mine)
                     if acquired.led:
                         continue  # and read what came in before
                     wait = _SOON
@@ -406,7 +413,7 @@ class PostgresJournal:
                         scope.deadline = anyio.current_time() + self._lease.remaining
                         await self._complete(connection, record, token)
                         self._in_doubt = True  # from here on the COMMIT may be on its way
-                _check_committed(transaction, expired=scope.cancelled_caught)
+                check_committed(transaction, expired=scope.cancelled_caught)
                 assert record is not None  # the block has ended
                 self._in_doubt = False
                 self._seq = max(self._seq, record.seq)
@@ -486,11 +493,3 @@ class PostgresJournal:
         if not self._lease.leads:
             raise NotLeadingError("done", str(self), self._lease.known_term)
         return _COMPLETE, (self._name, self._lease.term, self._lease.holder, one_as_json(record))
-
-
-def _check_committed(transaction: psycopg.AsyncTransaction | None, *, expired: bool) -> None:
-    """Raise unless COMMIT has been answered: psycopg passes over a connection that was closed before it."""
-    if expired:
-        raise TimeoutError("the lease ended before the server had answered")
-    if transaction is None or transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
-        raise psycopg.OperationalError("the connection was closed before COMMIT was sent")

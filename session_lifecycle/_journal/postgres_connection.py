@@ -204,6 +204,14 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def check_committed(transaction: psycopg.AsyncTransaction | None, *, expired: bool) -> None:
+    """Raise unless COMMIT has been answered: psycopg passes over a connection that was closed before it."""
+    if expired:
+        raise TimeoutError("the lease ended before the server had answered")
+    if transaction is None or transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
+        raise psycopg.OperationalError("the connection was closed before COMMIT was sent")
+
+
 @asynccontextmanager
 async def connected(conninfo: str, within: float) -> AsyncGenerator[Connection]:
     """Connect for the length of a block."""

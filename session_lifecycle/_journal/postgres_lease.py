@@ -75,6 +75,12 @@ class Lease:
         self.sent = sent
         self._deadline = sent + self.seconds
 
+    def change_term(self, term: int, sent: float) -> None:
+        """Go on under a later term of its own, which was asked for at `sent`. A lead that was lost stays lost."""
+        self.expire()
+        self.term = term
+        self.extend(sent)
+
     def extend(self, sent: float) -> None:
         """Lead for longer: a renewal that was sent at `sent`, by `uptime`, has succeeded."""
         if self._leading:

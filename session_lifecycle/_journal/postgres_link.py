@@ -28,17 +28,18 @@ _TRANSACTIONS: Final = 16
 
 _RENEW: Final = "SELECT holder, extract(epoch FROM server_time)::float8 FROM session_lifecycle.renew(%s, %s, %s, %s)"
 _OBSERVE: Final = """
-SELECT j.name, j.seq, j.term, extract(epoch FROM l.expires_at - clock_timestamp())::float8,
+SELECT j.name, j.seq, j.term, j.holder, extract(epoch FROM l.expires_at - clock_timestamp())::float8,
        extract(epoch FROM l.ttl)::float8
   FROM session_lifecycle.journal j JOIN session_lifecycle.lease l USING (name) WHERE j.name = ANY(%s)
 """
 
 
 class Observed(NamedTuple):
-    """What the database says of a journal: its newest record, its term, and the seconds for which its lease lasts."""
+    """What the database says of a journal: its newest record, its leader, and the seconds for which the lease lasts."""
 
     seq: int
     term: int
+    holder: str
     remaining: float
     ttl: float
 

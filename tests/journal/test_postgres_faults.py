@@ -243,6 +243,34 @@ async def test_a_server_that_is_away_for_longer_than_the_lease(own_server: Serve
 
 
 @only_asyncio
+async def test_an_append_that_outlives_its_lead_does_not_gain_another(own_server: Server) -> None:
+    """It settles what became of its records; whoever asks follow() is told that this replica leads again."""
+    database = Database(own_server)
+    async with opened(database.conninfo()) as one:
+        await one.append([adopted()])
+        own_server.crash()
+        refused: list[NotLeadingError] = []
+
+        async def write() -> None:
+            try:
+                await one.append([failed(2)])
+            except NotLeadingError as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            assert "ran out" in await kept(one)
+            await anyio.to_thread.run_sync(own_server.start)
+        assert len(refused) == 1
+        assert not one.leads
+        began = time.monotonic()
+        assert await led(one) == ()
+        assert time.monotonic() - began < TTL.total_seconds() / 2  # no other one has taken it
+        await one.append([failed(2)])
+    assert seqs(database) == [1, 2]
+
+
+@only_asyncio
 async def test_a_commit_that_meets_a_dead_server_is_uncertain(own_server: Server) -> None:
     """It is found out as soon as there is a server again: here it had not been sent."""
     database = Database(own_server)
