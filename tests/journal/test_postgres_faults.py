@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -579,3 +580,51 @@ async def test_it_works_behind_pgbouncer_in_transaction_mode(database: Database,
             assert len(found) == 21
             assert not await roll(standby, 22, FIRST + 10 * DAY)
     assert booked(database) == 11
+
+
+@only_asyncio
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_synchronous_standby_that_is_promoted_has_every_record(postgres_server: Server) -> None:
+    """The journal finds the promoted server by itself, by `target_session_attrs`, and appends there."""
+    with running_server(wal_level="replica", max_wal_senders="4", hot_standby="on") as primary:
+        database = Database(primary)
+        database.execute("CREATE TABLE books (session date)")
+        with standby_of(primary) as standby:
+            primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            primary.execute("SELECT pg_reload_conf()")
+            conninfo = (
+                f"host={primary.folder},{standby.folder} port={primary.port},{standby.port} user=postgres "
+                f"dbname={database.name} target_session_attrs=read-write"
+            )
+            async with opened(conninfo, LONG) as one:
+                await one.append([adopted()])
+                for number in range(20):
+                    assert not await roll(one, 2 * number + 2, FIRST + number * DAY)
+                    await one.append([failed(2 * number + 3)])
+                primary.crash()
+                await anyio.to_thread.run_sync(lambda: standby.run("pg_ctl", "promote", "-D", str(standby.data), "-w"))
+                standby.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+                standby.execute("SELECT pg_reload_conf()")
+                await led(one)
+                with anyio.fail_after(20):
+                    await one.append([failed(42)])
+                rows = standby.execute("SELECT seq FROM session_lifecycle.record ORDER BY seq", database.name)
+                assert rows == [(seq,) for seq in range(1, 43)]
+                assert standby.execute("SELECT count(*) FROM books", database.name) == [(20,)]
+
+
+@contextmanager
+def standby_of(primary: Server) -> Iterator[Server]:
+    """Run a server that replicates another one, and answers read-only statements until it is promoted."""
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as name:
+        standby = Server(primary.programs, Path(name))
+        if standby.user is not None:
+            shutil.chown(standby.folder, standby.user)
+        source = ("-h", str(primary.folder), "-p", str(primary.port), "-U", "postgres")
+        standby.run("pg_basebackup", *source, "-D", str(standby.data), "-R", "-X", "stream", "--no-sync", "-c", "fast")
+        standby.start()
+        try:
+            yield standby
+        finally:
+            standby.stop()
