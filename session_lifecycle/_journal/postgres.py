@@ -93,6 +93,7 @@ class PostgresJournal:
             raise ConfigurationError("name", name, f"it is 1 to {_LONGEST_NAME} printable characters")
         if not timedelta(seconds=0.2) <= ttl <= timedelta(days=1):
             raise ConfigurationError("ttl", ttl, "it is between 0.2 seconds and 1 day")
+        self._label = f"{name} in {self._place}"
         self._conninfo = conninfo
         self._name = name
         self._seconds = ttl.total_seconds()
@@ -153,7 +154,7 @@ class PostgresJournal:
             JournalCorrupt: a record cannot be understood.
         """
         if self._link is not None:
-            raise JournalLocked(str(self), os.getpid())
+            raise JournalLocked(self._label, os.getpid())
         self._calendar = calendar
         self._lease = lease = Lease(self._name, self._seconds)
         self._in_doubt = False
@@ -181,7 +182,7 @@ class PostgresJournal:
             )
         else:
             reason = first_line(error)
-        raise JournalUnavailable(str(self), reason) from error
+        raise JournalUnavailable(self._label, reason) from error
 
     async def close(self) -> None:
         """Give up the lead, so that a standby takes it at once, and close the connections. Takes a second at most."""
@@ -225,7 +226,7 @@ class PostgresJournal:
                     if not self._may_write(tenure) and await self._holds(link, records):
                         break
                 if not self._may_write(tenure):
-                    raise NotLeadingError(names, str(self), lease.known_term)
+                    raise NotLeadingError(names, self._label, lease.known_term)
                 try:
                     async with link.writer.use(max(lease.remaining, _AGAIN)) as connection:
                         try:
@@ -248,7 +249,7 @@ class PostgresJournal:
 
     def _opened(self, what: str) -> Link:
         if self._link is None:
-            raise JournalWriteFailed(str(self), what, "the journal is not open")
+            raise JournalWriteFailed(self._label, what, "the journal is not open")
         return self._link
 
     def _judge(self, error: Exception, names: str) -> None:
@@ -256,9 +257,9 @@ class PostgresJournal:
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == _TERM_IS_OVER:
             self._lease.lose("another replica leads")
-            raise NotLeadingError(names, str(self), self._lease.known_term) from error
+            raise NotLeadingError(names, self._label, self._lease.known_term) from error
         if state not in _PASSING:
-            raise JournalWriteFailed(str(self), names, first_line(error)) from error
+            raise JournalWriteFailed(self._label, names, first_line(error)) from error
 
     async def _holds(self, link: Link, records: Sequence[Record]) -> bool:
         """Return whether the journal holds these very records."""
@@ -395,7 +396,7 @@ class PostgresJournal:
             yield None
             return
         if not self._lease.leads:
-            raise NotLeadingError("done", str(self), self._lease.known_term)
+            raise NotLeadingError("done", self._label, self._lease.known_term)
         record: Record | None = None
         transaction: psycopg.AsyncTransaction | None = None
         token = secrets.token_hex(8)
@@ -423,7 +424,7 @@ class PostgresJournal:
                 if not self._in_doubt or connection.answers:
                     self._in_doubt = False
                     self._judge(error, "done")
-                    raise JournalWriteFailed(str(self), "done", first_line(error)) from error
+                    raise JournalWriteFailed(self._label, "done", first_line(error)) from error
                 connection.abandon()
                 await self._decide(link, record, error)
 
@@ -431,14 +432,14 @@ class PostgresJournal:
         try:
             return await stack.enter_async_context(link.transaction_connection(self._seconds))
         except BROKEN as error:
-            raise JournalWriteFailed(str(self), "done", first_line(error)) from error
+            raise JournalWriteFailed(self._label, "done", first_line(error)) from error
 
     async def _complete(self, connection: Connection, record: Record, token: str) -> None:
         parameters = (self._name, self._lease.term, self._lease.holder, one_as_json(record), token)
         cursor = await connection.execute(_COMPLETE_HERE, parameters)
         if cursor.rowcount != 1:
             reason = "the block has ended its transaction itself, by COMMIT or ROLLBACK; leave both to the journal"
-            raise JournalWriteFailed(str(self), "done", reason)
+            raise JournalWriteFailed(self._label, "done", reason)
 
     async def _decide(self, link: Link, record: Record, error: Exception) -> None:
         """Return if the COMMIT that was cut off came through."""
@@ -447,13 +448,13 @@ class PostgresJournal:
                 await self._settle(link)
                 held = await self._holds(link, [record])
         except TimeoutError:
-            raise JournalWriteFailed(str(self), "done", first_line(error), uncertain=True) from error
+            raise JournalWriteFailed(self._label, "done", first_line(error), uncertain=True) from error
         if held:
             self._seq = max(self._seq, record.seq)
             return
         if not self._lease.leads:
-            raise NotLeadingError("done", str(self), self._lease.known_term) from error
-        raise JournalWriteFailed(str(self), "done", f"not committed: {first_line(error)}") from error
+            raise NotLeadingError("done", self._label, self._lease.known_term) from error
+        raise JournalWriteFailed(self._label, "done", f"not committed: {first_line(error)}") from error
 
     async def find_done(self, session: date) -> Record | None:
         """Return the record *done* of the roll from `session`; None where the journal does not hold it.
@@ -465,7 +466,7 @@ class PostgresJournal:
         """
         link = self._link
         if link is None:
-            raise JournalUnavailable(str(self), "the journal is not open")
+            raise JournalUnavailable(self._label, "the journal is not open")
         failure: Exception = TimeoutError("the server has not answered")
         with anyio.move_on_after(self._seconds):
             while True:
@@ -478,8 +479,8 @@ class PostgresJournal:
                     failure = error
                     await anyio.sleep(_AGAIN)
                 except psycopg.Error as error:
-                    raise JournalUnavailable(str(self), first_line(error)) from error
-        raise JournalUnavailable(str(self), first_line(failure)) from failure
+                    raise JournalUnavailable(self._label, first_line(error)) from error
+        raise JournalUnavailable(self._label, first_line(failure)) from failure
 
     def done_statement(self, record: Record) -> tuple[str, tuple[str, int, str, str]]:
         """Return the statement that appends *done*, and its parameters, for another driver: `$1`, `$2` and so on.
@@ -491,5 +492,5 @@ class PostgresJournal:
             NotLeadingError: another replica leads already.
         """
         if not self._lease.leads:
-            raise NotLeadingError("done", str(self), self._lease.known_term)
+            raise NotLeadingError("done", self._label, self._lease.known_term)
         return _COMPLETE, (self._name, self._lease.term, self._lease.holder, one_as_json(record))
