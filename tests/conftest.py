@@ -139,11 +139,15 @@ def postgres_server() -> Iterator[Any]:
         yield server
 
 
-@pytest.fixture
-def database(postgres_server: Any) -> Iterator[Any]:
-    """Return a database of its own, with a journal's tables."""
+@pytest.fixture(scope="session")
+def _database(postgres_server: Any) -> Any:
     from tests.helpers.postgres import Database
 
-    one = Database(postgres_server)
-    yield one
-    one.drop()
+    return Database(postgres_server)
+
+
+@pytest.fixture
+def database(_database: Any) -> Iterator[Any]:
+    """Return a database with a journal's empty tables; creating one for each test would take a second."""
+    yield _database
+    _database.clear()

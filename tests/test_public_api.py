@@ -227,9 +227,9 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
     lazy = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
-    lazy |= {"_core.replay", "_journal.memory", "_journal.sqlite", "_runtime.group"}
+    lazy |= {"_core.replay", "_journal.memory", "_journal.postgres", "_journal.sqlite", "_runtime.group"}
     assert {*session_lifecycle._LAZY.values()} <= lazy
-    unwanted = {"exchange_calendars", "json", "numpy", "pandas", "sqlite3", "tomllib", "zlib"}
+    unwanted = {"exchange_calendars", "json", "numpy", "pandas", "psycopg", "sqlite3", "tomllib", "zlib"}
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in lazy})
     assert refused == "module 'session_lifecycle' has no attribute 'Nonsense'"
     assert (complete, ours) == ("True True", "True False")

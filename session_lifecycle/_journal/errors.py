@@ -80,7 +80,7 @@ class JournalUnavailable(LifecycleError):
     def __str__(self) -> str:
         return (
             f"the journal {self.journal} cannot be opened: {self.reason}. Nothing was started. "
-            "Check the path and its permissions"
+            "Check the path, or the address of the server, and the permissions"
         )
 
 

@@ -6,7 +6,7 @@ journal's row. This side keeps the lease, and finds out after a broken connectio
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple, NoReturn
@@ -21,7 +21,7 @@ from session_lifecycle._journal.errors import (
     JournalWriteFailed,
     NotLeadingError,
 )
-from session_lifecycle._journal.postgres_connection import Connection, first_line
+from session_lifecycle._journal.postgres_connection import Connection, check_committed, first_line
 from session_lifecycle._journal.postgres_lease import Lease, uptime
 from session_lifecycle._journal.postgres_link import BROKEN, BROKEN_OR_REFUSED, Link
 from session_lifecycle._journal.postgres_records import (
@@ -31,7 +31,7 @@ from session_lifecycle._journal.postgres_records import (
     read_done,
     read_these,
 )
-from session_lifecycle._journal.postgres_tables import create_tables, place_of
+from session_lifecycle._journal.postgres_tables import NOT_INSTALLED, VERSION, create_tables, place_of
 from session_lifecycle._journal.records import Record
 from session_lifecycle._model.errors import ConfigurationError
 
@@ -39,16 +39,16 @@ _TERM_IS_OVER: Final = "SL001"
 _OTHER_CALENDAR: Final = "SL002"
 _PASSING: Final = frozenset({"40001", "40P01", "55P03", "57014"})
 """Refusals that the same statement may not meet again: serialization, a deadlock, a lock, a statement's timeout."""
-_NOT_INSTALLED: Final = frozenset({"3F000", "42883", "42P01"})
-"""The schema, a function or a table is missing."""
 
-_VERSION: Final = 1
 _SOON: Final = 0.02
 _AGAIN: Final = 0.1
 _POLL: Final = 1.0
 _LONGEST_NAME: Final = 200
 
-_ACQUIRE: Final = "SELECT term, led, busy, version, server_time FROM session_lifecycle.acquire(%s, %s, %s, %s, %s)"
+_ACQUIRE: Final = (
+    "SELECT term, led, busy, version, extract(epoch FROM server_time)::float8 "
+    "FROM session_lifecycle.acquire(%s, %s, %s, %s, %s)"
+)
 _APPEND: Final = "SELECT session_lifecycle.append(%s, %s, %s, %s::jsonb)"
 _COMPLETE: Final = "SELECT session_lifecycle.complete($1, $2, $3, $4::jsonb)"
 # No row where the block has ended its transaction, and with it the setting.
@@ -78,8 +78,8 @@ class PostgresJournal:
         conninfo: what libpq accepts: a `postgresql://` URL or `key=value` pairs. With several hosts, add
             `target_session_attrs=read-write`.
         name: of the journal in the database; the same for all replicas of one manager, another for every other manager.
-        ttl: how long a leader that has vanished keeps the lead, one second or more. A leader that has not reached the
-            server for that long leads no more.
+        ttl: how long a leader that has vanished keeps the lead, from 0.2 seconds to a day. A leader that has not
+            reached the server for that long leads no more.
 
     Raises:
         ConfigurationError: an argument is out of range, or `conninfo` cannot be parsed.
@@ -91,15 +91,16 @@ class PostgresJournal:
         self._place = place_of(conninfo)
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
             raise ConfigurationError("name", name, f"it is 1 to {_LONGEST_NAME} printable characters")
-        if not timedelta(seconds=1) <= ttl <= timedelta(days=1):
-            raise ConfigurationError("ttl", ttl, "it is between 1 second and 1 day")
+        if not timedelta(seconds=0.2) <= ttl <= timedelta(days=1):
+            raise ConfigurationError("ttl", ttl, "it is between 0.2 seconds and 1 day")
+        self._label = f"{name} in {self._place}"
         self._conninfo = conninfo
         self._name = name
         self._seconds = ttl.total_seconds()
         self._calendar = ""
         self._link: Link | None = None
         self._lease = Lease(name, self._seconds)
-        self._pen = anyio.Lock()
+        self._pen = anyio.Lock(fast_acquire=True)
         self._seq = 0
         self._in_doubt = False
 
@@ -153,7 +154,7 @@ class PostgresJournal:
             JournalCorrupt: a record cannot be understood.
         """
         if self._link is not None:
-            raise JournalLocked(str(self), os.getpid())
+            raise JournalLocked(self._label, os.getpid())
         self._calendar = calendar
         self._lease = lease = Lease(self._name, self._seconds)
         self._in_doubt = False
@@ -174,14 +175,14 @@ class PostgresJournal:
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == _OTHER_CALENDAR and isinstance(error, psycopg.Error):
             raise JournalMismatch("the calendar", error.diag.message_detail, self._calendar) from error
-        if state in _NOT_INSTALLED:
+        if state in NOT_INSTALLED:
             reason = (
                 f"its tables are missing or of an earlier version ({first_line(error)}): call "
                 "`await PostgresJournal.create_tables(conninfo)` once, as a role that may create a schema"
             )
         else:
             reason = first_line(error)
-        raise JournalUnavailable(str(self), reason) from error
+        raise JournalUnavailable(self._label, reason) from error
 
     async def close(self) -> None:
         """Give up the lead, so that a standby takes it at once, and close the connections. Takes a second at most."""
@@ -225,7 +226,7 @@ class PostgresJournal:
                     if not self._may_write(tenure) and await self._holds(link, records):
                         break
                 if not self._may_write(tenure):
-                    raise NotLeadingError(names, str(self), lease.known_term)
+                    raise NotLeadingError(names, self._label, lease.known_term)
                 try:
                     async with link.writer.use(max(lease.remaining, _AGAIN)) as connection:
                         try:
@@ -248,7 +249,7 @@ class PostgresJournal:
 
     def _opened(self, what: str) -> Link:
         if self._link is None:
-            raise JournalWriteFailed(str(self), what, "the journal is not open")
+            raise JournalWriteFailed(self._label, what, "the journal is not open")
         return self._link
 
     def _judge(self, error: Exception, names: str) -> None:
@@ -256,9 +257,9 @@ class PostgresJournal:
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == _TERM_IS_OVER:
             self._lease.lose("another replica leads")
-            raise NotLeadingError(names, str(self), self._lease.known_term) from error
+            raise NotLeadingError(names, self._label, self._lease.known_term) from error
         if state not in _PASSING:
-            raise JournalWriteFailed(str(self), names, first_line(error)) from error
+            raise JournalWriteFailed(self._label, names, first_line(error)) from error
 
     async def _holds(self, link: Link, records: Sequence[Record]) -> bool:
         """Return whether the journal holds these very records."""
@@ -281,7 +282,7 @@ class PostgresJournal:
                 lease.expire()
                 try:
                     async with link.writer.use(self._seconds) as connection:
-                        acquired = await self._acquire(connection, again=True)
+                        acquired = await self._acquire(connection, again=True, gain=False)
                 except BROKEN_OR_REFUSED:
                     await anyio.sleep(_AGAIN)
                     continue
@@ -290,22 +291,28 @@ class PostgresJournal:
                     continue
                 if not acquired.led:
                     lease.lose("another replica leads")
-                self._in_doubt = False
+                    self._in_doubt = False
         finally:
             lease.settling = False
 
-    async def _acquire(self, connection: Connection, *, again: bool) -> _Acquired:
+    async def _acquire(self, connection: Connection, *, again: bool, gain: bool = True) -> _Acquired:
+        """Ask for the lead; with `again`, where this replica holds it already, for a later term.
+
+        Without `gain`, a lead that was lost meanwhile stays lost: only `open` and `follow` begin another one, so that
+        its records are read first.
+        """
         lease, sent, wall = self._lease, uptime(), datetime.now(UTC)
         parameters = (self._name, self._calendar, lease.holder, timedelta(seconds=lease.seconds), again)
         row = await (await connection.execute(_ACQUIRE, parameters)).fetchone()
         assert row is not None  # a function with OUT parameters returns one row
         term, led, busy, version, server_time = row
-        if version != _VERSION:
-            raise JournalMismatch("the version", version, _VERSION)
+        if version != VERSION:
+            raise JournalMismatch("the version", version, VERSION)
         if self._link is not None:
             self._link.measure_skew(wall, server_time)
         if led:
-            lease.gain(term, sent)
+            (lease.gain if gain else lease.change_term)(term, sent)
+            self._in_doubt = False  # what was sent under an earlier term has come through, or is refused
         lease.learn_term(term)
         return _Acquired(led, busy, term)
 
@@ -338,6 +345,7 @@ class PostgresJournal:
         lease = self._lease
         while (link := self._link) is not None:
             try:
+                heard = link.keeper.heard(self._name)
                 observed = None if lease.leads else await link.observe(lease)
                 if observed is not None:
                     lease.learn_term(observed.term)
@@ -346,13 +354,15 @@ class PostgresJournal:
                 if lease.leads:
                     return ()
                 wait = _POLL if observed is None else min(_POLL, observed.remaining + 0.005)
-                if observed is None or observed.is_over:
+                # Where this replica has lost a lead that no other one has taken, it need not wait for its own lease.
+                mine = observed is not None and observed.holder == lease.holder
+                if observed is None or observed.is_over or mine:
                     async with link.keeper.use(self._seconds) as connection:
-                        acquired = await self._acquire(connection, again=False)
+                        acquired = await self._acquire(connection, again=mine)
                     if acquired.led:
                         continue  # and read what came in before
                     wait = _SOON
-                await link.keeper.notified(self._name, wait)
+                await link.keeper.notified(self._name, heard, wait)
             except BROKEN_OR_REFUSED:
                 await anyio.sleep(_AGAIN)
         return ()
@@ -369,7 +379,7 @@ class PostgresJournal:
     @asynccontextmanager
     async def transaction(
         self, session: date, done: Callable[[], Record]
-    ) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]] | None]:
+    ) -> AsyncGenerator[psycopg.AsyncConnection[tuple[object, ...]] | None]:
         """Open a transaction for the writes of the roll from `session`, on a connection of its own.
 
         Its value is None where *done* of that session is in the journal already. *done* is appended as the last
@@ -386,8 +396,9 @@ class PostgresJournal:
             yield None
             return
         if not self._lease.leads:
-            raise NotLeadingError("done", str(self), self._lease.known_term)
+            raise NotLeadingError("done", self._label, self._lease.known_term)
         record: Record | None = None
+        transaction: psycopg.AsyncTransaction | None = None
         token = secrets.token_hex(8)
         async with AsyncExitStack() as stack:
             connection = await self._transaction_connection(stack, link)
@@ -403,7 +414,7 @@ class PostgresJournal:
                         scope.deadline = anyio.current_time() + self._lease.remaining
                         await self._complete(connection, record, token)
                         self._in_doubt = True  # from here on the COMMIT may be on its way
-                _check_committed(transaction, expired=scope.cancelled_caught)
+                check_committed(transaction, expired=scope.cancelled_caught)
                 assert record is not None  # the block has ended
                 self._in_doubt = False
                 self._seq = max(self._seq, record.seq)
@@ -413,7 +424,7 @@ class PostgresJournal:
                 if not self._in_doubt or connection.answers:
                     self._in_doubt = False
                     self._judge(error, "done")
-                    raise JournalWriteFailed(str(self), "done", first_line(error)) from error
+                    raise JournalWriteFailed(self._label, "done", first_line(error)) from error
                 connection.abandon()
                 await self._decide(link, record, error)
 
@@ -421,14 +432,14 @@ class PostgresJournal:
         try:
             return await stack.enter_async_context(link.transaction_connection(self._seconds))
         except BROKEN as error:
-            raise JournalWriteFailed(str(self), "done", first_line(error)) from error
+            raise JournalWriteFailed(self._label, "done", first_line(error)) from error
 
     async def _complete(self, connection: Connection, record: Record, token: str) -> None:
         parameters = (self._name, self._lease.term, self._lease.holder, one_as_json(record), token)
         cursor = await connection.execute(_COMPLETE_HERE, parameters)
         if cursor.rowcount != 1:
             reason = "the block has ended its transaction itself, by COMMIT or ROLLBACK; leave both to the journal"
-            raise JournalWriteFailed(str(self), "done", reason)
+            raise JournalWriteFailed(self._label, "done", reason)
 
     async def _decide(self, link: Link, record: Record, error: Exception) -> None:
         """Return if the COMMIT that was cut off came through."""
@@ -437,13 +448,13 @@ class PostgresJournal:
                 await self._settle(link)
                 held = await self._holds(link, [record])
         except TimeoutError:
-            raise JournalWriteFailed(str(self), "done", first_line(error), uncertain=True) from error
+            raise JournalWriteFailed(self._label, "done", first_line(error), uncertain=True) from error
         if held:
             self._seq = max(self._seq, record.seq)
             return
         if not self._lease.leads:
-            raise NotLeadingError("done", str(self), self._lease.known_term) from error
-        raise JournalWriteFailed(str(self), "done", f"not committed: {first_line(error)}") from error
+            raise NotLeadingError("done", self._label, self._lease.known_term) from error
+        raise JournalWriteFailed(self._label, "done", f"not committed: {first_line(error)}") from error
 
     async def find_done(self, session: date) -> Record | None:
         """Return the record *done* of the roll from `session`; None where the journal does not hold it.
@@ -453,16 +464,23 @@ class PostgresJournal:
         Raises:
             JournalUnavailable: it cannot be read.
         """
-        if self._link is None:
-            raise JournalUnavailable(str(self), "the journal is not open")
-        try:
-            with anyio.fail_after(self._seconds):
-                async with self._pen:
-                    await self._settle(self._link)
-                async with self._link.writer.use(self._seconds) as connection:
-                    return await read_done(connection, self._name, session)
-        except BROKEN_OR_REFUSED as error:
-            raise JournalUnavailable(str(self), first_line(error)) from error
+        link = self._link
+        if link is None:
+            raise JournalUnavailable(self._label, "the journal is not open")
+        failure: Exception = TimeoutError("the server has not answered")
+        with anyio.move_on_after(self._seconds):
+            while True:
+                try:
+                    async with self._pen:
+                        await self._settle(link)
+                    async with link.writer.use(self._seconds) as connection:
+                        return await read_done(connection, self._name, session)
+                except BROKEN as error:  # the shared connection may have been cut while it was idle
+                    failure = error
+                    await anyio.sleep(_AGAIN)
+                except psycopg.Error as error:
+                    raise JournalUnavailable(self._label, first_line(error)) from error
+        raise JournalUnavailable(self._label, first_line(failure)) from failure
 
     def done_statement(self, record: Record) -> tuple[str, tuple[str, int, str, str]]:
         """Return the statement that appends *done*, and its parameters, for another driver: `$1`, `$2` and so on.
@@ -474,13 +492,5 @@ class PostgresJournal:
             NotLeadingError: another replica leads already.
         """
         if not self._lease.leads:
-            raise NotLeadingError("done", str(self), self._lease.known_term)
+            raise NotLeadingError("done", self._label, self._lease.known_term)
         return _COMPLETE, (self._name, self._lease.term, self._lease.holder, one_as_json(record))
-
-
-def _check_committed(transaction: psycopg.AsyncTransaction, *, expired: bool) -> None:
-    """Raise unless COMMIT has been answered: psycopg passes over a connection that was closed before it."""
-    if expired:
-        raise TimeoutError("the lease ended before the server had answered")
-    if transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
-        raise psycopg.OperationalError("the connection was closed before COMMIT was sent")

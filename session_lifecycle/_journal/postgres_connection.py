@@ -5,7 +5,8 @@ of psycopg's protocol are driven, by `anyio.wait_readable` and `anyio.wait_writa
 """
 
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import psycopg
 from psycopg import pq
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 from psycopg.waiting import Ready, Wait
 
 _Value = TypeVar("_Value")
@@ -23,16 +25,24 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection in autocommit mode that waits by anyio. One task at a time may use it."""
 
     async def wait(self, gen: PQGen[_Value], interval: float = 0.0, timeout: float | None = None) -> _Value:  # noqa: ARG002, ASYNC109 -- psycopg's signature
-        """Drive a generator of psycopg's protocol; with a `timeout` in seconds, no longer than that."""
+        """Drive a generator of psycopg's protocol; with a `timeout` in seconds, no longer than that.
+
+        A connection whose statement is cut off by a cancellation is closed: the server may still execute it.
+        """
         fd = self.pgconn.socket
-        with anyio.fail_after(timeout):
-            try:
-                wanted = next(gen)
-                while True:
-                    wanted = gen.send(await _ready(fd, wanted))
-            except StopIteration as returned:
-                value: _Value = returned.value
-                return value
+        try:
+            with anyio.fail_after(timeout):
+                try:
+                    wanted = next(gen)
+                    while True:
+                        wanted = gen.send(await _ready(fd, wanted))
+                except StopIteration as returned:
+                    value: _Value = returned.value
+                    return value
+        except BaseException:
+            if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                self.abandon()
+            raise
 
     def abandon(self) -> None:
         """Close the connection at once, whatever is under way on it. A second call has no effect."""
@@ -108,49 +118,48 @@ async def connect(conninfo: str, within: float) -> Connection:
         psycopg.OperationalError: there is none; the message is the last one's.
     """
     failure: Exception | None = None
-    async for attempt in _attempts(conninfo, within):
+    for server, name in _servers(conninfo):
         try:
-            with anyio.fail_after(within):
-                return await _connect_to(attempt)
-        except TimeoutError:
-            failure = psycopg.OperationalError(f"no answer within {within:g} s")
-        except (psycopg.OperationalError, OSError) as error:
-            failure = error
+            for attempt in [server] if name is None else await _addresses(server, name, within):
+                try:
+                    with anyio.fail_after(within):
+                        return await _connect_to(attempt)
+                except TimeoutError:
+                    failure = psycopg.OperationalError(f"no answer within {within:g} s")
+                except (psycopg.OperationalError, OSError) as error:
+                    failure = error
+        except OSError as error:
+            failure = psycopg.OperationalError(f"{name} could not be resolved: {error or 'no answer'}")
+            failure.__cause__ = error
     if isinstance(failure, psycopg.OperationalError):
         raise failure
     msg = f"no server could be reached: {failure}"
     raise psycopg.OperationalError(msg) from failure
 
 
-async def _attempts(conninfo: str, within: float) -> AsyncIterator[str]:
-    """Yield a conninfo for each address, in the order of the hosts."""
+def _servers(conninfo: str) -> list[tuple[str, str | None]]:
+    """Return a conninfo for each host, in their order, and the name that is to be resolved, if there is one."""
     values = conninfo_to_dict(conninfo)
     defaults = {
         option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val is not None
     }
     hosts = str(values.get("host") or defaults.get("host", "")).split(",")
     if values.get("hostaddr") or defaults.get("hostaddr") or not any(map(_is_a_name, hosts)):
-        yield conninfo
-        return
+        return [(conninfo, None)]
     ports = str(values.get("port") or defaults.get("port", "")).split(",")
     if len(ports) == 1:
         ports *= len(hosts)
-    failure: Exception | None = None
-    for host, port in zip(hosts, ports, strict=False):
-        if not _is_a_name(host):
-            yield make_conninfo(conninfo, host=host, port=port)
-            continue
-        try:
-            with anyio.fail_after(within):
-                found = await anyio.getaddrinfo(host, int(port or 5432), type=1)  # SOCK_STREAM
-        except (OSError, TimeoutError) as error:
-            failure = error
-            continue
-        for address in dict.fromkeys(str(entry[4][0]) for entry in found):
-            yield make_conninfo(conninfo, host=host, port=port, hostaddr=address)
-    if failure is not None:
-        msg = f"a host name could not be resolved: {failure}"
-        raise psycopg.OperationalError(msg) from failure
+    return [
+        (make_conninfo(conninfo, host=host, port=port), host if _is_a_name(host) else None)
+        for host, port in zip(hosts, ports, strict=False)
+    ]
+
+
+async def _addresses(server: str, name: str, within: float) -> list[str]:
+    """Return a conninfo for each address of a host; a TimeoutError, which is an OSError, where there is no answer."""
+    with anyio.fail_after(within):
+        found = await anyio.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [make_conninfo(server, hostaddr=address) for address in dict.fromkeys(str(each[4][0]) for each in found)]
 
 
 def _is_a_name(host: str) -> bool:
@@ -168,7 +177,7 @@ async def _connect_to(conninfo: str) -> Connection:
     try:
         await _poll(raw)
         raw.nonblocking = 1
-        connection = Connection(raw)
+        connection = Connection(raw, tuple_row)
         await connection.set_autocommit(True)
         # A pooler in transaction mode gives each transaction another session, without what was prepared.
         connection.prepare_threshold = None
@@ -195,8 +204,16 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def check_committed(transaction: psycopg.AsyncTransaction | None, *, expired: bool) -> None:
+    """Raise unless COMMIT has been answered: psycopg passes over a connection that was closed before it."""
+    if expired:
+        raise TimeoutError("the lease ended before the server had answered")
+    if transaction is None or transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
+        raise psycopg.OperationalError("the connection was closed before COMMIT was sent")
+
+
 @asynccontextmanager
-async def connected(conninfo: str, within: float) -> AsyncIterator[Connection]:
+async def connected(conninfo: str, within: float) -> AsyncGenerator[Connection]:
     """Connect for the length of a block."""
     connection = await connect(conninfo, within)
     try:

@@ -7,20 +7,26 @@ a record of a term that is over.
 import os
 import secrets
 import socket
+import sys
 import time
 from typing import Final
 
 import anyio
 
-_COUNTS_SUSPEND: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
 
 def uptime() -> float:
-    """Return seconds by a clock that cannot be set, and that counts a suspend where the system has one (Linux).
+    """Return seconds by a clock that cannot be set, and that counts a suspend where the system has one.
 
-    By CLOCK_MONOTONIC a host that wakes from a suspend would hold a lease that ended long ago.
+    That is CLOCK_BOOTTIME on Linux, and CLOCK_MONOTONIC on macOS, by its manual page clock_gettime(3). By Linux's
+    CLOCK_MONOTONIC a host that wakes from a suspend would hold a lease that ended long ago.
     """
-    return time.clock_gettime(_COUNTS_SUSPEND)
+    if sys.platform == "win32":
+        return time.monotonic()
+    return time.clock_gettime(_CLOCK)
+
+
+if sys.platform != "win32":
+    _CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Lease:
@@ -74,6 +80,12 @@ class Lease:
         self.term = term
         self.sent = sent
         self._deadline = sent + self.seconds
+
+    def change_term(self, term: int, sent: float) -> None:
+        """Go on under a later term of its own, which was asked for at `sent`. A lead that was lost stays lost."""
+        self.expire()
+        self.term = term
+        self.extend(sent)
 
     def extend(self, sent: float) -> None:
         """Lead for longer: a renewal that was sent at `sent`, by `uptime`, has succeeded."""

@@ -5,7 +5,7 @@ waits for notifications in between. Neither waits for the transaction of a roll,
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -26,19 +26,20 @@ BROKEN_OR_REFUSED: Final = (psycopg.Error, OSError, TimeoutError)
 _TRANSACTIONS: Final = 16
 """How many transactions of rolls may be open at a time; more wait. Servers allow some hundred connections in all."""
 
-_RENEW: Final = "SELECT holder, server_time FROM session_lifecycle.renew(%s, %s, %s, %s)"
+_RENEW: Final = "SELECT holder, extract(epoch FROM server_time)::float8 FROM session_lifecycle.renew(%s, %s, %s, %s)"
 _OBSERVE: Final = """
-SELECT j.name, j.seq, j.term, extract(epoch FROM l.expires_at - clock_timestamp())::float8,
+SELECT j.name, j.seq, j.term, j.holder, extract(epoch FROM l.expires_at - clock_timestamp())::float8,
        extract(epoch FROM l.ttl)::float8
   FROM session_lifecycle.journal j JOIN session_lifecycle.lease l USING (name) WHERE j.name = ANY(%s)
 """
 
 
 class Observed(NamedTuple):
-    """What the database says of a journal: its newest record, its term, and the seconds for which its lease lasts."""
+    """What the database says of a journal: its newest record, its leader, and the seconds for which the lease lasts."""
 
     seq: int
     term: int
+    holder: str
     remaining: float
     ttl: float
 
@@ -53,11 +54,11 @@ class SharedConnection:
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._connection: Connection | None = None
 
     @asynccontextmanager
-    async def use(self, within: float) -> AsyncIterator[Connection]:
+    async def use(self, within: float) -> AsyncGenerator[Connection]:
         """Use the connection for a block, which takes at most `within` seconds from its turn on.
 
         Raises:
@@ -95,9 +96,10 @@ class Keeper(SharedConnection):
         self._listening: anyio.CancelScope | None = None
         self._watching = anyio.Lock()
         self._waiting: dict[anyio.CancelScope, str] = {}
+        self._heard: dict[str, int] = {}
 
     @asynccontextmanager
-    async def use(self, within: float) -> AsyncIterator[Connection]:
+    async def use(self, within: float) -> AsyncGenerator[Connection]:
         """Use the connection for a block, as `SharedConnection.use`."""
         self._claims += 1
         if self._listening is not None:
@@ -125,8 +127,17 @@ class Keeper(SharedConnection):
             raise
         return connection
 
-    async def notified(self, name: str, within: float) -> None:
-        """Return when a notification about the journal `name` arrives, and after `within` seconds at the latest."""
+    def heard(self, name: str) -> int:
+        """Return how many notifications about the journal `name` have arrived."""
+        return self._heard.get(name, 0)
+
+    async def notified(self, name: str, heard: int, within: float) -> None:
+        """Return when another notification about the journal `name` than the `heard` ones has arrived.
+
+        Returns after `within` seconds at the latest.
+        """
+        if self.heard(name) != heard:  # one came in with the answer to a statement
+            return
         with anyio.move_on_after(within) as scope:
             self._waiting[scope] = name
             try:
@@ -156,6 +167,7 @@ class Keeper(SharedConnection):
         await anyio.sleep_forever()  # the next statement opens a connection; until then only the time ends this
 
     def _notify(self, name: str) -> None:
+        self._heard[name] = self.heard(name) + 1
         for scope, waited_for in self._waiting.items():
             if waited_for == name:
                 scope.cancel()
@@ -199,7 +211,7 @@ class Link:
             self.keeper.abandon()
 
     @asynccontextmanager
-    async def transaction_connection(self, within: float) -> AsyncIterator[Connection]:
+    async def transaction_connection(self, within: float) -> AsyncGenerator[Connection]:
         """Open a connection for the transaction of one roll."""
         async with self._transactions, connected(self._conninfo, within) as connection:
             yield connection
@@ -224,7 +236,7 @@ class Link:
                     [timedelta(seconds=each.seconds) for each in terms],
                 ),
             )
-            renewed: dict[str, datetime] = dict(await cursor.fetchall())
+            renewed: dict[str, float] = dict(await cursor.fetchall())
         for each, term in terms.items():
             if each.holder in renewed:
                 self.measure_skew(wall, renewed[each.holder])
@@ -244,9 +256,12 @@ class Link:
                 self._observed_at = sent
         return self._observed.get(lease.name)
 
-    def measure_skew(self, sent: datetime, server_time: datetime) -> None:
-        """Keep how far the server's clock is ahead of this host's, to within the length of the round trip."""
-        self.skew = server_time - (sent + (datetime.now(UTC) - sent) / 2)
+    def measure_skew(self, sent: datetime, server_time: float) -> None:
+        """Keep how far the server's clock is ahead of this host's, to within the length of the round trip.
+
+        `server_time` is in seconds since 1970; an instant as text would depend on the session's settings.
+        """
+        self.skew = datetime.fromtimestamp(server_time, UTC) - (sent + (datetime.now(UTC) - sent) / 2)
 
 
 _registry: Final = anyio.lowlevel.RunVar[dict[str, Link]]("session_lifecycle.postgres")
@@ -256,6 +271,6 @@ def _links() -> dict[str, Link]:
     """Return the links of the running event loop, by conninfo."""
     links = _registry.get(None)
     if links is None:
-        links = {}
+        links = dict[str, Link]()
         _registry.set(links)
     return links

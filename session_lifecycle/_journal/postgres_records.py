@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import msgspec
 
@@ -12,13 +12,13 @@ from session_lifecycle._journal.postgres_connection import Connection
 from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.plain import Plain
 
-_COLUMNS: Final = """
+_COLUMNS: Final[LiteralString] = """
 SELECT seq, entry, session, at AT TIME ZONE 'UTC', target, skipped, open AT TIME ZONE 'UTC', close AT TIME ZONE 'UTC',
        note, subject FROM session_lifecycle.record WHERE name = %s AND """
 
-_AFTER: Final = _COLUMNS + "seq > %s ORDER BY seq"
-_THESE: Final = _COLUMNS + "seq = ANY(%s) ORDER BY seq"
-_DONE: Final = _COLUMNS + "entry = 'done' AND session = %s ORDER BY seq"
+_AFTER: Final[LiteralString] = _COLUMNS + "seq > %s ORDER BY seq"
+_THESE: Final[LiteralString] = _COLUMNS + "seq = ANY(%s) ORDER BY seq"
+_DONE: Final[LiteralString] = _COLUMNS + "entry = 'done' AND session = %s ORDER BY seq"
 
 _ESCAPED: Final = re.compile(r"\\(?:\\|x00|u[0-9a-f]{4})")
 
@@ -39,7 +39,7 @@ async def read_done(connection: Connection, name: str, session: date) -> Record 
     return found[0] if found else None
 
 
-async def _read(connection: Connection, statement: str, name: str, value: object) -> tuple[Record, ...]:
+async def _read(connection: Connection, statement: LiteralString, name: str, value: object) -> tuple[Record, ...]:
     rows = await (await connection.execute(statement, (name, value))).fetchall()
     return tuple(_record(name, row) for row in rows)
 

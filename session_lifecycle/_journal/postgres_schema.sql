@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS session_lifecycle.lease (
 
 -- In note and subject a backslash is \\, NUL is \x00, and half of a surrogate pair is \udXXX.
 CREATE TABLE IF NOT EXISTS session_lifecycle.record (
-    name       text        NOT NULL REFERENCES session_lifecycle.journal ON DELETE CASCADE,
+    name       text        NOT NULL,     -- of a row of journal, which append() locks; no foreign key checks it again
     seq        bigint      NOT NULL CHECK (seq > 0),
     term       bigint      NOT NULL,
     entry      text        NOT NULL,
@@ -117,41 +117,48 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Append records under a term: all or none. A record that is there already, the same at the same seq, counts as
--- appended.
+-- Append records under a term, in the order of their seq: all or none. A record that is there already, the same at the
+-- same seq, counts as appended.
 CREATE OR REPLACE FUNCTION session_lifecycle.append(p_name text, p_term bigint, p_holder text, p_records jsonb)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     newest bigint;
 BEGIN
-    -- Held until the commit: a term ends before a record, or after it.
-    SELECT j.seq INTO newest FROM session_lifecycle.journal j
-     WHERE j.name = p_name AND j.term = p_term AND j.holder = p_holder FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'term % of journal % is over', p_term, p_name USING ERRCODE = 'SL001';
-    END IF;
-    IF EXISTS (
-        SELECT FROM jsonb_populate_recordset(NULL::session_lifecycle.record, p_records) g
-          LEFT JOIN session_lifecycle.record r ON r.name = p_name AND r.seq = g.seq
-         WHERE g.seq <= newest
-           AND (r.entry, r.session, r.at, r.target, r.skipped, r.open, r.close, r.note, r.subject)
-               IS DISTINCT FROM (g.entry, g.session, g.at, g.target, g.skipped, g.open, g.close, g.note, g.subject)
-    ) THEN
-        RAISE EXCEPTION 'journal % has another record at this seq, or a later one', p_name USING ERRCODE = 'SL004';
-    END IF;
-    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
-    WITH added AS (
+    -- The lock of this row is held until the commit: a term ends before a record, or after it.
+    UPDATE session_lifecycle.journal j SET seq = (p_records -> -1 ->> 'seq')::bigint
+     WHERE j.name = p_name AND j.term = p_term AND j.holder = p_holder AND j.seq < (p_records -> 0 ->> 'seq')::bigint;
+    IF FOUND THEN
+        INSERT INTO session_lifecycle.record
+            (name, seq, term, entry, session, at, target, skipped, open, close, note, subject)
+        SELECT p_name, g.seq, p_term, g.entry, g.session, g.at, g.target, g.skipped, g.open, g.close, g.note, g.subject
+          FROM jsonb_populate_recordset(NULL::session_lifecycle.record, p_records) g;
+    ELSE
+        SELECT j.seq INTO newest FROM session_lifecycle.journal j
+         WHERE j.name = p_name AND j.term = p_term AND j.holder = p_holder FOR NO KEY UPDATE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'term % of journal % is over', p_term, p_name USING ERRCODE = 'SL001';
+        END IF;
+        IF EXISTS (
+            SELECT FROM jsonb_populate_recordset(NULL::session_lifecycle.record, p_records) g
+              LEFT JOIN session_lifecycle.record r ON r.name = p_name AND r.seq = g.seq
+             WHERE g.seq <= newest
+               AND (r.entry, r.session, r.at, r.target, r.skipped, r.open, r.close, r.note, r.subject)
+                   IS DISTINCT FROM (g.entry, g.session, g.at, g.target, g.skipped, g.open, g.close, g.note, g.subject)
+        ) THEN
+            RAISE EXCEPTION 'journal % has another record at this seq, or a later one', p_name USING ERRCODE = 'SL004';
+        END IF;
         INSERT INTO session_lifecycle.record
             (name, seq, term, entry, session, at, target, skipped, open, close, note, subject)
         SELECT p_name, g.seq, p_term, g.entry, g.session, g.at, g.target, g.skipped, g.open, g.close, g.note, g.subject
           FROM jsonb_populate_recordset(NULL::session_lifecycle.record, p_records) g
-         WHERE g.seq > newest
-        RETURNING seq)
-    UPDATE session_lifecycle.journal j SET seq = greatest(j.seq, (SELECT max(a.seq) FROM added a))
-     WHERE j.name = p_name;
+         WHERE g.seq > newest;
+        UPDATE session_lifecycle.journal j SET seq = greatest(j.seq, (p_records -> -1 ->> 'seq')::bigint)
+         WHERE j.name = p_name;
+    END IF;
+    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
     PERFORM pg_notify('session_lifecycle', p_name);
 END $$;
 

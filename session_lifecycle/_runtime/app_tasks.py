@@ -12,6 +12,8 @@ import anyio
 
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.rolls import RollRound
+from session_lifecycle._journal.base import SharedJournal
+from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import (
     CancelledBeforeStart,
@@ -140,7 +142,7 @@ class AppTasks:
             self._free_attempt(host)
             raise
         if scope.cancelled_caught:
-            error = RollTimeoutError(_timeout_seconds(roll))
+            error = _why_cancelled(host, roll)
         self._end_attempt(host, roll, error)
         try:
             # A native cancellation of this very task after its last await must not end the driver's task group.
@@ -358,6 +360,12 @@ async def _already_rolled(host: Host, roll: RollRound) -> bool:
         return False
     answer = host.was_rolled(roll.target.date)
     return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+def _why_cancelled(host: Host, roll: RollRound) -> Exception:
+    if isinstance(host.journal, SharedJournal) and not host.lifecycle.leading:
+        return NotLeadingError("the roll", repr(host.journal), host.journal.term)
+    return RollTimeoutError(_timeout_seconds(roll))
 
 
 def _timeout_seconds(roll: RollRound) -> float:

@@ -143,7 +143,7 @@ class JournalTasks:
         replica = host.replica
         assert replica is not None
         try:
-            if replica.leads:
+            if host.lifecycle.leading:  # not `journal.leads`, which ends by itself: the host hears of it from keep()
                 reason = await replica.journal.keep()
                 if reason is not None:
                     host.lose_lead(reason, self._scheduler.observe_or_last())

@@ -10,7 +10,6 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
-from session_lifecycle._journal.file import header_text, sealed_line
 
 from session_lifecycle import (
     MissedSessions,

@@ -1,6 +1,5 @@
 """A real PostgreSQL server: from a wheel of the test extra, else the system's. It can be killed and started again."""
 
-import glob
 import itertools
 import os
 import shutil
@@ -22,6 +21,7 @@ from session_lifecycle._journal import postgres_tables
 
 SCHEMA = Path(postgres_tables.__file__).with_name("postgres_schema.sql").read_text(encoding="utf-8")
 TEMPLATE = "with_tables"
+MEMORY = "/dev/shm"
 
 
 def binaries() -> Path | None:
@@ -31,8 +31,8 @@ def binaries() -> Path | None:
         folder = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
         if (folder / "initdb").exists():
             return folder
-    patterns = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin", "/opt/homebrew/bin")
-    found = [Path(each) for pattern in patterns for each in glob.glob(pattern) if Path(each, "initdb").exists()]
+    patterns = ("usr/lib/postgresql/*/bin", "usr/local/pgsql/bin", "usr/local/bin", "usr/bin", "opt/homebrew/bin")
+    found = [folder for pattern in patterns for folder in Path("/").glob(pattern) if (folder / "initdb").exists()]
     return max(found, key=_version) if found else None
 
 
@@ -74,6 +74,7 @@ class Server:
             "max_connections": "200",
             "shared_buffers": "16MB",
             "logging_collector": "off",
+            "fsync": "off",  # what is written survives any process; `on` where a disk is measured
         } | settings
         self.process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
@@ -116,7 +117,8 @@ class Server:
                 psycopg.connect(self.conninfo("postgres"), connect_timeout=5).close()
             except psycopg.OperationalError:
                 log_text = (self.folder / "log").read_text(errors="replace")[-2000:]
-                assert self.process.poll() is None and time.monotonic() < deadline, log_text
+                assert self.process.poll() is None, log_text
+                assert time.monotonic() < deadline, log_text
                 time.sleep(0.05)
             else:
                 return
@@ -128,9 +130,9 @@ class Server:
         self.process.wait()
 
     def stop(self) -> None:
-        """Stop the server; connections are cut."""
+        """Stop the server at once; connections are cut."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGQUIT)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
@@ -146,7 +148,7 @@ class Server:
         """Execute a statement as the superuser, and return its rows."""
         with psycopg.connect(self.conninfo(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+            return [] if cursor.description is None else cursor.fetchall()
 
     def new_database(self) -> str:
         """Create a database with a journal's tables, and return its name."""
@@ -159,11 +161,13 @@ class Server:
 def running_server(**settings: str) -> Iterator[Server]:
     """Run a server of its own for the length of a block, with a template database that has a journal's tables.
 
-    The folder's name is short: the path of a Unix socket has at most 107 bytes.
+    It is in memory where that can be had, but for `fsync="on"`, which measures a disk. The folder's name is short: the
+    path of a Unix socket has at most 107 bytes.
     """
     programs = binaries()
     assert programs is not None
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as name:
+    memory = MEMORY if settings.get("fsync") != "on" and os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="pg", dir=memory, ignore_cleanup_errors=True) as name:
         server = Server(programs, Path(name), **settings)
         server.create()
         server.start()
@@ -190,6 +194,11 @@ class Database:
         """Execute a statement in it, as the superuser."""
         return self.server.execute(statement, self.name)
 
-    def drop(self) -> None:
-        """Drop it, whoever is connected."""
-        self.server.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+    def clear(self) -> None:
+        """Make it as it was when it was new, whoever is connected."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database(); "
+            "TRUNCATE session_lifecycle.journal, session_lifecycle.lease, session_lifecycle.record; "
+            f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; ALTER DATABASE {self.name} RESET ALL"
+        )

@@ -7,6 +7,8 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
 
 Cut = Callable[[bytes], bool]
 
@@ -33,7 +35,7 @@ class TcpProxy:
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> "TcpProxy":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,7 +117,5 @@ class TcpProxy:
 
 
 def _shut(each: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

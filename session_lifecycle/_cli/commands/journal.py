@@ -95,7 +95,12 @@ class JournalReport(msgspec.Struct, frozen=True):
 
 
 def journal(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The database, as it was given to SqliteJournal.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="The database: the path that SqliteJournal was given, or a postgresql:// address."
+        ),
+    ],
     *,
     name: Annotated[
         str | None,
@@ -141,10 +146,12 @@ def journal(
         if check or json:
             msg = "--resolve records a decision, and goes with neither --check nor --json: leave them out"
             raise CommandRefused(msg)
-        _resolve(file, source, content, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions)
+        _resolve(
+            source.shown, source, content, resolve, calendar=calendar, hours=hours, missed_sessions=missed_sessions
+        )
         return
     if json:
-        show_json(_report(file, content))
+        show_json(_report(source.shown, content))
     elif check:
         show(_soundness(content))
     else:

@@ -40,7 +40,7 @@ from session_lifecycle import (
     write_snapshot,
 )
 from session_lifecycle.testing import SimulatedClock
-from tests.labs.benchmarks import many
+from tests.labs.benchmarks import many, postgres
 from tests.labs.simulation.hours import NAMES
 
 REPEATS = 5
@@ -444,6 +444,17 @@ def of_many() -> Iterator[Row]:
     yield Row("memory for one more member of a group", many.kept(), "1 KiB", 1024, 1, unit="B")
 
 
+def of_postgres() -> Iterator[Row]:
+    """Measure a journal in PostgreSQL, where there is a server."""
+    found = postgres.figures()
+    if found is None:
+        return
+    append, bare, handed, late = found
+    yield Row("an append to a PostgresJournal", append, "a bare fenced INSERT by psycopg", bare, 1.3)
+    yield Row("a hand-over to a standby", handed, "100 ms", 0.1, 1)
+    yield Row("a take-over, less the ttl", late, "200 ms", 0.2, 1)
+
+
 def rows() -> Iterator[Row]:
     """Measure everything, one comparison after the other."""
     schedule = ExchangeSchedule("XNYS", near=datetime(2024, 6, 1, tzinfo=UTC))
@@ -459,6 +470,7 @@ def rows() -> Iterator[Row]:
     yield Row("a quiet minute with 10,000 feeds", ours, "a quiet minute with none", floor)
     ours, floor = anyio.run(appends)
     yield Row("an append to a SqliteJournal", ours, "write and fsync of the same bytes", floor, 2)
+    yield from of_postgres()
     yield from of_many()
     yield phases(schedule)
     yield replays(schedule)

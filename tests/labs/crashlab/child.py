@@ -27,7 +27,6 @@ from typing import Any
 from unittest import mock
 
 import anyio
-from session_lifecycle._journal.file import Files
 
 from session_lifecycle import (
     Entry,

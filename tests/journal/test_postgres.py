@@ -1,0 +1,677 @@
+"""A journal in PostgreSQL, on a real server: what it holds, who leads, and what a roll's transaction commits."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import anyio
+import psycopg
+import pytest
+
+import session_lifecycle
+from session_lifecycle import (
+    ConfigurationError,
+    Entry,
+    Journal,
+    JournalLocked,
+    JournalMismatch,
+    JournalUnavailable,
+    JournalWriteFailed,
+    PostgresJournal,
+    Record,
+)
+from session_lifecycle._journal.base import SharedJournal, TransactionalJournal
+from session_lifecycle._journal.errors import NotLeadingError
+from session_lifecycle._journal.postgres_connection import shown
+from session_lifecycle.testing.journals import check_journal
+from tests.conftest import BACKENDS, PLAIN, Backend
+from tests.helpers.journal_days import AT, DAY, FIRST, adopted, done, failed, halted, intent, kept
+from tests.helpers.postgres import Database, Server
+
+pytestmark = pytest.mark.anyio
+
+TTL = timedelta(seconds=1)
+IN_SHORT = ("asyncio", "trio")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(*each.values, id=each.id, marks=() if each.id in IN_SHORT else pytest.mark.long)
+        for each in BACKENDS
+    ],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """Run on each of the event loops; on those whose sockets are asyncio's, or nearly so, in the long run only."""
+    backend: Backend = request.param
+    return backend
+
+
+BOOKS = "CREATE TABLE books (session date)"
+
+
+def journal(database: Database, name: str = "desk/XNYS", ttl: timedelta = TTL) -> PostgresJournal:
+    return PostgresJournal(database.conninfo(), name, ttl)
+
+
+@asynccontextmanager
+async def opened(database: Database, name: str = "desk/XNYS", ttl: timedelta = TTL) -> AsyncIterator[PostgresJournal]:
+    """Open a journal, which leads unless another one does, and keep its lease."""
+    one = journal(database, name, ttl)
+    await one.open("XNYS")
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(kept, one)
+            yield one
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await one.close()
+
+
+async def led(one: PostgresJournal) -> tuple[Record, ...]:
+    """Follow until `one` leads, and return the records that came in."""
+    found: tuple[Record, ...] = ()
+    with anyio.fail_after(10):
+        while not one.leads:
+            found += await one.follow()
+    return found
+
+
+def stored(database: Database) -> list[tuple[int, str, int]]:
+    return database.execute("SELECT seq, entry, term FROM session_lifecycle.record ORDER BY seq")
+
+
+def booked(database: Database) -> int:
+    ((count,),) = database.execute("SELECT count(*) FROM books")
+    return count
+
+
+# ---- what it holds ----
+
+
+async def test_records_come_back_as_they_were(database: Database) -> None:
+    """Every field, and any characters: NUL and half a surrogate pair, which no text of PostgreSQL can hold."""
+    written = (
+        adopted(),
+        intent(FIRST, 3),
+        Record(Entry.SKIPPED, FIRST, AT, FIRST + 3 * DAY, (FIRST + DAY, FIRST + 2 * DAY), note="by recover()", seq=4),
+        failed(9, note="naïve ☃ 😀 \\x00 \\\\ \x00 \udcff\n\t", subject="a\\"),
+    )
+    async with opened(database) as one:
+        await one.append(written[:1])
+        await one.append(written[1:])
+    async with opened(database) as again:
+        await again.close()
+        assert await again.open("XNYS") == written
+        assert all(record.at.utcoffset() == timedelta(0) for record in written)
+
+
+async def test_it_is_every_kind_of_journal(database: Database) -> None:
+    """The runtime finds out by the protocols what a journal can do."""
+    one = journal(database)
+    assert isinstance(one, Journal)
+    assert isinstance(one, SharedJournal)
+    assert isinstance(one, TransactionalJournal)
+
+
+async def test_an_append_that_is_repeated_is_harmless(database: Database) -> None:
+    """What is there at its seq counts as appended; the rest of the batch is added."""
+    async with opened(database) as one:
+        await one.append([adopted(), failed(2)])
+        await one.append([adopted(), failed(2)])
+        await one.append([failed(2), failed(3, note="again")])
+        await one.append([])
+    assert [seq for seq, _, _ in stored(database)] == [1, 2, 3]
+
+
+async def test_another_record_at_a_seq_is_refused(database: Database) -> None:
+    """A count that two hosts have used is an error, and nothing of the batch is written."""
+    async with opened(database) as one:
+        await one.append([adopted(), failed(3)])
+        for wrong in ([failed(3, note="another")], [failed(2)], [failed(3, subject="a feed"), failed(4)]):
+            with pytest.raises(JournalWriteFailed, match="another record") as caught:
+                await one.append(wrong)
+            assert not caught.value.uncertain
+        await one.append([failed(4)])
+    assert [seq for seq, _, _ in stored(database)] == [1, 3, 4]
+
+
+async def test_a_session_is_done_once_whatever_a_client_writes(database: Database) -> None:
+    """The index refuses a second *done*, and the batch with it."""
+    async with opened(database) as one:
+        await one.append([adopted(), done(FIRST, 2)])
+        with pytest.raises(JournalWriteFailed, match="record_done_once"):
+            await one.append([failed(3), done(FIRST, 4)])
+    assert [seq for seq, _, _ in stored(database)] == [1, 2]
+
+
+async def test_journals_of_one_database_are_apart_and_share_two_connections(database: Database) -> None:
+    """Thirty members of a group have one writer and one keeper, which renews all of their leases in one statement."""
+    journals = [journal(database, f"desk/{number}") for number in range(30)]
+    for number, one in enumerate(journals):
+        await one.open("XNYS")
+        await one.append([adopted(), failed(2, note=str(number))])
+    async with anyio.create_task_group() as tasks:
+        for one in journals:
+            tasks.start_soon(kept, one)
+        await anyio.sleep(1.5)  # past the ttl
+        assert all(one.leads for one in journals)
+        ((connections, terms),) = database.execute(
+            "SELECT (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'session_lifecycle'), "
+            "(SELECT max(term) FROM session_lifecycle.journal)"
+        )
+        assert (connections, terms) == (2, 1)
+        tasks.cancel_scope.cancel()
+    await journals[0].close()
+    assert [record.note for record in await journals[0].open("XNYS")] == ["", "0"]
+    for one in journals:
+        await one.close()
+    with anyio.fail_after(5):
+        while database.execute("SELECT FROM pg_stat_activity WHERE application_name = 'session_lifecycle'"):
+            await anyio.sleep(0.01)
+
+
+# ---- opening ----
+
+
+async def test_two_calendars_under_one_name_are_refused(database: Database) -> None:
+    async with opened(database):
+        with pytest.raises(JournalMismatch) as caught:
+            await journal(database).open("XLON")
+        assert (caught.value.found, caught.value.wanted) == ("XNYS", "XLON")
+
+
+async def test_a_layout_of_another_version_is_refused(database: Database) -> None:
+    async with opened(database):
+        pass
+    database.execute("UPDATE session_lifecycle.journal SET version = 2")
+    with pytest.raises(JournalMismatch, match="the version of the journal is 2"):
+        await journal(database).open("XNYS")
+
+
+async def test_one_object_is_open_once(database: Database) -> None:
+    async with opened(database) as one:
+        with pytest.raises(JournalLocked):
+            await one.open("XNYS")
+        await one.append([adopted()])
+        await one.close()
+        await one.close()
+        with pytest.raises(JournalWriteFailed, match="not open"):
+            await one.append([failed(2)])
+        with pytest.raises(JournalUnavailable, match="not open"):
+            await one.find_done(FIRST)
+        assert not one.leads
+
+
+async def test_without_tables_it_says_how_to_create_them(postgres_server: Server) -> None:
+    """And creating them twice, or by two replicas at once, changes nothing that is there."""
+    name = f"bare_{time.monotonic_ns()}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    conninfo = postgres_server.conninfo(name)
+    one = PostgresJournal(conninfo, "desk/XNYS")
+    with pytest.raises(JournalUnavailable, match="create_tables"):
+        await one.open("XNYS")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(PostgresJournal.create_tables, conninfo)
+        tasks.start_soon(PostgresJournal.create_tables, conninfo)
+    await one.open("XNYS")
+    await one.append([adopted()])
+    await PostgresJournal.create_tables(conninfo)
+    await one.append([failed(2)])
+    await one.close()
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_server_that_cannot_be_used_is_refused_with_its_reason(postgres_server: Server) -> None:
+    """No such port, database, or name; a database whose encoding cannot hold every note."""
+    for conninfo, reason in [
+        ("host=127.0.0.1 port=1 user=x", "refused"),
+        (postgres_server.conninfo("nowhere"), "does not exist"),
+        ("host=name.invalid user=x", "resolved"),
+    ]:
+        with pytest.raises(JournalUnavailable, match=reason):
+            await PostgresJournal(conninfo, "desk").open("XNYS")
+        with pytest.raises(JournalUnavailable, match=reason):
+            await PostgresJournal.create_tables(conninfo)
+    name = f"latin_{time.monotonic_ns()}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1'")
+    with pytest.raises(JournalUnavailable, match="LATIN1"):
+        await PostgresJournal.create_tables(postgres_server.conninfo(name))
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_name_is_resolved_and_several_hosts_are_tried(database: Database) -> None:
+    """The first address that takes the connection is used, whether it is given by name, number or socket."""
+    port = database.server.port
+    for host in ("localhost", "name.invalid,localhost", f"{database.server.folder}", "127.0.0.1"):
+        one = PostgresJournal(f"host={host} port={port} user=postgres dbname={database.name}", host[-20:])
+        await one.open("XNYS")
+        assert one.leads
+        await one.close()
+
+
+def test_arguments_are_checked() -> None:
+    for arguments, field in [
+        (("host=", ""), "name"),
+        (("host=", "a\nb"), "name"),
+        (("host=", "x" * 201), "name"),
+        (("this is no conninfo", "desk"), "conninfo"),
+        (("host=", "desk", timedelta(0)), "ttl"),
+        (("host=", "desk", timedelta(days=2)), "ttl"),
+    ]:
+        with pytest.raises(ConfigurationError) as caught:
+            PostgresJournal(*arguments)
+        assert caught.value.field == field
+
+
+def test_no_message_repeats_a_password() -> None:
+    one = PostgresJournal("postgresql://me:secret@db.example:5433/books", "desk/XNYS")
+    assert repr(one) == "PostgresJournal('postgresql://db.example:5433/books', 'desk/XNYS')"
+    assert shown("dbname=books password=secret") == "postgresql://local/books"
+    with pytest.raises(ConfigurationError) as caught:
+        PostgresJournal("password=secret nonsense", "desk")
+    assert "secret" not in str(caught.value)
+
+
+def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lacks the driver reads what to install."""
+    monkeypatch.setitem(session_lifecycle.__dict__["_LAZY"], "PostgresJournal", "_journal.absent")
+
+    def absent(name: str) -> object:
+        raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+
+    monkeypatch.delitem(session_lifecycle.__dict__, "PostgresJournal", raising=False)
+    monkeypatch.setattr("importlib.import_module", absent)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        session_lifecycle.__getattr__("PostgresJournal")
+    assert "session_lifecycle[postgres]" in caught.value.__notes__[0]
+
+
+# ---- who leads ----
+
+
+async def test_a_standby_has_the_records_and_may_not_write(database: Database) -> None:
+    """`open` does not wait; the standby follows in order, and is refused what only the leader may do."""
+    async with opened(database) as leader:
+        await leader.append([adopted()])
+        async with opened(database) as standby:
+            assert (leader.leads, standby.leads) == (True, False)
+            assert await standby.keep() == "this replica has not led yet"
+            with pytest.raises(NotLeadingError):
+                await standby.append([failed(2)])
+            with pytest.raises(NotLeadingError):
+                async with standby.transaction(FIRST, lambda: done(FIRST, 2)):
+                    pytest.fail("the block was entered")
+            with pytest.raises(NotLeadingError):
+                standby.done_statement(done(FIRST, 2))
+            await leader.append([failed(2), failed(3)])
+            with anyio.fail_after(5):
+                assert await standby.follow() == (failed(2), failed(3))
+                assert standby.term == leader.term == 1
+                began = time.perf_counter()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(leader.append, [failed(4)])
+                    assert await standby.follow() == (failed(4),)
+                assert time.perf_counter() - began < 0.5  # by the notification, not by polling
+
+
+async def test_a_leader_that_leaves_is_followed_at_once(database: Database) -> None:
+    """The standby leads within 100 ms, under a later term, with every record; the ttl is much longer."""
+    long = timedelta(seconds=30)
+    async with opened(database, ttl=long) as leader, opened(database, ttl=long) as standby:
+        await leader.append([adopted()])
+        found: list[Record] = []
+        gained = 0.0
+
+        async def follow() -> None:
+            nonlocal gained
+            found.extend(await led(standby))
+            gained = time.perf_counter()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            await anyio.sleep(0.2)
+            left = time.perf_counter()
+            await leader.close()
+        assert gained - left < 0.1
+        assert (found, standby.term) == ([adopted()], 2)
+        await standby.append([failed(2)])
+        assert await kept(leader) == "the journal was closed"
+    assert stored(database) == [(1, "adopted", 1), (2, "failed", 2)]
+
+
+async def test_a_leader_that_is_not_renewed_stops_by_itself_first(database: Database) -> None:
+    """The lease ends here before it ends on the server, and the standby leads within ttl + 0.2 s."""
+    leader = journal(database)
+    began = time.monotonic()
+    await leader.open("XNYS")
+    async with opened(database) as standby:
+        await led(standby)
+        taken = time.monotonic() - began
+        assert not leader.leads
+        assert TTL.total_seconds() <= taken <= TTL.total_seconds() + 0.2
+        with pytest.raises(NotLeadingError):
+            await leader.append([adopted()])
+        assert "ran out" in await kept(leader)
+    await leader.close()
+    assert stored(database) == []
+
+
+async def test_the_term_fences_not_the_clock(database: Database) -> None:
+    """A leader whose own clock says that it leads writes nothing once another term has begun."""
+    async with opened(database) as old:
+        await old.append([adopted()])
+        database.execute("UPDATE session_lifecycle.lease SET expires_at = 'epoch'")
+        async with opened(database) as new:
+            assert new.leads
+            assert old.leads  # it has not been refused yet
+            with pytest.raises(NotLeadingError):
+                await old.append([failed(2)])
+            assert not old.leads
+            assert await kept(old) == "another replica leads"
+            await new.append([failed(2, note="by the new one")])
+
+
+async def test_one_term_that_a_failover_gave_out_twice_has_one_writer(database: Database) -> None:
+    """Where the database has lost the newest term, the holder tells the two leaders apart."""
+    async with opened(database) as old:
+        await old.append([adopted()])
+        database.execute("UPDATE session_lifecycle.journal SET holder = 'another'")
+        with pytest.raises(NotLeadingError):
+            await old.append([failed(2)])
+
+
+async def test_a_renewal_that_is_refused_ends_the_lead(database: Database) -> None:
+    """`keep` says so as soon as it hears of it, a third of the ttl later."""
+    async with opened(database) as old:
+        database.execute("UPDATE session_lifecycle.journal SET term = 7, holder = 'another'")
+        with anyio.fail_after(2):
+            assert await kept(old) == "another replica leads"
+
+
+async def test_a_server_clock_that_was_set_back_keeps_no_lease_alive(database: Database) -> None:
+    """A lease that would last a day longer is cut to its ttl."""
+    leader = journal(database)
+    await leader.open("XNYS")
+    database.execute("UPDATE session_lifecycle.lease SET expires_at = expires_at + interval '1 day'")
+    async with opened(database) as standby:
+        with anyio.fail_after(5):
+            await led(standby)
+    await leader.close()
+
+
+async def test_the_server_s_clock_is_compared(database: Database) -> None:
+    """One machine, so the two clocks agree to within a round trip."""
+    async with opened(database) as one:
+        assert one.skew is not None
+        assert abs(one.skew) < timedelta(seconds=0.5)
+    assert one.skew is None
+
+
+# ---- the roll's own transaction ----
+
+
+async def test_the_books_and_done_commit_together(database: Database) -> None:
+    database.execute(BOOKS)
+    async with opened(database) as one:
+        await one.append([adopted(), intent(FIRST, 2)])
+        assert await one.find_done(FIRST) is None
+        async with one.transaction(FIRST, lambda: done(FIRST, 4)) as tx:
+            assert tx is not None
+            await tx.execute("INSERT INTO books VALUES (%s)", (FIRST,))
+            await one.append([halted(FIRST, 3)])  # a halt in mid-roll waits for nothing
+            assert await one.find_done(FIRST) is None
+        assert booked(database) == 1
+        assert await one.find_done(FIRST) == done(FIRST, 4)
+        async with one.transaction(FIRST, lambda: pytest.fail("asked for another done")) as tx:
+            assert tx is None
+        await one.append([done(FIRST, 4)])  # the host repeats it: it is there
+        await one.append([halted(FIRST + DAY, 5)])
+    assert [seq for seq, _, _ in stored(database)] == [1, 2, 3, 4, 5]
+
+
+async def test_a_block_that_raises_writes_nothing(database: Database) -> None:
+    database.execute(BOOKS)
+    async with opened(database) as one:
+        await one.append([adopted()])
+        with pytest.raises(ZeroDivisionError):
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                await tx.execute("INSERT INTO books VALUES (%s)", (FIRST,))
+                raise ZeroDivisionError
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                await tx.execute("INSERT INTO nowhere VALUES (1)")
+        with pytest.raises(JournalWriteFailed, match="aborted"):  # an error that the block hid
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                with pytest.raises(psycopg.Error):
+                    await tx.execute("INSERT INTO nowhere VALUES (1)")
+        assert (booked(database), await one.find_done(FIRST)) == (0, None)
+        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+            assert tx is not None
+        assert await one.find_done(FIRST) == done(FIRST, 2)
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "COMMIT; BEGIN"])
+async def test_a_block_that_ends_its_transaction_is_refused(database: Database, statement: str) -> None:
+    """What it wrote before is its own affair; *done* is not written with half of it."""
+    async with opened(database) as one:
+        await one.append([adopted()])
+        with pytest.raises(JournalWriteFailed, match="COMMIT or ROLLBACK"):
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                await tx.execute(statement)
+        with pytest.raises(psycopg.ProgrammingError, match="forbidden"):
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                await tx.commit()
+        assert await one.find_done(FIRST) is None
+
+
+async def test_a_deferred_constraint_refuses_at_commit(database: Database) -> None:
+    """Then neither the books nor *done* are there, and that is certain."""
+    database.execute("CREATE TABLE books (session date UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    async with opened(database) as one:
+        await one.append([adopted()])
+        with pytest.raises(JournalWriteFailed, match="unique") as caught:
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                await tx.execute("INSERT INTO books VALUES (%s), (%s)", (FIRST, FIRST))
+        assert not caught.value.uncertain
+        assert (booked(database), await one.find_done(FIRST)) == (0, None)
+
+
+async def test_a_roll_of_a_leader_that_is_replaced_commits_nothing(database: Database) -> None:
+    """Neither by the transaction nor by the statement for another driver."""
+    database.execute(BOOKS)
+    async with opened(database) as old:
+        await old.append([adopted()])
+        statement, parameters = old.done_statement(done(FIRST, 2))
+        with pytest.raises(NotLeadingError):
+            async with old.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                await tx.execute("INSERT INTO books VALUES (%s)", (FIRST,))
+                database.execute("UPDATE session_lifecycle.lease SET expires_at = 'epoch'")
+                new = journal(database)
+                await new.open("XNYS")
+        await new.close()
+        assert booked(database) == 0
+        with psycopg.connect(database.conninfo(), cursor_factory=psycopg.RawCursor) as other:
+            other.execute("INSERT INTO books VALUES ($1)", (FIRST,))
+            with pytest.raises(psycopg.Error) as caught:
+                other.execute(statement.encode(), parameters)
+            assert caught.value.sqlstate == "SL001"
+            other.rollback()
+    assert booked(database) == 0
+
+
+async def test_the_statement_for_another_driver_commits_once(database: Database) -> None:
+    """In the application's own transaction, with `$1` placeholders; a second one is refused in the server."""
+    database.execute(BOOKS)
+    async with opened(database) as one:
+        await one.append([adopted()])
+        for expected in (None, "SL003"):
+            statement, parameters = one.done_statement(done(FIRST, 2))
+            with psycopg.connect(database.conninfo(), cursor_factory=psycopg.RawCursor) as other:
+                other.execute("INSERT INTO books VALUES ($1)", (FIRST,))
+                if expected is None:
+                    other.execute(statement.encode(), parameters)
+                    continue
+                with pytest.raises(psycopg.Error) as caught:
+                    other.execute(statement.encode(), parameters)
+                assert caught.value.sqlstate == expected
+                other.rollback()
+        assert (booked(database), await one.find_done(FIRST)) == (1, done(FIRST, 2))
+        await one.append([done(FIRST, 2)])
+        await one.append([failed(3)])
+        statement, parameters = one.done_statement(done(FIRST + DAY, 3))
+        with psycopg.connect(database.conninfo(), cursor_factory=psycopg.RawCursor) as other:
+            with pytest.raises(psycopg.Error) as caught:
+                other.execute(statement.encode(), parameters)
+            assert caught.value.sqlstate == "SL004"
+
+
+async def test_two_rolls_are_open_at_once_and_hold_up_no_halt(database: Database) -> None:
+    """Each has a connection of its own; what another member writes waits for neither."""
+    async with opened(database, "desk/1") as one, opened(database, "desk/2") as two:
+        await one.append([adopted()])
+        await two.append([adopted()])
+        async with (
+            one.transaction(FIRST, lambda: done(FIRST, 3)) as first,
+            two.transaction(FIRST, lambda: done(FIRST, 3)) as second,
+        ):
+            assert first is not None
+            assert second is not None
+            await first.execute("SELECT 1")
+            await second.execute("SELECT 1")
+            with anyio.fail_after(1):
+                await one.append([halted(FIRST, 2)])
+                await two.append([halted(FIRST, 2)])
+        assert await one.find_done(FIRST) == await two.find_done(FIRST) == done(FIRST, 3)
+
+
+async def test_another_driver_on_the_loop_of_the_roll(database: Database, anyio_backend: Backend) -> None:
+    """asyncpg, which knows `$1` alone: the books and *done* commit together, and a second time neither does."""
+    if anyio_backend != PLAIN:
+        pytest.skip("asyncpg runs on asyncio alone")
+    asyncpg = pytest.importorskip("asyncpg")
+    database.execute(BOOKS)
+    server = database.server
+    async with opened(database, ttl=timedelta(seconds=10)) as one:
+        await one.append([adopted()])
+        other = await asyncpg.connect(
+            host="127.0.0.1", port=server.port, user="postgres", database=database.name, ssl=False
+        )
+        for _ in range(2):
+            statement, parameters = one.done_statement(done(FIRST, 2))
+            with suppress(asyncpg.PostgresError):
+                async with other.transaction():
+                    await other.execute("INSERT INTO books VALUES ($1)", FIRST)
+                    await other.execute(statement, *parameters)
+        await other.close()
+        assert (booked(database), await one.find_done(FIRST)) == (1, done(FIRST, 2))
+
+
+async def test_it_keeps_every_rule_of_a_journal(database: Database) -> None:
+    """The check that a journal of one's own is put to."""
+    await check_journal(lambda: journal(database, "desk/checked"))
+
+
+# ---- servers that refuse ----
+
+
+async def test_a_server_that_became_read_only_refuses_and_recovers(database: Database) -> None:
+    """The record is not written, and that is certain; once the server takes it, it is."""
+    async with opened(database) as one:
+        await one.append([adopted()])
+        server = database.server
+        server.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        try:
+            server.execute("SELECT pg_reload_conf()")
+            with pytest.raises(JournalWriteFailed, match="read-only") as caught, anyio.fail_after(5):
+                for seq in range(2, 1000):
+                    await one.append([failed(seq)])
+        finally:
+            may_write = server.conninfo("postgres", options="-c default_transaction_read_only=off")
+            with psycopg.connect(may_write, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                connection.execute("SELECT pg_reload_conf()")
+        assert not caught.value.uncertain
+        written = len(stored(database))
+        with anyio.fail_after(5):
+            while not one.leads:
+                await one.follow()
+            while len(stored(database)) == written:
+                with suppress(JournalWriteFailed):  # the server reloads its settings in its own time
+                    await one.append([failed(5000)])
+
+
+async def test_a_role_that_commits_asynchronously_is_made_to_wait(database: Database) -> None:
+    """`synchronous_commit = off` of the role would lose what was acknowledged; a stronger setting stays."""
+    role = f"hasty_{time.monotonic_ns()}"
+    database.execute(f"CREATE ROLE {role} LOGIN")
+    grants(database, role)
+    for setting, found in [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")]:
+        database.execute(f"ALTER ROLE {role} SET synchronous_commit = '{setting}'")
+        one = PostgresJournal(database.conninfo(user=role), f"desk/{setting}", TTL)
+        await one.open("XNYS")
+        await one.append([adopted()])
+        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+            assert tx is not None
+            statement, parameters = one.done_statement(done(FIRST, 2))
+        with psycopg.connect(database.conninfo(user=role), cursor_factory=psycopg.RawCursor) as other:
+            statement, parameters = one.done_statement(done(FIRST + DAY, 3))
+            other.execute(statement.encode(), parameters)
+            cursor = other.execute("SHOW synchronous_commit")
+            assert cursor.fetchone() == (found,)
+            (limit,) = other.execute("SHOW idle_in_transaction_session_timeout").fetchone() or ("",)
+            assert limit.endswith("ms")  # what is left of the lease
+        await one.close()
+    database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def grants(database: Database, role: str) -> None:
+    """Grant what the guide says that a role needs."""
+    database.execute(
+        f"GRANT USAGE ON SCHEMA session_lifecycle TO {role}; "
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA session_lifecycle TO {role}; "
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA session_lifecycle TO {role}"
+    )
+
+
+async def test_a_role_needs_no_more_than_it_is_granted(database: Database) -> None:
+    """Without a grant it is refused with the server's words; with them it writes by the functions alone."""
+    role = f"plain_{time.monotonic_ns()}"
+    database.execute(f"CREATE ROLE {role} LOGIN")
+    one = PostgresJournal(database.conninfo(user=role), "desk/XNYS", TTL)
+    with pytest.raises(JournalUnavailable, match="permission denied"):
+        await one.open("XNYS")
+    grants(database, role)
+    await one.open("XNYS")
+    await one.append([adopted()])
+    await one.close()
+    with psycopg.connect(database.conninfo(user=role)) as other, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        other.execute("UPDATE session_lifecycle.journal SET term = 9")
+    database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_sessions_with_settings_of_their_own_change_nothing(database: Database) -> None:
+    """Another time zone, date style and isolation level: the records are the same."""
+    for setting in (
+        "timezone = 'Asia/Kathmandu'",
+        "datestyle = 'German'",
+        "default_transaction_isolation = serializable",
+    ):
+        database.execute(f"ALTER DATABASE {database.name} SET {setting}")
+    written = (adopted(), intent(FIRST, 2), done(FIRST, 3))
+    async with opened(database) as one:
+        await one.append(written)
+        async with one.transaction(FIRST + DAY, lambda: done(FIRST + DAY, 4)) as tx:
+            assert tx is not None
+            await tx.execute("CREATE TABLE one (n int)")
+        await one.close()
+        assert await one.open("XNYS") == (*written, done(FIRST + DAY, 4))
