@@ -112,6 +112,7 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._schedules.corrections import Correction
     from session_lifecycle._schedules.exchange import ExchangeSchedule
     from session_lifecycle._schedules.snapshot import SnapshotSchedule, write_snapshot
+    from session_lifecycle._schedules.weekly import WeeklySchedule
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
     # imports above, and no `__getattr__`, which would make every name right.
@@ -123,6 +124,7 @@ else:
         "MemoryJournal": "_journal.memory",
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
+        "WeeklySchedule": "_schedules.weekly",
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
         "replay": "_core.replay",
@@ -231,6 +233,7 @@ __all__ = [
     "Timeline",
     "TooManySessionsMissed",
     "UnexpectedData",
+    "WeeklySchedule",
     "boundaries",
     "compare",
     "overlap",

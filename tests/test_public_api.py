@@ -226,7 +226,10 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
         check=True,
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
-    lazy = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
+    lazy = {
+        f"_schedules.{name}"
+        for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot", "weekly")
+    }
     lazy |= {"_core.replay", "_journal.file", "_journal.memory", "_runtime.group"}
     assert {*session_lifecycle._LAZY.values()} <= lazy
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
