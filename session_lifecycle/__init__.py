@@ -93,6 +93,7 @@ from session_lifecycle._model.session import (
 )
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
+from session_lifecycle._model.venue_status import VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Subscription
@@ -233,6 +234,8 @@ __all__ = [
     "Timeline",
     "TooManySessionsMissed",
     "UnexpectedData",
+    "VenueDataRefused",
+    "VenueStatus",
     "WeeklySchedule",
     "boundaries",
     "compare",
