@@ -15,6 +15,7 @@ from session_lifecycle._model.plain import Plain, struct_as_dict
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.text import one_line
+from session_lifecycle._model.venue_status import VenueStatus
 
 UNSET: Final = datetime.min.replace(tzinfo=UTC)
 """The default of `observed_at`, in events that are made without one; those of the library always have an instant."""
@@ -396,6 +397,34 @@ class UnexpectedData(_Event, frozen=True):
         return (
             f"data{source} while the calendar says that the venue is closed, before session {self.session}: "
             "check its hours, and pre_market and post_market_roll_delay"
+        )
+
+
+class CalendarContradicted(_Event, frozen=True):
+    """The venue reported its close before the calendar's, or trading while the calendar has it closed.
+
+    `state` is the calendar's at `reported_at`, the venue's own instant, and lasts until `until`. With `halted`, trading
+    has been halted in consequence. Emitted once for each session and status.
+    """
+
+    __module__ = "session_lifecycle"
+    _level = _WARNING
+
+    status: VenueStatus
+    session: date
+    state: SessionState
+    reported_at: datetime
+    until: datetime | None = None
+    halted: bool = False
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+    def _text(self) -> str:
+        until = "" if self.until is None else f" until {self.until.isoformat()}"
+        then = "trading is halted" if self.halted else "nothing has changed"
+        return (
+            f"{self.session} the venue reported {self.status.name} at {self.reported_at.isoformat()}, where the "
+            f"calendar says {self.state.name}{until}; {then}: check its hours, and apply() an override"
         )
 
 

@@ -45,6 +45,17 @@ class VenueStatus(Enum):
     """After the close, while orders may still be placed."""
 
 
+@unique
+class EarlyClose(Enum):
+    """What holds where the venue reports its close before the calendar's."""
+
+    VENUE = "venue"
+    """Trading is halted until the venue reports that it trades again, at most until the calendar's close."""
+
+    CALENDAR = "calendar"
+    """Nothing changes: the contradiction is only reported."""
+
+
 class VenueDataRefused(LifecycleError, ValueError):
     """A feed's code or row is not understood. Nothing is guessed.
 
