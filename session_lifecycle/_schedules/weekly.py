@@ -66,7 +66,8 @@ class WeeklySchedule:
         daily_roll: the local time at which a trading day ends and the next begins; by default each stretch of at most
             a day is a session, together with those that close on the same date.
         trade_days: such as `"Mon-Fri"`; by default every day.
-        overrides: closures and special hours, at most one for each date; a `Closure` needs a session on its date.
+        overrides: closures and special hours, at most one for each date. A `Closure` removes the whole session of its
+            date, the night before included.
 
     Raises:
         ConfigurationError: an argument is refused; names it.

@@ -59,7 +59,7 @@ def ibkr_sessions(hours: str, time_zone_id: str, *, zone: str | tzinfo | None = 
     Raises:
         VenueDataRefused: the string is in neither form or has no day, its hours cannot be, or the zone is not known.
     """
-    entries = [entry for entry in hours.split(";") if entry]
+    entries = [entry for entry in hours.split(";") if entry] if isinstance(hours, str) else []
     if not entries:
         raise VenueDataRefused(_HOURS, hours, "it has no day")
     local_zone = _zone(time_zone_id, zone)

@@ -20,10 +20,13 @@ from session_lifecycle import (
     Schedule,
     ScheduleExhausted,
     Session,
+    SessionLifecycle,
+    SessionState,
     SpecialHours,
     WeeklySchedule,
     replay,
 )
+from session_lifecycle._model.clock import Reading
 from session_lifecycle._schedules.local_time import instant_of, zone_of
 from tests.helpers.builders import DAY, MONDAY, utc
 
@@ -330,6 +333,19 @@ def test_a_replay_walks_a_currency_week_over_the_change_of_clocks() -> None:
         "Mon 17:00 start_pre_market Tue",
         "Mon 17:00 open_market Tue",
     ]
+
+
+def test_a_lifecycle_on_it_follows_an_override() -> None:
+    """As on any schedule that can replace the session of a date: the currency day closes at 13:00 in New York."""
+    noon = Reading(utc(2025, 12, 24, 17), timedelta(0))
+    lifecycle = SessionLifecycle(currencies())
+    lifecycle.begin(noon)
+    decision = lifecycle.change_schedule(SpecialHours(date(2025, 12, 24), close=time(13)), noon)
+    assert decision is not None
+    decision.apply()
+    assert (lifecycle.state, lifecycle.session.close) == (SessionState.ACTIVE, utc(2025, 12, 24, 18))
+    lifecycle.poll(Reading(utc(2025, 12, 24, 18), HOUR))
+    assert lifecycle.state is SessionState.POST_MARKET
 
 
 # ---- closures and special hours ----

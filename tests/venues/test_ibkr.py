@@ -115,8 +115,9 @@ def test_an_empty_zone_needs_the_argument() -> None:
     for zone in (NEW_YORK, ZoneInfo(NEW_YORK)):
         assert ibkr_sessions(STOCK, "", zone=zone) == ibkr_sessions(STOCK, "US/Eastern")
     assert ibkr_sessions(STOCK, "Hongkong", zone=NEW_YORK) == ibkr_sessions(STOCK, NEW_YORK)
-    with pytest.raises(VenueDataRefused, match="has no day"):
-        ibkr_sessions("", "", zone=NEW_YORK)
+    for nothing in ("", None):
+        with pytest.raises(VenueDataRefused, match="has no day"):
+            ibkr_sessions(nothing, "", zone=NEW_YORK)
 
 
 @pytest.mark.parametrize("zone", ["EST", "MST", "JST (Japan Standard Time)", "Mars/Olympus", "/etc/localtime", None])
