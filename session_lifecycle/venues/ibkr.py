@@ -122,9 +122,10 @@ def _local(entry: str, day: str, clock: str) -> datetime:
 
 
 def _labelled(ranges: Iterable[_Range]) -> Iterator[tuple[date, _Range]]:
-    """Yield each range with its trade date; a night whose trade date is not in the string is left out."""
-    found = list(ranges)
+    """Yield each range with its trade date, in order; a night whose trade date is not in the string is left out."""
+    found = sorted(ranges, key=lambda each: each.opened)
     by_day = sorted({day for each in found for day in _dates(each) if _trades_by_day(each, day)})
+    earlier = date.min
     for each in found:
         label = each.label or (each.closed - _MOMENT).date()
         if each.label is None and each.opened.date() < label and by_day:
@@ -132,6 +133,8 @@ def _labelled(ranges: Iterable[_Range]) -> Iterator[tuple[date, _Range]]:
             if at == len(by_day):
                 continue
             label = by_day[at]
+        if each.label is None:  # what follows a night counts for its date at the earliest
+            earlier = label = max(label, earlier)
         yield label, each
 
 

@@ -149,6 +149,30 @@ def test_a_contract_that_never_trades_by_day_has_the_dates_of_its_closes() -> No
     ]
 
 
+def test_a_night_lasts_until_eight_at_most() -> None:
+    """That of Sydney's index futures ends at 08:00 on Saturday in summer; a minute later it is a day of its own."""
+    for closes, day in (("0800", 8), ("0801", 6)):
+        text = f"20240405:0950-20240405:1630;20240405:1710-20240406:{closes};20240408:0950-20240408:1630"
+        assert FixedSchedule(ibkr_sessions(text, "Australia/Sydney")).session_at(utc(2024, 4, 5, 12)).date.day == day
+    for opens, day in (("1800", 8), ("1759", 7)):
+        text = f"20240406:1800-20240407:0200;20240407:{opens}-20240407:2300;20240408:0950-20240408:1630"
+        assert FixedSchedule(ibkr_sessions(text, "Australia/Sydney")).session_at(utc(2024, 4, 6, 10)).date.day == day
+
+
+def test_an_hour_in_the_evening_is_of_its_own_date() -> None:
+    """Mumbai's session on the evening of Diwali."""
+    diwali = "20241031:0915-20241031:1530;20241101:1800-20241101:1900;20241104:0915-20241104:1530"
+    assert [each.date.day for each in ibkr_sessions(diwali, "Asia/Kolkata")] == [31, 1, 4]
+
+
+def test_an_evening_counts_for_no_earlier_date_than_the_night_before_it() -> None:
+    """Sunday's evening after a Saturday night that counts for Monday is Monday's too."""
+    text = "20240406:1800-20240407:0200;20240407:1800-20240407:2300;20240408:0950-20240408:1630"
+    assert hours(ibkr_sessions(text, "Australia/Sydney"), "Australia/Sydney") == [
+        "Mon 08: Sat 18:00 to Mon 16:30, break Sun 02:00 to Sun 18:00, break Sun 23:00 to Mon 09:50"
+    ]
+
+
 def test_a_morning_session_is_of_its_own_date() -> None:
     """Equity index futures on a Good Friday with an employment report close at 08:15."""
     good_friday = "20260401:1700-20260402:1600;20260402:1700-20260403:0815;20260405:1700-20260406:1600"
