@@ -247,6 +247,7 @@ def test_a_close_at_a_boundary_or_out_of_hours_is_none(when: datetime) -> None:
 @pytest.mark.parametrize(
     ("when", "day", "state", "until"),
     [
+        (CLOSE + TOLERANCE, MONDAY, SessionState.POST_MARKET, at(MONDAY, (21, 30))),
         (EVENING, MONDAY, SessionState.POST_MARKET, at(MONDAY, (21, 30))),
         (NIGHT, TUESDAY, SessionState.NOT_STARTED, at(TUESDAY, (9, 0))),
     ],
