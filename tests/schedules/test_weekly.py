@@ -163,6 +163,12 @@ def test_a_session_over_midnight_has_the_date_of_its_close() -> None:
     ]
 
 
+def test_ranges_that_touch_at_midnight_are_one_night() -> None:
+    """However a night is written down, its session has the date of its close."""
+    split = WeeklySchedule("night", "UTC", ["Mon 22:00-24:00", "Tue 00:00-04:00"])
+    assert shown(split, MONDAY, SUNDAY) == ["Tue: Mon 22:00 to Tue 04:00"]
+
+
 def test_a_week_wraps_round_its_end() -> None:
     """Sunday night touches Monday morning: one stretch, which a roll may cut."""
     joined = WeeklySchedule("wrap", "UTC", ["Sun 20:00-24:00", "Mon 00:00-06:00"])
