@@ -104,6 +104,7 @@ from session_lifecycle._model.session import (
 )
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
+from session_lifecycle._model.venue_status import VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Subscription
@@ -124,6 +125,7 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._schedules.corrections import Correction
     from session_lifecycle._schedules.exchange import ExchangeSchedule
     from session_lifecycle._schedules.snapshot import SnapshotSchedule, write_snapshot
+    from session_lifecycle._schedules.weekly import WeeklySchedule
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
     # imports above, and no `__getattr__`, which would make every name right.
@@ -136,6 +138,7 @@ else:
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
         "SqliteJournal": "_journal.sqlite",
+        "WeeklySchedule": "_schedules.weekly",
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
         "replay": "_core.replay",
@@ -261,6 +264,9 @@ __all__ = [
     "TooManySessionsMissed",
     "TransactionalJournal",
     "UnexpectedData",
+    "VenueDataRefused",
+    "VenueStatus",
+    "WeeklySchedule",
     "boundaries",
     "compare",
     "overlap",
