@@ -111,6 +111,7 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
     from session_lifecycle._schedules.exchange import ExchangeSchedule
+    from session_lifecycle._schedules.market_calendar import MarketCalendarSchedule
     from session_lifecycle._schedules.snapshot import SnapshotSchedule, write_snapshot
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
@@ -120,6 +121,7 @@ else:
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
         "FileJournal": "_journal.file",
+        "MarketCalendarSchedule": "_schedules.market_calendar",
         "MemoryJournal": "_journal.memory",
         "SessionGroup": "_runtime.group",
         "SnapshotSchedule": "_schedules.snapshot",
@@ -187,6 +189,7 @@ __all__ = [
     "LifecycleConfig",
     "LifecycleError",
     "ManagerStopped",
+    "MarketCalendarSchedule",
     "MemoryJournal",
     "Misfire",
     "MissedSessions",

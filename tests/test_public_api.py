@@ -227,7 +227,7 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
     lazy = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
-    lazy |= {"_core.replay", "_journal.file", "_journal.memory", "_runtime.group"}
+    lazy |= {"_core.replay", "_journal.file", "_journal.memory", "_runtime.group", "_schedules.market_calendar"}
     assert {*session_lifecycle._LAZY.values()} <= lazy
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "tomllib", "zlib"}
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in lazy})

@@ -80,20 +80,26 @@ class InvalidSession(LifecycleError, ValueError):
 
 
 class CalendarUnavailable(LifecycleError, LookupError):
-    """A calendar is not available: its name is unknown, or building it failed."""
+    """A calendar is not available: its name is unknown, or building it failed.
+
+    `source` is the package that was asked for it.
+    """
 
     __module__ = "session_lifecycle"
 
-    def __init__(self, name: object, near: Sequence[str] = (), reason: str | None = None) -> None:
-        super().__init__(name, near, reason)
+    def __init__(
+        self, name: object, near: Sequence[str] = (), reason: str | None = None, source: str = "exchange_calendars"
+    ) -> None:
+        super().__init__(name, near, reason, source)
         self.name = name
         self.near: tuple[str, ...] = tuple(near)
         self.reason = reason
+        self.source = source
 
     def __str__(self) -> str:
         if self.reason is not None:
             return f"the calendar {self.name!r} could not be built: {self.reason}"
-        hint = f"did you mean {' or '.join(self.near)}?" if self.near else "see exchange_calendars.get_calendar_names()"
+        hint = f"did you mean {' or '.join(self.near)}?" if self.near else f"see {self.source}.get_calendar_names()"
         return f"no calendar is called {self.name!r}: {hint}"
 
 

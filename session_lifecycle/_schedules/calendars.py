@@ -14,8 +14,8 @@ from session_lifecycle._model.session import Session
 
 # Where a calendar's class names no bounds, the holiday rules do: pandas.tseries.holiday.AbstractHolidayCalendar has
 # start_date 1970-01-01 and end_date 2200-12-31, and outside them every weekday silently becomes a session.
-_RULES_START: Final = date(1970, 1, 1)
-_RULES_END: Final = date(2200, 12, 31)
+RULES_START: Final = date(1970, 1, 1)
+RULES_END: Final = date(2200, 12, 31)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAT_NANOS: Final = -(2**63)  # pandas' "no time", as an integer
@@ -49,8 +49,8 @@ def known_days(canonical: str) -> tuple[date, date] | None:
     earliest = getattr(factory, "bound_min", lambda: None)()
     latest = getattr(factory, "bound_max", lambda: None)()
     return (
-        _RULES_START if earliest is None else earliest.date(),
-        _RULES_END if latest is None else latest.date(),
+        RULES_START if earliest is None else earliest.date(),
+        RULES_END if latest is None else latest.date(),
     )
 
 
