@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, tzinfo
-from typing import Self
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
-from session_lifecycle._model.overrides import Override
-from session_lifecycle._model.session import Session
+from session_lifecycle._model.overrides import Closure, Override
+from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
     all_sessions,
     calendar_between,
@@ -22,15 +22,21 @@ from session_lifecycle._schedules.corrections import Correction, corrected, reac
 from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.extended_hours import extended
 from session_lifecycle._schedules.overrides_file import read_overrides
+from session_lifecycle._schedules.regular_week import YEAR, continued
+from session_lifecycle._schedules.venue_hours import hours_of
 from session_lifecycle._schedules.years import BY_DATE, DAY, LOADING, KeptYears
+
+# Hours on a day that is no trade date are the beginning of a session at most this much later.
+_JOINING: Final = timedelta(days=16)
 
 
 class ExchangeSchedule(KeptYears):
     """The sessions of a calendar of exchange_calendars.
 
     It covers the days between its calendar's `bound_min()` and `bound_max()`. A missing bound is 1970 or 2200, where
-    the holiday rules end. A calendar registered as an instance covers the days that it was built for. Every query may
-    build a calendar, which blocks, and raises `CalendarUnavailable` where that fails.
+    the holiday rules end. Where a calendar has lists of feasts that no rule gives, it covers the days up to the end of
+    the shortest list: a later feast would be a session. A calendar registered as an instance covers the days that it
+    was built for. Every query may build a calendar, which blocks, and raises `CalendarUnavailable` where that fails.
 
     Args:
         name: a name or alias of exchange_calendars, in its exact case. Registered calendars are included.
@@ -39,6 +45,9 @@ class ExchangeSchedule(KeptYears):
         corrections: fix the known errors of exchange_calendars; see the property `corrections`.
         extended_hours: give sessions the pre-market and post-market hours that the venue publishes, where its regular
             hours are the usual ones. Overrides are applied afterwards; hours that they do not mention stay.
+        until: the last day, inclusive, of a time that the calendar does not know yet and that `overrides` describe:
+            on the days after the calendar's end, each weekday of the regular week is a session with its regular
+            hours, except as the overrides say. A closure may then be of a day without a session.
         near: an instant near which queries are expected, by default the present. Its year is loaded at once. Only
             a hint: every answer is the same without it.
 
@@ -58,9 +67,12 @@ class ExchangeSchedule(KeptYears):
         overrides: Iterable[Override] = (),
         corrections: bool = True,
         extended_hours: bool = False,
+        until: date | None = None,
         near: datetime | None = None,
     ) -> None:
         super().__init__(overrides)
+        if until is not None:
+            require_date("until", until)
         day = (datetime.now(UTC) if near is None else as_utc("near", near)).date()
         self._name = canonical_name(name)
         if extended_hours and self._name not in EXTENDED_HOURS:
@@ -72,25 +84,30 @@ class ExchangeSchedule(KeptYears):
         self._corrects = corrections
         self._corrections: dict[date, Correction] = {}
         with calendar_errors(name):
+            self._hours = hours_of(self._name)
             bounds = known_days(self._name)
             if bounds is None:
                 calendar = default_calendar(self._name)
-                sessions, zone = all_sessions(calendar), time_zone(calendar)
-                self._first_day, self._last_day = sessions[0].date, sessions[-1].date
+                sessions, zone = all_sessions(calendar), self._hours.zone or time_zone(calendar)
+                self._set_days(sessions[0].date, sessions[-1].date, until)
+                if self._last_day > self._calendar_end:
+                    sessions += continued(sessions, zone, self._calendar_end, self._last_day)
                 self._keep(self._first_day.year, self._last_day.year, sessions, zone)
             else:
-                self._first_day, self._last_day = bounds
+                self._set_days(*bounds, until)
                 # Where there is no session around that day, the time zone comes from the default window.
-                zone = self._load_around(self._clipped(day)) or time_zone(default_calendar(self._name))
+                found = self._load_around(self._clipped(day)) or self._hours.zone
+                zone = found or time_zone(default_calendar(self._name))
         self._timezone: tzinfo = zone
-        self._apply_overrides()
+        # The list of an added year's closures has those that the calendar knows, and those of a Sunday, too.
+        self._apply_overrides(skip=lambda override: until is not None and isinstance(override, Closure))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, near: datetime | None = None) -> Self:
         """Return the schedule that a TOML file describes.
 
-        The file has `calendar = "XNYS"` and optionally `corrections = false` or `extended_hours = true`, then tables
-        `[[closure]]` and `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are local times of
+        The file has `calendar = "XNYS"` and optionally `corrections = false`, `extended_hours = true` or
+        `until = 2027-12-31`, the constructor's arguments of these names, then tables `[[closure]]` and `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are local times of
         the exchange (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
 
         Raises:
@@ -99,12 +116,34 @@ class ExchangeSchedule(KeptYears):
             CalendarUnavailable, ConfigurationError: as raised by the constructor.
         """
         content = read_overrides(path)
-        return cls(content.calendar, overrides=content.overrides, near=near, **content.options)
+        return cls(content.calendar, overrides=content.overrides, until=content.until, near=near, **content.options)
 
     @property
     def name(self) -> str:
         """The calendar's canonical name in exchange_calendars: XNYS for the alias XNAS."""
         return self._name
+
+    @property
+    def known_until(self) -> date:
+        """The last day that the schedule covers, a session or not. Later days raise `ScheduleExhausted`.
+
+        It is the calendar's last day, or the day at which its lists of feasts end, or the constructor's `until`.
+        """
+        return self._last_day
+
+    @property
+    def vouched_until(self) -> date | None:
+        """The last day whose holidays the exchange has published and that has been compared with what it published.
+
+        Sessions after it follow from rules, such as "the last Monday in May". A year that overrides and `until` have
+        added counts as published. None: nothing is on record about this calendar.
+        """
+        return self._last_day if self._last_day > self._calendar_end else self._hours.vouched_until
+
+    @property
+    def means(self) -> str:
+        """What open and close stand for in this calendar, in words; empty where it is not on record."""
+        return self._hours.means
 
     @property
     def corrects(self) -> bool:
@@ -129,27 +168,42 @@ class ExchangeSchedule(KeptYears):
                 self.sessions(first, max(first, last))
             return tuple(sorted(self._corrections.values(), key=BY_DATE))
 
+    def _set_days(self, first: date, last: date, until: date | None) -> None:
+        """Set the known days: those of the calendar, up to where its lists of feasts end, or to `until`."""
+        listed = self._hours.known_until
+        self._first_day = first
+        self._calendar_end = last if listed is None else max(first, min(last, listed))
+        self._last_day = self._calendar_end if until is None else max(until, self._calendar_end)
+
     def _load(self, first_year: int, last_year: int) -> tzinfo | None:
         """Build the calendar once and keep its sessions of those years. Return its zone, or None without a session."""
         start = max(date(first_year, 1, 1), self._first_day)
         end = min(date(last_year, 12, 31), self._last_day)
+        beyond = end > self._calendar_end
+        if beyond:
+            start, end = min(start, self._calendar_end - YEAR), self._calendar_end
+        elif self._corrects and self._hours.joins:
+            start -= _JOINING
+        start = max(start, self._first_day)
         if start == end:  # exchange_calendars builds no calendar of a single day
-            start, end = max(start - DAY, self._first_day), min(end + DAY, self._last_day)
+            start, end = max(start - DAY, self._first_day), min(end + DAY, self._calendar_end)
         with calendar_errors(self._name):
             calendar = calendar_between(self._name, start, end)
             if calendar is None:
                 self._keep(first_year, last_year, (), None)
                 return None
-            zone = time_zone(calendar)
-            self._keep(first_year, last_year, all_sessions(calendar), zone)
+            sessions, zone = all_sessions(calendar), self._hours.zone or time_zone(calendar)
+            if beyond:
+                sessions += continued(sessions, zone, self._calendar_end, self._clipped(date(last_year, 12, 31)))
+            self._keep(first_year, last_year, sessions, zone)
             return zone
 
     def _keep(self, first_year: int, last_year: int, sessions: Iterable[Session], zone: tzinfo | None) -> None:
         """Correct, extend and replace the sessions of those years, and keep them. A year that is loaded stays."""
         if self._corrects and zone is not None:
-            first, last = date(first_year, 1, 1), date(last_year, 12, 31)
-            sessions, made = corrected(self._name, sessions, zone, first, last)
-            self._corrections.update((each.date, each) for each in made)
+            first, last = self._clipped(date(first_year, 1, 1)), self._clipped(date(last_year, 12, 31))
+            sessions, made = corrected(self._hours, sessions, zone, min(first, self._clipped(first - _JOINING)), last)
+            self._corrections.update((each.date, each) for each in made if first <= each.date)
         if self._extended is not None and zone is not None:
             sessions = extended(self._extended, sessions, zone)
         self._keep_years(first_year, last_year, sessions)

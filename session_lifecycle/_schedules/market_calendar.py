@@ -14,6 +14,7 @@ from session_lifecycle._model.errors import CalendarUnavailable, InvalidSession
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.calendars import RULES_END, RULES_START, calendar_errors, known_days
+from session_lifecycle._schedules.venue_hours import hours_of
 from session_lifecycle._schedules.years import LOADING, KeptYears
 
 _SOURCE: Final = "pandas_market_calendars"
@@ -137,8 +138,9 @@ def _calendar(name: str) -> Any:
 def _known_days(calendar: Any) -> tuple[date, date]:
     """Return the first and last day that the calendar has holidays for."""
     if hasattr(calendar, "ec"):  # taken over from exchange_calendars
-        names: list[str] = calendar.aliases
-        return known_days(names[0]) or (RULES_START, RULES_END)
+        [canonical] = calendar.aliases
+        first, last = known_days(canonical) or (RULES_START, RULES_END)
+        return first, min(last, hours_of(canonical).known_until or last)
     years: list[int] = [each.year for each in calendar.adhoc_holidays]
     if years and (calendar.regular_holidays is None or calendar.name in _GUESSES_AFTER_LISTS):
         return date(min(years), 1, 1), date(max(years), 12, 31)

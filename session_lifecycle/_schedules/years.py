@@ -278,10 +278,15 @@ class KeptYears:
         """Build the calendar once and keep its sessions of those years. Return its zone, or None without a session."""
         raise NotImplementedError
 
-    def _apply_overrides(self) -> None:
-        """Replace the sessions of the days that have an override; an invalid one is refused."""
+    def _apply_overrides(self, skip: Callable[[Override], bool] = lambda _: False) -> None:
+        """Replace the sessions of the days that have an override; an invalid one is refused.
+
+        An override of a day without a session is left out where `skip` says so.
+        """
         for override in self._overrides.values():
-            self._replace(override.date, applied(override, self._on(override.date), self._timezone))
+            session = self._on(override.date)
+            if session is not None or not skip(override):
+                self._replace(override.date, applied(override, session, self._timezone))
         for override in self._overrides.values():
             self._require_apart(override.date)
 
