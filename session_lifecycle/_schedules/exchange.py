@@ -53,6 +53,10 @@ _MOST_YEARS: Final = 40
 # schedule without a lock of its own can be copied and pickled.
 _LOADING: Final = RLock()
 
+_REMEDY: Final = (
+    "Update exchange_calendars and session_lifecycle, or add the days yourself: an hours file with `until`, their last "
+    "day, and their closures and special hours"
+)
 _BY_DATE: Final = attrgetter("date")
 _BY_CLOSE: Final = attrgetter("close")
 
@@ -141,8 +145,9 @@ class ExchangeSchedule:
         """Return the schedule that a TOML file describes.
 
         The file has `calendar = "XNYS"` and optionally `corrections = false`, `extended_hours = true` or
-        `until = 2027-12-31`, the constructor's arguments of these names, then tables `[[closure]]` and `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are local times of
-        the exchange (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
+        `until = 2027-12-31`, the constructor's arguments of these names. Then follow tables `[[closure]]` and
+        `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are local times of the exchange
+        (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
 
         Raises:
             OverrideRefused: the file has an unknown or invalid entry, or the constructor refuses an override.
@@ -357,7 +362,7 @@ class ExchangeSchedule:
             last = session.date
         if not ahead and (session := self._after(first - _DAY)):
             first = session.date
-        return ScheduleExhausted(self._name, wanted, first, last)
+        return ScheduleExhausted(self._name, wanted, first, last, *((_REMEDY,) if ahead else ()))
 
     def _after(self, day: date) -> Session | None:
         year = self._years.get(day.year, ())
