@@ -107,12 +107,16 @@ class ScheduleExhausted(LifecycleError):
     """The schedule was asked about a time outside its knowledge. This never means "closed".
 
     `first` and `last` are the dates of the first and last sessions that it knows, or of the days that it covers.
+    `remedy` says in words what adds the missing days.
     """
 
     __module__ = "session_lifecycle"
 
-    def __init__(self, schedule: str, wanted: object, first: date, last: date) -> None:
-        super().__init__(schedule, wanted, first, last)
+    def __init__(
+        self, schedule: str, wanted: object, first: date, last: date, remedy: str = "Update the calendar's source"
+    ) -> None:
+        super().__init__(schedule, wanted, first, last, remedy)
+        self.remedy = remedy
         self.schedule = schedule
         self.wanted = wanted
         self.first = first
@@ -121,7 +125,7 @@ class ScheduleExhausted(LifecycleError):
     def __str__(self) -> str:
         return (
             f"{self.schedule} knows sessions from {self.first} to {self.last} only, and was asked for {self.wanted}: "
-            "its knowledge ends there, which does not mean that the market is closed. Update the calendar's source"
+            f"its knowledge ends there, which does not mean that the market is closed. {self.remedy}"
         )
 
 

@@ -28,6 +28,10 @@ from session_lifecycle._schedules.years import BY_DATE, DAY, LOADING, KeptYears
 
 # Hours on a day that is no trade date are the beginning of a session at most this much later.
 _JOINING: Final = timedelta(days=16)
+_REMEDY: Final = (
+    "Update exchange_calendars and session_lifecycle, or add the days yourself: an hours file with `until`, their last "
+    "day, and their closures and special hours"
+)
 
 
 class ExchangeSchedule(KeptYears):
@@ -59,6 +63,7 @@ class ExchangeSchedule(KeptYears):
     """
 
     __module__ = "session_lifecycle"
+    _remedy = _REMEDY
 
     def __init__(
         self,
@@ -107,8 +112,9 @@ class ExchangeSchedule(KeptYears):
         """Return the schedule that a TOML file describes.
 
         The file has `calendar = "XNYS"` and optionally `corrections = false`, `extended_hours = true` or
-        `until = 2027-12-31`, the constructor's arguments of these names, then tables `[[closure]]` and `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are local times of
-        the exchange (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
+        `until = 2027-12-31`, the constructor's arguments of these names. Then follow tables `[[closure]]` and
+        `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are local times of the exchange
+        (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
 
         Raises:
             OverrideRefused: the file has an unknown or invalid entry, or the constructor refuses an override.

@@ -60,6 +60,7 @@ class MarketCalendarSchedule(KeptYears):
     """
 
     __module__ = "session_lifecycle"
+    _remedy = f"Update {_SOURCE} once it knows more"
 
     def __init__(self, name: str, *, overrides: Iterable[Override] = (), near: datetime | None = None) -> None:
         super().__init__(overrides)

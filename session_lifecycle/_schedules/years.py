@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import groupby
 from operator import attrgetter
 from threading import RLock
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import NotASession, OverrideRefused, ScheduleExhausted
@@ -43,14 +43,15 @@ _BY_CLOSE: Final = attrgetter("close")
 class KeptYears:
     """The queries of a `Schedule` whose sessions are kept by year.
 
-    A subclass sets `_name`, `_timezone`, `_first_day` and `_last_day`, the known days, and defines `_load`. Attributes
-    that are dictionaries belong to one schedule alone: a copy has its own.
+    A subclass sets `_name`, `_timezone`, `_first_day` and `_last_day`, the known days, and `_remedy`, what to do beyond
+    them, and defines `_load`. Attributes that are dictionaries belong to one schedule alone: a copy has its own.
     """
 
     _name: str
     _timezone: tzinfo
     _first_day: date
     _last_day: date
+    _remedy: ClassVar[str]
 
     def __init__(self, overrides: Iterable[Override]) -> None:
         self._overrides = by_date(overrides)
@@ -211,7 +212,7 @@ class KeptYears:
             last = session.date
         if not ahead and (session := self._after(first - DAY)):
             first = session.date
-        return ScheduleExhausted(self._name, wanted, first, last)
+        return ScheduleExhausted(self._name, wanted, first, last, *((self._remedy,) if ahead else ()))
 
     def _after(self, day: date) -> Session | None:
         year = self._years.get(day.year, ())

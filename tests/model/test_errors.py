@@ -63,11 +63,11 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "ScheduleExhausted",
-        {"schedule": "XHKG", "wanted": FRIDAY, "first": MONDAY, "last": TUESDAY},
+        {"schedule": "XHKG", "wanted": FRIDAY, "first": MONDAY, "last": TUESDAY, "remedy": "Update the calendar"},
         [
             "XHKG knows sessions from 2024-03-04 to 2024-03-05 only, and was asked for 2024-03-08",
             "does not mean that the market is closed",
-            "Update the calendar's source",
+            "Update the calendar",
         ],
     ),
     (

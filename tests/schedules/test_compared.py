@@ -34,13 +34,23 @@ def test_on_hong_kong_the_other_one_lacks_what_the_exchange_announced() -> None:
 
 
 def test_on_chicago_both_open_together_and_differ_on_us_holidays_and_in_the_close_only() -> None:
-    """Which days have a session is disputed for Good Fridays and a day of mourning, and nothing else but the close."""
+    """Which days have a session is disputed for Good Fridays, a day of mourning and US holidays.
+
+    What trades on a holiday begins our next session. Beyond that, nothing differs but the close.
+    """
+    begun: set[date] = set()
     disputed = {date(2024, 3, 29), date(2025, 4, 18), date(2026, 4, 3), date(2025, 1, 9)}
     for each in compared.differences("CMES"):
         if each.fields == ("session",):
-            assert each.date in disputed, each.in_words()
+            holiday = each.a is None and each.b is not None and each.b.close.hour in (17, 18)
+            assert holiday or each.date in disputed, each.in_words()
+        elif each.a is not None and each.b is not None and "open" in each.fields:
+            assert each.a.open < each.b.open, each.in_words()
+            assert each.a.breaks[-1][1] == each.b.open, each.in_words()
+            begun.add(each.date)
         else:
             assert each.fields == ("close",), each.in_words()
+    assert {date(2026, 1, 20), date(2026, 6, 22), date(2026, 11, 27)} <= begun
 
 
 def test_a_session_that_one_of_them_lacks_is_found() -> None:
