@@ -8,7 +8,7 @@ status 1: a difference is neither.
 
 import sys
 import tomllib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,11 +22,11 @@ PUBLISHED: Final = date(2026, 12, 31)
 DAY: Final = timedelta(days=1)
 FOLDER: Final = Path(__file__).parent
 SOURCES: Final = ("markets", "quantlib", "holidays")
-_USUAL: Final = 15  # sessions in a year on a day of the week that is an ordinary one
+_USUAL: Final = 0.3  # of the days of a year that are a Monday, and so on, are sessions where Mondays are trading days
 
 
 class Found(NamedTuple):
-    """A difference: `ours` is "open", "closed" or the fields that differ, `theirs` what the source says."""
+    """A difference: `ours` is "open", "closed" or "other hours", `theirs` what the source says."""
 
     calendar: str
     source: str
@@ -45,7 +45,7 @@ class Judged(NamedTuple):
     against: frozenset[str]
     ours: str
     days: frozenset[str]
-    holidays: frozenset[str]
+    theirs: frozenset[str]
     why: str
     source: tuple[str, ...]
 
@@ -56,7 +56,7 @@ class Judged(NamedTuple):
             and found.source in self.against
             and found.ours == self.ours
             and (not self.days or bool({f"{found.date}", f"{found.date:%m-%d}"} & self.days))
-            and (not self.holidays or any(name in found.theirs for name in self.holidays))
+            and (not self.theirs or any(part in found.theirs for part in self.theirs))
         )
 
 
@@ -74,7 +74,7 @@ def judged() -> list[Judged]:
             frozenset(row["against"]),
             row["ours"],
             frozenset(map(str, row.get("days", ()))),
-            frozenset(row.get("holidays", ())),
+            frozenset(row.get("theirs", ())),
             row["why"],
             tuple(row["source"]),
         )
@@ -95,7 +95,7 @@ def against_market(ours: ExchangeSchedule, other: str, first: date, last: date) 
         if each.a is None or each.b is None:
             yield each.date, "closed" if each.a is None else "open", "open" if each.a is None else "closed"
         elif fields := [name for name in each.fields if name in ("open", "close", "breaks")]:
-            yield each.date, " ".join(fields), each.in_words(ours.timezone)
+            yield each.date, "other hours", f"{each.in_words(ours.timezone)} ({' '.join(fields)})"
 
 
 def against_quantlib(ours: ExchangeSchedule, other: str, first: date, last: date) -> Iterator[tuple[date, str, str]]:
@@ -123,11 +123,13 @@ def against_holidays(ours: ExchangeSchedule, other: str, first: date, last: date
     if getattr(found, "default_language", None):  # names in English, where there are translations
         found = of(country, years=years, language="en_US")
     sessions = ours.sessions(first, last)
-    counts = Counter((session.date.year, session.date.weekday()) for session in sessions)
+    traded = Counter((session.date.year, session.date.weekday()) for session in sessions)
+    all_days = Counter(((first + n * DAY).year, (first + n * DAY).weekday()) for n in range((last - first).days + 1))
     known_from = max(first, date(getattr(found, "start_year", first.year), 1, 1))
 
     def is_open(day: date) -> bool:
-        return day not in found and counts[day.year, day.weekday()] > _USUAL
+        kind = (day.year, day.weekday())
+        return day not in found and traded[kind] > _USUAL * all_days[kind]
 
     for day, mine, theirs in _days(sessions, is_open, lambda day: found.get(day, "weekend"), first, last):
         if day >= known_from:
