@@ -5,6 +5,7 @@ from datetime import date, time
 import pytest
 
 from session_lifecycle import Closure, ExchangeSchedule, SpecialHours
+from session_lifecycle._schedules import other_sources
 from tests import compared
 from tests.helpers.builders import utc
 from tests.labs.simulation.hours import NAMES
@@ -23,10 +24,10 @@ def test_every_difference_is_fixed_or_judged(capsys: pytest.CaptureFixture[str])
 
 def test_every_calendar_is_held_against_something_or_says_why_not() -> None:
     """The 71 calendars of exchange_calendars, each with the sources that there are for it."""
-    table = compared.calendars()
+    table = other_sources.calendars()
     assert sorted(table) == sorted(NAMES)
     for name, sources in table.items():
-        assert set(sources) <= {*compared.SOURCES} or set(sources) == {"not_compared"}, name
+        assert set(sources) <= {*other_sources.SOURCES} or set(sources) == {"not_compared"}, name
         assert all(sources.values())
     assert sum("not_compared" in sources for sources in table.values()) == 3
     assert sum(len(sources) > 1 for sources in table.values()) > 40
@@ -34,9 +35,9 @@ def test_every_calendar_is_held_against_something_or_says_why_not() -> None:
 
 def test_every_judgement_names_days_or_words_a_reason_and_a_source() -> None:
     """A row cannot hide a difference of another kind: it is about single days, or about what the other source says."""
-    for row in compared.judged():
+    for row in other_sources.judged():
         assert row.calendars <= {*NAMES}
-        assert row.against <= {*compared.SOURCES}
+        assert row.against <= {*other_sources.SOURCES}
         assert row.ours in ("open", "closed", "other hours")
         assert row.days or row.theirs
         assert row.why.endswith(".")
@@ -51,7 +52,7 @@ def test_every_judgement_names_days_or_words_a_reason_and_a_source() -> None:
 )
 def test_each_source_finds_a_day_that_is_missing_and_one_too_many(source: str, other: str) -> None:
     """A day without the session that it has, and a session on Thanksgiving; without them nothing differs."""
-    read = compared.READERS[source]
+    read = other_sources.READERS[source]
     assert list(read(ExchangeSchedule("XNYS", near=NEAR), other, FIRST, LAST)) == []
     wrong = ExchangeSchedule(
         "XNYS",
@@ -68,7 +69,7 @@ def test_each_source_finds_a_day_that_is_missing_and_one_too_many(source: str, o
 def test_other_hours_are_found_where_the_source_has_hours() -> None:
     """A half day that is a whole day, told with both sides."""
     wrong = ExchangeSchedule("XNYS", overrides=[SpecialHours(date(2026, 11, 27), close=time(16))], near=NEAR)
-    [(day, ours, theirs)] = compared.against_market(wrong, "NYSE", FIRST, LAST)
+    [(day, ours, theirs)] = other_sources.against_market(wrong, "NYSE", FIRST, LAST)
     assert (day, ours) == (date(2026, 11, 27), "other hours")
     assert theirs == "2026-11-27: close 16:00 EST / 13:00 EST (close)"
 
@@ -96,7 +97,7 @@ def test_the_exit_status_tells_whether_all_was_judged(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("0 differences, and 6 that were judged")
     assert lines[1:] == ["24/7: not compared, since it has no holidays", "0 differences are neither fixed nor judged"]
-    monkeypatch.setattr(compared, "judged", list)
+    monkeypatch.setattr(other_sources, "judged", tuple)
     assert compared.main(["XPAR"]) == 1
     assert "    XPAR 2024-12-24 Tue: ours open; quantlib: a holiday" in capsys.readouterr().out
 
@@ -105,8 +106,8 @@ def test_a_judgement_that_is_no_longer_needed_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not fail: another release of the other source may need it."""
-    row = compared.judged()[0]
-    monkeypatch.setattr(compared, "calendars", lambda: {"XNYS": {"quantlib": "UnitedStates.NYSE"}})
-    monkeypatch.setattr(compared, "judged", lambda: [row])
+    row = other_sources.judged()[0]
+    monkeypatch.setattr(other_sources, "calendars", lambda: {"XNYS": {"quantlib": "UnitedStates.NYSE"}})
+    monkeypatch.setattr(other_sources, "judged", lambda: [row])
     assert compared.main([]) == 0
     assert f"no such difference any more: {', '.join(sorted(row.calendars))}: {row.why}" in capsys.readouterr().out
