@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError, NotASession, OverrideRefused, ScheduleExhausted
-from session_lifecycle._model.overrides import Closure, Override, applied, by_date
+from session_lifecycle._model.overrides import Closure, Override, applied, by_date, of_seasons
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
     all_sessions,
@@ -70,9 +70,10 @@ class ExchangeSchedule:
     was built for. Every query may build a calendar, which blocks, and raises `CalendarUnavailable` where that fails.
 
     Args:
-        name: a name or alias of exchange_calendars, in its exact case. Registered calendars are included.
-        overrides: hours that differ from the calendar's, at most one override for each date. Their years are loaded
-            at once, so that an invalid override is refused here.
+        name: a name or alias of exchange_calendars, in its exact case. Registered calendars are included. Of CMES, the
+            US equity-index futures, the aliases CME, CBOT, COMEX and NYMEX are refused: they say more than it is.
+        overrides: hours that differ from the calendar's, at most one override for each date, and seasons. Their years
+            are loaded at once, so that an invalid override is refused here.
         corrections: fix the known errors of exchange_calendars; see the property `corrections`.
         extended_hours: give sessions the pre-market and post-market hours that the venue publishes, where its regular
             hours are the usual ones. Overrides are applied afterwards; hours that they do not mention stay.
@@ -101,7 +102,7 @@ class ExchangeSchedule:
         until: date | None = None,
         near: datetime | None = None,
     ) -> None:
-        self._overrides = by_date(overrides)
+        self._overrides, seasons = by_date(overrides)
         if until is not None:
             require_date("until", until)
         day = (datetime.now(UTC) if near is None else as_utc("near", near)).date()
@@ -132,6 +133,9 @@ class ExchangeSchedule:
                 found = self._load_around(self._clipped(day)) or self._hours.zone
                 zone = found or time_zone(default_calendar(self._name))
         self._timezone: tzinfo = zone
+        of_days = of_seasons(seasons, self.sessions, zone)
+        self._seasonal = frozenset(of_days.keys() - self._overrides.keys())
+        self._overrides = {**of_days, **self._overrides}
         for override in self._overrides.values():
             session = self._on(override.date)
             if session is None and until is not None and isinstance(override, Closure):
@@ -204,8 +208,13 @@ class ExchangeSchedule:
 
     @property
     def overrides(self) -> tuple[Override, ...]:
-        """The overrides passed to the constructor, by date."""
+        """The overrides in force, by date: of a season, one for each session in it."""
         return tuple(self._overrides[day] for day in sorted(self._overrides))
+
+    @property
+    def seasonal(self) -> frozenset[date]:
+        """The dates whose hours are those of a season, `SpecialHours` with `until`."""
+        return self._seasonal
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
