@@ -112,7 +112,7 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._schedules.corrections import Correction
     from session_lifecycle._schedules.exchange import ExchangeSchedule
     from session_lifecycle._schedules.market_calendar import MarketCalendarSchedule
-    from session_lifecycle._schedules.snapshot import SnapshotSchedule, write_snapshot
+    from session_lifecycle._schedules.snapshot import SnapshotCheck, SnapshotSchedule, write_snapshot
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
     # imports above, and no `__getattr__`, which would make every name right.
@@ -124,6 +124,7 @@ else:
         "MarketCalendarSchedule": "_schedules.market_calendar",
         "MemoryJournal": "_journal.memory",
         "SessionGroup": "_runtime.group",
+        "SnapshotCheck": "_schedules.snapshot",
         "SnapshotSchedule": "_schedules.snapshot",
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
@@ -222,6 +223,7 @@ __all__ = [
     "SessionLifecycle",
     "SessionMachine",
     "SessionState",
+    "SnapshotCheck",
     "SnapshotRefused",
     "SnapshotSchedule",
     "SpecialHours",

@@ -215,18 +215,36 @@ def calendar(venue: Venue, today: date) -> Iterator[Finding]:
     left = schedule.known_until - today
     text = f"known until {schedule.known_until}, {left.days} days from now"
     pinned = isinstance(schedule, SnapshotSchedule)
-    remedy = "recreate the snapshot" if pinned else "update exchange_calendars once it knows more"
+    remedy = (
+        "recreate the snapshot"
+        if pinned
+        else "update exchange_calendars and session_lifecycle, or add the days: a file of hours with `until`"
+    )
     level: Level = "problem" if left < _NEAR else "note" if left < _YEAR else "ok"
     yield Finding(level, venue.asked, text, None if level == "ok" else remedy)
+    yield _published(venue.asked, schedule.vouched_until, today)
     if isinstance(schedule, SnapshotSchedule):
         yield from _made_from(venue.asked, schedule)
-    elif schedule.corrects and reach(schedule.name) is not None:
+        return
+    if schedule.means:
+        yield Finding("ok", venue.asked, f"what its hours mean: {schedule.means}", None)
+    if schedule.corrects and reach(schedule.name) is not None:
         made = schedule.corrections
         if made:
             span = f"from {made[0].date} to {made[-1].date}"
             yield Finding("ok", venue.asked, f"{len(made)} of its sessions corrected, {span}", None)
         else:
             yield Finding("note", venue.asked, "the installed calendar has none of the known errors any more", None)
+
+
+def _published(about: str, vouched: date | None, today: date) -> Finding:
+    """Report how far the hours are published, and which are by rule."""
+    if vouched is None:
+        return Finding("note", about, "no comparison with what the exchange has published is on record", None)
+    text = f"compared with what the exchange has published until {vouched}; later days are by rule, not published"
+    if vouched < today:
+        return Finding("note", about, text, "compare them with the exchange's notices")
+    return Finding("ok", about, text, None)
 
 
 def _made_from(about: str, schedule: SnapshotSchedule) -> Iterator[Finding]:

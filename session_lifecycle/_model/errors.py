@@ -80,9 +80,10 @@ class InvalidSession(LifecycleError, ValueError):
 
 
 class CalendarUnavailable(LifecycleError, LookupError):
-    """A calendar is not available: its name is unknown, or building it failed.
+    """A calendar is not available: its name is unknown or would mislead, or building it failed.
 
-    `source` is the package that was asked for it.
+    `near` are names to use instead. `reason` is None where no calendar has the name. `source` is the package
+    that was asked for it.
     """
 
     __module__ = "session_lifecycle"
@@ -97,6 +98,8 @@ class CalendarUnavailable(LifecycleError, LookupError):
         self.source = source
 
     def __str__(self) -> str:
+        if self.reason is not None and self.near:
+            return f"the name {self.name!r} is refused: {self.reason}"
         if self.reason is not None:
             return f"the calendar {self.name!r} could not be built: {self.reason}"
         hint = f"did you mean {' or '.join(self.near)}?" if self.near else f"see {self.source}.get_calendar_names()"

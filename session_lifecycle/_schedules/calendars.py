@@ -17,6 +17,14 @@ from session_lifecycle._model.session import Session
 RULES_START: Final = date(1970, 1, 1)
 RULES_END: Final = date(2200, 12, 31)
 
+# Aliases of CMES, each with names of pandas_market_calendars for the products that the exchange is known for.
+_NOT_CMES: Final = {
+    "CBOT": ("CMEGlobex_Grains", "CBOT_Bond"),
+    "CME": ("CMEGlobex_FX", "CMEGlobex_Livestock"),
+    "COMEX": ("CMEGlobex_Gold", "CMEGlobex_Copper"),
+    "NYMEX": ("CMEGlobex_Crude", "CMEGlobex_NatGas"),
+}
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAT_NANOS: Final = -(2**63)  # pandas' "no time", as an integer
 
@@ -25,7 +33,8 @@ def canonical_name(name: object) -> str:
     """Return the canonical name of a calendar, given its name or an alias.
 
     Raises:
-        CalendarUnavailable: exchange_calendars has no such calendar; suggests the names nearest to it.
+        CalendarUnavailable: exchange_calendars has no such calendar; suggests the names nearest to it. Or the alias is
+            of a calendar that is not what the name says; suggests the names to use.
     """
     library = _library()
     names: list[str] = library.get_calendar_names()
@@ -36,6 +45,15 @@ def canonical_name(name: object) -> str:
         near = get_close_matches(name.casefold(), folded) if isinstance(name, str) else []
         raise CalendarUnavailable(name, near=[folded[each] for each in near])
     canonical: str = library.resolve_alias(name)
+    if canonical == "CMES" and name in _NOT_CMES:
+        products = _NOT_CMES[name]
+        reason = (
+            "exchange_calendars takes it for CMES, the hours of the US equity-index futures of CME Globex, and other "
+            "products of CME Group have other hours. Use 'CMES' for equity-index futures, and for others "
+            f"{' or '.join(f'MarketCalendarSchedule({each!r})' for each in products)} (pip install "
+            "'session_lifecycle[markets]')"
+        )
+        raise CalendarUnavailable(name, ["CMES", *products], reason)
     return canonical
 
 

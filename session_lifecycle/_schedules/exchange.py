@@ -43,9 +43,10 @@ class ExchangeSchedule(KeptYears):
     was built for. Every query may build a calendar, which blocks, and raises `CalendarUnavailable` where that fails.
 
     Args:
-        name: a name or alias of exchange_calendars, in its exact case. Registered calendars are included.
-        overrides: hours that differ from the calendar's, at most one override for each date. Their years are loaded
-            at once, so that an invalid override is refused here.
+        name: a name or alias of exchange_calendars, in its exact case. Registered calendars are included. Of CMES, the
+            US equity-index futures, the aliases CME, CBOT, COMEX and NYMEX are refused: they say more than it is.
+        overrides: hours that differ from the calendar's, at most one override for each date, and seasons. Their years
+            are loaded at once, so that an invalid override is refused here.
         corrections: fix the known errors of exchange_calendars; see the property `corrections`.
         extended_hours: give sessions the pre-market and post-market hours that the venue publishes, where its regular
             hours are the usual ones. Overrides are applied afterwards; hours that they do not mention stay.

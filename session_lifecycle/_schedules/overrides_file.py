@@ -55,9 +55,17 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
     known = factory.__struct_fields__
-    if not isinstance(table, dict) or "date" not in table or not set(cast("dict[str, object]", table)) <= set(known):
-        raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs `date`, and can have {', '.join(known)}")
+    fields = dict(cast("dict[str, Any]", table)) if isinstance(table, dict) else {}
+    needed = "`date`"
+    if kind == "special_hours":
+        needed = "`date`, or `from` and `until`"
+        if "from" in fields and "until" in fields and "date" not in fields:
+            fields["date"] = fields.pop("from")
+        elif "until" in fields:
+            fields.pop("date", None)  # a season begins with `from`
+    if "date" not in fields or not set(fields) <= set(known):
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs {needed}, and can have {', '.join(known)}")
     try:
-        return factory(**cast("dict[str, Any]", table))
+        return factory(**fields)
     except (TypeError, ValueError) as error:
         raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r}: {error}") from error

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from session_lifecycle._model.overrides import WEEKDAYS
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.local_hours import LocalHours, hours_from, parse_fields
 
@@ -20,7 +21,6 @@ Kind = Literal["session", "special", "closed", "season", "regular"]
 """The kinds of rows, in the order in which they apply: the first row that acts on a day is the only one."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 NONE: Final = "none"
 
 _PACKAGE: Final = "session_lifecycle._schedules"

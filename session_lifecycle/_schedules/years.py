@@ -19,7 +19,7 @@ from typing import ClassVar, Final, Self
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import NotASession, OverrideRefused, ScheduleExhausted
-from session_lifecycle._model.overrides import Override, applied, by_date
+from session_lifecycle._model.overrides import Override, applied, by_date, of_seasons
 from session_lifecycle._model.session import Session, require_date
 
 DAY: Final = timedelta(days=1)
@@ -54,7 +54,8 @@ class KeptYears:
     _remedy: ClassVar[str]
 
     def __init__(self, overrides: Iterable[Override]) -> None:
-        self._overrides = by_date(overrides)
+        self._overrides, self._seasons = by_date(overrides)
+        self._seasonal: frozenset[date] = frozenset()
         self._replaced: dict[date, Session | None] = {}
         self._years: dict[int, tuple[Session, ...]] = {}
 
@@ -73,8 +74,13 @@ class KeptYears:
 
     @property
     def overrides(self) -> tuple[Override, ...]:
-        """The overrides passed to the constructor, by date."""
+        """The overrides in force, by date: of a season, one for each session in it."""
         return tuple(self._overrides[day] for day in sorted(self._overrides))
+
+    @property
+    def seasonal(self) -> frozenset[date]:
+        """The dates whose hours are those of a season, `SpecialHours` with `until`."""
+        return self._seasonal
 
     def with_session(self, day: date, session: Session | None) -> Self:
         """Return a copy of this schedule with another session on one date, or with none.
@@ -284,6 +290,9 @@ class KeptYears:
 
         An override of a day without a session is left out where `skip` says so.
         """
+        of_days = of_seasons(self._seasons, self.sessions, self._timezone)
+        self._seasonal = frozenset(of_days.keys() - self._overrides.keys())
+        self._overrides = {**of_days, **self._overrides}
         for override in self._overrides.values():
             session = self._on(override.date)
             if session is not None or not skip(override):

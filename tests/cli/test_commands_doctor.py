@@ -215,18 +215,29 @@ def checked(name: str, today: date = TODAY) -> list[Finding]:
 def test_how_far_a_calendar_is_known() -> None:
     """XBOM ends with 2026: known for a year, worth knowing, and then in need of attention."""
     for today, level in ((date(2025, 11, 25), "ok"), (date(2026, 1, 2), "note"), (date(2026, 11, 25), "problem")):
-        horizon, corrected = checked("XBOM", today)
+        horizon, published, means, corrected = checked("XBOM", today)
         assert horizon.level == level
         assert "known until 2026-12-31" in horizon.text
         assert (horizon.remedy is None) == (level == "ok")
-        assert corrected.text == "1 of its sessions corrected, from 2026-02-01 to 2026-02-01"
-    assert only(checked("XNYS")).level == "ok"
+        assert published.text == "no comparison with what the exchange has published is on record"
+        assert "closing auction" in means.text
+        assert corrected.text == "104 of its sessions corrected, from 2026-02-01 to 2026-12-31"
+    assert {each.level for each in checked("XNYS")} == {"ok"}
+
+
+def test_what_is_published_and_what_is_by_rule() -> None:
+    """Before the last day that was compared it is as it should be, after it worth knowing."""
+    for today, level in ((date(2028, 12, 31), "ok"), (date(2029, 1, 1), "note")):
+        _, published, _ = checked("XNYS", today)
+        assert published.level == level
+        assert "until 2028-12-31; later days are by rule, not published" in published.text
+        assert (published.remedy is None) == (level == "ok")
 
 
 def test_corrections_that_nothing_needs_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release that has fixed everything."""
     monkeypatch.setattr(ExchangeSchedule, "corrections", property(lambda schedule: ()))
-    _, corrected = checked("XBOM")
+    *_, corrected = checked("XBOM")
     assert (corrected.level, corrected.text) == (
         "note",
         "the installed calendar has none of the known errors any more",
@@ -237,18 +248,18 @@ def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest
     """It is known as far as it was written; what it was made from may have changed since."""
     file = tmp_path / "hours.toml"
     write_snapshot(week(), file, MONDAY, MONDAY + 4 * DAY)
-    horizon = only(checked(str(file), MONDAY))
+    horizon, _ = checked(str(file), MONDAY)
     assert (horizon.level, horizon.about, horizon.remedy) == ("problem", "hours.toml", "recreate the snapshot")
     own = SnapshotSchedule.load(file).head.made_from["session_lifecycle"]
     file.write_text(file.read_text().replace(f'"{own}"', '"0.0.1"'))
-    _, past = checked(str(file), MONDAY)
+    *_, past = checked(str(file), MONDAY)
     assert (past.level, past.text) == ("note", f"made from session_lifecycle 0.0.1, now {own}")
 
     def none_installed() -> dict[str, str]:
         raise PackageNotFoundError("pandas")
 
     monkeypatch.setattr(findings, "versions", none_installed)
-    assert len(checked(str(file), MONDAY)) == 1
+    assert len(checked(str(file), MONDAY)) == 2
 
 
 # ---- the command ----
@@ -266,10 +277,10 @@ def test_where_all_is_well_it_says_so() -> None:
     """Exit status 0, with notes too; as JSON it has the documented shape."""
     lines = printed("doctor", "XNYS").splitlines()
     assert lines[-1] == "all is well"
-    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 9 + ["note", "ok"]
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 9 + ["note", "ok", "ok", "ok"]
     value = as_json("doctor", "XNYS")
     hold_shape(value, DoctorReport)
-    assert (value["well"], len(value["findings"])) == (True, 11)
+    assert (value["well"], len(value["findings"])) == (True, 13)
 
 
 @pytest.mark.usefixtures("fine_machine")
@@ -280,9 +291,10 @@ def test_what_needs_attention_is_exit_status_1(tmp_path: Path, monkeypatch: pyte
     result = run("doctor", str(file))
     assert (result.exit_code, result.stderr) == (1, "")
     assert ": recreate the snapshot\n" in result.stdout
-    assert result.stdout.splitlines()[-1] == "1 of 11 findings needs attention"
+    assert result.stdout.splitlines()[-1] == "1 of 12 findings needs attention"
     assert run("doctor", str(file), "--json").exit_code == 1
     assert "did you mean XNYS" in refused("doctor", "XNYs")
+    assert "MarketCalendarSchedule('CMEGlobex_Gold')" in refused("doctor", "COMEX")
 
     def broken(names: list[str], t: datetime) -> None:
         raise CalendarUnavailable("ASEX", reason="TypeError: no")

@@ -59,7 +59,7 @@ def _named(name: str, t: datetime) -> Iterator[Finding]:
     try:
         [venue] = open_venues([name], t)
     except CalendarUnavailable as error:
-        if error.reason is None:
+        if error.reason is None or error.near:
             raise  # there is no such calendar
         yield Finding("problem", name, f"it cannot be built: {error.reason}", "fix the packages above")
     else:
