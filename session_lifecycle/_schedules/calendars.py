@@ -2,12 +2,21 @@
 
 The only module that imports exchange_calendars (and, through it, pandas and numpy). It does so when a calendar is
 requested, not when it is imported itself: the import takes about half a second.
+
+pandas 2.2.3 to 3.0 are safe. From 3.1 on pandas no longer calls `_apply` of an offset that another package defines, and
+`date_range` does not ask such an offset for its days. exchange_calendars 4.13.2 has some: its Orthodox Easter fails,
+and its weeks with a Saturday silently lose it. The first could be repaired from here by giving that class pandas' new
+private method, the second only by replacing parts of pandas. So the package requires `pandas<3.1`, and where another
+one is installed all the same, a calendar that is built warns.
 """
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Final
+from warnings import warn
 
 from session_lifecycle._model.errors import CalendarUnavailable, InvalidSession, OverrideRefused, ScheduleExhausted
 from session_lifecycle._model.session import Session
@@ -74,11 +83,13 @@ def known_days(canonical: str) -> tuple[date, date] | None:
 
 def default_calendar(canonical: str) -> Any:
     """Build a calendar for its default days; one that is registered as an instance is returned as it is."""
+    warn_of_pandas()
     return _library().get_calendar(canonical)
 
 
 def calendar_between(canonical: str, first: date, last: date) -> Any | None:
     """Build a calendar for some days, both inclusive and not the same; None where it has no session on them."""
+    warn_of_pandas()
     library = _library()
     try:
         return library.get_calendar(canonical, start=first.isoformat(), end=last.isoformat())
@@ -119,7 +130,39 @@ def calendar_errors(name: str) -> Generator[None, None, None]:
     except (CalendarUnavailable, OverrideRefused, ScheduleExhausted):
         raise
     except Exception as error:  # a registered calendar runs third-party code
-        raise CalendarUnavailable(name, reason=_description(error)) from error
+        unsafe = unsafe_pandas()
+        reason = _description(error) if unsafe is None else f"{_description(error)}. {unsafe}"
+        raise CalendarUnavailable(name, reason=reason) from error
+
+
+def warn_of_pandas() -> None:
+    """Warn where the installed pandas loses sessions. Python shows such a warning once."""
+    unsafe = unsafe_pandas()
+    if unsafe is not None:
+        warn(unsafe, UserWarning, stacklevel=2)
+
+
+@cache
+def unsafe_pandas() -> str | None:
+    """Return what the installed pandas does wrong and what to do, or None where it is safe.
+
+    It is tried out and not decided by the version: a later release of either package may be safe again.
+    """
+    import pandas as pd  # type: ignore[import-untyped]  # late on purpose; it comes with exchange_calendars
+
+    library: Any = pd
+    monday, sunday = library.Timestamp("2025-01-27"), library.Timestamp("2025-02-02")
+    try:
+        offset = _library().pandas_extensions.offsets.MultipleWeekmaskCustomBusinessDay
+    except AttributeError:  # another exchange_calendars, which does it in another way
+        return None
+    week = offset(weekmask="1111100", weekmasks=[(monday, sunday, "1111110")])
+    if library.Timestamp("2025-02-01") in library.date_range(monday, sunday, freq=week):
+        return None
+    return (
+        f"pandas {version('pandas')} is not safe with exchange_calendars {version('exchange-calendars')}: calendars "
+        "lose sessions on Saturdays, and those with an Orthodox Easter cannot be built. pip install 'pandas<3.1'"
+    )
 
 
 def _library() -> Any:

@@ -13,7 +13,13 @@ from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import CalendarUnavailable, InvalidSession
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
-from session_lifecycle._schedules.calendars import RULES_END, RULES_START, calendar_errors, known_days
+from session_lifecycle._schedules.calendars import (
+    RULES_END,
+    RULES_START,
+    calendar_errors,
+    known_days,
+    warn_of_pandas,
+)
 from session_lifecycle._schedules.venue_hours import hours_of
 from session_lifecycle._schedules.years import LOADING, KeptYears
 
@@ -81,6 +87,7 @@ class MarketCalendarSchedule(KeptYears):
     def _load(self, first_year: int, last_year: int) -> tzinfo:
         first = max(date(first_year, 1, 1), self._first_day)
         last = min(date(last_year, 12, 31), self._last_day)
+        warn_of_pandas()
         with _reading(self._name):
             calendar = _calendar(self._name)
             sessions = list(_sessions(calendar, first, last))
