@@ -13,9 +13,7 @@ from session_lifecycle import ExchangeSchedule
 from session_lifecycle._schedules import other_sources
 from session_lifecycle._schedules.other_sources import SOURCES, Found, Judged
 
-FIRST: Final = date(2024, 1, 1)
-PUBLISHED: Final = date(2026, 12, 31)
-"""The last day of the last year that exchanges have published, where a calendar's data file names no other one."""
+FIRST, PUBLISHED = other_sources.span()
 NEAR: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 

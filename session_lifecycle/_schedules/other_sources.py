@@ -67,6 +67,16 @@ def calendars() -> dict[str, dict[str, str]]:
 
 
 @cache
+def span() -> tuple[date, date]:
+    """Return the first and the last day of the comparison that `python -m tests.compared` makes, both inclusive.
+
+    The last one holds where a calendar's data file has no `vouched_until`.
+    """
+    content = _content("calendars.toml")
+    return content["first"], content["last"]
+
+
+@cache
 def judged() -> tuple[Judged, ...]:
     """Return the differences that were judged."""
     return tuple(
