@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from session_lifecycle._model.errors import CalendarUnavailable
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.calendars import calendar_errors
 from session_lifecycle._schedules.comparison import compare
 from session_lifecycle._schedules.market_calendar import MarketCalendarSchedule
 
@@ -106,7 +107,8 @@ def differences(schedule: Schedule, source: str, first: date, last: date) -> lis
     other = calendars().get(schedule.name, {}).get(source)
     if other is None:
         return []
-    return [Found(schedule.name, source, *each) for each in READERS[source](schedule, other, first, last)]
+    with calendar_errors(other):  # an earlier release of a source may lack the calendar
+        return [Found(schedule.name, source, *each) for each in READERS[source](schedule, other, first, last)]
 
 
 _Row = tuple[date, str, str]

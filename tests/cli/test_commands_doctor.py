@@ -396,6 +396,14 @@ def test_a_source_that_is_not_installed_needs_attention(
     assert words in finding.text
 
 
+def test_a_source_that_is_too_old_needs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not have the calendar yet."""
+    monkeypatch.delattr("QuantLib.UnitedStates")
+    [finding] = findings.compared(common.open_venues(["XNYS"], NOW)[0], ["quantlib"], TODAY)
+    assert finding.level == "problem"
+    assert finding.text.startswith("the calendar 'UnitedStates.NYSE' could not be built: AttributeError: ")
+
+
 def test_a_comparison_needs_a_calendar_and_a_source_that_there_is() -> None:
     """Bad input is refused before anything is checked."""
     assert "--compare needs at least one CALENDAR" in refused("doctor", "--compare", "markets")
