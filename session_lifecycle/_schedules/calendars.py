@@ -111,10 +111,11 @@ def all_sessions(calendar: Any) -> list[Session]:
     """
     columns = (calendar.opens_nanos, calendar.break_starts_nanos, calendar.break_ends_nanos, calendar.closes_nanos)
     sessions: list[Session] = []
-    for label, *nanos in zip(calendar.sessions, *(column.tolist() for column in columns), strict=True):
+    days: list[date] = calendar.sessions.date.tolist()
+    for day, *nanos in zip(days, *(column.tolist() for column in columns), strict=True):
         opened, break_start, break_end, closed = nanos
         breaks = () if break_start == _NAT_NANOS else ((_instant(break_start), _instant(break_end)),)
-        session = Session(label.date(), _instant(opened), _instant(closed), breaks)
+        session = Session(day, _instant(opened), _instant(closed), breaks)
         if sessions and sessions[-1].close > session.open:
             msg = f"session {session.date} opens before session {sessions[-1].date} has closed"
             raise InvalidSession(msg)
