@@ -124,7 +124,8 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
     from session_lifecycle._schedules.exchange import ExchangeSchedule
-    from session_lifecycle._schedules.snapshot import SnapshotSchedule, write_snapshot
+    from session_lifecycle._schedules.market_calendar import MarketCalendarSchedule
+    from session_lifecycle._schedules.snapshot import SnapshotCheck, SnapshotSchedule, write_snapshot
     from session_lifecycle._schedules.weekly import WeeklySchedule
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
@@ -133,9 +134,11 @@ else:
         "Correction": "_schedules.corrections",
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
+        "MarketCalendarSchedule": "_schedules.market_calendar",
         "MemoryJournal": "_journal.memory",
         "PostgresJournal": "_journal.postgres",
         "SessionGroup": "_runtime.group",
+        "SnapshotCheck": "_schedules.snapshot",
         "SnapshotSchedule": "_schedules.snapshot",
         "SqliteJournal": "_journal.sqlite",
         "WeeklySchedule": "_schedules.weekly",
@@ -212,6 +215,7 @@ __all__ = [
     "LifecycleConfig",
     "LifecycleError",
     "ManagerStopped",
+    "MarketCalendarSchedule",
     "MemoryJournal",
     "Misfire",
     "MissedSessions",
@@ -250,6 +254,7 @@ __all__ = [
     "SessionMachine",
     "SessionState",
     "SharedJournal",
+    "SnapshotCheck",
     "SnapshotRefused",
     "SnapshotSchedule",
     "SpecialHours",

@@ -231,7 +231,7 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
     loaded, refused, complete, ours = done.stdout.splitlines()
     lazy = {
         f"_schedules.{name}"
-        for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot", "weekly")
+        for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot", "weekly", "market_calendar")
     }
     lazy |= {"_core.replay", "_journal.memory", "_journal.postgres", "_journal.sqlite", "_runtime.group"}
     assert {*session_lifecycle._LAZY.values()} <= lazy
