@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 from datetime import date, datetime, time, timedelta, tzinfo
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final, NamedTuple, NoReturn, Self
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError, NotASession, OverrideRefused, ScheduleExhausted
-from session_lifecycle._model.overrides import Override, applied, by_date
+from session_lifecycle._model.overrides import Override, applied, by_date, of_seasons
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.local_time import instant_of, zone_of
 
@@ -21,6 +22,7 @@ _NAMES: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY: Final = 86_400
 _WEEK: Final = 7 * _DAY
 _ONE_DAY: Final = timedelta(days=1)
+_BY_DATE: Final = attrgetter("date")
 
 # The years of `datetime`, without those at either end, in which a neighbour or another zone's date does not exist.
 _FIRST: Final = date(2, 1, 1)
@@ -100,11 +102,16 @@ class WeeklySchedule:
         self._stretches = _by_weekday(_week(hours, entries), hours, roll, days)
         self._kept: dict[date, Session | None] = {}
         self._replaced: dict[date, Session | None] = {}
-        self._overrides = by_date(overrides)
-        for day, override in self._overrides.items():
-            _require_known(name, day)
+        singles, seasons = by_date(overrides)
+        for day in (*singles, *(season.date for season in seasons), *(season.until for season in seasons)):
+            if day is not None:
+                _require_known(name, day)
+        changes = of_seasons(seasons, self.sessions, zone) | singles
+        self._overrides: tuple[Override, ...] = tuple(sorted((*singles.values(), *seasons), key=_BY_DATE))
+        for day, override in changes.items():
             self._replaced[day] = applied(override, self._regular(day), zone)
-        for day in self._overrides:
+        self._kept = {}
+        for day in changes:
             self._require_apart(day)
 
     def __repr__(self) -> str:
@@ -122,8 +129,8 @@ class WeeklySchedule:
 
     @property
     def overrides(self) -> tuple[Override, ...]:
-        """The overrides passed to the constructor, by date."""
-        return tuple(self._overrides[day] for day in sorted(self._overrides))
+        """The overrides passed to the constructor, by their dates; a season has that of its first day."""
+        return self._overrides
 
     def session_at(self, t: datetime) -> Session:
         """Return the first session whose `close` is after `t`.

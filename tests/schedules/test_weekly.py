@@ -501,3 +501,15 @@ def test_a_zone_may_be_a_fixed_offset() -> None:
     """Any tzinfo will do."""
     schedule = WeeklySchedule("o", timezone(-5 * HOUR), "Mon 09:00-10:00")
     assert schedule.session_on(MONDAY).open == utc(2024, 3, 4, 14)
+
+
+def test_a_season_of_overrides_is_one_row() -> None:
+    """Its days are those of the rule; an override of a single date comes first."""
+    summer = SpecialHours(date(2025, 7, 1), until=date(2025, 7, 4), close=time(13))
+    late = SpecialHours(date(2025, 7, 2), close=time(15))
+    desk = WeeklySchedule("desk", "UTC", "Mon-Fri 09:00-17:00", overrides=[summer, late])
+    closes = [session.close.hour for session in desk.sessions(date(2025, 6, 30), date(2025, 7, 7))]
+    assert closes == [17, 13, 15, 13, 13, 17]
+    assert desk.overrides == (summer, late)
+    with pytest.raises(OverrideRefused, match="has no session"):
+        WeeklySchedule("desk", "UTC", "Mon 09:00-17:00", overrides=[summer])

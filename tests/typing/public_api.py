@@ -427,7 +427,7 @@ def check_snapshot() -> None:
     snapshot = SnapshotSchedule.load("hours.toml")
     assert_type(snapshot.with_session(NOW.date(), None), SnapshotSchedule)
     check: tuple[Difference, ...] = snapshot.check()
-    assert_type(snapshot.check(), SnapshotCheck)
+    assert_type(check, SnapshotCheck)
     assert_type(snapshot.check().not_compared, tuple[date, date] | None)
     assert_type(snapshot.vouched_until, date | None)
     assert_type(snapshot.head.first, date)
