@@ -348,7 +348,7 @@ def test_a_lifecycle_on_it_follows_an_override() -> None:
     lifecycle.begin(noon)
     decision = lifecycle.change_schedule(SpecialHours(date(2025, 12, 24), close=time(13)), noon)
     assert decision is not None
-    decision.apply()
+    decision.apply(noon)
     assert (lifecycle.state, lifecycle.session.close) == (SessionState.ACTIVE, utc(2025, 12, 24, 18))
     lifecycle.poll(Reading(utc(2025, 12, 24, 18), HOUR))
     assert lifecycle.state is SessionState.POST_MARKET
