@@ -20,6 +20,7 @@ from session_lifecycle._journal.errors import (
     JournalUnavailable,
     JournalWriteFailed,
     NotLeadingError,
+    NoTransactionError,
 )
 from session_lifecycle._journal.records import (
     Entry,
@@ -56,7 +57,6 @@ from session_lifecycle._model.errors import (
     NeverSettledError,
     NotAMember,
     NotASession,
-    NoTransactionError,
     NotRunningError,
     OverrideRefused,
     ReentrancyError,

@@ -58,7 +58,7 @@ class _Stop(NamedTuple):
 NOTHING: Final = VenueDecision(VenueAction.NOTHING)
 
 
-class Standing(NamedTuple):
+class VenueStanding(NamedTuple):
     """Where the lifecycle stands: the wall time, its timeline, why trading is halted, and whether it can be.
 
     `halted` is the reason of the halt in force, the application's own included, or None. `can_halt` is whether the
@@ -90,7 +90,7 @@ class VenueWatch:
         self._reason: str | None = None  # of the halt that it has asked for
         self._reported: set[VenueStatus] = set()
 
-    def record(self, status: VenueStatus, at: datetime, standing: Standing) -> VenueDecision:
+    def record(self, status: VenueStatus, at: datetime, standing: VenueStanding) -> VenueDecision:
         """Take a status with the venue's instant of it, and decide. An instant in the future counts as now.
 
         Raises:
@@ -122,11 +122,11 @@ class VenueWatch:
         )
         return decision._replace(contradiction=contradiction)
 
-    def follow(self, standing: Standing) -> VenueDecision:
+    def follow(self, standing: VenueStanding) -> VenueDecision:
         """Decide anew where time has passed, or the machine has moved: a halt that was not possible yet may be."""
         return NOTHING if self._follow_session(standing) is None else self._halt(standing)
 
-    def _follow_session(self, standing: Standing) -> Session | None:
+    def _follow_session(self, standing: VenueStanding) -> Session | None:
         """Return the session by the clock, having forgotten what was of an earlier one.
 
         None where the schedule does not know it, or the wall clock has stepped back over a session.
@@ -142,7 +142,7 @@ class VenueWatch:
         self._session = session
         return session
 
-    def _decide(self, status: VenueStatus, at: datetime, position: Position, standing: Standing) -> VenueDecision:
+    def _decide(self, status: VenueStatus, at: datetime, position: Position, standing: VenueStanding) -> VenueDecision:
         """Decide what is to be done about a status, whatever it contradicts."""
         stopped_by = None if self._stop is None else self._stop.status
         if status is VenueStatus.TRADING or (status is VenueStatus.RESUME and stopped_by not in _CLOSED):
@@ -165,7 +165,7 @@ class VenueWatch:
             return _is_settled(at, position)
         return False
 
-    def _halt(self, standing: Standing) -> VenueDecision:
+    def _halt(self, standing: VenueStanding) -> VenueDecision:
         """Ask for a halt where something has stopped trading, once, and not beside another halt."""
         if self._stop is None or self._reason is not None or standing.halted is not None or not standing.can_halt:
             return NOTHING
@@ -173,7 +173,7 @@ class VenueWatch:
         return VenueDecision(VenueAction.HALT, self._reason)
 
 
-def _position(t: datetime, standing: Standing) -> Position | None:
+def _position(t: datetime, standing: VenueStanding) -> Position | None:
     """Return the calendar's position at an instant; None where the schedule does not know it."""
     try:
         position = standing.timeline.at(t)

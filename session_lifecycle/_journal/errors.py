@@ -136,3 +136,17 @@ class NotLeadingError(LifecycleError):
             f"{self.what} was refused: this replica does not lead the journal {self.journal} (its last term is "
             f"{self.term}). Nothing was written. Do it on the replica that leads"
         )
+
+
+class NoTransactionError(LifecycleError):
+    """There is no roll, or no database, for the transaction that was asked for."""
+
+    __module__ = "session_lifecycle"
+
+    def __init__(self, call: str, why: str) -> None:
+        super().__init__(call, why)
+        self.call = call
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.call} was refused: {self.why}. Nothing was written"

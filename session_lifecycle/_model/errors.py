@@ -202,20 +202,6 @@ class CancelledBeforeStart(LifecycleError):
         )
 
 
-class NoTransactionError(LifecycleError):
-    """There is no roll, or no database, for the transaction that was asked for."""
-
-    __module__ = "session_lifecycle"
-
-    def __init__(self, call: str, why: str) -> None:
-        super().__init__(call, why)
-        self.call = call
-        self.why = why
-
-    def __str__(self) -> str:
-        return f"{self.call} was refused: {self.why}. Nothing was written"
-
-
 class ReentrancyError(LifecycleError):
     """A call from inside a roll or handler would wait for that roll or handler to return."""
 

@@ -6,8 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._journal.base import TransactionalJournal
+from session_lifecycle._journal.errors import NoTransactionError
 from session_lifecycle._journal.records import Entry, Record
-from session_lifecycle._model.errors import NoTransactionError, ReentrancyError
+from session_lifecycle._model.errors import ReentrancyError
 from session_lifecycle._runtime.callbacks import TRANSACTION, CallbackScope, inside
 from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.host import Host

@@ -8,7 +8,14 @@ from hypothesis import given
 
 from session_lifecycle import FixedSchedule, LifecycleConfig, NaiveDatetimeError, Session, SessionState, VenueStatus
 from session_lifecycle._core.timeline import Timeline
-from session_lifecycle._core.venue_watch import NOTHING, TOLERANCE, Standing, VenueAction, VenueDecision, VenueWatch
+from session_lifecycle._core.venue_watch import (
+    NOTHING,
+    TOLERANCE,
+    VenueAction,
+    VenueDecision,
+    VenueStanding,
+    VenueWatch,
+)
 from session_lifecycle._model.venue_events import CalendarContradicted
 from session_lifecycle._model.venue_status import EarlyClose
 from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at, session
@@ -37,13 +44,13 @@ class Desk:
         self.events: list[CalendarContradicted] = []
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> VenueStanding:
         session, state, *_ = self.timeline.at(self.now)
         can_halt = state in {SessionState.PRE_MARKET, SessionState.ACTIVE}
         if not can_halt or (session != self.session and session.open != self.session.close):
             self.halted = None  # no halt outlasts the close
         self.session = session
-        return Standing(self.now, self.timeline, self.halted, can_halt)
+        return VenueStanding(self.now, self.timeline, self.halted, can_halt)
 
     def says(self, status: VenueStatus, when: datetime, *, arrives: datetime | None = None) -> VenueAction:
         """Take a status that arrives at once, or later, and do what is decided."""
@@ -362,7 +369,7 @@ def test_what_the_schedule_does_not_know_contradicts_nothing(when: datetime) -> 
     """Its knowledge ends there; that does not mean that the market is closed."""
     for status in S:
         desk = Desk()
-        standing = Standing(when, desk.timeline, None, can_halt=False)
+        standing = VenueStanding(when, desk.timeline, None, can_halt=False)
         assert desk.watch.record(status, when, standing) == desk.watch.follow(standing) == NOTHING
 
 

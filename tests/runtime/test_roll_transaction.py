@@ -13,6 +13,7 @@ from session_lifecycle import (
     HandlerFailed,
     LifecycleConfig,
     MemoryJournal,
+    NoTransactionError,
     ReentrancyError,
     Resolution,
     RetryPolicy,
@@ -24,7 +25,6 @@ from session_lifecycle import (
     SpecialHours,
     SystemClock,
 )
-from session_lifecycle._model.errors import NoTransactionError
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MONDAY, at
 from tests.helpers.harness import (
