@@ -65,7 +65,7 @@ def hold(name: str) -> None:
     assert error.observed_at - told[0].observed_at > timedelta(days=28)
 
 
-@pytest.mark.parametrize("name", ["XNYS", "XSHG", "24/7"])
+@pytest.mark.parametrize("name", ["XNYS", "XSHG", "XIDX", "XTAI", "24/7"])
 def test_fault_18_five_years_across_every_horizon(name):
     """Extended, or told for thirty days, once a day, and then in ERROR with the date; never in a wrong state."""
     hold(name)

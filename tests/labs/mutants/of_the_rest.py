@@ -126,10 +126,26 @@ MUTANTS = (
     ),
     Mutant(
         "_schedules/corrections.py",
-        "corrected",
-        (always("before"),),
+        "_acting",
+        (always("includes"),),
         "A correction acts only where the calendar has exactly the wrong hours.",
         ("tests/schedules/test_corrections.py::test_nothing_is_touched_where_upstream_says_something_else",),
+    ),
+    Mutant(
+        "_schedules/corrections.py",
+        "_join",
+        (never("later", nth=1),),
+        "What counts for the next session does not overlap a session.",
+        (
+            "tests/schedules/test_corrections.py::test_hours_that_touch_the_next_session_need_no_break_and_those_that_overlap_one_are_left_out",
+        ),
+    ),
+    Mutant(
+        "_schedules/exchange.py",
+        "ExchangeSchedule._set_days",
+        (assigned("listed", "None"),),
+        "A calendar ends where its lists of feasts end.",
+        ("tests/schedules/test_horizon_of_hours.py::test_a_calendar_ends_where_its_lists_of_feasts_end",),
     ),
     Mutant(
         "_schedules/years.py",
