@@ -419,6 +419,11 @@ class SessionLifecycle(ReplicaLifecycle):
         """Begin no further attempt at a roll."""
         self._rolls.stopping = True
 
+    @property
+    def unfinished_roll(self) -> RollRound | None:
+        """The roll that may have been done although the state is ERROR; None where there is none."""
+        return self._rolls.unfinished
+
     # ---- the roll ----
 
     def due_roll(self, now: Reading) -> RollRound | None:

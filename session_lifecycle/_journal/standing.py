@@ -33,6 +33,7 @@ class Standing:
             ValueError: the record does not follow from those before it; the message says how. Nothing has changed.
         """
         if record.seq and record.seq <= self.last_seq:
+            self._insert(record)
             return self.state
         if record.entry is Entry.WITHDRAWN:
             recent = [each for each in self._recent if str(each.seq) != record.subject]
@@ -48,3 +49,11 @@ class Standing:
             self._base = folded(self._base, self._recent[:_MOST_RECENT])
             del self._recent[:_MOST_RECENT]
         return self.state
+
+    def _insert(self, record: Record) -> None:
+        """Insert a *done* that was found only after later records; nothing else that is known comes again."""
+        place = next((n for n, each in enumerate(self._recent) if each.seq >= record.seq), len(self._recent))
+        known = place < len(self._recent) and self._recent[place].seq == record.seq
+        if record.entry is Entry.DONE and not known and (place or self._base is None):
+            recent = [*self._recent[:place], record, *self._recent[place:]]
+            self.state, self._recent = folded(self._base, recent), recent

@@ -29,6 +29,7 @@ from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.handlers import Handler
 from session_lifecycle._runtime.host import Host
 from session_lifecycle._runtime.subscriptions import LIMIT
+from session_lifecycle._runtime.sure_start import start_once
 
 
 class Scheduler(Protocol):
@@ -197,36 +198,21 @@ class AppTasks:
 
     async def _start_drain(self, host: Host, handler: Handler) -> None:
         """Start the task of a handler. An event whose task never takes its first step counts as failed."""
-        started = False
 
-        async def drain(*, task_status: "anyio.abc.TaskStatus[None]") -> None:
-            nonlocal started
-            started = True
+        async def drain() -> None:
             try:
-                task_status.started()
                 await self._drain(host, handler)
             finally:
                 self._task_ended(host)
 
         name = f"handler {handler.label}"
-        while not started:
-            self._task_begins(host)
-            try:
-                await self._group.start(drain, name=name)
-            except RuntimeError:
-                if started:
-                    raise
-            except anyio.get_cancelled_exc_class():
-                if not absorb_foreign_cancellation():
-                    raise
-            finally:
-                if not started:
-                    self._task_ended(host)
-            if not started:
-                event = handler.take()
-                if event is None:
-                    return
-                self._report_failure(host, handler, CancelledBeforeStart(name), event)
+        self._task_begins(host)
+        while not await start_once(self._group, drain, name):
+            event = handler.take()
+            if event is None:
+                self._task_ended(host)
+                return
+            self._report_failure(host, handler, CancelledBeforeStart(name), event)
 
     async def _drain(self, host: Host, handler: Handler) -> None:
         """Call a handler for each event in its queue, until that is empty."""

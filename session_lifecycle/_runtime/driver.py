@@ -18,7 +18,6 @@ from session_lifecycle._core.clock_state import ClockState
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._core.view import Cohort
-from session_lifecycle._journal.base import SharedJournal
 from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
@@ -26,9 +25,10 @@ from session_lifecycle._model.events import Event
 from session_lifecycle._runtime.app_tasks import AppTasks
 from session_lifecycle._runtime.cohorts import advance_cohorts
 from session_lifecycle._runtime.host import RUNNING, STOPPING, Host
-from session_lifecycle._runtime.journal_tasks import JournalTasks, start_surely
+from session_lifecycle._runtime.journal_tasks import JournalTasks
 from session_lifecycle._runtime.roll_slots import RollSlots
 from session_lifecycle._runtime.subscriptions import Broadcast, in_time_order
+from session_lifecycle._runtime.sure_start import start_surely
 from session_lifecycle._runtime.timer_queue import TimerQueue
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
@@ -245,7 +245,7 @@ class Driver:
             host.state = RUNNING
             self._hosts[host] = self._dirty[host] = None
             self.emit(host)
-            if isinstance(host.journal, SharedJournal):
+            if host.replica is not None:
                 self._journals.share(host)
 
     async def _iterate(self) -> None:
@@ -434,8 +434,7 @@ class Driver:
     def _end(self, host: Host) -> None:
         """Close the journal of a host, which has stopped after that."""
         if host.holds_journal:
-            host.close()
-            self._journals.close(host)
+            self._journals.close(host)  # its subscriptions end after that, with what is still being written
         else:
             host.end()
             self._stopped(host)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.config import AdaptiveTimeout, require_duration
 from session_lifecycle._model.errors import ConfigurationError, ManagerStopped
@@ -99,8 +100,11 @@ class FeedRegistry:
         self._emit()
 
     def remove(self, feed: Feed) -> None:
-        """Stop watching a feed."""
-        self._lifecycle.remove_feed(feed, read(self._clock))
+        """Stop watching a feed, halted or not."""
+        now = read(self._clock)
+        if feed.halted is not None:  # else a restart would halt it again
+            self._host.note(Record(Entry.RESUMED, self._lifecycle.session.date, now.wall, subject=feed.name))
+        self._lifecycle.remove_feed(feed, now)
         self._emit()
 
     def can_trade(self, feed: Feed) -> bool:

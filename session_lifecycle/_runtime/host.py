@@ -6,7 +6,7 @@ What must be durable before something else happens goes through the ledger here,
 import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from enum import Enum, unique
 from typing import Final
@@ -27,16 +27,16 @@ from session_lifecycle._journal.records import (
     Record,
     adoption,
     completion,
+    journal_state_after,
 )
-from session_lifecycle._journal.standing import Standing
 from session_lifecycle._model.clock import Clock, Reading
-from session_lifecycle._model.errors import LifecycleError
 from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
-from session_lifecycle._model.journal_events import ClockSkew, LeadershipGained, LeadershipLost
-from session_lifecycle._runtime.callbacks import inside
+from session_lifecycle._runtime.alarm_calls import AlarmCalls
+from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
+from session_lifecycle._runtime.replica import Replica
 from session_lifecycle._runtime.subscriptions import Broadcast
 
 RollSession = Callable[[date], Awaitable[object]]
@@ -69,29 +69,13 @@ DRAINING: Final = HostState.DRAINING
 STOPPED: Final = HostState.STOPPED
 
 
-_SKEW: Final = timedelta(seconds=1)
-
-
-class AlarmCalls:
-    """The handlers of an alarm that has fired which have not returned, and the ledger's entry that says that it did."""
-
-    __slots__ = ("begun", "calls", "event")
-
-    def __init__(self, event: AlarmFired, begun: LedgerEntry, calls: int) -> None:
-        self.event: Final = event
-        self.begun: Final = begun
-        self.calls = calls
-
-
 class Host:
     """One lifecycle under a driver: the core, the application's roll, the journal, and the subscribers."""
 
     __slots__ = (
-        "_alarms",
         "_change",
         "_records",
-        "_skewed",
-        "_standing",
+        "alarms",
         "attempt",
         "cohort",
         "committed",
@@ -106,6 +90,7 @@ class Host:
         "monotonic",
         "progress",
         "ready",
+        "replica",
         "roll_session",
         "rolling",
         "state",
@@ -141,9 +126,10 @@ class Host:
         """The roll whose attempt is under way: the application's code runs."""
         self.committed: RollRound | None = None
         """The roll whose *done* has been committed in its own transaction."""
-        self._skewed = False
-        self._standing: Standing | None = None  # of a shared journal
-        self._alarms: dict[int, AlarmCalls] = {}  # that have fired, by identity, while their handlers run
+        self.replica: Replica | None = None
+        """Its part among the replicas that share its journal; None where no other does, and until that is open."""
+        self.alarms: AlarmCalls | None = None
+        """The alarms that have fired; None without a journal, and until that is open."""
         self._change: anyio.Lock | None = None
         self._records: tuple[Record, ...] = ()  # of the journal, until the lifecycle begins
         self.subscribers: Broadcast | None = None
@@ -179,8 +165,10 @@ class Host:
         ledger = Ledger(journal, repr(journal), timeout, clock, request=request, written=self.record_written)
         with ledger.holding_clock():
             self._records = await journal.open(lifecycle.schedule.name)
-        self.holds_journal, self.ledger = True, ledger
+        self.holds_journal, self.ledger, self.alarms = True, ledger, AlarmCalls(self.note)
         ledger.adopt(self._records)
+        if isinstance(journal, SharedJournal):
+            self.replica = Replica(journal, lifecycle, ledger)
 
     def begin(self, now: Reading) -> LedgerEntry | None:
         """Begin the lifecycle in its session, the journal's where that has one.
@@ -196,24 +184,22 @@ class Host:
             return None
         records, self._records = self._records, ()
         try:
-            standing = Standing(records)
+            journal_state = journal_state_after(records)
         except ValueError as error:
             raise JournalCorrupt(repr(self.journal), 0, f"its records contradict each other: {error}") from error
-        journal_state = standing.state
-        if isinstance(self.journal, SharedJournal):
-            self._standing = standing
-            if not self.journal.leads:
-                self.lifecycle.stand_by(now)
-                self.lifecycle.begin(now, journal_state)
-                return None
+        self.record_written(records)
+        if not self.leads:
+            self.lifecycle.stand_by(now)
+            self.lifecycle.begin(now, journal_state)
+            return None
         added: tuple[Record, ...] = ()
         if journal_state is not None:
             record = completion(journal_state, self.declared_session, now.wall)
             if record is not None:
                 journal_state, added = self._complete_intent(journal_state, record)
         self.lifecycle.begin(now, journal_state)
-        if isinstance(self.journal, SharedJournal):
-            self._report_lead(now)
+        if self.replica is not None:
+            self.replica.report_lead(now)
         if journal_state is None:
             added = (adoption(self.lifecycle.session, now.wall),)
         elif journal_state.error is not None:
@@ -277,6 +263,9 @@ class Host:
                     await self.journal.close()
         except Exception:  # the journal may be the application's own code
             LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
+        except anyio.get_cancelled_exc_class():
+            if not absorb_foreign_cancellation():
+                raise
         finally:
             self.end()
 
@@ -356,13 +345,18 @@ class Host:
             yield
 
     async def resolve_doubt(self) -> None:
-        """Find out about records that are in doubt, by appending them again.
+        """Find out about records that are in doubt, by appending them again, and about a roll's own transaction.
 
         Raises:
             JournalWriteFailed: that is not known still, where it is `uncertain`.
+            JournalUnavailable: the journal cannot be read.
         """
         if self.ledger is not None:
             await self.ledger.wait(self.ledger.submit(()))
+        roll = self.lifecycle.unfinished_roll
+        if roll is not None:
+            await self._look_for_done(roll)
+            roll.recorded = roll.recorded or self.committed is roll
 
     async def find_done(self, roll: RollRound) -> bool:
         """Return whether the journal holds *done* of a roll, which an earlier attempt has committed in a transaction.
@@ -370,11 +364,17 @@ class Host:
         Raises:
             JournalUnavailable: the journal cannot be read.
         """
-        if self.committed is not roll and roll.attempt > 1 and isinstance(self.journal, TransactionalJournal):
-            found = await self.journal.find_done(roll.ended.date)
+        if roll.attempt > 1:
+            await self._look_for_done(roll)
+        return self.committed is roll
+
+    async def _look_for_done(self, roll: RollRound) -> None:
+        if self.committed is not roll and self.ledger is not None and isinstance(self.journal, TransactionalJournal):
+            with self.ledger.holding_clock():
+                found = await self.journal.find_done(roll.ended.date)
             if found is not None:
                 self.committed = roll
-        return self.committed is roll
+                self.record_written((found,))
 
     def journal_failed(self, error: Exception, now: Reading) -> None:
         """Go to ERROR where records are in doubt for good; where another replica leads, stand by."""
@@ -394,103 +394,39 @@ class Host:
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
                 self.note(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
-            elif isinstance(event, AlarmFired):
-                self._note_alarm(event)
+            elif self.alarms is not None:
+                self.alarms.observe(event, self.handlers)
             log_event(event, self.lifecycle.schedule)
             if self.subscribers is not None:
                 self.subscribers.publish(event)
 
-    def _note_alarm(self, event: AlarmFired) -> None:
-        """Have it recorded that an alarm fires; its handlers are called once that is durable."""
-        if self.ledger is None or event.alarm.recurring_after_restart:
-            return
-        begun = self.note(Record(Entry.ALARM_BEGUN, event.session, event.observed_at, subject=event.key))
-        calls = sum(handler.takes(event) for handler in self.handlers)
-        if begun is not None and calls:
-            self._alarms[id(event)] = AlarmCalls(event, begun, calls)
-        else:
-            self.note(Record(Entry.ALARM_ENDED, event.session, event.observed_at, subject=event.key))
-
     async def call_handler(self, handler: Handler, event: Event) -> None:
         """Await a handler; that of an alarm, once it is durable that the alarm fires.
-
-        Where that cannot be made durable, the handler is called all the same: what it does is due now.
 
         Raises:
             TypeError: it is not async.
             Exception: as raised by the handler.
         """
-        alarm = self._alarms.get(id(event))
-        if alarm is None:
+        if self.alarms is not None and isinstance(event, AlarmFired):
+            async with self.alarms.recorded(event):
+                await _awaited(handler, event)
+        else:
             await _awaited(handler, event)
-            return
-        with suppress(LifecycleError):  # it is logged
-            await alarm.begun.outcome()
-        try:
-            await _awaited(handler, event)
-        finally:
-            alarm.calls -= 1
-            if not alarm.calls:
-                del self._alarms[id(event)]
-                fired = alarm.event
-                self.note(Record(Entry.ALARM_ENDED, fired.session, fired.observed_at, subject=fired.key))
-
-    # ---- replicas ----
 
     @property
     def leads(self) -> bool:
         """Whether it may roll and write: it shares its journal with no other replica, or leads."""
-        return not isinstance(self.journal, SharedJournal) or self.journal.leads
-
-    def require_lead(self, call: str) -> None:
-        """Raise `NotLeadingError` where another replica leads, or this one cannot know."""
-        if isinstance(self.journal, SharedJournal) and not self.journal.leads:
-            raise NotLeadingError(call, repr(self.journal), self.journal.term)
+        return self.replica is None or self.replica.leads
 
     def record_written(self, records: Sequence[Record]) -> None:
-        """Count records that this replica has written, where the journal is shared."""
-        if self._standing is not None:
-            for record in records:
-                self._standing.add(record)
-
-    def follow(self, records: Sequence[Record], now: Reading) -> None:
-        """Adopt the records of the replica that leads, and the lead, where this one has gained it."""
-        journal, lifecycle, standing = self.journal, self.lifecycle, self._standing
-        assert isinstance(journal, SharedJournal)
-        assert standing is not None
-        assert self.ledger is not None
-        self.ledger.adopt(records)
-        for record in records:
-            journal_state = standing.add(record)
-            if journal_state is not None:
-                lifecycle.follow(record, journal_state, now, term=journal.term)
-        if journal.leads and not lifecycle.leading:
-            self._report_lead(now)
-            lifecycle.lead(now, standing.state)
-            if standing.state is None:
-                self.note(adoption(lifecycle.session, now.wall))
-
-    def _report_lead(self, now: Reading) -> None:
-        assert isinstance(self.journal, SharedJournal)
-        lifecycle = self.lifecycle
-        self.progress.emit(LeadershipGained(self.journal.term, lifecycle.session.date, now.wall, name=lifecycle.name))
-
-    def report_skew(self, now: Reading) -> None:
-        """Emit once that the journal's server has another time, by more than a second; again once it had not."""
-        skew = self.journal.skew if isinstance(self.journal, SharedJournal) else None
-        apart = skew is not None and abs(skew) > _SKEW
-        if skew is not None and apart and not self._skewed:
-            self.progress.emit(ClockSkew(skew, self.lifecycle.session.date, now.wall, name=self.lifecycle.name))
-        self._skewed = apart
+        """Count records that have become durable, where the journal is shared."""
+        if self.replica is not None:
+            self.replica.add(records)
 
     def lose_lead(self, reason: str, now: Reading) -> None:
         """Stand by: another replica leads, or this one cannot know. An attempt under way is cancelled."""
-        lifecycle, journal = self.lifecycle, self.journal
-        if lifecycle.leading and isinstance(journal, SharedJournal):
-            self.progress.emit(
-                LeadershipLost(journal.term, reason, lifecycle.session.date, now.wall, name=lifecycle.name)
-            )
-            lifecycle.stand_by(now)
+        if self.replica is not None and self.lifecycle.leading:
+            self.replica.lose_lead(reason, now)
             if self.attempt is not None:
                 self.attempt.cancel()
 

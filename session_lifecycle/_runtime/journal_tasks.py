@@ -4,16 +4,16 @@ They run outside of the task group of the application's code, and no cancellatio
 submitted to a ledger is written, within the bounds of the journal, before the driver returns.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import anyio
 
-from session_lifecycle._journal.base import SharedJournal
 from session_lifecycle._runtime.app_tasks import Scheduler
 from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.host import NEW, Host
+from session_lifecycle._runtime.sure_start import start_surely
 
 _PAUSE_SECONDS: Final = 1.0
 
@@ -140,23 +140,24 @@ class JournalTasks:
                 self._event.set()
 
     async def _lead_once(self, host: Host) -> None:
-        journal = host.journal
-        assert isinstance(journal, SharedJournal)
+        replica = host.replica
+        assert replica is not None
         try:
-            if host.lifecycle.leading:  # not `journal.leads`, which ends by itself: the host hears of it from keep()
-                reason = await journal.keep()
+            # Not `replica.leads`, which ends with the lease by itself: the host hears of that from keep().
+            if host.lifecycle.leading:
+                reason = await replica.journal.keep()
                 if reason is not None:
                     host.lose_lead(reason, self._scheduler.observe_or_last())
             else:
-                records = await journal.follow()
-                host.follow(records, self._scheduler.observe_or_last())
+                records = await replica.journal.follow()
+                replica.follow(records, self._scheduler.observe_or_last())
         except Exception:  # the journal may be the application's own code
             LOGGER.exception("%s: the lead of the journal could not be kept or followed", host.lifecycle.schedule.name)
             await anyio.sleep(_PAUSE_SECONDS)
         except anyio.get_cancelled_exc_class():
             if not absorb_foreign_cancellation():
                 raise
-        host.report_skew(self._scheduler.observe_or_last())
+        replica.report_skew(self._scheduler.observe_or_last())
         self._scheduler.emit(host)
         self._scheduler.wake(host)
 
@@ -169,23 +170,3 @@ class JournalTasks:
             self._flushing.discard(host)
             self._event.set()
             self._on_closed(host)
-
-
-async def start_surely(group: "anyio.abc.TaskGroup", function: Callable[..., Awaitable[object]], *args: object) -> None:
-    """Start a task of a function that reports its start. One that is cancelled before its first step starts again."""
-    started = False
-
-    async def run(*, task_status: "anyio.abc.TaskStatus[None]") -> None:
-        nonlocal started
-        started = True
-        await function(*args, task_status=task_status)
-
-    while not started:
-        try:
-            await group.start(run, name=getattr(function, "__name__", None))
-        except RuntimeError:
-            if started:
-                raise
-        except anyio.get_cancelled_exc_class():
-            if not absorb_foreign_cancellation():
-                raise

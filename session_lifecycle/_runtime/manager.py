@@ -15,7 +15,7 @@ import anyio
 
 from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.lifecycle import SessionLifecycle
-from session_lifecycle._journal.base import Journal, SharedJournal
+from session_lifecycle._journal.base import Journal
 from session_lifecycle._model.alarm import Alarm, Misfire
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
@@ -237,8 +237,8 @@ class SessionBoundaryManager(Lifespan):
     @property
     def term(self) -> int | None:
         """The term of the shared journal's leader, a number that grows; None where the journal is not shared."""
-        journal = self._host.journal
-        return journal.term if isinstance(journal, SharedJournal) else None
+        replica = self._host.replica
+        return None if replica is None else replica.journal.term
 
     # ---- data ----
 
@@ -698,7 +698,8 @@ class SessionBoundaryManager(Lifespan):
 
     def _require_leading(self, call: str) -> Driver:
         driver = self._require_running(call)
-        self._host.require_lead(call)
+        if self._host.replica is not None:
+            self._host.replica.require_lead(call)
         return driver
 
     def _refuse_inside(self, call: str) -> None:

@@ -64,8 +64,17 @@ async def running(journal: Full | None, **settings: Any) -> Host:
 
 async def written(host: Host, now: Reading = NOON) -> None:
     """Write what waits, as the task of the journals does, and emit what comes of it."""
+
+    def emit() -> None:
+        host.emit()
+
     if host.ledger is not None:
-        assert await host.ledger.flush(lambda: now, host.emit) is None
+        assert await host.ledger.flush(lambda: now, emit) is None
+
+
+def state_of(host: Host) -> SessionState:
+    """Return the state, read anew."""
+    return host.lifecycle.state
 
 
 async def executed(host: Host, decision: Decision, now: Reading = NOON) -> None:
@@ -111,11 +120,11 @@ async def test_without_the_record_a_decision_raises_and_changes_nothing() -> Non
     journal.full = True
     with pytest.raises(JournalWriteFailed):
         await executed(host, host.lifecycle.end_session("fire drill", NOON))
-    assert host.lifecycle.state is SessionState.ACTIVE
+    assert state_of(host) is SessionState.ACTIVE
     assert host.lifecycle.fail("a person", NOON)
     with pytest.raises(JournalWriteFailed):
         await executed(host, host.lifecycle.recover(Resolution.RETRY, NOON))
-    assert host.lifecycle.state is SessionState.ERROR
+    assert state_of(host) is SessionState.ERROR
 
 
 async def test_without_the_record_a_roll_is_abandoned() -> None:

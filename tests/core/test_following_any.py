@@ -24,7 +24,7 @@ from tests.helpers.builders import DAY, MONDAY, at, weekdays
 from tests.helpers.harness import HOUR, MINUTE
 from tests.helpers.replicas import Leader, Replica
 
-SCHEDULE = weekdays(n=20)
+SCHEDULE = weekdays(n=60)
 ALARMS = (
     Alarm("close", -15 * MINUTE),
     Alarm("open", 30 * MINUTE, Misfire.RUN_ONCE),

@@ -206,7 +206,9 @@ async def check_manager(schedule: Schedule, clock: Clock) -> None:
         assert_type(await manager.roll(), RollSucceeded)
         manager.record_data_received()
         manager.record_data_received(NOW)
-        manager.end_session("early close")
+        assert_type(await manager.end_session("early close"), None)
+        assert_type(await manager.apply(Closure(NOW.date())), None)
+        manager.end_session("never awaited")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine] -- it does nothing
         manager.fail("by hand")
         await manager.recover()
         assert_type(manager.events(), Subscription)
