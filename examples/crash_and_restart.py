@@ -8,8 +8,8 @@ Expect two runs of one application, each a process of its own, in New York time.
 Monday evening when it is killed with SIGKILL: the statement for Monday is written, the books are not moved yet. What is
 left is a journal that ends with an intent. The second run starts on Wednesday. It repeats the roll of Monday evening
 first, for its own date and flagged as resumed, finds that the statement is there, and moves the books. Then it rolls
-on to Wednesday, since Tuesday has gone by meanwhile. After each run the records of the journal are shown. It takes about
-three seconds, most of which goes into importing pandas twice.
+on to Wednesday, since Tuesday has gone by meanwhile. After each run the records of the journal are shown. It takes
+about three seconds, most of which goes into importing pandas twice.
 
 Shortcomings: time is simulated, so that Wednesday need not be waited for. The process kills itself, at a place that was
 chosen to be instructive. The books are a file of one line; where yours are in the journal's database, its transaction

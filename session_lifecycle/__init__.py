@@ -104,6 +104,7 @@ from session_lifecycle._model.session import (
 )
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
+from session_lifecycle._model.venue_status import VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Subscription
@@ -123,7 +124,9 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
     from session_lifecycle._schedules.exchange import ExchangeSchedule
-    from session_lifecycle._schedules.snapshot import SnapshotSchedule, write_snapshot
+    from session_lifecycle._schedules.market_calendar import MarketCalendarSchedule
+    from session_lifecycle._schedules.snapshot import SnapshotCheck, SnapshotSchedule, write_snapshot
+    from session_lifecycle._schedules.weekly import WeeklySchedule
 else:
     # What a manager with hours of its own never needs is imported when it is first asked for. Type checkers read the
     # imports above, and no `__getattr__`, which would make every name right.
@@ -131,11 +134,14 @@ else:
         "Correction": "_schedules.corrections",
         "Difference": "_schedules.comparison",
         "ExchangeSchedule": "_schedules.exchange",
+        "MarketCalendarSchedule": "_schedules.market_calendar",
         "MemoryJournal": "_journal.memory",
         "PostgresJournal": "_journal.postgres",
         "SessionGroup": "_runtime.group",
+        "SnapshotCheck": "_schedules.snapshot",
         "SnapshotSchedule": "_schedules.snapshot",
         "SqliteJournal": "_journal.sqlite",
+        "WeeklySchedule": "_schedules.weekly",
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
         "replay": "_core.replay",
@@ -209,6 +215,7 @@ __all__ = [
     "LifecycleConfig",
     "LifecycleError",
     "ManagerStopped",
+    "MarketCalendarSchedule",
     "MemoryJournal",
     "Misfire",
     "MissedSessions",
@@ -247,6 +254,7 @@ __all__ = [
     "SessionMachine",
     "SessionState",
     "SharedJournal",
+    "SnapshotCheck",
     "SnapshotRefused",
     "SnapshotSchedule",
     "SpecialHours",
@@ -261,6 +269,9 @@ __all__ = [
     "TooManySessionsMissed",
     "TransactionalJournal",
     "UnexpectedData",
+    "VenueDataRefused",
+    "VenueStatus",
+    "WeeklySchedule",
     "boundaries",
     "compare",
     "overlap",

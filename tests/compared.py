@@ -1,60 +1,60 @@
-"""Hold the schedules against pandas_market_calendars, and print where they differ: `python -m tests.compared`.
+"""Hold every calendar against three other sources, and print what differs: `python -m tests.compared [CALENDAR ...]`.
 
-pandas_market_calendars keeps calendars of its own for these venues, beside those that it takes from exchange_calendars.
-So a difference is an error of one of the two, or of both; which one it is, only the venue can tell.
+`session_lifecycle/_schedules/other_sources.py` has the sources. Each difference is either fixed, by a row of
+`hours_data`, or judged, by a row of `other_data/judged.toml` with the reason. Exit status 1: one of them is neither.
 """
 
-from collections import Counter
+import sys
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Final
 
-import pandas as pd
-import pandas_market_calendars
+from session_lifecycle import ExchangeSchedule
+from session_lifecycle._schedules import other_sources
+from session_lifecycle._schedules.other_sources import SOURCES, Found, Judged
 
-from session_lifecycle import Difference, ExchangeSchedule, FixedSchedule, Session, compare
-
-PAIRS = {"XNYS": "NYSE", "XLON": "LSE", "XTKS": "JPX", "XHKG": "HKEX", "CMES": "CME_Equity"}
-"""Names of calendars in exchange_calendars, and of those in pandas_market_calendars for the same venue."""
-FIRST, LAST = date(2024, 1, 1), date(2026, 12, 31)
-MOST_SHOWN = 12
+FIRST, PUBLISHED = other_sources.span()
+NEAR: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def pandas_market_schedule(name: str, first: date, last: date) -> FixedSchedule:
-    """Return a calendar of pandas_market_calendars as a schedule."""
-    calendar: Any = pandas_market_calendars.get_calendar(name)
-    table = calendar.schedule(first, last)
-    sessions = [session_of(label.date(), row) for label, row in zip(table.index, table.to_dict("records"), strict=True)]
-    return FixedSchedule(sessions, name=name, timezone=calendar.tz)
+def last_day(schedule: ExchangeSchedule) -> date:
+    """Return the last day to compare: the last that is vouched for, else the end of the published year."""
+    return min(schedule.vouched_until or PUBLISHED, schedule.known_until)
 
 
-def session_of(day: date, row: dict[str, Any]) -> Session:
-    """Return the session in a row. Where it closes early, a break that it never comes to has no width there."""
-    start, end = row.get("break_start"), row.get("break_end")
-    breaks = () if start is None or pd.isna(start) or start >= end else ((start, end),)
-    return Session(day, row["market_open"], row["market_close"], breaks)
+def differences(name: str, sources: Iterable[str] = SOURCES, *, corrections: bool = True) -> list[Found]:
+    """Return where a calendar differs from the sources that it is held against."""
+    ours = ExchangeSchedule(name, corrections=corrections, near=NEAR)
+    last = last_day(ours)
+    return [each for source in sources for each in other_sources.differences(ours, source, FIRST, last)]
 
 
-def differences(name: str, first: date = FIRST, last: date = LAST) -> tuple[Difference, ...]:
-    """Return where our schedule (`a`) and pandas_market_calendars (`b`) differ."""
-    ours = ExchangeSchedule(name, near=datetime(last.year, 7, 1, tzinfo=UTC))
-    return compare(ours, pandas_market_schedule(PAIRS[name], first, last), first, last)
-
-
-def main() -> None:
-    """Print what differs for each pair: how many sessions in what, and the first of them in the venue's own time."""
-    for name, other in PAIRS.items():
-        schedule = ExchangeSchedule(name, near=datetime(LAST.year, 7, 1, tzinfo=UTC))
+def main(names: list[str]) -> int:
+    """Print the differences that are neither fixed nor judged, and a line for each calendar."""
+    rows, table = other_sources.judged(), other_sources.calendars()
+    used: set[Judged] = set()
+    unjudged = 0
+    for name in names or table:
+        if "not_compared" in table[name]:
+            print(f"{name}: not compared, since {table[name]['not_compared']}")
+            continue
         found = differences(name)
-        kinds = Counter(", ".join(each.fields) for each in found)
-        told = "; ".join(f"{kind}: {n}" for kind, n in kinds.most_common()) or "none"
-        print(
-            f"{name} / {other}, {len(schedule.sessions(FIRST, LAST))} sessions, {FIRST} to {LAST}: differences {told}"
-        )
-        for each in found[:MOST_SHOWN]:
-            print(f"    {each.in_words(schedule.timezone)}")
-        if len(found) > MOST_SHOWN:
-            print(f"    and {len(found) - MOST_SHOWN} more")
+        why = {each: row for each in found if (row := next((row for row in rows if row.includes(each)), None))}
+        used |= {*why.values()}
+        left = [each for each in found if each not in why]
+        unjudged += len(left)
+        last = last_day(ExchangeSchedule(name, near=NEAR))
+        sources = ", ".join(f"{source} {other}" for source, other in table[name].items())
+        print(f"{name}, {FIRST} to {last}, with {sources}: {len(left)} differences, and {len(why)} that were judged")
+        for each in left:
+            print(f"    {each}")
+    if not names:
+        for row in rows:
+            if row not in used:
+                print(f"no such difference any more: {', '.join(sorted(row.calendars))}: {row.why}")
+    print(f"{unjudged} differences are neither fixed nor judged")
+    return 1 if unjudged else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

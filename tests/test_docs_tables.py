@@ -25,6 +25,8 @@ from session_lifecycle import (
     SessionMachine,
     SessionState,
     StaleWhen,
+    VenueStatus,
+    venues,
 )
 from session_lifecycle._cli.findings import Level
 from session_lifecycle._cli.views.planned import ChangeKind
@@ -176,6 +178,19 @@ def test_every_public_name_is_in_one_table() -> None:
     listed = [name for heading in tables for cells in table("reference", heading) for name in ticked(cells[0])]
     listed += [name for cells in table("reference", "What each name is for") for name in ticked(cells[0])]
     assert sorted(listed) == session_lifecycle.__all__
+
+
+def test_the_adapters_table_has_every_adapter_with_its_arguments() -> None:
+    """As they are called, in any order."""
+    calls = [ticked(cells[0])[0] for cells in table("hours", "What brokers and venues send")]
+    names = {call.partition("(")[0]: re.findall(r"[(,] ?(\w+)", call) for call in calls}
+    assert names == {name: list(inspect.signature(getattr(venues, name)).parameters) for name in venues.__all__}
+
+
+def test_the_table_of_statuses_has_every_status_in_order() -> None:
+    """As the enumeration declares them."""
+    rows = rows_after(page("hours"), r"(?=\n\| `VenueStatus` \|)")
+    assert [ticked(cells[0])[0] for cells in rows] == [status.name for status in VenueStatus]
 
 
 def test_the_manager_s_arguments_are_those_of_its_signature() -> None:

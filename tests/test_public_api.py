@@ -18,6 +18,7 @@ import pytest
 
 import session_lifecycle
 import session_lifecycle.testing
+import session_lifecycle.venues
 
 MODULES = [
     importlib.import_module(module.name)
@@ -65,9 +66,9 @@ def test_names_are_sorted() -> None:
 
 
 def test_what_is_no_part_of_the_api_is_private_by_its_path() -> None:
-    """Every module below the top is in an underscored package, or in the public kit."""
+    """Every module below the top is in an underscored package, in the public kit, or an adapter."""
     below = {module.__name__.split(".")[1] for module in MODULES}
-    assert {name for name in below if not name.startswith("_")} == {"testing"}
+    assert {name for name in below if not name.startswith("_")} == {"testing", "venues"}
 
 
 def test_every_public_name_says_that_it_is_the_package_s() -> None:
@@ -77,6 +78,8 @@ def test_every_public_name_says_that_it_is_the_package_s() -> None:
     assert {name for name, value in public.items() if value.__module__ != "session_lifecycle"} == set()
     kit = session_lifecycle.testing
     assert {name for name in kit.__all__ if getattr(kit, name).__module__ != kit.__name__} <= {"LocalTime"}
+    adapters = session_lifecycle.venues
+    assert {getattr(adapters, name).__module__ for name in adapters.__all__} == {adapters.__name__}
 
 
 def test_no_class_name_exists_twice() -> None:
@@ -95,7 +98,7 @@ def test_the_commands_are_for_the_command_line_only() -> None:
     assert not set[str]().union(*map(defined, COMMANDS)) & set(session_lifecycle.__all__)
 
 
-@pytest.mark.parametrize("name", ["testing", "testing.strategies", "testing.pytest_plugin"])
+@pytest.mark.parametrize("name", ["testing", "testing.strategies", "testing.pytest_plugin", "venues"])
 def test_the_kit_s_names_are_sorted(name: str) -> None:
     """Each `__all__` of it is sorted, and names what is there."""
     kit = importlib.import_module(f"session_lifecycle.{name}")
@@ -226,7 +229,10 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
         check=True,
     )
     loaded, refused, complete, ours = done.stdout.splitlines()
-    lazy = {f"_schedules.{name}" for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot")}
+    lazy = {
+        f"_schedules.{name}"
+        for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot", "weekly", "market_calendar")
+    }
     lazy |= {"_core.replay", "_journal.memory", "_journal.postgres", "_journal.sqlite", "_runtime.group"}
     assert {*session_lifecycle._LAZY.values()} <= lazy
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "psycopg", "sqlite3", "tomllib", "zlib"}

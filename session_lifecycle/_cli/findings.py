@@ -5,7 +5,7 @@ Each check yields findings, and every finding that needs attention says what to 
 
 import time
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -17,7 +17,8 @@ import msgspec
 
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._model.clock import Clock, read
-from session_lifecycle._model.errors import CalendarUnavailable, NotASession
+from session_lifecycle._model.errors import CalendarUnavailable, NotASession, ScheduleExhausted
+from session_lifecycle._schedules import other_sources
 from session_lifecycle._schedules.corrections import reach
 from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.snapshot import SnapshotSchedule, versions
@@ -42,6 +43,7 @@ WRITTEN: Final = datetime(2026, 11, 1, tzinfo=UTC)
 
 _NEAR: Final = timedelta(days=60)
 _YEAR: Final = timedelta(days=365)
+_COMPARED: Final = timedelta(days=30)
 _PAUSE_SECONDS: Final = 0.02
 _OLDEST: Final = 2  # years
 # Offsets in January and July, in hours, which every copy of the time zone database has.
@@ -215,18 +217,74 @@ def calendar(venue: Venue, today: date) -> Iterator[Finding]:
     left = schedule.known_until - today
     text = f"known until {schedule.known_until}, {left.days} days from now"
     pinned = isinstance(schedule, SnapshotSchedule)
-    remedy = "recreate the snapshot" if pinned else "update exchange_calendars once it knows more"
+    remedy = (
+        "recreate the snapshot"
+        if pinned
+        else "update exchange_calendars and session_lifecycle, or add the days: a file of hours with `until`"
+    )
     level: Level = "problem" if left < _NEAR else "note" if left < _YEAR else "ok"
     yield Finding(level, venue.asked, text, None if level == "ok" else remedy)
+    yield _published(venue.asked, schedule.vouched_until, today)
     if isinstance(schedule, SnapshotSchedule):
         yield from _made_from(venue.asked, schedule)
-    elif schedule.corrects and reach(schedule.name) is not None:
+        return
+    if schedule.means:
+        yield Finding("ok", venue.asked, f"what its hours mean: {schedule.means}", None)
+    if schedule.corrects and reach(schedule.name) is not None:
         made = schedule.corrections
         if made:
             span = f"from {made[0].date} to {made[-1].date}"
             yield Finding("ok", venue.asked, f"{len(made)} of its sessions corrected, {span}", None)
         else:
             yield Finding("note", venue.asked, "the installed calendar has none of the known errors any more", None)
+
+
+def _published(about: str, vouched: date | None, today: date) -> Finding:
+    """Report how far the hours are published, and which are by rule."""
+    if vouched is None:
+        return Finding("note", about, "no comparison with what the exchange has published is on record", None)
+    text = f"compared with what the exchange has published until {vouched}; later days are by rule, not published"
+    if vouched < today:
+        return Finding("note", about, text, "compare them with the exchange's notices")
+    return Finding("ok", about, text, None)
+
+
+def compared(venue: Venue, sources: Sequence[str], today: date) -> Iterator[Finding]:
+    """Compare the next 30 days of a calendar, today included, with what other sources say.
+
+    A difference needs attention, except where it was judged: then it is worth knowing, once for all days of its kind.
+    """
+    schedule = venue.schedule
+    last = min(today + _COMPARED, schedule.known_until)
+    held_against = other_sources.calendars().get(schedule.name, {})
+    for source in sources:
+        about = f"{venue.asked}, {source}"
+        if source not in held_against:
+            yield Finding("note", about, f"there is no calendar of this source for {schedule.name}", None)
+            continue
+        try:
+            found = other_sources.differences(schedule, source, today, last)
+        except CalendarUnavailable as error:
+            yield Finding("problem", about, str(error), "see the guide, Hours, for what to install")
+            continue
+        except ScheduleExhausted as error:
+            yield Finding("note", about, str(error), None)
+            continue
+        why: dict[other_sources.Judged, list[other_sources.Found]] = {}
+        for each in found:
+            row = next((row for row in other_sources.judged() if row.includes(each)), None)
+            if row is None:
+                text = f"{each.date:%Y-%m-%d %a}: ours {each.ours}; {held_against[source]}: {each.theirs}"
+                remedy = "ask the exchange's calendar, and correct ours with an override where it is wrong"
+                yield Finding("problem", about, text, remedy)
+            else:
+                why.setdefault(row, []).append(each)
+        for row, days in why.items():
+            text = f"{days[0].date:%Y-%m-%d %a}: ours {days[0].ours}; {held_against[source]}: {days[0].theirs}"
+            more = f", and {len(days) - 1} more" if len(days) > 1 else ""
+            yield Finding("note", about, f"{text}{more}; judged: {row.why} {row.source[0]}", None)
+        if not found:
+            yield Finding("ok", about, f"no difference from {held_against[source]} up to {last}", None)
 
 
 def _made_from(about: str, schedule: SnapshotSchedule) -> Iterator[Finding]:

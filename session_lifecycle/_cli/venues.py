@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,17 +95,24 @@ def _open_file(path: Path, near: datetime, *, extended_hours: bool, corrections:
         content.calendar,
         near,
         content.overrides,
+        until=content.until,
         extended_hours=extended_hours or content.options.get("extended_hours", False),
         corrections=corrections and content.options.get("corrections", True),
     )
 
 
 def _open(
-    name: str, near: datetime, overrides: Sequence[Override], *, extended_hours: bool, corrections: bool
+    name: str,
+    near: datetime,
+    overrides: Sequence[Override],
+    *,
+    extended_hours: bool,
+    corrections: bool,
+    until: date | None = None,
 ) -> Venue:
     def schedule(overrides: Sequence[Override], *, extended_hours: bool) -> ExchangeSchedule:
         return ExchangeSchedule(
-            name, overrides=overrides, corrections=corrections, extended_hours=extended_hours, near=near
+            name, overrides=overrides, corrections=corrections, extended_hours=extended_hours, until=until, near=near
         )
 
     lacking = False

@@ -539,12 +539,23 @@ class SessionLifecycle(ReplicaLifecycle):
         return describe(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {describe(error)}"
 
     def _report_horizon(self) -> None:
-        """Report that the schedule ends within thirty days. The query also loads those days before they are needed."""
+        """Report that the schedule ends within thirty days, or that the session lies beyond the published hours.
+
+        The query also loads those days before they are needed.
+        """
         day, wall = self._progress.session.date, self._progress.last_reading.wall
+        known: date | None = None
         try:
-            self.schedule.session_at(wall + HORIZON)
-        except ScheduleExhausted as error:
-            if error.last >= day:
-                self._progress.emit(HorizonNear(error.last, day, wall, name=self.name))
+            vouched: date | None = getattr(self.schedule, "vouched_until", None)
+            if vouched is not None and vouched < day:
+                known = getattr(self.schedule, "known_until", day)
+            else:
+                vouched = None
+            try:
+                self.schedule.session_at(wall + HORIZON)
+            except ScheduleExhausted as error:
+                known = error.last if error.last >= day else known
+            if known is not None:
+                self._progress.emit(HorizonNear(known, day, wall, name=self.name, vouched_until=vouched))
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))

@@ -82,6 +82,9 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
     over = progress.ended or progress.called_off is not None
     if day < mine.date or (day == mine.date and over):
         raise OverrideRefused(day, f"the application is past it: its session is {mine.date}, {progress.state.name}")
+    if isinstance(override, SpecialHours) and override.until is not None:
+        why = f"{override} is a season. Apply an override of each date, or make a schedule with the season"
+        raise OverrideRefused(override.date, why)
     after = applied(override, before, schedule.timezone)
     if after == before:
         return None

@@ -36,6 +36,8 @@ _TRIES: Final = 5
 """How often the lock is found taken before it counts as held: another process may only be trying it."""
 _COUNTER_WAIT: Final = 1.0
 """How many seconds an append that is durable waits to raise the counter, while another connection writes."""
+_PAGES_OF_THE_LOG: Final = 64
+"""A short log is soon written over in place, whose sync costs less than that of one that grows."""
 _DENIED: Final = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 
 _open_here: "dict[SqliteJournal, tuple[int, sqlite_files.Identity]]" = {}
@@ -357,8 +359,13 @@ class SqliteJournal:
 def _connect(file: Path) -> sqlite3.Connection:
     # Without a cache of statements each is shown to the authorizer, also one that was executed before.
     connection = sqlite3.connect(file, timeout=0, isolation_level=None, cached_statements=0)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain sync leaves the data in the drive's cache
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain sync leaves the data in the drive's cache
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_OF_THE_LOG}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -72,8 +72,8 @@ class OwnerLock:
         connection.execute(f"PRAGMA user_version = {VERSION}")
         since = datetime.now(UTC).isoformat(timespec="seconds")
         connection.execute(
-            "INSERT INTO owner VALUES (1, ?1, ?2, ?3, ?4, 0)"
-            " ON CONFLICT (id) DO UPDATE SET pid = ?2, since = ?3, token = ?4",
+            "INSERT INTO owner VALUES (1, ?, ?, ?, ?, 0)"
+            " ON CONFLICT (id) DO UPDATE SET pid = excluded.pid, since = excluded.since, token = excluded.token",
             (journal, os.getpid(), since, self._token),
         )
         connection.commit()

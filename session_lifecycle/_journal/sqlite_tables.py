@@ -78,8 +78,9 @@ def create_tables(connection: sqlite3.Connection) -> None:
 def note_opening(connection: sqlite3.Connection, name: str, calendar: str, at: str) -> None:
     """Note in the open transaction that the journal is opened, and begin it where it is new."""
     connection.execute(
-        "INSERT INTO session_lifecycle_journal VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET opened = ?",
-        (name, calendar, VERSION, at, at),
+        "INSERT INTO session_lifecycle_journal VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET opened = excluded.opened",
+        (name, calendar, VERSION, at),
     )
 
 

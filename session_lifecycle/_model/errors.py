@@ -80,20 +80,29 @@ class InvalidSession(LifecycleError, ValueError):
 
 
 class CalendarUnavailable(LifecycleError, LookupError):
-    """A calendar is not available: its name is unknown, or building it failed."""
+    """A calendar is not available: its name is unknown or would mislead, or building it failed.
+
+    `near` are names to use instead. `reason` is None where no calendar has the name. `source` is the package
+    that was asked for it.
+    """
 
     __module__ = "session_lifecycle"
 
-    def __init__(self, name: object, near: Sequence[str] = (), reason: str | None = None) -> None:
-        super().__init__(name, near, reason)
+    def __init__(
+        self, name: object, near: Sequence[str] = (), reason: str | None = None, source: str = "exchange_calendars"
+    ) -> None:
+        super().__init__(name, near, reason, source)
         self.name = name
         self.near: tuple[str, ...] = tuple(near)
         self.reason = reason
+        self.source = source
 
     def __str__(self) -> str:
+        if self.reason is not None and self.near:
+            return f"the name {self.name!r} is refused: {self.reason}"
         if self.reason is not None:
             return f"the calendar {self.name!r} could not be built: {self.reason}"
-        hint = f"did you mean {' or '.join(self.near)}?" if self.near else "see exchange_calendars.get_calendar_names()"
+        hint = f"did you mean {' or '.join(self.near)}?" if self.near else f"see {self.source}.get_calendar_names()"
         return f"no calendar is called {self.name!r}: {hint}"
 
 
@@ -101,12 +110,16 @@ class ScheduleExhausted(LifecycleError):
     """The schedule was asked about a time outside its knowledge. This never means "closed".
 
     `first` and `last` are the dates of the first and last sessions that it knows, or of the days that it covers.
+    `remedy` says in words what adds the missing days.
     """
 
     __module__ = "session_lifecycle"
 
-    def __init__(self, schedule: str, wanted: object, first: date, last: date) -> None:
-        super().__init__(schedule, wanted, first, last)
+    def __init__(
+        self, schedule: str, wanted: object, first: date, last: date, remedy: str = "Update the calendar's source"
+    ) -> None:
+        super().__init__(schedule, wanted, first, last, remedy)
+        self.remedy = remedy
         self.schedule = schedule
         self.wanted = wanted
         self.first = first
@@ -115,7 +128,7 @@ class ScheduleExhausted(LifecycleError):
     def __str__(self) -> str:
         return (
             f"{self.schedule} knows sessions from {self.first} to {self.last} only, and was asked for {self.wanted}: "
-            "its knowledge ends there, which does not mean that the market is closed. Update the calendar's source"
+            f"its knowledge ends there, which does not mean that the market is closed. {self.remedy}"
         )
 
 

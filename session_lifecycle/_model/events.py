@@ -194,7 +194,11 @@ class ClockStepped(TaggedEvent, frozen=True):
 
 
 class HorizonNear(TaggedEvent, frozen=True):
-    """The schedule's knowledge ends within thirty days: `known_until` is its last session. Emitted once per session."""
+    """The schedule's knowledge ends within thirty days, or the session's hours are by rule, not published.
+
+    `known_until` is the last session that it knows, or the last day that it covers. `vouched_until` is None, or the
+    last day whose hours were published and compared, which lies before `session`. Emitted once per session.
+    """
 
     __module__ = "session_lifecycle"
     _level = WARNING
@@ -202,9 +206,15 @@ class HorizonNear(TaggedEvent, frozen=True):
     known_until: date
     session: date | None = None
     observed_at: datetime = UNSET
+    vouched_until: date | None = None
     name: str | None = None
 
     def _text(self) -> str:
+        if self.vouched_until is not None:
+            return (
+                f"the hours of session {self.session} are by rule, not published: they are vouched for until "
+                f"{self.vouched_until}, and known until {self.known_until}. Compare them with the exchange's notices"
+            )
         return f"the calendar knows no session after {self.known_until}: update its source"
 
 

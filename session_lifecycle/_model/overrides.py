@@ -1,20 +1,29 @@
-"""Overrides: hours of single dates that differ from the calendar's.
+"""Overrides: hours of single dates, or of a range of them, that differ from the calendar's.
 
 An override is a value. Applying it to a date's session is a pure function, which refuses impossible hours.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, tzinfo
+from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession, OverrideRefused
 from session_lifecycle._model.legs import FACTS, REQUIRED_FACTS
 from session_lifecycle._model.session import Session, require_date
 
+_Day = date  # the fields called `date` hide it
 Hour = time | datetime
 """A time of the exchange's own day on the override's date, or an aware instant, as for the evening before."""
+
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""The names of the days of the week, from Monday on."""
+
+_OF_USUAL: Final = 4  # hours that one session in this many has are usual in a season
 
 
 class Closure(msgspec.Struct, frozen=True):
@@ -34,12 +43,19 @@ class SpecialHours(msgspec.Struct, frozen=True):
     """Special hours on a date: each hour that is given replaces the calendar's. `reason` is for people.
 
     On a date without a session, `open` and `close` are both required, and add one. Without `breaks`, the calendar's
-    breaks within the new hours stay; `()` removes them.
+    breaks within the new hours stay; `()` removes them. The calendar's `pre_market_start` and `post_market_end` stay
+    where they lie before the new open and after the new close.
+
+    With `until`, the hours are those of a season: of every session from `date` to `until`, both inclusive, or of those
+    on `weekdays` alone, such as `("mon", "tue")`. It adds no session. An override of a single date in it comes first,
+    and a session whose open and close fewer than a quarter of the season's sessions have, such as a half day, keeps its
+    hours. The hours of a season are times.
 
     Raises:
         NaiveDatetimeError: an hour is a datetime without a time zone.
-        TypeError: an hour is neither a time without a time zone nor a datetime.
-        OverrideRefused: no hour is given.
+        TypeError: an hour is neither a time without a time zone nor a datetime, or `until` is no date.
+        OverrideRefused: no hour is given, `until` lies before `date`, `weekdays` has another word or no `until`, or an
+            hour of a season is a datetime.
     """
 
     __module__ = "session_lifecycle"
@@ -51,9 +67,15 @@ class SpecialHours(msgspec.Struct, frozen=True):
     pre_market_start: Hour | None = None
     post_market_end: Hour | None = None
     reason: str = ""
+    until: _Day | None = None
+    weekdays: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Validate every field; what depends on the session is validated by `applied`."""
+        self._validate_hours()
+        self._validate_season()
+
+    def _validate_hours(self) -> None:
         require_date("SpecialHours.date", self.date)
         given: dict[str, Hour | None] = {name: getattr(self, name) for name in FACTS}
         if self.breaks is not None:
@@ -66,28 +88,81 @@ class SpecialHours(msgspec.Struct, frozen=True):
             elif hour is not None and (not isinstance(hour, time) or hour.tzinfo is not None):
                 msg = f"{name} of {self.date} must be a time of the exchange's day or an aware datetime, not {hour!r}"
                 raise TypeError(msg)
+            if isinstance(hour, datetime) and self.until is not None:
+                raise OverrideRefused(self.date, f"{name} is {hour}, and hours of a season are times without a date")
+
+    def _validate_season(self) -> None:
+        msgspec.structs.force_setattr(self, "weekdays", tuple(self.weekdays))
+        if self.until is None:
+            if self.weekdays:
+                raise OverrideRefused(self.date, "`weekdays` need `until`, the last day of the season")
+            return
+        require_date("SpecialHours.until", self.until)
+        if self.until < self.date:
+            raise OverrideRefused(self.date, f"the season would end on {self.until}, before it begins")
+        for name in self.weekdays:
+            if name not in WEEKDAYS:
+                raise OverrideRefused(self.date, f"{name!r} is not a weekday; there can be {', '.join(WEEKDAYS)}")
+
+    def on(self, day: _Day) -> "SpecialHours | None":
+        """Return the hours of a season as those of one of its days; None where that is another day of the week."""
+        if self.weekdays and WEEKDAYS[day.weekday()] not in self.weekdays:
+            return None
+        return replace(self, date=day, until=None, weekdays=())
 
 
 Override = Closure | SpecialHours
 """Anything that changes the hours of a date."""
 
 
-def by_date(overrides: Iterable[Override]) -> dict[date, Override]:
-    """Return overrides by their dates.
+def by_date(overrides: Iterable[Override]) -> tuple[dict[date, Override], list[SpecialHours]]:
+    """Return the overrides of single dates by their dates, and the seasons.
 
     Raises:
-        OverrideRefused: two of them are for the same date.
+        OverrideRefused: two are for the same date.
         TypeError: an element is not an override.
     """
     found: dict[date, Override] = {}
+    seasons: list[SpecialHours] = []
     for override in overrides:
         if not isinstance(override, Closure | SpecialHours):
             msg = f"an override must be a Closure or SpecialHours, not {override!r}"
             raise TypeError(msg)
-        if override.date in found:
+        if isinstance(override, SpecialHours) and override.until is not None:
+            seasons.append(override)
+        elif override.date in found:
             raise OverrideRefused(override.date, f"{found[override.date]} and {override} contradict each other")
-        found[override.date] = override
+        else:
+            found[override.date] = override
+    return found, seasons
+
+
+def of_seasons(
+    seasons: Iterable[SpecialHours], sessions: Callable[[date, date], Iterable[Session]], zone: tzinfo
+) -> dict[date, SpecialHours]:
+    """Return the hours of seasons by the dates of the sessions in them, which `sessions(first, last)` returns.
+
+    Raises:
+        OverrideRefused: two seasons are for the same date, or one has no session.
+    """
+    found: dict[date, SpecialHours] = {}
+    for season in seasons:
+        assert season.until is not None
+        days = {session.date: _clock(session, zone) for session in sessions(season.date, season.until)}
+        shares = Counter(days.values())
+        hours = [season.on(day) for day, clock in days.items() if _OF_USUAL * shares[clock] >= len(days)]
+        of_days = {each.date: each for each in hours if each is not None}
+        if not of_days:
+            raise OverrideRefused(season.date, f"{season} has no session: check its days and weekdays")
+        for day in of_days.keys() & found.keys():
+            raise OverrideRefused(day, f"{found[day]} and {of_days[day]}, of two seasons, contradict each other")
+        found |= of_days
     return found
+
+
+def _clock(session: Session, zone: tzinfo) -> tuple[time, time]:
+    opened, closed = session.open.astimezone(zone), session.close.astimezone(zone)
+    return opened.time(), closed.time()
 
 
 def applied(override: Override, session: Session | None, zone: tzinfo) -> Session | None:
@@ -103,7 +178,13 @@ def applied(override: Override, session: Session | None, zone: tzinfo) -> Sessio
     facts: dict[str, datetime] = {}
     for name in FACTS:
         hour: Hour | None = getattr(override, name)
-        instant = getattr(session, name, None) if hour is None else _as_instant(override, hour, zone)
+        instant: datetime | None
+        if hour is not None:
+            instant = _as_instant(override, hour, zone)
+        else:
+            instant = getattr(session, name, None)
+            if instant is not None and name not in REQUIRED_FACTS and not _fits(name, instant, facts):
+                instant = None  # as a break outside the new hours: the venue's own no longer holds
         if instant is not None:
             facts[name] = instant
     if not facts.keys() >= set(REQUIRED_FACTS):
@@ -120,6 +201,14 @@ def applied(override: Override, session: Session | None, zone: tzinfo) -> Sessio
         return Session(override.date, breaks=breaks, **facts)
     except InvalidSession as error:
         raise OverrideRefused(override.date, f"{override} on {session}: {error}") from error
+
+
+def _fits(name: str, instant: datetime, hours: dict[str, datetime]) -> bool:
+    """Whether the calendar's own begin of the pre-market, or end of the post-market, is possible with the hours."""
+    opened, closed = hours.get("open"), hours.get("close")
+    if name == "pre_market_start":
+        return opened is None or instant <= opened
+    return closed is None or instant >= closed
 
 
 def _as_instant(override: SpecialHours, hour: Hour, zone: tzinfo) -> datetime:

@@ -4,7 +4,7 @@ A session is a snapshot of UTC instants. Intervals are half-open: at exactly `op
 `close` it is not.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -38,13 +38,10 @@ class Session(msgspec.Struct, frozen=True):
         """Convert every instant to UTC and validate their order."""
         require_date("Session.date", self.date)
         put = msgspec.structs.force_setattr
-        put(self, "open", as_utc(f"open of {self.date}", self.open))
-        put(self, "close", as_utc(f"close of {self.date}", self.close))
-        put(
-            self,
-            "breaks",
-            tuple((as_utc(f"break of {self.date}", a), as_utc(f"break of {self.date}", b)) for a, b in self.breaks),
-        )
+        put(self, "open", self._utc("open", self.open))
+        put(self, "close", self._utc("close", self.close))
+        if self.breaks != ():
+            put(self, "breaks", tuple((self._utc("break", a), self._utc("break", b)) for a, b in self.breaks))
         previous, what = self.open, "open"
         for start, end in self.breaks:
             self._ascending(what, previous, "break start", start)
@@ -52,13 +49,18 @@ class Session(msgspec.Struct, frozen=True):
             previous, what = end, "break end"
         self._ascending(what, previous, "close", self.close)
         if self.pre_market_start is not None:
-            put(self, "pre_market_start", as_utc(f"pre_market_start of {self.date}", self.pre_market_start))
+            put(self, "pre_market_start", self._utc("pre_market_start", self.pre_market_start))
             if self.pre_market_start > self.open:
                 self._refuse("pre_market_start", self.pre_market_start, "open", self.open)
         if self.post_market_end is not None:
-            put(self, "post_market_end", as_utc(f"post_market_end of {self.date}", self.post_market_end))
+            put(self, "post_market_end", self._utc("post_market_end", self.post_market_end))
             if self.post_market_end < self.close:
                 self._refuse("close", self.close, "post_market_end", self.post_market_end)
+
+    def _utc(self, what: str, instant: datetime) -> datetime:
+        if type(instant) is datetime and instant.tzinfo is UTC:
+            return instant  # the common case, without the text of a message
+        return as_utc(f"{what} of {self.date}", instant)
 
     def _ascending(self, what: str, earlier: datetime, next_what: str, later: datetime) -> None:
         if not earlier < later:

@@ -143,8 +143,7 @@ class JournalTasks:
         replica = host.replica
         assert replica is not None
         try:
-            # Not `replica.leads`, which ends with the lease by itself: the host hears of that from keep().
-            if host.lifecycle.leading:
+            if host.lifecycle.leading:  # not `journal.leads`, which ends by itself: the host hears of it from keep()
                 reason = await replica.journal.keep()
                 if reason is not None:
                     host.lose_lead(reason, self._scheduler.observe_or_last())

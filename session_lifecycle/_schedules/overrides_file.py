@@ -1,6 +1,7 @@
 """Read overrides from a TOML file: see `ExchangeSchedule.from_file`."""
 
 import os
+from datetime import date, datetime
 from typing import Any, Final, NamedTuple, cast
 
 from session_lifecycle._model.errors import OverrideRefused
@@ -13,6 +14,7 @@ class OverridesFile(NamedTuple):
     calendar: str
     overrides: tuple[Override, ...]
     options: dict[str, bool]
+    until: date | None = None
 
 
 _KINDS: Final[dict[str, type[Closure | SpecialHours]]] = {"closure": Closure, "special_hours": SpecialHours}
@@ -38,21 +40,32 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
     for name, switch in options.items():
         if not isinstance(switch, bool):
             raise OverrideRefused(None, f"{path}: {name} must be true or false, not {switch!r}")
+    until = content.pop("until", None)
+    if until is not None and (not isinstance(until, date) or isinstance(until, datetime)):
+        raise OverrideRefused(None, f"{path}: until must be a date, such as 2027-12-31, not {until!r}")
     found: list[Override] = []
     for kind, tables in content.items():
         if kind not in _KINDS or not isinstance(tables, list):
-            known = ", ".join(("calendar", *_OPTIONS, *(f"[[{each}]]" for each in _KINDS)))
+            known = ", ".join(("calendar", "until", *_OPTIONS, *(f"[[{each}]]" for each in _KINDS)))
             raise OverrideRefused(None, f"{path}: {kind!r} is not understood; there can be {known}")
         found += [_from_table(path, kind, table) for table in cast("list[object]", tables)]
-    return OverridesFile(calendar, tuple(found), options)
+    return OverridesFile(calendar, tuple(found), options, until)
 
 
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
     known = factory.__struct_fields__
-    if not isinstance(table, dict) or "date" not in table or not set(cast("dict[str, object]", table)) <= set(known):
-        raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs `date`, and can have {', '.join(known)}")
+    fields = dict(cast("dict[str, Any]", table)) if isinstance(table, dict) else {}
+    needed = "`date`"
+    if kind == "special_hours":
+        needed = "`date`, or `from` and `until`"
+        if "from" in fields and "until" in fields and "date" not in fields:
+            fields["date"] = fields.pop("from")
+        elif "until" in fields:
+            fields.pop("date", None)  # a season begins with `from`
+    if "date" not in fields or not set(fields) <= set(known):
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs {needed}, and can have {', '.join(known)}")
     try:
-        return factory(**cast("dict[str, Any]", table))
+        return factory(**fields)
     except (TypeError, ValueError) as error:
         raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r}: {error}") from error

@@ -35,6 +35,24 @@ SUFFIXES: Final = (".toml", ".json")
 """The suffixes of snapshot files."""
 
 
+class SnapshotCheck(tuple[Difference, ...]):  # noqa: SLOT001 -- a tuple cannot have slots of its own
+    """The dates on which a snapshot and the installed calendar differ, as a tuple of `Difference`s.
+
+    `not_compared` is the first and the last day of the file that the installed calendar does not cover, None where it
+    covers all of them.
+    """
+
+    __module__ = "session_lifecycle"
+
+    not_compared: tuple[date, date] | None
+
+    def __new__(cls, differences: Iterable[Difference], not_compared: tuple[date, date] | None = None) -> Self:
+        """Return the differences, which must be ascending, and the days that were not compared."""
+        found = super().__new__(cls, differences)
+        found.not_compared = not_compared
+        return found
+
+
 class SnapshotSchedule:
     """The sessions of a snapshot file: load one with `SnapshotSchedule.load(path)`.
 
@@ -82,6 +100,14 @@ class SnapshotSchedule:
     def known_until(self) -> date:
         """The last day that the file covers, a session or not. Later days raise `ScheduleExhausted`."""
         return self._head.last
+
+    @property
+    def vouched_until(self) -> date | None:
+        """The last day whose hours had been published and compared when the file was made; None: not on record.
+
+        Sessions after it were made from rules. It may lie outside of the file's days.
+        """
+        return self._head.vouched_until
 
     def session_at(self, t: datetime) -> Session:
         """Return the first session whose `close` is after `t`.
@@ -163,15 +189,15 @@ class SnapshotSchedule:
                     raise OverrideRefused(day, f"{earlier} would overlap {later}")
         return other
 
-    def check(self, overrides: Iterable[Override] | None = None) -> tuple[Difference, ...]:
+    def check(self, overrides: Iterable[Override] | None = None) -> SnapshotCheck:
         """Return the dates on which the installed calendar differs from this file: `a` is the file, `b` the calendar.
 
         The calendar is built with corrections and extended hours as the file's head says. Dates whose hours come from
-        overrides are skipped; pass the overrides to compare them too. This loads exchange_calendars.
+        overrides are skipped; pass the overrides to compare them too, and the days that they add to the calendar. Days
+        that the installed calendar does not cover are not compared: see `not_compared`. This loads exchange_calendars.
 
         Raises:
             CalendarUnavailable, ConfigurationError, OverrideRefused: as raised by `ExchangeSchedule`.
-            ScheduleExhausted: the installed calendar does not cover all days of the file.
         """
         from session_lifecycle._schedules.exchange import ExchangeSchedule  # slow; a snapshot is for running without it
 
@@ -181,10 +207,14 @@ class SnapshotSchedule:
             overrides=() if overrides is None else overrides,
             corrections=head.corrections,
             extended_hours=head.extended_hours,
+            until=None if overrides is None else head.last,
             near=datetime.combine(head.last, time(), UTC),
         )
         own = {each[:10] for each in head.overrides} if overrides is None else set[str]()
-        return tuple(each for each in compare(self, installed, head.first, head.last) if f"{each.date}" not in own)
+        last = min(head.last, installed.known_until)
+        found = () if last < head.first else compare(self, installed, head.first, last)
+        rest = None if last == head.last else (max(head.first, last + _DAY), head.last)
+        return SnapshotCheck((each for each in found if f"{each.date}" not in own), rest)
 
     def _get(self, at: int) -> Session:
         hours = self._hours[at]
@@ -240,6 +270,7 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
         why = f"the time zone {schedule.timezone!r} has no name that a file can refer to"
         raise SnapshotRefused(where, None, why, "use a ZoneInfo")
     corrections, extended_hours, overrides = False, False, tuple[str, ...]()
+    vouched: date | None = getattr(schedule, "vouched_until", None)
     made_from = {_OURS: versions()[_OURS]}
     if isinstance(schedule, SnapshotSchedule):
         was = schedule.head
@@ -248,7 +279,7 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
     elif isinstance(schedule, ExchangeSchedule):
         corrections, extended_hours, made_from = schedule.corrects, schedule.extends, versions()
         overrides = tuple(f"{each.date} {summary(each)}" for each in schedule.overrides if first <= each.date <= last)
-    head = SnapshotHead(schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from)
+    head = SnapshotHead(schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from, vouched)
     try:
         write_file(Path(path), snapshot_text(head, schedule.timezone, sessions, as_json=suffix == ".json"))
     except OSError as error:

@@ -47,7 +47,8 @@ class SnapshotHead(msgspec.Struct, frozen=True):
     """The head of a snapshot.
 
     `first` and `last` are the known days, both inclusive. `overrides` has a line for each override that is included,
-    which begins with its date. `made_from` has the versions of the packages that the hours come from.
+    which begins with its date. `made_from` has the versions of the packages that the hours come from. `vouched_until`
+    is the last day whose hours had been published and compared, None where that is not on record.
     """
 
     calendar: str
@@ -58,6 +59,7 @@ class SnapshotHead(msgspec.Struct, frozen=True):
     extended_hours: bool
     overrides: tuple[str, ...]
     made_from: dict[str, str]
+    vouched_until: date | None = None
 
 
 class Content(NamedTuple):
@@ -134,6 +136,7 @@ def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
         extended_hours=_take(content, "extended_hours", bool, "true or false"),
         overrides=tuple(_take(content, "overrides", list, "an array")),
         made_from=_take(content, "made_from", dict, "a table"),
+        vouched_until=_take_day(content, "vouched_until") if "vouched_until" in content else None,
     )
     if head.first > head.last:
         refuse(f"`first` ({head.first}) lies after `last` ({head.last})")
@@ -254,7 +257,8 @@ def snapshot_text(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session],
 
 
 def _entries(head: SnapshotHead) -> dict[str, Any]:
-    return {"format": FORMAT, **{name: getattr(head, name) for name in head.__struct_fields__}}
+    entries = {name: getattr(head, name) for name in head.__struct_fields__}
+    return {"format": FORMAT, **{name: entry for name, entry in entries.items() if entry is not None}}
 
 
 def _toml(head: SnapshotHead, regular: str, lines: list[str]) -> str:

@@ -1,5 +1,7 @@
 """`doctor`: what it checks, what it says to do, and that it finds what is wrong."""
 
+import json
+import sys
 import tomllib
 import zoneinfo
 from datetime import date, datetime, timedelta
@@ -27,6 +29,7 @@ from session_lifecycle._cli import (
 from session_lifecycle._cli.commands import doctor
 from session_lifecycle._cli.commands.doctor import DoctorReport
 from session_lifecycle._cli.findings import Finding
+from session_lifecycle._schedules import other_sources
 from tests.helpers.builders import DAY, MONDAY, utc, week
 from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
 
@@ -215,18 +218,29 @@ def checked(name: str, today: date = TODAY) -> list[Finding]:
 def test_how_far_a_calendar_is_known() -> None:
     """XBOM ends with 2026: known for a year, worth knowing, and then in need of attention."""
     for today, level in ((date(2025, 11, 25), "ok"), (date(2026, 1, 2), "note"), (date(2026, 11, 25), "problem")):
-        horizon, corrected = checked("XBOM", today)
+        horizon, published, means, corrected = checked("XBOM", today)
         assert horizon.level == level
         assert "known until 2026-12-31" in horizon.text
         assert (horizon.remedy is None) == (level == "ok")
-        assert corrected.text == "1 of its sessions corrected, from 2026-02-01 to 2026-02-01"
-    assert only(checked("XNYS")).level == "ok"
+        assert published.text == "no comparison with what the exchange has published is on record"
+        assert "closing auction" in means.text
+        assert corrected.text == "104 of its sessions corrected, from 2026-02-01 to 2026-12-31"
+    assert {each.level for each in checked("XNYS")} == {"ok"}
+
+
+def test_what_is_published_and_what_is_by_rule() -> None:
+    """Before the last day that was compared it is as it should be, after it worth knowing."""
+    for today, level in ((date(2028, 12, 31), "ok"), (date(2029, 1, 1), "note")):
+        _, published, _ = checked("XNYS", today)
+        assert published.level == level
+        assert "until 2028-12-31; later days are by rule, not published" in published.text
+        assert (published.remedy is None) == (level == "ok")
 
 
 def test_corrections_that_nothing_needs_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release that has fixed everything."""
     monkeypatch.setattr(ExchangeSchedule, "corrections", property(lambda schedule: ()))
-    _, corrected = checked("XBOM")
+    *_, corrected = checked("XBOM")
     assert (corrected.level, corrected.text) == (
         "note",
         "the installed calendar has none of the known errors any more",
@@ -237,18 +251,18 @@ def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest
     """It is known as far as it was written; what it was made from may have changed since."""
     file = tmp_path / "hours.toml"
     write_snapshot(week(), file, MONDAY, MONDAY + 4 * DAY)
-    horizon = only(checked(str(file), MONDAY))
+    horizon, _ = checked(str(file), MONDAY)
     assert (horizon.level, horizon.about, horizon.remedy) == ("problem", "hours.toml", "recreate the snapshot")
     own = SnapshotSchedule.load(file).head.made_from["session_lifecycle"]
     file.write_text(file.read_text().replace(f'"{own}"', '"0.0.1"'))
-    _, past = checked(str(file), MONDAY)
+    *_, past = checked(str(file), MONDAY)
     assert (past.level, past.text) == ("note", f"made from session_lifecycle 0.0.1, now {own}")
 
     def none_installed() -> dict[str, str]:
         raise PackageNotFoundError("pandas")
 
     monkeypatch.setattr(findings, "versions", none_installed)
-    assert len(checked(str(file), MONDAY)) == 1
+    assert len(checked(str(file), MONDAY)) == 2
 
 
 # ---- the command ----
@@ -266,10 +280,10 @@ def test_where_all_is_well_it_says_so() -> None:
     """Exit status 0, with notes too; as JSON it has the documented shape."""
     lines = printed("doctor", "XNYS").splitlines()
     assert lines[-1] == "all is well"
-    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 9 + ["note", "ok"]
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 9 + ["note", "ok", "ok", "ok"]
     value = as_json("doctor", "XNYS")
     hold_shape(value, DoctorReport)
-    assert (value["well"], len(value["findings"])) == (True, 11)
+    assert (value["well"], len(value["findings"])) == (True, 13)
 
 
 @pytest.mark.usefixtures("fine_machine")
@@ -280,9 +294,10 @@ def test_what_needs_attention_is_exit_status_1(tmp_path: Path, monkeypatch: pyte
     result = run("doctor", str(file))
     assert (result.exit_code, result.stderr) == (1, "")
     assert ": recreate the snapshot\n" in result.stdout
-    assert result.stdout.splitlines()[-1] == "1 of 11 findings needs attention"
+    assert result.stdout.splitlines()[-1] == "1 of 12 findings needs attention"
     assert run("doctor", str(file), "--json").exit_code == 1
     assert "did you mean XNYS" in refused("doctor", "XNYs")
+    assert "MarketCalendarSchedule('CMEGlobex_Gold')" in refused("doctor", "COMEX")
 
     def broken(names: list[str], t: datetime) -> None:
         raise CalendarUnavailable("ASEX", reason="TypeError: no")
@@ -300,3 +315,98 @@ def test_nothing_is_cut_off_on_a_narrow_screen(width: int) -> None:
     lines = printed("doctor", "XNYS", width=width).splitlines()
     assert max(map(len, lines)) <= width
     assert "".join(" ".join(lines).split()).count("whichpandas3.1loses") == 1
+
+
+# ---- other sources ----
+
+
+@pytest.mark.usefixtures("fine_machine")
+def test_what_other_sources_say_of_the_next_thirty_days_is_compared() -> None:
+    """Without a difference, and with one that was judged, all is well; the reason is shown."""
+    lines = printed("doctor", "XNYS", "XHKG", "--compare", "markets,quantlib", now=NOW).splitlines()
+    assert lines[-1] == "all is well"
+    told = [" ".join(line.split()) for line in lines if "markets" in line or "quantlib" in line]
+    assert told[:2] == [
+        "ok XNYS, markets no difference from NYSE up to 2026-12-25",
+        "ok XNYS, quantlib no difference from UnitedStates.NYSE up to 2026-12-25",
+    ]
+    assert told[2].startswith("note XHKG, markets 2026-12-24 Thu: ours other hours; HKEX: 2026-12-24: close 12:00 HKT")
+    assert "judged: Half days on the eves" in told[2]
+
+
+@pytest.mark.usefixtures("fine_machine")
+def test_a_difference_that_was_not_judged_is_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each day is a finding of its own, with both sides and what to do."""
+    monkeypatch.setattr(other_sources, "judged", tuple)
+    result = run("doctor", "XHKG", "--compare", "markets", now=NOW)
+    assert result.exit_code == 1
+    [line] = [" ".join(line.split()) for line in result.stdout.splitlines() if line.startswith("problem")]
+    assert line.startswith("problem XHKG, markets 2026-12-24 Thu: ours other hours; HKEX: ")
+    assert line.endswith("correct ours with an override where it is wrong")
+    value = json.loads(run("doctor", "XHKG", "--compare", "markets", "--json", now=NOW).stdout)
+    assert [each["about"] for each in value["findings"] if each["level"] == "problem"] == ["XHKG, markets"]
+
+
+@pytest.mark.usefixtures("fine_machine")
+def test_christmas_day_of_the_raw_calendar_would_be_found() -> None:
+    """A schedule with a session on Christmas Day differs from what holidays says of Estonia."""
+    venue = common.open_venues(["XTAL"], NOW, corrections=False)[0]
+    [finding] = [each for each in findings.compared(venue, ["holidays"], TODAY) if each.level == "problem"]
+    assert finding.text == "2026-12-25 Fri: ours open; country EE: Christmas Day"
+
+
+def test_several_days_of_one_judgement_are_one_finding() -> None:
+    """Every day of Sydney has its closing auction there, and the list stays short."""
+    venue = common.open_venues(["XASX"], NOW)[0]
+    [finding] = findings.compared(venue, ["markets"], TODAY)
+    assert (finding.level, ", and 20 more; judged: " in finding.text) == ("note", True), finding.text
+
+
+def test_a_source_that_has_nothing_of_a_calendar_is_named() -> None:
+    """It is no problem; neither is a snapshot that begins later than the year does."""
+    venue = common.open_venues(["XTAL"], NOW)[0]
+    [finding] = findings.compared(venue, ["quantlib"], TODAY)
+    assert (finding.level, finding.text) == ("note", "there is no calendar of this source for XTAL")
+
+
+def test_a_snapshot_that_does_not_know_the_days_says_so(tmp_path: Path) -> None:
+    """What it cannot answer is no difference."""
+    file = tmp_path / "hours.toml"
+    write_snapshot(ExchangeSchedule("XNYS", near=NOW), file, date(2026, 12, 1), date(2026, 12, 31))
+    venue = common.open_venues([str(file)], NOW)[0]
+    [finding] = findings.compared(venue, ["quantlib"], TODAY)
+    assert (finding.level, "knows sessions from 2026-12-01" in finding.text) == ("note", True)
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "words"),
+    [
+        ("markets", "pandas_market_calendars", "pip install 'session-lifecycle[markets]'"),
+        ("quantlib", "QuantLib", "pip install QuantLib"),
+        ("holidays", "holidays", "pip install holidays"),
+    ],
+)
+def test_a_source_that_is_not_installed_needs_attention(
+    source: str, module: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comparison that was asked for and not made is not "all is well"."""
+    monkeypatch.setitem(sys.modules, module, None)
+    [finding] = findings.compared(common.open_venues(["XNYS"], NOW)[0], [source], TODAY)
+    assert finding.level == "problem"
+    assert words in finding.text
+
+
+def test_a_source_that_is_too_old_needs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not have the calendar yet."""
+    monkeypatch.delattr("QuantLib.UnitedStates")
+    [finding] = findings.compared(common.open_venues(["XNYS"], NOW)[0], ["quantlib"], TODAY)
+    assert finding.level == "problem"
+    assert finding.text.startswith("the calendar 'UnitedStates.NYSE' could not be built: AttributeError: ")
+
+
+def test_a_comparison_needs_a_calendar_and_a_source_that_there_is() -> None:
+    """Bad input is refused before anything is checked."""
+    assert "--compare needs at least one CALENDAR" in refused("doctor", "--compare", "markets")
+    assert "'bloomberg' is no source: --compare takes markets, quantlib, holidays" in refused(
+        "doctor", "XNYS", "--compare", "markets,bloomberg"
+    )

@@ -245,8 +245,37 @@ def test_hours_around_the_market_are_called_out_too(tmp_path: Path) -> None:
 
 
 def test_beyond_what_the_calendar_knows_it_says_until_when() -> None:
-    """Never "closed"."""
-    assert "knows sessions from 1997-01-01 to 2026-12-31 only" in refused("plan", "XBOM", "--to", "2027-01-02", now=NOW)
+    """Never "closed": it shows the days that it knows, and then where they end."""
+    lines = printed("plan", "XBOM", "--from", "2026-12-30", "--to", "2027-01-02", now=NOW).splitlines()
+    assert lines[0] == "XBOM, 2026-12-30 to 2027-01-02, Asia/Kolkata"
+    assert [line.split()[1] for line in lines if line[:3] in ("Wed", "Thu")] == ["2026-12-30", "2026-12-31"]
+    assert not any("2027-01-01" in line for line in lines)
+    assert lines[-1].startswith("known until 2026-12-31: later days are not known, which does not mean closed")
+    assert "a file of hours with `until`" in lines[-1]
+    said = refused("plan", "XBOM", "--from", "2027-01-01", "--to", "2027-01-02", now=NOW)
+    assert "knows sessions from 1997-01-01 to 2026-12-31 only" in said
+    assert "an hours file with `until`" in said
+
+
+def test_hours_by_rule_are_said_to_be() -> None:
+    """Only where the plan has such a session."""
+    line = "after 2028-12-31 by rule, not published"
+    assert printed("plan", "XNYS", "--from", "2028-12-28", "--to", "2028-12-31", now=NOW).count(line) == 0
+    assert printed("plan", "XNYS", "--from", "2028-12-28", "--to", "2029-01-03", now=NOW).splitlines()[-1] == line
+    [value] = as_json("plan", "XNYS", "--from", "2028-12-28", "--to", "2029-01-03", now=NOW)
+    assert (value["vouched_until"], value["known_until"]) == ("2028-12-31", "2200-12-31")
+
+
+def test_a_season_is_no_row_of_half_days(tmp_path: Path) -> None:
+    """What a season says is usual in it; half days of the calendar stay, and are called so."""
+    file = tmp_path / "hours.toml"
+    file.write_text(
+        'calendar = "XNYS"\n[[special_hours]]\nfrom = 2026-11-16\nuntil = 2026-12-04\n'
+        'weekdays = ["mon", "tue", "fri"]\nclose = 15:00:00\nreason = "a season"\n'
+    )
+    text = printed("plan", "--hours", str(file), "--from", "2026-11-09", "--to", "2026-12-11", now=NOW)
+    assert text.count("half day") == 2  # in the table and below it: the day after Thanksgiving
+    assert "8 sessions from 2026-11-16 on override: close 15:00 EST, not 16:00 EST (special hours: a season)" in text
 
 
 def read_back(*args: str) -> list[Any]:

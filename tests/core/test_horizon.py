@@ -39,9 +39,18 @@ def five_years(name: str) -> list[Event]:
 
 def hold(name: str) -> None:
     log = five_years(name)
-    told = [event for event in log if isinstance(event, HorizonNear)]
-    errors = [event for event in log if isinstance(event, StateChanged) and event.dest is SessionState.ERROR]
     schedule = ExchangeSchedule(name, near=START)
+    vouched = schedule.vouched_until
+    every = [event for event in log if isinstance(event, HorizonNear)]
+    by_rule = [event.session for event in every if event.vouched_until is not None]
+    if vouched is not None and vouched < min(schedule.known_until, END.date()):
+        entered = [event.session for event in log if isinstance(event, StateChanged) and event.trigger == "roll"]
+        assert by_rule == [day for day in entered if day is not None and day > vouched], name
+        assert {event.vouched_until for event in every if event.session in by_rule} == {vouched}
+    else:
+        assert by_rule == []
+    told = [event for event in every if event.known_until < schedule.known_until or event.vouched_until is None]
+    errors = [event for event in log if isinstance(event, StateChanged) and event.dest is SessionState.ERROR]
     if schedule.known_until >= END.date() + timedelta(days=30):
         assert (told, errors) == ([], []), name
         return

@@ -293,7 +293,7 @@ async def test_fault_56_what_sqlite_cannot_keep_in_wal_mode_is_refused(
         await SqliteJournal(path).open("XNYS")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 async def test_fault_56_a_file_that_cannot_be_written_is_refused(path: Path) -> None:
     """Its permissions are the system's to give."""
     await keep(path, history(1))
@@ -340,29 +340,32 @@ import anyio, os, sys, time
 from session_lifecycle import JournalUnavailable, JournalWriteFailed, SqliteJournal
 from tests.helpers.sqlite import history
 
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # whole lines: two processes write them
+
 async def refused(journal, path):
     for _ in range(2):
         try:
             await journal.append(history(2))
         except JournalWriteFailed as error:
             reason = f"process {os.getppid()} opened it, and this is a fork of it"
-            print("append", error.uncertain, reason in str(error))
+            say("append", error.uncertain, reason in str(error))
     try:
         async with journal.transaction(history(1)[0].session, lambda: history(2)[1]):
-            print("entered")
+            say("entered")
     except JournalWriteFailed as error:
-        print("transaction", error.uncertain)
+        say("transaction", error.uncertain)
     await journal.close()
     for each in (journal, SqliteJournal(path), SqliteJournal(path, "other")):
         try:
             await each.open("XNYS")
         except JournalUnavailable as error:
-            print("open", f"was forked from process {os.getppid()}" in str(error))
+            say("open", f"was forked from process {os.getppid()}" in str(error))
     try:
         await journal.find_done(history(1)[0].session)
     except JournalUnavailable as error:
-        print("find", "not open in this process" in str(error))
-    print("child", flush=True)
+        say("find", "not open in this process" in str(error))
+    say("child")
 
 async def main(path):
     journal = SqliteJournal(path)
@@ -382,7 +385,7 @@ if child == 0:
 if sys.argv[2] == "ends":
     os.waitpid(child, 0)
 anyio.run(journal.append, history(3))
-print("parent", child, flush=True)
+say("parent", child)
 sys.stdin.readline()
 """
 

@@ -43,26 +43,31 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "CalendarUnavailable",
-        {"name": "XNYs", "near": ("XNYS", "XNAS"), "reason": None},
+        {"name": "XNYs", "near": ("XNYS", "XNAS"), "reason": None, "source": "exchange_calendars"},
         ["no calendar is called 'XNYs'", "did you mean XNYS or XNAS?"],
     ),
     (
         "CalendarUnavailable",
-        {"name": None, "near": (), "reason": None},
+        {"name": None, "near": (), "reason": None, "source": "exchange_calendars"},
         ["no calendar is called None", "see exchange_calendars.get_calendar_names()"],
     ),
     (
         "CalendarUnavailable",
-        {"name": "XNYS", "near": (), "reason": "KeyError: 3"},
+        {"name": "XNYS", "near": (), "reason": "KeyError: 3", "source": "exchange_calendars"},
         ["the calendar 'XNYS' could not be built: KeyError: 3"],
     ),
     (
+        "CalendarUnavailable",
+        {"name": "COMEX", "near": (), "reason": None, "source": "pandas_market_calendars"},
+        ["no calendar is called 'COMEX'", "see pandas_market_calendars.get_calendar_names()"],
+    ),
+    (
         "ScheduleExhausted",
-        {"schedule": "XHKG", "wanted": FRIDAY, "first": MONDAY, "last": TUESDAY},
+        {"schedule": "XHKG", "wanted": FRIDAY, "first": MONDAY, "last": TUESDAY, "remedy": "Update the calendar"},
         [
             "XHKG knows sessions from 2024-03-04 to 2024-03-05 only, and was asked for 2024-03-08",
             "does not mean that the market is closed",
-            "Update the calendar's source",
+            "Update the calendar",
         ],
     ),
     (

@@ -117,7 +117,7 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     RollSucceeded: {"resumed": False, "skipped": (), "overrun": False, "observed_at": UNSET, "duration": ZERO},
     RollFailed: {"resumed": False, "error": None, "retry_at": None, "observed_at": UNSET, "duration": ZERO},
     ClockStepped: {"session": None, "observed_at": UNSET},
-    HorizonNear: {"session": None, "observed_at": UNSET},
+    HorizonNear: {"session": None, "observed_at": UNSET, "vouched_until": None},
     AlarmFired: {"catch_up": False, "number": 1},
     AlarmSkipped: {},
     HandlerFailed: {"cause": None, "session": None, "observed_at": UNSET},
@@ -234,6 +234,15 @@ def test_a_summary_is_one_line_without_control_characters(event: Event, text: st
         escaped = text.encode("unicode_escape").decode()
         assert escaped in changed.summary()
         assert changed.summary().encode()
+
+
+def test_a_session_beyond_the_published_hours_says_so() -> None:
+    """Hours by rule name the last day that is vouched for, and the last known one."""
+    event = HorizonNear(date(2200, 12, 31), MONDAY, NOON, MONDAY - DAY)
+    assert event.summary() == (
+        "the hours of session 2024-03-04 are by rule, not published: they are vouched for until 2024-03-03, and known "
+        "until 2200-12-31. Compare them with the exchange's notices"
+    )
 
 
 def test_the_level_is_that_of_logging() -> None:

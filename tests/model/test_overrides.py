@@ -32,6 +32,14 @@ def test_what_is_not_given_stays():
     assert after == session(close=(18, 0), post_market_end=at(MONDAY, (23, 0)), pre_market_start=at(MONDAY, (9, 0)))
 
 
+def test_a_pre_market_and_a_post_market_that_no_longer_fit_are_gone():
+    before = session(post_market_end=at(MONDAY, (22, 0)), pre_market_start=at(MONDAY, (9, 0)))
+    later = applied(SpecialHours(MONDAY, open=time(22), close=time(23)), before, UTC)
+    assert later == session(open=(22, 0), close=(23, 0), pre_market_start=at(MONDAY, (9, 0)))
+    earlier = applied(SpecialHours(MONDAY, open=time(8)), before, UTC)
+    assert earlier == session(open=(8, 0), post_market_end=at(MONDAY, (22, 0)))
+
+
 @pytest.mark.parametrize(
     ("hours", "breaks"),
     [

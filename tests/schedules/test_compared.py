@@ -1,71 +1,113 @@
-"""The schedules held against pandas_market_calendars, which keeps its own calendars of the same venues."""
+"""The audit of the calendars: what it is held against, what was judged, and that it finds an error."""
 
-from datetime import date
+from datetime import date, time
 
 import pytest
 
-from session_lifecycle import ExchangeSchedule, compare
+from session_lifecycle import Closure, ExchangeSchedule, SpecialHours
+from session_lifecycle._schedules import other_sources
 from tests import compared
 from tests.helpers.builders import utc
+from tests.labs.simulation.hours import NAMES
+
+NEAR = utc(2026, 7, 1)
+FIRST, LAST = date(2026, 11, 2), date(2026, 12, 31)
 
 
-@pytest.mark.parametrize("name", ["XNYS", "XLON", "XTKS"])
-def test_on_new_york_london_and_tokyo_both_agree(name: str) -> None:
-    """Three years without a difference: holidays, half days, breaks, changes of clocks, and Tokyo's later close."""
-    schedule = compared.pandas_market_schedule(compared.PAIRS[name], compared.FIRST, compared.LAST)
-    assert len(schedule.sessions(compared.FIRST, compared.LAST)) > 700
-    assert compared.differences(name) == ()
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_difference_is_fixed_or_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    """All calendars, from 2024 to the last day that is published, against three other sources."""
+    status = compared.main([])
+    assert status == 0, capsys.readouterr().out
 
 
-def test_on_hong_kong_the_other_one_lacks_what_the_exchange_announced() -> None:
-    """The closure for a typhoon, and half days on the eves of holidays; see also test_announced_hours.py.
-
-    The eves: https://www.cmschina.com.hk/en/CS/holidayTable
-    """
-    new_years = {date(2024, 2, 9), date(2025, 1, 28), date(2026, 2, 16)}
-    eves = new_years | {date(year, 12, day) for year in (2024, 2025, 2026) for day in (24, 31)}
-    for each in compared.differences("XHKG"):
-        if each.fields == ("session",):
-            assert (each.date, each.a) == (date(2024, 9, 6), None), each.in_words()
-        else:
-            assert each.date in eves, each.in_words()
-            assert each.a is not None
-            assert each.a.close == utc(each.date.year, each.date.month, each.date.day, 4), each.in_words()
+def test_every_calendar_is_held_against_something_or_says_why_not() -> None:
+    """The 71 calendars of exchange_calendars, each with the sources that there are for it."""
+    table = other_sources.calendars()
+    assert sorted(table) == sorted(NAMES)
+    for name, sources in table.items():
+        assert set(sources) <= {*other_sources.SOURCES} or set(sources) == {"not_compared"}, name
+        assert all(sources.values())
+    assert sum("not_compared" in sources for sources in table.values()) == 3
+    assert sum(len(sources) > 1 for sources in table.values()) > 40
 
 
-def test_on_chicago_both_open_together_and_differ_on_us_holidays_and_in_the_close_only() -> None:
-    """Which days have a session is disputed for Good Fridays and a day of mourning, and nothing else but the close."""
-    disputed = {date(2024, 3, 29), date(2025, 4, 18), date(2026, 4, 3), date(2025, 1, 9)}
-    for each in compared.differences("CMES"):
-        if each.fields == ("session",):
-            assert each.date in disputed, each.in_words()
-        else:
-            assert each.fields == ("close",), each.in_words()
+def test_every_judgement_names_days_or_words_a_reason_and_a_source() -> None:
+    """A row cannot hide a difference of another kind: it is about single days, or about what the other source says."""
+    for row in other_sources.judged():
+        assert row.calendars <= {*NAMES}
+        assert row.against <= {*other_sources.SOURCES}
+        assert row.ours in ("open", "closed", "other hours")
+        assert row.days or row.theirs
+        assert row.why.endswith(".")
+        assert row.source
+        assert all(each.startswith("http") for each in row.source)
+        for day in row.days:
+            date.fromisoformat(day if len(day) > 5 else f"2024-{day}")
 
 
-def test_a_session_that_one_of_them_lacks_is_found() -> None:
-    """The comparison sees a difference at all: take a half day away, and it is told with both sides."""
-    first, last, half_day = date(2026, 11, 2), date(2026, 11, 30), date(2026, 11, 27)
-    without = compared.pandas_market_schedule("NYSE", first, last).with_session(half_day, None)
-    (only,) = compare(ExchangeSchedule("XNYS", near=utc(2026, 7, 1)), without, first, last)
-    assert only.in_words(without.timezone) == "2026-11-27: 09:30 EST to 13:00 EST / no session"
+@pytest.mark.parametrize(
+    ("source", "other"), [("markets", "NYSE"), ("quantlib", "UnitedStates.NYSE"), ("holidays", "XNYS")]
+)
+def test_each_source_finds_a_day_that_is_missing_and_one_too_many(source: str, other: str) -> None:
+    """A day without the session that it has, and a session on Thanksgiving; without them nothing differs."""
+    read = other_sources.READERS[source]
+    assert list(read(ExchangeSchedule("XNYS", near=NEAR), other, FIRST, LAST)) == []
+    wrong = ExchangeSchedule(
+        "XNYS",
+        overrides=[
+            Closure(date(2026, 11, 24)),
+            SpecialHours(date(2026, 11, 26), open=time(9, 30), close=time(16)),
+        ],
+        near=NEAR,
+    )
+    found = [(day, ours) for day, ours, _ in read(wrong, other, FIRST, LAST)]
+    assert found == [(date(2026, 11, 24), "closed"), (date(2026, 11, 26), "open")]
 
 
-def test_a_break_is_taken_over_where_there_is_one() -> None:
-    """Tokyo has a lunch; Chicago's pause has no width on a day that ends before it."""
-    day = date(2026, 7, 1)
-    (tokyo,) = compared.pandas_market_schedule("JPX", day, day).sessions(day, day)
-    assert tokyo.breaks == ((utc(2026, 7, 1, 2, 30), utc(2026, 7, 1, 3, 30)),)
-    day = date(2019, 11, 29)
-    (chicago,) = compared.pandas_market_schedule("CME_Equity", day, day).sessions(day, day)
-    assert chicago.breaks == ()
+def test_other_hours_are_found_where_the_source_has_hours() -> None:
+    """A half day that is a whole day, told with both sides."""
+    wrong = ExchangeSchedule("XNYS", overrides=[SpecialHours(date(2026, 11, 27), close=time(16))], near=NEAR)
+    [(day, ours, theirs)] = other_sources.against_market(wrong, "NYSE", FIRST, LAST)
+    assert (day, ours) == (date(2026, 11, 27), "other hours")
+    assert theirs == "2026-11-27: close 16:00 EST / 13:00 EST (close)"
 
 
-def test_the_table_names_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each pair has a line with what differs, and long lists are cut."""
-    compared.main()
+def test_christmas_day_in_tallinn_is_found_and_fixed() -> None:
+    """The calendar as it is released has a session on Christmas Day, and ours has none."""
+    raw = {each.date: each for each in compared.differences("XTAL", corrections=False) if each.ours == "open"}
+    assert {date(2024, 12, 25), date(2025, 12, 25), date(2026, 12, 25)} <= raw.keys()
+    assert str(raw[date(2026, 12, 25)]) == "XTAL 2026-12-25 Fri: ours open; holidays: Christmas Day"
+    assert not [each for each in compared.differences("XTAL") if each.ours == "open"]
+
+
+def test_the_last_day_is_the_last_that_is_published() -> None:
+    """What is vouched for counts, then the published year, and never more than is known."""
+    assert compared.last_day(ExchangeSchedule("XNYS", near=NEAR)) == date(2028, 12, 31)
+    assert compared.last_day(ExchangeSchedule("XPAR", near=NEAR)) == compared.PUBLISHED
+    assert compared.last_day(ExchangeSchedule("XSHG", near=NEAR)) <= date(2026, 12, 31)
+
+
+def test_the_exit_status_tells_whether_all_was_judged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every calendar has a line, and what nobody has judged is printed."""
+    assert compared.main(["XPAR", "24/7"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    heads = [line for line in lines if not line.startswith(" ")]
-    assert [line.split(",")[0] for line in heads] == [f"{name} / {other}" for name, other in compared.PAIRS.items()]
-    assert [line.endswith("differences none") for line in heads[:3]] == [True] * 3
-    assert len(lines) <= len(heads) * (compared.MOST_SHOWN + 2)
+    assert lines[0].endswith("0 differences, and 6 that were judged")
+    assert lines[1:] == ["24/7: not compared, since it has no holidays", "0 differences are neither fixed nor judged"]
+    monkeypatch.setattr(other_sources, "judged", tuple)
+    assert compared.main(["XPAR"]) == 1
+    assert "    XPAR 2024-12-24 Tue: ours open; quantlib: a holiday" in capsys.readouterr().out
+
+
+def test_a_judgement_that_is_no_longer_needed_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not fail: another release of the other source may need it."""
+    row = other_sources.judged()[0]
+    monkeypatch.setattr(other_sources, "calendars", lambda: {"XNYS": {"quantlib": "UnitedStates.NYSE"}})
+    monkeypatch.setattr(other_sources, "judged", lambda: [row])
+    assert compared.main([]) == 0
+    assert f"no such difference any more: {', '.join(sorted(row.calendars))}: {row.why}" in capsys.readouterr().out

@@ -2,17 +2,19 @@
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from importlib.metadata import version
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from session_lifecycle import Correction, ExchangeSchedule, compare
-from session_lifecycle._schedules.corrections import TABLE, CorrectedHours, Row, corrected
-from tests.helpers.builders import DAY, session, utc, weekdays
+from session_lifecycle._schedules.corrections import corrected
+from session_lifecycle._schedules.local_hours import hours_from, parse_fields
+from session_lifecycle._schedules.venue_hours import Row, Season, VenueHours, calendars_with_hours, hours_of
+from tests.helpers.builders import DAY, utc, weekdays
 from tests.labs.simulation.hours import NAMES
 
 FIRST, LAST = date(2010, 1, 1), date(2026, 12, 31)
-ROWS = [(calendar, row) for calendar, rows in TABLE.items() for row in rows]
+CORRECTED = sorted(name for name in calendars_with_hours() if hours_of(name).rows)
 
 
 def local(calendar: str, day: date) -> tuple[str, str] | None:
@@ -32,25 +34,6 @@ def raw(calendar: str) -> ExchangeSchedule:
     return schedule
 
 
-@pytest.mark.parametrize(("calendar", "row"), ROWS, ids=lambda each: each if isinstance(each, str) else "")
-def test_every_row_is_still_needed(calendar, row):
-    """Upstream still has the wrong hours, on every date of the row; where this fails, take the row out of the table."""
-    schedule = raw(calendar)
-    days = row.dates
-    if row.since is not None:
-        days = [each.date for each in schedule.sessions(row.since, min(row.until, LAST))][::50]
-        days = [day for day in days if not any(day in other.dates for other in TABLE[calendar])]
-        regular = [day for day in days if schedule.session_on(day) == row.was.on(day, schedule.timezone)]
-        assert len(regular) > len(days) * 0.9
-        days = regular
-    for day in days:
-        found = schedule.sessions(day, day)
-        assert found == (() if row.was is None else (row.was.on(day, schedule.timezone),)), day
-    assert row.true != row.was
-    assert row.source.startswith("http")
-    assert row.first_fixed is None or version("exchange-calendars") < row.first_fixed
-
-
 @pytest.mark.parametrize(
     ("calendar", "day", "hours"),
     [
@@ -60,7 +43,14 @@ def test_every_row_is_still_needed(calendar, row):
         # CME's e-mail of 2012 (eminiroom.com/better-trader.php?id=35): from 19 November 2012 the day ends at 16:15
         ("CMES", date(2012, 11, 19), ("18 17:00", "19 16:15")),
         ("CMES", date(2015, 9, 18), ("17 17:00", "18 16:15")),
-        ("CMES", date(2025, 6, 19), ("18 17:00", "19 12:00")),
+        # A US holiday is no trade date: what trades until noon belongs to the next one (CME's holiday tables)
+        ("CMES", date(2025, 6, 19), None),
+        ("CMES", date(2025, 6, 20), ("18 17:00", "20 16:00")),
+        ("CMES", date(2026, 11, 26), None),
+        ("CMES", date(2026, 11, 27), ("25 17:00", "27 12:15")),
+        ("CMES", date(2027, 1, 19), ("17 17:00", "19 16:00")),
+        ("CMES", date(2013, 7, 5), ("03 17:00", "05 16:15")),
+        ("CMES", date(2026, 4, 3), ("02 17:00", "03 08:15")),
         # mondovisione.com, CME Group 2024-12-30: US equity markets open until 8:30 a.m. on 9 January
         ("CMES", date(2025, 1, 9), ("08 17:00", "09 08:30")),
         ("CMES", date(2023, 4, 7), ("06 17:00", "07 08:15")),
@@ -97,10 +87,11 @@ def differences(name: str) -> list[tuple[object, ...]]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(TABLE))
+@pytest.mark.parametrize("name", CORRECTED)
 def test_the_differences_are_the_table(name):
     """2010 to 2026, each session: what differs from the raw calendar is what `corrections` lists, to the field."""
-    assert len(differences(name)) >= len([day for row in TABLE[name] for day in row.dates])
+    days = {day for row in hours_of(name).rows if not row.joins_next for day in row.days if FIRST <= day <= LAST}
+    assert {day for day, _, _ in differences(name)} >= days
 
 
 @pytest.mark.long
@@ -109,7 +100,7 @@ def test_every_other_calendar_is_as_it_is():
     """No calendar without a row differs anywhere from 2010 to 2026."""
     assert len(NAMES) == 71
     for name in NAMES:
-        assert name in TABLE or differences(name) == [], name
+        assert name in CORRECTED or differences(name) == [], name
 
 
 def test_corrections_are_listed_whatever_has_been_loaded():
@@ -126,18 +117,32 @@ def test_corrections_are_listed_whatever_has_been_loaded():
     assert "mondovisione.com" in mourning.source
 
 
+def hours(text):
+    return None if text == "none" else hours_from(parse_fields(text))
+
+
+def row(was, true, *days, kind="special", **fields):
+    return Row(kind, (hours(was),), hours(true), "https://x", days, **fields)
+
+
+def apply(rows, sessions, first, last, zone=UTC):
+    return corrected(VenueHours("test", rows=tuple(rows)), sessions, zone, first, last)
+
+
+REGULAR = "open=14:30 close=21:00"
+
+
 def test_nothing_is_touched_where_upstream_says_something_else():
     """A release that has put a day right, or says yet something else of it, is left alone."""
     schedule = weekdays(n=3)
     days = schedule.sessions(date(2024, 1, 1), date(2024, 12, 31))
     monday, tuesday, wednesday = (each.date for each in days)
-    was = CorrectedHours(time(14, 30), time(21))
     rows = (
-        Row(was, None, "https://x", (str(tuesday),)),
-        Row(CorrectedHours(time(14), time(21)), None, "https://x", (str(monday),)),
-        Row(None, was, "https://x", (str(wednesday),)),
-        Row(was, None, "https://x", (str(wednesday + DAY),)),
-        Row(None, was, "https://x", (str(wednesday + 2 * DAY),)),
+        row(REGULAR, "none", tuesday),
+        row("open=14:00 close=21:00", "none", monday),
+        row("none", REGULAR, wednesday),
+        row(REGULAR, "none", wednesday + DAY),
+        row("none", REGULAR, wednesday + 2 * DAY),
     )
     found, made = apply(rows, days, monday, wednesday + timedelta(days=30))
     assert [each.date for each in found] == [monday, wednesday, wednesday + 2 * DAY]
@@ -146,14 +151,77 @@ def test_nothing_is_touched_where_upstream_says_something_else():
     assert made == []
 
 
-def apply(rows, days, first, last):
-    TABLE["test"] = rows
-    try:
-        return corrected("test", days, UTC, first, last)
-    finally:
-        del TABLE["test"]
+def test_a_day_is_before_a_rule_and_the_first_of_two_rules_is_the_one():
+    days = weekdays(n=3).sessions(date(2024, 1, 1), date(2024, 12, 31))
+    monday, tuesday, wednesday = (each.date for each in days)
+    rows = (
+        row(REGULAR, "open=14:30 close=18:00", tuesday),
+        row(REGULAR, "open=14:30 close=20:00", kind="regular", weekdays=frozenset({0})),
+        row(REGULAR, "open=14:30 close=20:30", kind="regular"),
+    )
+    found, _ = apply(rows, days, monday, wednesday)
+    assert [each.close for each in found] == [
+        utc(2024, 3, 4, 20),
+        utc(2024, 3, 5, 18),
+        utc(2024, 3, 6, 20, 30),
+    ]
 
 
-def test_an_open_that_is_not_before_the_close_is_of_the_evening_before():
-    assert CorrectedHours(time(17), time(16)).on(date(2024, 3, 4), UTC).open == utc(2024, 3, 3, 17)
-    assert CorrectedHours(time(14, 30), time(21)).on(date(2024, 3, 4), UTC) == session()
+def test_hours_that_count_for_the_next_session_are_its_beginning():
+    """A holiday's hours, and then those of a weekend, with breaks between; the holiday is no session any more."""
+    days = weekdays(n=3).sessions(date(2024, 1, 1), date(2024, 12, 31))
+    monday, tuesday, wednesday = (each.date for each in days)
+    weekend = row("none", "open=10:00 close=12:00", kind="session", first=monday - 2 * DAY, joins_next=True)
+    holiday = row(REGULAR, "open=14:30 close=18:00", tuesday, kind="session", joins_next=True)
+    found, made = apply((holiday, weekend), days, monday - 2 * DAY, wednesday + DAY)
+    assert [each.date for each in found] == [monday, wednesday]
+    assert found[0].open == utc(2024, 3, 2, 10)
+    assert found[0].breaks == (
+        (utc(2024, 3, 2, 12), utc(2024, 3, 3, 10)),
+        (utc(2024, 3, 3, 12), utc(2024, 3, 4, 14, 30)),
+    )
+    assert (found[1].open, found[1].breaks) == (
+        utc(2024, 3, 5, 14, 30),
+        ((utc(2024, 3, 5, 18), utc(2024, 3, 6, 14, 30)),),
+    )
+    assert [(each.date, each.after is None) for each in made] == [(monday, False), (tuesday, True), (wednesday, False)]
+
+
+def test_hours_that_touch_the_next_session_need_no_break_and_those_that_overlap_one_are_left_out():
+    days = weekdays(n=3).sessions(date(2024, 1, 1), date(2024, 12, 31))
+    monday, _, wednesday = (each.date for each in days)
+    joined = row("none", "open=10:00 close=14:30+1d", monday - DAY, kind="session", joins_next=True)
+    found, _ = apply((joined,), days, monday - DAY, wednesday)
+    assert (found[0].open, found[0].breaks) == (utc(2024, 3, 3, 10), ())
+    too_long = row("none", "open=10:00 close=14:31+1d", monday - DAY, kind="session", joins_next=True)
+    assert apply((too_long,), days, monday - DAY, wednesday) == (list(days), [])
+    too_early = row("none", "open=20:00-1d close=12:00", wednesday + DAY, kind="session", joins_next=True)
+    later = weekdays(n=5).sessions(date(2024, 1, 1), date(2024, 12, 31))
+    without = [each for each in later if each.date != wednesday + DAY]
+    assert apply((too_early,), without, monday, wednesday + 2 * DAY) == (without, [])
+
+
+def test_a_session_after_new_year_has_what_traded_before_it():
+    """Hours at the end of one year begin the first session of the next, whichever year is loaded first."""
+    schedule = ExchangeSchedule("XMOS", near=utc(2026, 6, 1))
+    again = ExchangeSchedule("XMOS", near=utc(2024, 6, 1))
+    span = (date(2025, 12, 1), date(2026, 1, 31))
+    assert schedule.sessions(*span) == again.sessions(*span)
+
+
+def test_a_season_applies_on_its_days():
+    days = weekdays(date(2024, 3, 8), n=2).sessions(date(2024, 1, 1), date(2024, 12, 31))
+    rows = (
+        row(
+            REGULAR,
+            "open=14:30 close=20:00",
+            kind="season",
+            season=Season(ZoneInfo("America/New_York"), timedelta(hours=4)),
+        ),
+    )
+    found, _ = apply(rows, days, date(2024, 3, 8), date(2024, 3, 12))
+    assert [each.close.hour for each in found] == [21, 20]
+
+
+def test_an_empty_range_is_left_alone():
+    assert apply((row(REGULAR, "none", date(2024, 3, 4)),), (), date(2024, 3, 5), date(2024, 3, 4)) == ([], [])

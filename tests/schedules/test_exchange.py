@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import exchange_calendars
 import pandas as pd
+import pandas_market_calendars
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,7 +100,22 @@ def test_an_alias_has_the_canonical_name_and_sessions(xnys: ExchangeSchedule) ->
     assert xnas.sessions(date(2024, 7, 1), date(2024, 7, 31)) == xnys.sessions(date(2024, 7, 1), date(2024, 7, 31))
 
 
-@pytest.mark.parametrize("alias", sorted(exchange_calendars.aliases_to_names()))
+MISLEADING = ("CBOT", "CME", "COMEX", "NYMEX")
+
+
+@pytest.mark.parametrize("alias", MISLEADING)
+def test_an_alias_that_says_more_than_its_calendar_is_refused(alias: str) -> None:
+    """Gold does not have the hours of the E-mini: the names to use are in the message."""
+    assert exchange_calendars.resolve_alias(alias) == "CMES"
+    with pytest.raises(CalendarUnavailable, match=f"the name '{alias}' is refused") as caught:
+        ExchangeSchedule(alias)
+    assert caught.value.near[0] == "CMES"
+    for name in caught.value.near[1:]:
+        assert f"MarketCalendarSchedule({name!r})" in str(caught.value)
+        assert name in pandas_market_calendars.get_calendar_names()
+
+
+@pytest.mark.parametrize("alias", sorted({*exchange_calendars.aliases_to_names()} - {*MISLEADING}))
 def test_every_alias_is_accepted(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every alias of exchange_calendars leads to the canonical calendar that it stands for."""
     asked: list[str] = []

@@ -15,7 +15,7 @@ import pytest
 
 from session_lifecycle._model.overrides import Closure
 from session_lifecycle._model.session import Session
-from session_lifecycle._schedules import exchange
+from session_lifecycle._schedules import exchange, years
 from session_lifecycle._schedules.corrections import Correction
 from session_lifecycle._schedules.exchange import ExchangeSchedule
 
@@ -124,7 +124,7 @@ def test_threads_that_need_the_same_year_build_it_once(builds: Counter[int]) -> 
 @pytest.mark.usefixtures("builds")
 def test_decades_in_one_process_do_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a schedule keeps does not grow with the sessions passed, and what was dropped is the same again."""
-    monkeypatch.setattr(exchange, "_MOST_YEARS", 16)
+    monkeypatch.setattr(years, "_MOST_YEARS", 16)
     schedule = ExchangeSchedule("ANY", near=NEAR, overrides=[Closure(CLOSED)])
     first, sizes = schedule.next_session(CLOSED - DAY), list[int]()
     session = first

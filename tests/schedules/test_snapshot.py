@@ -36,7 +36,7 @@ from session_lifecycle import (
     SpecialHours,
     write_snapshot,
 )
-from session_lifecycle._schedules.corrections import TABLE
+from session_lifecycle._schedules.venue_hours import hours_of
 from tests.helpers.builders import (
     DAY,
     MICROSECOND,
@@ -109,7 +109,7 @@ def test_five_years_of_every_calendar(tmp_path: Path) -> None:
     total = 0
     for name in exchange_calendars.get_calendar_names(include_aliases=False):
         first, last = date(2022, 1, 1), LAST
-        for corrections in (True, False) if name in TABLE else (True,):
+        for corrections in (True, False) if hours_of(name).rows else (True,):
             schedule = ExchangeSchedule(name, near=NEAR, corrections=corrections)
             for suffix in (".toml", ".json"):
                 loaded = again(schedule, tmp_path / f"hours{suffix}", first, last)

@@ -56,6 +56,7 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionMachine,
     SessionState,
+    SnapshotCheck,
     SnapshotRefused,
     SnapshotSchedule,
     StaleWhen,
@@ -425,7 +426,10 @@ def check_snapshot() -> None:
     loaded: AdjustableSchedule = SnapshotSchedule.load("hours.toml")
     snapshot = SnapshotSchedule.load("hours.toml")
     assert_type(snapshot.with_session(NOW.date(), None), SnapshotSchedule)
-    assert_type(snapshot.check(), tuple[Difference, ...])
+    check: tuple[Difference, ...] = snapshot.check()
+    assert_type(check, SnapshotCheck)
+    assert_type(snapshot.check().not_compared, tuple[date, date] | None)
+    assert_type(snapshot.vouched_until, date | None)
     assert_type(snapshot.head.first, date)
     write_snapshot(loaded, "again.json", snapshot.head.first, snapshot.head.last)
     SnapshotSchedule.load(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not a path

@@ -8,15 +8,28 @@ import msgspec
 import typer
 
 from session_lifecycle._cli import findings
+from session_lifecycle._cli.failures import CommandRefused
 from session_lifecycle._cli.findings import Finding, Level
 from session_lifecycle._cli.options import Calendars, Json, json_schema_of
 from session_lifecycle._cli.output import Instant, show, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._model.errors import CalendarUnavailable
 from session_lifecycle._runtime.system_clock import SystemClock
+from session_lifecycle._schedules.other_sources import SOURCES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="SOURCES",
+        help="Compare the next 30 days of the calendars with other sources: markets, quantlib, holidays, separated by "
+        "commas.",
+        show_default=False,
+    ),
+]
 
 _UNWELL: Final = 1
 _STYLES: Final[dict[Level, str]] = {"ok": "green", "note": "yellow", "problem": "bold red"}
@@ -33,6 +46,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
 def doctor(
     calendars: Calendars = None,
     *,
+    compare: Compare = None,
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(DoctorReport)] = False,
 ) -> None:
@@ -40,11 +54,12 @@ def doctor(
 
     The calendars are those that are named. Exit status 1: something needs attention.
     """
+    sources = _parse_sources(compare, calendars)
     clock = SystemClock()
     t = clock.now()
     checks = (findings.packages(), findings.saturdays(), findings.clocks(clock), findings.time_zones(t.year))
     found = [finding for check in checks for finding in check]
-    found += [finding for name in calendars or () for finding in _named(name, t)]
+    found += [finding for name in calendars or () for finding in _named(name, t, sources)]
     report = DoctorReport(all(finding.level != "problem" for finding in found), t, tuple(found))
     if json:
         show_json(report)
@@ -54,16 +69,32 @@ def doctor(
         raise typer.Exit(_UNWELL)
 
 
-def _named(name: str, t: datetime) -> Iterator[Finding]:
+def _parse_sources(text: str | None, calendars: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the sources that `--compare` names, in order and each once."""
+    if text is None:
+        return ()
+    if not calendars:
+        msg = "--compare needs at least one CALENDAR, such as XNYS"
+        raise CommandRefused(msg)
+    sources = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    unknown = [each for each in sources if each not in SOURCES]
+    if unknown:
+        msg = f"{unknown[0]!r} is no source: --compare takes {', '.join(SOURCES)}, separated by commas"
+        raise CommandRefused(msg)
+    return sources
+
+
+def _named(name: str, t: datetime, sources: Sequence[str]) -> Iterator[Finding]:
     """Yield the findings about a calendar, or a snapshot, that was named."""
     try:
         [venue] = open_venues([name], t)
     except CalendarUnavailable as error:
-        if error.reason is None:
+        if error.reason is None or error.near:
             raise  # there is no such calendar
         yield Finding("problem", name, f"it cannot be built: {error.reason}", "fix the packages above")
     else:
         yield from findings.calendar(venue, t.date())
+        yield from findings.compared(venue, sources, t.date())
 
 
 def _table(found: Sequence[Finding]) -> "RenderableType":

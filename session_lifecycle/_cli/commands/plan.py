@@ -139,7 +139,10 @@ def _shift(minutes: int) -> str:
 
 
 def _footnotes(plan: Plan) -> Iterator[str]:
-    """Yield what is unusual or changed, in words; a difference that many dates share is one line."""
+    """Yield what is unusual or changed, in words; a difference that many dates share is one line.
+
+    Then how far the hours are published, and known, where that ends on the days of the plan.
+    """
     for each in plan.venue.sessions:
         yield from plan.notes[each.session]
     days = defaultdict[tuple[str, str, str], list[date]](list)
@@ -148,3 +151,11 @@ def _footnotes(plan: Plan) -> Iterator[str]:
     for (kind, text, why), dates in days.items():
         when = f"{dates[0]}" if len(dates) == 1 else f"{len(dates)} sessions from {dates[0]} on"
         yield f"{when} {kind}: {text}" + (f" ({why})" if kind == "override" else "")
+    venue = plan.venue
+    if venue.vouched_until is not None and any(each.session > venue.vouched_until for each in venue.sessions):
+        yield f"after {venue.vouched_until} by rule, not published"
+    if venue.known_until < venue.last:
+        yield (
+            f"known until {venue.known_until}: later days are not known, which does not mean closed. Update "
+            "exchange_calendars and session_lifecycle, or add them: a file of hours with `until`"
+        )

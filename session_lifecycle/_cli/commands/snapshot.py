@@ -24,9 +24,8 @@ from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._runtime.system_clock import SystemClock
-from session_lifecycle._schedules.comparison import Difference
 from session_lifecycle._schedules.overrides_file import read_overrides
-from session_lifecycle._schedules.snapshot import SnapshotSchedule, versions, write_snapshot
+from session_lifecycle._schedules.snapshot import SnapshotCheck, SnapshotSchedule, versions, write_snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,6 +56,7 @@ class HoursDifference(msgspec.Struct, frozen=True):
 class SnapshotReport(msgspec.Struct, frozen=True):
     """Where a snapshot and the installed calendar disagree. The dates of `overridden` were not compared.
 
+    `not_compared` is the first and last day that the installed calendar does not cover, null where it covers all.
     `made_from` are the versions that the snapshot was made from, `installed` those of today.
     """
 
@@ -68,6 +68,7 @@ class SnapshotReport(msgspec.Struct, frozen=True):
     made_from: dict[str, str]
     installed: dict[str, str]
     overridden: tuple[date, ...]
+    not_compared: tuple[date, date] | None
     differences: tuple[HoursDifference, ...]
 
 
@@ -168,10 +169,11 @@ def _check(file: Path, hours: Iterable[Path] | None, *, json: bool) -> None:
         calendar=loaded.head.calendar,
         first=loaded.head.first,
         last=loaded.head.last,
-        agrees=not differences,
+        agrees=not differences and differences.not_compared != (loaded.head.first, loaded.head.last),
         made_from=loaded.head.made_from,
         installed=versions(),
         overridden=overridden,
+        not_compared=differences.not_compared,
         differences=tuple(
             HoursDifference(each.date, each.fields, _hours(each.a), _hours(each.b)) for each in differences
         ),
@@ -180,7 +182,7 @@ def _check(file: Path, hours: Iterable[Path] | None, *, json: bool) -> None:
         show_json(result)
     else:
         show(_text(loaded, result, differences))
-    if differences:
+    if not result.agrees:
         raise typer.Exit(_DIFFERS)
 
 
@@ -208,15 +210,20 @@ def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | 
     return found
 
 
-def _text(loaded: SnapshotSchedule, result: SnapshotReport, differences: Iterable[Difference]) -> "RenderableType":
+def _text(loaded: SnapshotSchedule, result: SnapshotReport, differences: SnapshotCheck) -> "RenderableType":
     from rich.text import Text
 
     file, text = result.snapshot, Text()
     if result.agrees:
         text.append(f"{file} agrees with the installed calendar: {_content(loaded)}", "bold green")
+    elif not result.differences:
+        text.append(f"{file} cannot be compared with the installed calendar, which covers none of its days", "bold red")
     else:
         text.append(f"{file} differs from the installed calendar (first the file, then the calendar):\n", "bold red")
         text.append("\n".join(difference.in_words(loaded.timezone) for difference in differences))
+    if result.not_compared is not None:
+        start, end = result.not_compared
+        text.append(f"\nnot compared, because the installed calendar ends before them: {start} to {end}")
     if result.overridden:
         dates = ", ".join(map(str, result.overridden))
         text.append(f"\nnot compared, because overrides are in force: {dates}; --hours compares them too")

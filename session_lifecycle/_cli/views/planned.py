@@ -52,13 +52,19 @@ class ClockChange(msgspec.Struct, frozen=True):
 
 
 class PlanReport(msgspec.Struct, frozen=True):
-    """The plan of a venue from `first` to `last`, both inclusive."""
+    """The plan of a venue from `first` to `last`, both inclusive, as far as it is known.
+
+    The schedule covers the days up to `known_until`. Sessions after `vouched_until` are by rule, not published; null:
+    nothing is on record.
+    """
 
     calendar: str
     schedule: str
     timezone: str
     first: date
     last: date
+    known_until: date
+    vouched_until: date | None
     sessions: tuple[PlannedSession, ...]
     holidays: tuple[date, ...]
     changes: tuple[HoursChange, ...]
@@ -82,10 +88,15 @@ class Plan(msgspec.Struct, frozen=True):
 def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
     """Return what a venue does on those days; clock changes are those of its zone and of `zone`.
 
+    Where the schedule ends on these days, the plan is of those that it knows.
+
     Raises:
-        ScheduleExhausted: a part of the range lies outside what the schedule knows.
+        ScheduleExhausted: the first day lies outside what the schedule knows.
     """
-    schedule, pattern = venue.schedule, WeeklyPattern(venue.schedule, first, last)
+    schedule, asked = venue.schedule, last
+    if first <= schedule.known_until:
+        last = min(last, schedule.known_until)
+    pattern = WeeklyPattern(schedule, first, last)
     sessions = schedule.sessions(first, last)
     open_days = {session.date for session in sessions}
     days = [first + n * _DAY for n in range((last - first).days + 1)]
@@ -100,7 +111,9 @@ def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
         schedule=schedule.name,
         timezone=str(schedule.timezone),
         first=first,
-        last=last,
+        last=asked,
+        known_until=schedule.known_until,
+        vouched_until=schedule.vouched_until,
         sessions=tuple(_planned_session(venue, session, pattern) for session in sessions),
         holidays=tuple(day for day in days if day not in open_days and pattern.on(day) is not None),
         changes=tuple(change.in_zone(schedule.timezone) for change in changes),

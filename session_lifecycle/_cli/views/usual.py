@@ -2,8 +2,8 @@
 
 A schedule does not say what a venue's regular hours are on a date, so they are taken from the six weeks on either side:
 the hours that most sessions of the same weekday have, and any hours that a quarter of all sessions have, which
-distinguishes a permanent change of the hours from a half day. A half day closes earlier than usual. A holiday is a date
-without a session on a weekday that usually has one.
+distinguishes a permanent change of the hours from a half day. A half day closes earlier than usual, and the hours of a
+season in a file of hours are usual in it. A holiday is a date without a session on a weekday that usually has one.
 """
 
 from collections import Counter
@@ -45,12 +45,15 @@ class WeeklyPattern:
     def __init__(self, schedule: Schedule, first: date, last: date) -> None:
         self._zone = schedule.timezone
         self._first, self._last = first - _AROUND, last + _AROUND
+        known_until: date = getattr(schedule, "known_until", self._last)
+        self._last = min(self._last, known_until)
         try:
             sessions = schedule.sessions(self._first, self._last)
         except ScheduleExhausted as error:
             self._first, self._last = max(self._first, error.first), min(self._last, error.last)
             sessions = schedule.sessions(self._first, self._last)
         self._hours = {session.date: self._hours_of(session) for session in sessions}
+        self._seasonal: frozenset[date] = getattr(schedule, "seasonal", frozenset())
 
     def _hours_of(self, session: Session) -> UsualHours:
         midnight = datetime.combine(session.date, time())
@@ -74,7 +77,7 @@ class WeeklyPattern:
         usual, hours = self.on(session.date), self._hours_of(session)
         if usual is None:
             return ("extra_session",)
-        if self._recurs(session.date, hours):
+        if session.date in self._seasonal or self._recurs(session.date, hours):
             return ()
         late: tuple[Oddity, ...] = ("late_open",) if hours.open > usual.open else ()
         early: tuple[Oddity, ...] = ("half_day",) if hours.close < usual.close else ()

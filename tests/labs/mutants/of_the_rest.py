@@ -132,8 +132,8 @@ MUTANTS = (
         ("tests/schedules/test_corrections.py::test_nothing_is_touched_where_upstream_says_something_else",),
     ),
     Mutant(
-        "_schedules/exchange.py",
-        "ExchangeSchedule.__init__",
+        "_schedules/years.py",
+        "KeptYears._apply_overrides",
         (drop_call("_require_apart"),),
         "Overrides cannot make sessions overlap.",
         ("tests/schedules/test_overrides.py::test_overrides_that_cannot_be_are_refused_at_construction",),

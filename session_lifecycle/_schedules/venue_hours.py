@@ -1,0 +1,330 @@
+"""What is known about a venue's hours beyond exchange_calendars: a data file for each calendar, read on demand.
+
+`hours_data/XIDX.toml` is the file of XIDX; the format is described in `hours_data/README.md`. A file is read when a
+schedule of its calendar is made, and kept. Its rows act on a session only where the installed calendar still has the
+hours that the row names as wrong, so a release that fixes them switches the row off.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time, timedelta, tzinfo
+from functools import cache
+from typing import Any, Final, Literal, NoReturn, cast, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from session_lifecycle._model.overrides import WEEKDAYS
+from session_lifecycle._model.session import Session
+from session_lifecycle._schedules.local_hours import LocalHours, hours_from, parse_fields
+
+Kind = Literal["session", "special", "closed", "season", "regular"]
+"""The kinds of rows, in the order in which they apply: the first row that acts on a day is the only one."""
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+NONE: Final = "none"
+
+_PACKAGE: Final = "session_lifecycle._schedules"
+_NOON: Final = time(12)
+_HEAD: Final = {
+    "calendar": str,
+    "means": str,
+    "zone": str,
+    "known_until": date,
+    "vouched_until": date,
+    "compared": list,
+}
+_SELECTORS: Final = {
+    "days": list,
+    "from": date,
+    "until": date,
+    "weekdays": list,
+    "between": list,
+    "except": list,
+}
+_EVERY_ROW: Final = {
+    **_SELECTORS,
+    "was": (str, list),
+    "hours": str,
+    "source": list,
+    "note": str,
+    "first_wrong": str,
+    "first_fixed": str,
+}
+_OF_KIND: Final[Mapping[Kind, Mapping[str, Any]]] = {
+    "session": {"counts_for": str},
+    "special": {},
+    "closed": {},
+    "season": {"zone": str, "ahead": (int, float)},
+    "regular": {},
+}
+_COMPARED: Final = {"with": str, "first": date, "last": date, "on": date}
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """A comparison of a calendar with another source: for which days, both inclusive, and on which day it was made."""
+
+    source: str
+    first: date
+    last: date
+    on: date
+
+
+class Season(msgspec.Struct, frozen=True):
+    """The days on which the venue's clock is `ahead` of that of another zone, at the venue's noon."""
+
+    zone: tzinfo
+    ahead: timedelta
+
+    def includes(self, day: date, own: tzinfo) -> bool:
+        """Whether a day is in the season of a venue whose zone is `own`."""
+        noon = datetime.combine(day, _NOON, own)
+        here, there = noon.utcoffset(), noon.astimezone(self.zone).utcoffset()
+        assert here is not None
+        assert there is not None
+        return here - there == self.ahead
+
+
+class Row(msgspec.Struct, frozen=True):
+    """The days on which a calendar is wrong in one way: the hours that it has, and the true ones; None is no session.
+
+    A row is about single `days`, or about all days from `first` to `last`, both inclusive, that are `weekdays` (0 is
+    Monday), lie in the part of the year `between` (month and day, both inclusive), in the `season`, and not `without`.
+    `joins_next`: what trades on these days is the beginning of the next session.
+    """
+
+    kind: Kind
+    was: tuple[LocalHours | None, ...]
+    hours: LocalHours | None
+    source: str
+    days: tuple[date, ...] = ()
+    first: date = date.min
+    last: date = date.max
+    weekdays: frozenset[int] = frozenset()
+    between: tuple[tuple[int, int], tuple[int, int]] | None = None
+    without: frozenset[date] = frozenset()
+    season: Season | None = None
+    joins_next: bool = False
+    first_wrong: str | None = None
+    first_fixed: str | None = None
+
+    def includes(self, day: date, zone: tzinfo) -> bool:
+        """Whether the row is about a day, of a venue in that zone."""
+        if self.days:
+            return day in self.days
+        return (
+            self.first <= day <= self.last
+            and (not self.weekdays or day.weekday() in self.weekdays)
+            and (self.between is None or self.between[0] <= (day.month, day.day) <= self.between[1])
+            and day not in self.without
+            and (self.season is None or self.season.includes(day, zone))
+        )
+
+    @property
+    def ends(self) -> tuple[date, date]:
+        """The first and the last day that the row can be about."""
+        return (min(self.days), max(self.days)) if self.days else (self.first, self.last)
+
+
+class VenueHours(msgspec.Struct, frozen=True):
+    """The content of a calendar's data file.
+
+    `means` says what open and close stand for. `known_until` is the last day that the calendar can be relied on for,
+    where lists of feasts end; `vouched_until` the last day whose holidays the exchange has published and that has been
+    compared with them. `zone` is the venue's own zone where the calendar has another one.
+    """
+
+    calendar: str
+    means: str = ""
+    zone: tzinfo | None = None
+    known_until: date | None = None
+    vouched_until: date | None = None
+    compared: tuple[Compared, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def joins(self) -> bool:
+        """Whether there are rows whose hours are the beginning of the next session."""
+        return any(row.joins_next for row in self.rows)
+
+
+def calendars_with_hours() -> Iterator[str]:
+    """Yield the calendars that have a data file, by their canonical names."""
+    from importlib.resources import files  # slow to import
+
+    for each in files(_PACKAGE).joinpath("hours_data").iterdir():
+        if each.name.endswith(".toml"):
+            yield str(_toml(each.read_text(encoding="utf-8"))["calendar"])
+
+
+@cache
+def hours_of(calendar: str) -> VenueHours:
+    """Return what is known about a calendar's hours, by its canonical name; it is empty where there is no data file.
+
+    Raises:
+        ValueError: the file has an unknown or invalid entry; names it.
+    """
+    from importlib.resources import files  # slow to import
+
+    name = file_name(calendar)
+    found = files(_PACKAGE).joinpath("hours_data", name)
+    if not found.is_file():
+        return VenueHours(calendar)
+    content = parsed_hours(name, found.read_text(encoding="utf-8"))
+    # A file system that does not distinguish cases, or a calendar that the application has registered.
+    return content if content.calendar == calendar else VenueHours(calendar)
+
+
+def file_name(calendar: str) -> str:
+    """Return the name of a calendar's data file: `24-7.toml` for 24/7."""
+    return calendar.replace("/", "-").replace("\\", "-") + ".toml"
+
+
+def parsed_hours(name: str, text: str) -> VenueHours:
+    """Return the content of a data file. `name` is the file's, for messages.
+
+    Raises:
+        ValueError: the file has an unknown or invalid entry; names it.
+    """
+    content = _toml(text)
+    tables: dict[Kind, list[dict[str, Any]]] = {kind: content.pop(kind, []) for kind in KINDS}
+    try:
+        _require(content, _HEAD, ("calendar",))
+        zone = content.get("zone")
+        head = VenueHours(
+            content["calendar"],
+            content.get("means", ""),
+            None if zone is None else ZoneInfo(zone),
+            content.get("known_until"),
+            content.get("vouched_until"),
+            tuple(_compared(each) for each in content.get("compared", ())),
+        )
+    except (ValueError, LookupError) as error:
+        msg = f"{name}: {error}"
+        raise ValueError(msg) from error
+    rows: list[Row] = []
+    for kind in KINDS:
+        for number, table in enumerate(tables[kind], 1):
+            try:
+                rows.append(_row(kind, table))
+            except (ValueError, LookupError) as error:
+                msg = f"{name}, [[{kind}]] {number}: {error}"
+                raise ValueError(msg) from error
+    return msgspec.structs.replace(head, rows=tuple(rows))
+
+
+def _toml(text: str) -> dict[str, Any]:
+    import tomllib  # slow to import, and a process with snapshots alone does not need it
+
+    return tomllib.loads(text)
+
+
+def _compared(table: dict[str, Any]) -> Compared:
+    _require(table, _COMPARED, tuple(_COMPARED))
+    return Compared(table["with"], table["first"], table["last"], table["on"])
+
+
+def _row(kind: Kind, table: dict[str, Any]) -> Row:
+    needed = ("source", "was") if kind == "closed" else ("source", "was", "hours")
+    needed = (
+        *needed,
+        "from" if kind in ("regular", "season") else "",
+        *(("zone", "ahead") if kind == "season" else ()),
+    )
+    _require(table, {**_EVERY_ROW, **_OF_KIND[kind]}, tuple(filter(None, needed)))
+    if kind == "closed" and "hours" in table:
+        _refuse("`hours` are not possible where there is no session")
+    if ("days" in table) == ("from" in table):
+        _refuse("give either `days` or `from`")
+    if "days" in table and len(table.keys() & _SELECTORS.keys()) > 1:
+        _refuse("`days` and a rule exclude each other")
+    if table.get("counts_for", "next") != "next":
+        _refuse(f'`counts_for` can only be "next", not {table["counts_for"]!r}')
+    was = [table["was"]] if isinstance(table["was"], str) else _texts("was", table["was"])
+    row = Row(
+        kind,
+        tuple(map(_hours, was)),
+        None if kind == "closed" else _hours(table["hours"]),
+        " ".join(_texts("source", table["source"])),
+        tuple(sorted(_dates("days", table.get("days", ())))),
+        table.get("from", date.min),
+        table.get("until", date.max),
+        frozenset(map(_weekday, _texts("weekdays", table.get("weekdays", ())))),
+        _between(table["between"]) if "between" in table else None,
+        frozenset(_dates("except", table.get("except", ()))),
+        Season(ZoneInfo(table["zone"]), timedelta(hours=table["ahead"])) if kind == "season" else None,
+        "counts_for" in table,
+        table.get("first_wrong"),
+        table.get("first_fixed"),
+    )
+    if row.first > row.last:
+        _refuse(f"`from` ({row.first}) lies after `until` ({row.last})")
+    if not row.source.startswith("http"):
+        _refuse("`source` needs the address of the evidence")
+    if kind != "closed" and row.hours is None:
+        _refuse("`hours` need an open and a close")
+    if row.hours in row.was and not row.joins_next:
+        _refuse("`hours` are among the hours that are wrong")
+    return row
+
+
+def _hours(text: object) -> LocalHours | None:
+    if not isinstance(text, str):
+        _refuse(f'{text!r} are not hours, such as "open=09:00 close=15:00"')
+    return None if text == NONE else hours_from(parse_fields(text))
+
+
+def _weekday(name: str) -> int:
+    if name not in WEEKDAYS:
+        _refuse(f"{name!r} is not a weekday; there can be {', '.join(WEEKDAYS)}")
+    return WEEKDAYS.index(name)
+
+
+def _between(texts: object) -> tuple[tuple[int, int], tuple[int, int]]:
+    days = [date.fromisoformat(f"2000-{each}") for each in _texts("between", texts)]
+    if len(days) != 2 or days[0] > days[1]:  # noqa: PLR2004 -- a pair
+        _refuse(f'`between` needs two days of a year in order, such as ["11-23", "11-29"], not {texts!r}')
+    return (days[0].month, days[0].day), (days[1].month, days[1].day)
+
+
+def _texts(name: str, entries: object) -> list[str]:
+    found = list(cast("list[object]", entries))
+    if not all(isinstance(each, str) for each in found):
+        _refuse(f"`{name}` must be an array of strings, not {found!r}")
+    return cast("list[str]", found)
+
+
+def _dates(name: str, entries: object) -> list[date]:
+    found = list(cast("list[object]", entries))
+    if not all(isinstance(each, date) and not isinstance(each, datetime) for each in found):
+        _refuse(f"`{name}` must be an array of dates, not {found!r}")
+    return cast("list[date]", found)
+
+
+def _require(table: Mapping[str, Any], known: Mapping[str, Any], needed: tuple[str, ...]) -> None:
+    for name in needed:
+        if name not in table:
+            _refuse(f"`{name}` is missing")
+    for name, entry in table.items():
+        if name not in known:
+            _refuse(f"{name!r} is not understood; there can be {', '.join(known)}")
+        if not isinstance(entry, known[name]) or isinstance(entry, datetime | bool):
+            _refuse(f"`{name}` cannot be {entry!r}")
+
+
+def _refuse(why: str) -> NoReturn:
+    raise ValueError(why)
+
+
+def local_key(session: Session, zone: tzinfo) -> tuple[timedelta, ...]:
+    """Return a session's open, close and breaks by the venue's clock, counted from the midnight of its date."""
+    midnight = datetime.combine(session.date, time())
+    edges = (session.open, session.close, *(edge for pair in session.breaks for edge in pair))
+    return tuple(edge.astimezone(zone).replace(tzinfo=None) - midnight for edge in edges)
+
+
+def row_key(hours: LocalHours | None) -> tuple[timedelta, ...] | None:
+    """Return hours in the form of `local_key`, None where there is no session."""
+    if hours is None:
+        return None
+    edges = (hours.facts["open"], hours.facts["close"], *(edge for pair in hours.breaks for edge in pair))
+    return tuple(timedelta(microseconds=edge.ticks) for edge in edges)
