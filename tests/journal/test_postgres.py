@@ -32,18 +32,17 @@ from tests.helpers.postgres import Database, Server
 pytestmark = pytest.mark.anyio
 
 TTL = timedelta(seconds=1)
-IN_SHORT = ("asyncio", "trio")
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(*each.values, id=each.id, marks=() if each.id in IN_SHORT else pytest.mark.long)
-        for each in BACKENDS
+        pytest.param(*each.values, id=each.id, marks=pytest.mark.long if number else ())
+        for number, each in enumerate(BACKENDS)
     ],
 )
 def anyio_backend(request: pytest.FixtureRequest) -> Backend:
-    """Run on each of the event loops; on those whose sockets are asyncio's, or nearly so, in the long run only."""
+    """Run on asyncio, and in the long run on each of the event loops."""
     backend: Backend = request.param
     return backend
 
@@ -576,9 +575,19 @@ async def test_another_driver_on_the_loop_of_the_roll(database: Database, anyio_
         assert (booked(database), await one.find_done(FIRST)) == (1, done(FIRST, 2))
 
 
-async def test_it_keeps_every_rule_of_a_journal(database: Database) -> None:
-    """The check that a journal of one's own is put to."""
-    await check_journal(lambda: journal(database, "desk/checked"))
+@pytest.mark.parametrize("loop", BACKENDS)
+def test_it_keeps_every_rule_of_a_journal(database: Database, loop: Backend) -> None:
+    """The check that a journal of one's own is put to, and a hand-over, on each of the event loops."""
+
+    async def checked() -> None:
+        await check_journal(lambda: journal(database, "desk/checked"))
+        async with opened(database) as leader, opened(database) as standby:
+            await leader.append([adopted()])
+            await leader.close()
+            assert await led(standby) == (adopted(),)
+
+    name, options = loop
+    anyio.run(checked, backend=name, backend_options=options)
 
 
 # ---- servers that refuse ----

@@ -1,0 +1,142 @@
+"""Managers on a journal in PostgreSQL, by the real clock: one leads and rolls, the other follows and takes over."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+
+import anyio
+import pytest
+
+from session_lifecycle import (
+    Event,
+    FixedSchedule,
+    LeadershipGained,
+    LeadershipLost,
+    LifecycleConfig,
+    NotLeadingError,
+    PostgresJournal,
+    RollFollowed,
+    RollSucceeded,
+    Session,
+    SessionBoundaryManager,
+    Subscription,
+)
+from tests.conftest import BACKENDS, Backend
+from tests.helpers.journal_days import DAY, FIRST
+from tests.helpers.postgres import Database
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(*each.values, id=each.id, marks=pytest.mark.long if number else ())
+        for number, each in enumerate(BACKENDS)
+    ],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """Run on asyncio, and in the long run on each of the event loops."""
+    backend: Backend = request.param
+    return backend
+
+
+CONFIG = LifecycleConfig(pre_market=timedelta(0), post_market_roll_delay=timedelta(0), data_timeout=None)
+TTL = timedelta(seconds=1)
+
+
+def two_sessions(first: timedelta) -> FixedSchedule:
+    """Return a session that has opened, and closes after `first`, and one that lasts an hour from then on."""
+    now = datetime.now(UTC)
+    close = now + first
+    return FixedSchedule(
+        [Session(FIRST, now - timedelta(hours=1), close), Session(FIRST + DAY, close, close + timedelta(hours=1))]
+    )
+
+
+def replica(
+    database: Database, schedule: FixedSchedule, roll: Callable[[date], Awaitable[None]], ttl: timedelta = TTL
+) -> SessionBoundaryManager:
+    journal = PostgresJournal(database.conninfo(), "desk", ttl)
+    return SessionBoundaryManager(schedule, roll, config=CONFIG, journal=journal)
+
+
+async def until(events: Subscription, kind: type[Event]) -> Event:
+    with anyio.fail_after(10):
+        async for event in events:
+            if isinstance(event, kind):
+                return event
+    pytest.fail("the manager has stopped")
+
+
+async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Database) -> None:
+    """The roll is awaited on the leader alone; the leader that leaves is replaced within 100 ms, much less than ttl."""
+    rolled: list[str] = []
+    schedule = two_sessions(timedelta(seconds=1))
+
+    def rolling(name: str) -> Callable[[date], Awaitable[None]]:
+        async def roll(_: date) -> None:
+            rolled.append(name)
+
+        return roll
+
+    long = timedelta(seconds=30)
+    leader, standby = (replica(database, schedule, rolling(name), long) for name in ("leader", "standby"))
+    of_leader, of_standby = leader.events(), standby.events()
+    async with standby_after(leader, standby):
+        assert (leader.leads, standby.leads) == (True, False)
+        assert leader.can_trade
+        assert not standby.can_trade
+        with pytest.raises(NotLeadingError):
+            await standby.end_session("not mine to end")
+        await until(of_leader, RollSucceeded)
+        followed = await until(of_standby, RollFollowed)
+        assert (followed.session, standby.session.date, rolled) == (FIRST, FIRST + DAY, ["leader"])
+        began = time.perf_counter()
+        leader.stop()
+        await until(of_standby, LeadershipGained)
+        assert time.perf_counter() - began < 0.1
+        assert standby.can_trade
+
+
+class standby_after:  # noqa: N801 -- read as a function
+    """Run a leader, then a standby; leave the standby last."""
+
+    def __init__(self, leader: SessionBoundaryManager, standby: SessionBoundaryManager) -> None:
+        self._managers = (leader, standby)
+
+    async def __aenter__(self) -> None:
+        for manager in self._managers:
+            await manager.__aenter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        for manager in reversed(self._managers):
+            await manager.__aexit__(*error)  # type: ignore[arg-type]
+
+
+async def test_a_roll_under_way_ends_with_the_lead_and_is_done_later(database: Database) -> None:
+    """It is cancelled, and is no failure of the manager, which rolls once it leads again."""
+    begun = 0
+    first = anyio.Event()
+
+    async def roll(_: date) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            first.set()
+            await anyio.sleep_forever()
+
+    manager = replica(database, two_sessions(timedelta(seconds=0.3)), roll)
+    events = manager.events()
+    async with manager:
+        with anyio.fail_after(10):
+            await first.wait()
+        database.execute("UPDATE session_lifecycle.journal SET term = 9, holder = 'another'")
+        database.execute("UPDATE session_lifecycle.lease SET term = 9")
+        lost = await until(events, LeadershipLost)
+        assert "another replica leads" in lost.reason
+        database.execute("UPDATE session_lifecycle.lease SET expires_at = 'epoch'")
+        gained = await until(events, LeadershipGained)
+        assert gained.term == 10
+        succeeded = await until(events, RollSucceeded)
+        assert (succeeded.session, begun) == (FIRST, 2)
