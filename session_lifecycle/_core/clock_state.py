@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from session_lifecycle._core.phases import NO_PHASES, PhaseProgress
 from session_lifecycle._core.timeline import Position
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.states import SessionState
@@ -33,7 +34,7 @@ class ClockState(Struct, frozen=True, gc=False):
     the next session opens: the market has not closed, so all that is known of its data carries over the roll to that
     open; else None. `closed_before` is the session before which the venue is closed, while data that comes nevertheless
     is to be reported; else None. `inspect_all` says that every record of data must be inspected: because the session is
-    TIMEOUT, or the venue closed.
+    TIMEOUT, or the venue closed. `phases` is how far the venue's phases have been delivered.
     """
 
     state: SessionState
@@ -48,3 +49,10 @@ class ClockState(Struct, frozen=True, gc=False):
     carried: SessionState | None = None
     closed_before: date | None = None
     inspect_all: bool = False
+    phases: PhaseProgress = NO_PHASES
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether a phase is on in which no data is expected."""
+        stretch = self.phases.stretch
+        return self.phases.on and stretch is not None and not stretch.phase.data_expected

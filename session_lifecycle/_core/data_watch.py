@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 from session_lifecycle._core.clock_state import ClockState, Expectation
 from session_lifecycle._core.feeds import FeedState, FeedTable
 from session_lifecycle._core.machine import ACTIVE, ENDED, NOT_STARTED, TIMEOUT
+from session_lifecycle._core.phases import PhaseStretch
 from session_lifecycle._core.staleness import StalenessTimer
-from session_lifecycle._core.timeline import Position
 from session_lifecycle._model.clock import Reading, as_utc
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import FeedNameTaken
-from session_lifecycle._model.events import FeedResumed, FeedStale, Halted, Resumed, UnexpectedData
+from session_lifecycle._model.events import DataStale, FeedResumed, FeedStale, Halted, Resumed, UnexpectedData
 from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.states import SessionState
 
@@ -46,7 +46,17 @@ class DataWatch:
     which unexpected data has been reported.
     """
 
-    __slots__ = ("_config", "_name", "absent_halts", "feeds", "halted", "reported_for", "staleness")
+    __slots__ = (
+        "_budget",
+        "_config",
+        "_name",
+        "_reported",
+        "absent_halts",
+        "feeds",
+        "halted",
+        "reported_for",
+        "staleness",
+    )
 
     def __init__(self, config: LifecycleConfig, name: str | None) -> None:
         self._config = config
@@ -56,6 +66,8 @@ class DataWatch:
         self.halted: str | None = None
         self.absent_halts: dict[str, str] = {}
         self.reported_for: date | None = None
+        self._budget: tuple[timedelta, timedelta] | None = None  # of the phase that is on: since when, and how long
+        self._reported: tuple[PhaseStretch, float | None] | None = None  # the silence that was reported last
 
     # ---- when data is expected ----
 
@@ -89,9 +101,10 @@ class DataWatch:
         if clock.carried is None or since is None or clock.opened is None:
             if self.feeds is not None:
                 self.feeds.open(now)
-            if self.halted is not None:
+            if self.halted is not None or clock.is_quiet:
                 self.suspend(clock)
-            since = awaited = now if self.halted is None else None
+            awaited = now if self.halted is None else None
+            since = None if clock.is_quiet else awaited
         elif clock.carried is TIMEOUT and not stale:
             since = now
         return Expectation(since, now if clock.opened is None else clock.opened, awaited, TIMEOUT if stale else None)
@@ -102,10 +115,14 @@ class DataWatch:
             self.feeds.end(over=over)
         return Expectation(opened=None if over else clock.opened)
 
-    def expect(self, now: timedelta) -> timedelta | None:
-        """Expect data from now on, unless trading is halted: after a break, or a halt. Return since when it is."""
-        if self.halted is not None:
+    def expect(self, clock: ClockState) -> timedelta | None:
+        """Expect data from now on: after a break, a halt, or a phase without data. Return since when it is.
+
+        None: trading is halted, or a phase is on in which no data comes.
+        """
+        if self.halted is not None or clock.is_quiet:
             return None
+        now = clock.last_reading.monotonic
         if self.feeds is not None:
             self.feeds.expect(now)
         return now
@@ -256,7 +273,7 @@ class DataWatch:
         if self.feeds:
             return not self.feeds.says_timeout
         # Without a data_timeout there is no watch any more, once the last feed has been removed.
-        return self.staleness.is_fresh(now) or self._config.data_timeout is None
+        return self.staleness.is_fresh(now) or self.staleness.timeout is None
 
     def _why_timeout(self, clock: ClockState) -> str:
         if self.feeds:
@@ -264,9 +281,62 @@ class DataWatch:
             names = ", ".join(stale[:_NAMED]) + (", ..." if len(stale) > _NAMED else "")
             reason, mute = f"{len(stale)} of {len(self.feeds)} feeds stale: {names}", self.feeds.all_mute
         else:
-            reason = f"no data for {self._config.data_timeout} (data_timeout)"
+            reason = f"no data for {self.staleness.timeout} ({self._timeout_source(clock)})"
             mute = self.staleness.is_mute(clock.opened)
         return f"{reason}; none at all since the open: check the connection, and the calendar" if mute else reason
+
+    def _timeout_source(self, clock: ClockState) -> str:
+        stretch = clock.phases.stretch
+        in_phase = clock.phases.on and stretch is not None and stretch.name in self._config.data_timeouts
+        return f"data_timeouts of {stretch.name}" if in_phase and stretch is not None else "data_timeout"
+
+    # ---- the budgets of phases ----
+
+    def follow_phase(self, clock: ClockState) -> bool:
+        """Adopt the timeout of the phase that is on, or the general one. Return whether it is shorter than before."""
+        config, stretch = self._config, clock.phases.stretch
+        timeout, own = config.data_timeout, None
+        if clock.phases.on and stretch is not None and stretch.name in config.data_timeouts:
+            timeout = own = config.data_timeouts[stretch.name]
+            own = None if clock.is_quiet else own
+        before, self.staleness.timeout = self.staleness.timeout, timeout
+        self._budget = None if own is None else (clock.last_reading.monotonic, own)
+        return timeout is not None and (before is None or timeout < before)
+
+    def phase_deadline(self, clock: ClockState) -> timedelta | None:
+        """Return the monotonic instant at which the data of a phase outside of ACTIVE is missing for too long."""
+        budget = self._budget
+        if budget is None or clock.state is ACTIVE or clock.state is TIMEOUT or clock.carried is not None:
+            return None
+        if self.halted is not None:
+            return None
+        since, timeout = budget
+        arrival = self._newest()
+        return (since if arrival is None else max(since, timedelta(seconds=arrival))) + timeout
+
+    def phase_stale(self, clock: ClockState) -> DataStale | None:
+        """Return the event that the data of a phase outside of ACTIVE is missing; None where it is not.
+
+        Once emitted, silence is not reported again until data has come.
+        """
+        due, now = self.phase_deadline(clock), clock.last_reading
+        if due is None or now.monotonic < due or self._budget is None or clock.phases.stretch is None:
+            return None
+        arrival, timeout = self._newest(), self._budget[1]
+        self._budget = now.monotonic, timeout  # data that comes is looked for as often
+        if self._reported is not None and self._reported == (clock.phases.stretch, arrival):
+            return None
+        self._reported = clock.phases.stretch, arrival
+        session, phase, _ = clock.phases.stretch
+        at, fresh_at = now.wall - (now.monotonic - due), wall_instant(arrival, now)
+        return DataStale(phase.name, session, at, now.wall, timeout, fresh_at, name=self._name)
+
+    def _newest(self) -> float | None:
+        """Return the monotonic second of the newest data, of the manager's own or of a feed."""
+        arrivals = [self.staleness.arrival]
+        if self.feeds is not None:
+            arrivals += [feed.arrival for feed in self.feeds.all]
+        return max((each for each in arrivals if each is not None), default=None)
 
     def _stale_feed(self, feed: FeedState, due: timedelta, clock: ClockState, day: date) -> FeedStale:
         now, never = clock.last_reading, self.table(clock).is_mute(feed)
@@ -296,8 +366,14 @@ class DataWatch:
 
     # ---- data while the venue is closed ----
 
-    def closed_before(self, position: Position) -> date | None:
-        """Return the session before which the venue is closed, until unexpected data has been reported for it."""
+    def closed_before(self, clock: ClockState) -> date | None:
+        """Return the session before which the venue is closed, until unexpected data has been reported for it.
+
+        In a phase with data, such as a night, the venue is not closed.
+        """
+        position = clock.position
+        if clock.phases.on and not clock.is_quiet:
+            return None
         day = position.session.date
         closed = position.state is NOT_STARTED or position.state is ENDED
         return day if closed and day != self.reported_for else None
@@ -305,7 +381,10 @@ class DataWatch:
     def report_unexpected(self, feed: FeedState | None, age: timedelta, clock: ClockState) -> UnexpectedData | None:
         """Report data while the venue is closed, once until it opens; data from before it closed is only late."""
         day, now = clock.closed_before, clock.last_reading.wall
-        if day is None or now - age < clock.position.since:
+        closed = (
+            clock.position.since if clock.phases.through is None else max(clock.position.since, clock.phases.through)
+        )
+        if day is None or now - age < closed:
             return None
         self.reported_for = day
         return UnexpectedData(day, None if feed is None else feed.name, now, name=self._name)

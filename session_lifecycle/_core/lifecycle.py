@@ -139,7 +139,7 @@ class SessionLifecycle(ReplicaLifecycle):
     def poll(self, now: Reading) -> None:
         """Bring the machine up to `now`."""
         progress, alarms = self._progress, self._alarms
-        position = progress.position
+        position, phases = progress.position, progress.clock_state.phases
         try:
             progress.observe(now)
             while (alarms is not None and self._fire_alarm(alarms)) or progress.take_transition():
@@ -150,7 +150,7 @@ class SessionLifecycle(ReplicaLifecycle):
             self._fail(self._blame(error))
         if progress.state is not ENDED:
             progress.catching_up = False
-        if progress.position is not position:
+        if progress.position is not position or progress.clock_state.phases is not phases:
             progress.watch_closed_market()
 
     def share_timeline(self, timelines: SharedTimelines) -> None:
@@ -163,7 +163,7 @@ class SessionLifecycle(ReplicaLifecycle):
     def _fire_alarm(self, alarms: AlarmScheduler) -> bool:
         """Fire the one alarm that is due before the next transition is; return False where there is none."""
         clock = self._progress.clock_state
-        due, transition = alarms.due(clock.last_reading.wall, clock.position), clock.next_transition
+        due, transition = alarms.due(clock.last_reading.wall, clock.position), self._progress.next_due
         if due is None or (transition is not None and transition <= due):
             return False
         self._progress.emit(alarms.fire(clock.state, clock.last_reading))

@@ -21,10 +21,20 @@ from session_lifecycle._core.machine import (
     allowed_in,
     dest_of,
 )
+from session_lifecycle._core.phases import PhaseProgress, first_of
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
-from session_lifecycle._model.events import BreakEnded, BreakStarted, ClockStepped, Event, FeedStale, StateChanged
+from session_lifecycle._model.events import (
+    BreakEnded,
+    BreakStarted,
+    ClockStepped,
+    Event,
+    FeedStale,
+    PhaseEnded,
+    PhaseStarted,
+    StateChanged,
+)
 from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
@@ -106,6 +116,11 @@ class Progress:
         return state is ACTIVE or state is TIMEOUT
 
     @property
+    def _is_trading(self) -> bool:
+        """Whether the market is open, off breaks; also up to the next open, where it does not close in between."""
+        return (self.is_open or self.clock_state.carried is not None) and not self.clock_state.on_break
+
+    @property
     def has_opened(self) -> bool:
         """Whether the session is on a leg from the open on: it has not ended, nor failed."""
         return _NUMBER.get(self.clock_state.state, -1) >= _NUMBER[ACTIVE]
@@ -149,7 +164,8 @@ class Progress:
 
     def begin(self, session: Session, now: Reading, position: Position) -> None:
         """Adopt a session, at its start."""
-        self.clock_state = replace(self.clock_state, last_reading=now, position=position)
+        phases = first_of(self.timeline.phases_near(position.session), position.session.date, now.wall)
+        self.clock_state = replace(self.clock_state, last_reading=now, position=position, phases=phases)
         self.adopt_hours(session, self.timeline.boundaries(session))
 
     def restore(self, state: SessionState, reason: str | None) -> None:
@@ -165,8 +181,18 @@ class Progress:
         self.clock_state = replace(clock, next_transition=due)
 
     def relocate(self, position: Position) -> None:
-        """Adopt another position at the last reading: the hours have changed."""
+        """Adopt another position at the last reading: the hours have changed, and with them perhaps the phases."""
         self.clock_state = replace(self.clock_state, position=position)
+        known, now = self.timeline.phases_near(position.session), self.last_reading.wall
+        phases = self.clock_state.phases
+        if phases.on:
+            is_on = next((each for each in known if each.start <= now < each.end), None)
+            if is_on is not None and phases.stretch is not None and is_on.key == phases.stretch.key:
+                self.clock_state = replace(self.clock_state, phases=phases.changed(is_on))
+                return
+            self._end_phase(now)
+            phases = self.clock_state.phases
+        self.clock_state = replace(self.clock_state, phases=phases.anew(known, now))
 
     def enter(self, session: Session, bounds: Boundaries, *, stayed_open: bool) -> None:
         """Roll into the next session. `stayed_open` says that the market has not closed in between, by the schedule."""
@@ -195,14 +221,17 @@ class Progress:
         if delta is not None:
             self.catching_up = self.catching_up or delta > timedelta(0)
             self.emit(ClockStepped(delta, self.session.date, wall, name=self.name))
+        phases = clock.phases
         if position.until is None or not position.since <= wall < position.until:
             try:
                 position = self.timeline.at(wall)
+                if position.session is not clock.position.session:
+                    phases = phases.next_of(self.timeline.phases_near(position.session))
             except Exception:
                 # Nothing is known about the present: better no boundary than a past one, which would stay due.
                 self.clock_state = replace(clock, last_reading=now, position=position._replace(since=wall, until=None))
                 raise
-        self.clock_state = replace(clock, last_reading=now, position=position)
+        self.clock_state = replace(clock, last_reading=now, position=position, phases=phases)
 
     def adopt(self, before: ClockState, after: ClockState, now: Reading) -> bool:
         """Adopt the clock state `after` of another lifecycle of the same cohort, which had `before` until `now`.
@@ -233,9 +262,12 @@ class Progress:
         The calendar comes first: where data is missing for too long at the close itself, the close wins.
         """
         clock = self.clock_state
-        due = clock.next_transition
+        due, phase_due = clock.next_transition, clock.phases.due
+        if phase_due is not None and phase_due <= clock.last_reading.wall and (due is None or phase_due < due):
+            self._cross_phase(phase_due)
+            return True
         if due is None or clock.last_reading.wall < due:
-            return self.is_open and self._follow_data()
+            return self._follow_data() if self.is_open else self._watch_phase()
         if self.is_open and self._next_break(clock.breaks_passed) == due:
             self._cross_break(due)
         else:
@@ -312,33 +344,91 @@ class Progress:
         breaks = self.session.breaks
         return breaks[number][second] if number < len(breaks) else None
 
+    @property
+    def next_due(self) -> datetime | None:
+        """The wall instant of what is due next by the clock: a transition, a break or a phase; None: nothing."""
+        due, phase_due = self.clock_state.next_transition, self.clock_state.phases.due
+        return phase_due if due is None or (phase_due is not None and phase_due < due) else due
+
+    def _cross_phase(self, due: datetime) -> None:
+        if self.clock_state.phases.on:
+            self._end_phase(due)
+            return
+        clock = self.clock_state
+        phases = clock.phases.begun()
+        stretch = phases.stretch
+        assert stretch is not None
+        session, phase, _ = stretch
+        self._follow_phase(phases)
+        wall = clock.last_reading.wall
+        self.emit(
+            PhaseStarted(
+                phase.name,
+                session,
+                due,
+                wall,
+                phase.tradable,
+                phase.data_expected,
+                self._is_late(due),
+                name=self.name,
+            )
+        )
+
+    def _end_phase(self, due: datetime) -> None:
+        clock = self.clock_state
+        stretch = clock.phases.stretch
+        assert stretch is not None
+        self._follow_phase(clock.phases.ended(self.timeline.phases_near(clock.position.session), due))
+        wall = clock.last_reading.wall
+        self.emit(PhaseEnded(stretch.name, stretch.session, due, wall, self._is_late(due), name=self.name))
+
+    def _follow_phase(self, phases: PhaseProgress) -> None:
+        """Enter or leave a phase, with its effects on the watch over data."""
+        before = self.clock_state
+        clock = self.clock_state = replace(before, phases=phases)
+        if clock.is_quiet and clock.expected_since is not None:
+            self.data.suspend(clock)
+            self.clock_state = replace(clock, expected_since=None)
+        elif before.is_quiet and not clock.is_quiet and self._is_trading:
+            self.clock_state = replace(clock, expected_since=self.data.expect(clock))
+        clock = self.clock_state
+        shorter = bool(self.config.data_timeouts) and self.data.follow_phase(clock)
+        if shorter and clock.state is ACTIVE and clock.expected_since is not None:
+            self.clock_state = replace(clock, expected_since=clock.last_reading.monotonic)  # it counts from here
+
+    def _watch_phase(self) -> bool:
+        stale = self.data.phase_stale(self.clock_state)
+        if stale is not None:
+            self.emit(stale)
+        return stale is not None
+
+    def _is_late(self, due: datetime) -> bool:
+        clock = self.clock_state
+        return due < clock.position.since or (self.catching_up and due < clock.last_reading.wall)
+
     def _cross_break(self, due: datetime) -> None:
         clock = self.clock_state
         now, passed, on_break = clock.last_reading, clock.breaks_passed + 1, not clock.on_break
         kind: type[BreakStarted | BreakEnded]
         if on_break:
-            kind, since = BreakStarted, None
+            kind, since, awaited = BreakStarted, None, None
             self.data.suspend(clock)
         else:
-            kind, since = BreakEnded, self.data.expect(now.monotonic)
+            kind, since = BreakEnded, self.data.expect(clock)
+            awaited = None if self.data.halted is not None else now.monotonic
         self.clock_state = replace(
             clock,
             next_transition=self._next_transition(clock.state, passed),
             breaks_passed=passed,
             on_break=on_break,
             expected_since=since,
-            awaited_since=since,
+            awaited_since=awaited,
         )
         self.emit(kind(self.session.date, due, now.wall, self._is_catch_up(due), name=self.name))
 
     def _is_catch_up(self, due: datetime) -> bool:
         """Return whether a transition that was due then is made late, on the way to the state by the clock."""
-        clock = self.clock_state
-        return (
-            self.called_off is not None
-            or due < clock.position.since
-            or (self.catching_up and due < clock.last_reading.wall)
-        )
+        return self.called_off is not None or self._is_late(due)
 
     # ---- data ----
 
@@ -358,7 +448,7 @@ class Progress:
     def watch_closed_market(self) -> None:
         """Have all data inspected while the venue is closed by the calendar, until that has been reported once."""
         clock = self.clock_state
-        before = self.data.closed_before(clock.position)
+        before = self.data.closed_before(clock)
         if before != clock.closed_before:
             closed = before is not None
             self.clock_state = replace(clock, closed_before=before, inspect_all=closed or clock.state is TIMEOUT)
@@ -401,7 +491,7 @@ class Progress:
         """End the halt of trading, or of one feed."""
         clock = self.clock_state
         resumed = self.data.resume(clock, self.session.date, feed)
-        if feed is None and (self.is_open or clock.carried is not None) and not clock.on_break:
-            since = self.data.expect(clock.last_reading.monotonic)
-            self.clock_state = replace(clock, expected_since=since, awaited_since=since)
+        if feed is None and self._is_trading:
+            since, awaited = self.data.expect(clock), clock.last_reading.monotonic
+            self.clock_state = replace(clock, expected_since=since, awaited_since=awaited)
         self.emit(resumed)

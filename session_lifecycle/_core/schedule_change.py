@@ -178,7 +178,8 @@ def cut_short(session: Session, at: datetime) -> Session:
         )
     close = next((start for start, end in session.breaks if start < at <= end), at)
     breaks = tuple((start, end) for start, end in session.breaks if end < close)
-    return replace(session, close=close, breaks=breaks, post_market_end=at)
+    phases = tuple(phase if phase.end <= at else replace(phase, end=at) for phase in session.phases if phase.start < at)
+    return replace(session, close=close, breaks=breaks, post_market_end=at, phases=phases)
 
 
 def hold_past(before: Session | None, after: Session, passed: datetime) -> None:

@@ -21,10 +21,11 @@ class StalenessTimer:
             indefinitely.
     """
 
-    __slots__ = ("_arrival_before", "_lasted", "_limit", "_timeout", "arrival", "escalates")
+    __slots__ = ("_arrival_before", "_lasted", "_limit", "arrival", "escalates", "timeout")
 
     def __init__(self, timeout: timedelta | None, limit: timedelta | None) -> None:
-        self._timeout = timeout
+        self.timeout: timedelta | None = timeout
+        """How long data may be missing before the source is stale; None: indefinitely."""
         self._limit = limit
         self.arrival: float | None = None
         """Monotonic seconds of the newest data: an arrival less the age that the data had on arrival."""
@@ -58,9 +59,9 @@ class StalenessTimer:
     def is_fresh(self, now: timedelta) -> bool:
         """Return whether data has arrived since the source went stale, and is recent enough to end that."""
         arrival = self.arrival
-        if arrival is None or arrival == self._arrival_before or self._timeout is None:
+        if arrival is None or arrival == self._arrival_before or self.timeout is None:
             return False
-        return timedelta(seconds=arrival) + self._timeout > now
+        return timedelta(seconds=arrival) + self.timeout > now
 
     def deadline(self, since: timedelta | None, *, stale: bool) -> timedelta | None:
         """Return the monotonic instant at which the source goes stale, or, once stale, at which that is fatal.
@@ -71,9 +72,9 @@ class StalenessTimer:
             return None
         if stale:
             return None if self._limit is None or not self.escalates else since + self._limit - self._lasted
-        if self._timeout is None:
+        if self.timeout is None:
             return None
         newest = since
         if self.arrival is not None:
             newest = max(newest, timedelta(seconds=self.arrival))
-        return newest + self._timeout
+        return newest + self.timeout

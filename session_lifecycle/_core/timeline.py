@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
+from session_lifecycle._core.phases import PhaseStretch, stretches
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import NotASession, ScheduleExhausted
@@ -57,6 +58,7 @@ class Timeline:
         "__weakref__",
         "_bounds",
         "_latest",
+        "_phases",
         "_positions",
         "_post_market_roll_delay",
         "_pre_market",
@@ -69,6 +71,7 @@ class Timeline:
         self._pre_market = config.pre_market
         self._post_market_roll_delay = config.post_market_roll_delay
         self._bounds: dict[date, tuple[Session, Boundaries]] = {}
+        self._phases: dict[date, tuple[Session, tuple[PhaseStretch, ...]]] = {}
         self._since: list[datetime] = []  # of every position that is known, ascending
         self._positions: list[Position] = []
         self._latest: Position | None = None
@@ -103,6 +106,19 @@ class Timeline:
         if len(self._bounds) > _MOST_BOUNDS:
             del self._bounds[next(iter(self._bounds))]
         return bounds
+
+    def phases_near(self, session: Session) -> tuple[PhaseStretch, ...]:
+        """Return the phases of a session and of the two next to it, in order of time."""
+        known = self._phases.get(session.date)
+        if known is not None and known[0] is session:
+            return known[1]
+        near = (self.previous(session), session, self.following(session))
+        found = stretches(each for each in near if each is not None)
+        self._phases.pop(session.date, None)
+        self._phases[session.date] = session, found
+        if len(self._phases) > _MOST_BOUNDS:
+            del self._phases[next(iter(self._phases))]
+        return found
 
     def at(self, t: datetime) -> Position:
         """Return the position at `t`: by the clock, the current session is the first whose `end` is after `t`.

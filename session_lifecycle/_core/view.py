@@ -15,7 +15,7 @@ from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
 from session_lifecycle._schedules.base import Schedule
 
-Cohort = tuple[int, int, int, SessionState, int, date | None, date | None]
+Cohort = tuple[int, int, int, SessionState, int, date | None, datetime | None, date | None]
 """Equal for lifecycles that stand at the same place: whatever the clock brings next, it is the same for all of them.
 
 Timeline, session and configuration are compared as objects; each lifecycle holds its own.
@@ -142,6 +142,18 @@ class LifecycleView:
         return self._progress.clock_state.on_break
 
     @property
+    def phase(self) -> str | None:
+        """The name of the venue's phase; None where none is on."""
+        phases = self._progress.clock_state.phases
+        return phases.stretch.name if phases.on and phases.stretch is not None else None
+
+    @property
+    def phase_tradable(self) -> bool:
+        """Whether a phase is on in which orders can trade."""
+        phases = self._progress.clock_state.phases
+        return phases.on and phases.stretch is not None and phases.stretch.phase.tradable
+
+    @property
     def reason(self) -> str | None:
         """Why the state is ERROR or TIMEOUT."""
         return self._progress.reason
@@ -185,6 +197,7 @@ class LifecycleView:
             halted_feeds=self.halted_feeds,
             market_open=self.market_open,
             awaiting_first_tick=self.awaiting_first_tick,
+            phase=self.phase,
             observed_at=self._progress.last_reading.wall,
         )
 
@@ -192,7 +205,7 @@ class LifecycleView:
     def deadlines(self) -> tuple[datetime | None, timedelta | None]:
         """The next wall and the next monotonic instant at which `poll` is needed; None where there is none."""
         clock = self._progress.clock_state
-        wall, due = clock.position.until, clock.next_transition
+        wall, due = clock.position.until, self._progress.next_due
         if due is not None and (wall is None or due < wall):
             wall = due
         if clock.position.state is ACTIVE:  # then `until` is the close; `market_open` follows the clock over breaks too
@@ -203,7 +216,12 @@ class LifecycleView:
             alarm = self._alarms.next_instant(clock.last_reading.wall)
             if alarm is not None and (wall is None or alarm < wall):
                 wall = alarm
-        return wall, self._rolls.deadline if clock.state is ENDED else self._progress.data.deadline(clock)
+        monotonic = self._rolls.deadline if clock.state is ENDED else self._progress.data.deadline(clock)
+        if clock.phases.on and self.config.data_timeouts:
+            stale = self._progress.data.phase_deadline(clock)
+            if stale is not None and (monotonic is None or stale < monotonic):
+                monotonic = stale
+        return wall, monotonic
 
     @property
     def has_events(self) -> bool:
@@ -216,6 +234,8 @@ class LifecycleView:
         progress = self._progress
         if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
             return None
+        if progress.config.data_timeouts:
+            return None
         clock = progress.clock_state
         return (
             id(progress.timeline),
@@ -224,6 +244,7 @@ class LifecycleView:
             clock.state,
             clock.breaks_passed,
             clock.closed_before,
+            clock.phases.due,
             progress.data.reported_for,
         )
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from session_lifecycle._model.errors import ConfigurationError
-from session_lifecycle._model.legs import ANCHORS, Anchor
+from session_lifecycle._model.legs import ANCHORS, PHASES, Anchor
 from session_lifecycle._model.session import Boundaries, Session
 
 FURTHEST: Final = timedelta(days=7)
@@ -35,6 +35,10 @@ class Misfire(Enum):
 class Alarm(msgspec.Struct, frozen=True):
     """An instant of each session, given by its offset from an anchor; a negative offset is before it.
 
+    An anchor is a boundary or the start of a phase, such as "closing_auction"; "closing_auction.end" is its end. For a
+    phase with a name of its own write "lunch_call.start" and "lunch_call.end". A session without the phase has no
+    instant.
+
     On a half day it moves with the anchor. It may lie before its session's pre-market, even during the previous
     session, or after its session's end, and fires at exactly its instant. It belongs to the state that the clock alone
     implies at its instant, in whichever session: at exactly the close that is POST_MARKET.
@@ -50,7 +54,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
     __module__ = "session_lifecycle"
 
-    anchor: Anchor
+    anchor: Anchor | str
     offset: timedelta = timedelta(0)
     misfire: Misfire = Misfire.SKIP
     grace: timedelta = timedelta(seconds=1)
@@ -58,8 +62,15 @@ class Alarm(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Validate every field."""
-        if self.anchor not in ANCHORS:
-            raise ConfigurationError("anchor", self.anchor, f"must be one of {', '.join(ANCHORS)}")
+        if self.anchor in PHASES:
+            msgspec.structs.force_setattr(self, "anchor", f"{self.anchor}.start")
+        if self.anchor not in ANCHORS and not _is_of_phase(self.anchor):
+            raise ConfigurationError(
+                "anchor",
+                self.anchor,
+                f"must be one of {', '.join(ANCHORS)}, or a phase: one of {', '.join(PHASES)}, or NAME.start or "
+                "NAME.end with the name of any phase",
+            )
         offset, grace = self.offset, self.grace
         if not isinstance(offset, timedelta) or abs(offset) > FURTHEST:
             raise ConfigurationError(
@@ -105,14 +116,30 @@ class Alarm(msgspec.Struct, frozen=True):
 
         Where the hours of the session change, an instant keeps its number.
         """
-        if not self.anchor.startswith("break"):
+        if not self.may_repeat:
             return 1
-        return 1 + self._anchors_in(session.breaks).index(instant - self.offset)
+        return 1 + self._anchors_in(session).index(instant - self.offset)
 
     def _anchors(self, session: Session, bounds: Boundaries) -> tuple[datetime, ...]:
-        if self.anchor.startswith("break"):
-            return self._anchors_in(session.breaks)
+        if self.may_repeat:
+            return self._anchors_in(session)
         return (getattr(bounds, self.anchor),)
 
-    def _anchors_in(self, breaks: tuple[tuple[datetime, datetime], ...]) -> tuple[datetime, ...]:
-        return tuple(start if self.anchor == "break_start" else end for start, end in breaks)
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a session can have several instants, or none: the anchor is one of its breaks or phases."""
+        return self.anchor.startswith("break") or "." in self.anchor
+
+    def _anchors_in(self, session: Session) -> tuple[datetime, ...]:
+        name, _, edge = self.anchor.partition(".")
+        if edge:
+            phases = [phase for phase in session.phases if phase.name == name]
+            return tuple(phase.end if edge == "end" else phase.start for phase in phases)
+        return tuple(start if self.anchor == "break_start" else end for start, end in session.breaks)
+
+
+def _is_of_phase(anchor: object) -> bool:
+    if not isinstance(anchor, str):
+        return False
+    name, _, edge = anchor.partition(".")
+    return edge in ("start", "end") and name.isidentifier() and name.isascii()

@@ -154,6 +154,8 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     Args:
         auto_roll: await the roll automatically at the end of the session; otherwise wait for `manager.roll()`.
         data_timeout: silence, while data is expected, after which the session goes TIMEOUT. None: never.
+        data_timeouts: the same for phases, by their names: while such a phase is on, it replaces `data_timeout`.
+            Outside of ACTIVE and TIMEOUT, silence in such a phase is a `DataStale`, and fires no transition.
         check_interval: how often the default `SystemClock` checks for a step of the wall clock.
         pre_market: how long before the open the pre-market starts, where the schedule does not say. Zero is allowed.
         post_market_roll_delay: how long after the close the session ends, where the schedule does not say. Zero is
@@ -194,12 +196,23 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     journal_timeout: timedelta = timedelta(seconds=5)
     trade_on_standby: bool = False
     require_first_tick: bool = True
+    data_timeouts: dict[str, timedelta | None] = {}
 
     def __post_init__(self) -> None:
         """Validate every field."""
         _kind("auto_roll", self.auto_roll, bool)
         _kind("require_first_tick", self.require_first_tick, bool)
         require_duration("data_timeout", self.data_timeout, never=True)
+        if not isinstance(self.data_timeouts, dict):
+            raise ConfigurationError(
+                "data_timeouts", self.data_timeouts, "must be a dict of phases' names to timedeltas"
+            )
+        for phase, timeout in self.data_timeouts.items():
+            if not isinstance(phase, str) or not phase.isidentifier():
+                raise ConfigurationError("data_timeouts", phase, "must have the names of phases as keys")
+            require_duration(f"data_timeouts[{phase!r}]", timeout, never=True)
+        if self.data_timeouts:
+            msgspec.structs.force_setattr(self, "data_timeouts", dict(self.data_timeouts))
         require_duration("check_interval", self.check_interval)
         require_duration("pre_market", self.pre_market, zero=True)
         require_duration("post_market_roll_delay", self.post_market_roll_delay, zero=True)
@@ -213,6 +226,11 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
         if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
             raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
         _kind("trade_on_standby", self.trade_on_standby, bool)
+
+    def __hash__(self) -> int:
+        """Hash every field, the timeouts of phases whatever their order."""
+        others = (getattr(self, name) for name in self.__struct_fields__ if name != "data_timeouts")
+        return hash((*others, frozenset(self.data_timeouts.items())))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":

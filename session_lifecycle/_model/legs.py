@@ -13,6 +13,9 @@ Anchor = Literal["pre_market_start", "open", "break_start", "break_end", "close"
 
 ANCHORS: Final[tuple[str, ...]] = get_args(Anchor)
 
+PHASES: Final = ("overnight", "pre_market", "opening_auction", "continuous", "closing_auction", "post_market")
+"""The names of phases that venues have in common. A phase may also have a name of its own."""
+
 StateValue = Literal["not_started", "pre_market", "active", "post_market", "ended"]
 """The value of a state that schedule and clock alone imply: that of a leg, or ENDED."""
 

@@ -6,7 +6,7 @@ An override is a value. Applying it to a date's session is a pure function, whic
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, tzinfo
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession, OverrideRefused
 from session_lifecycle._model.legs import FACTS, REQUIRED_FACTS
-from session_lifecycle._model.session import Session, require_date
+from session_lifecycle._model.session import Phase, Session, require_date
 
 _Day = date  # the fields called `date` hide it
 Hour = time | datetime
@@ -44,7 +44,8 @@ class SpecialHours(msgspec.Struct, frozen=True):
 
     On a date without a session, `open` and `close` are both required, and add one. Without `breaks`, the calendar's
     breaks within the new hours stay; `()` removes them. The calendar's `pre_market_start` and `post_market_end` stay
-    where they lie before the new open and after the new close.
+    where they lie before the new open and after the new close. Without `phases`, the calendar's phases stay that no
+    changed open or close touches; `()` removes them.
 
     With `until`, the hours are those of a season: of every session from `date` to `until`, both inclusive, or of those
     on `weekdays` alone, such as `("mon", "tue")`. It adds no session. An override of a single date in it comes first,
@@ -69,6 +70,7 @@ class SpecialHours(msgspec.Struct, frozen=True):
     reason: str = ""
     until: _Day | None = None
     weekdays: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] | None = None
 
     def __post_init__(self) -> None:
         """Validate every field; what depends on the session is validated by `applied`."""
@@ -80,8 +82,15 @@ class SpecialHours(msgspec.Struct, frozen=True):
         given: dict[str, Hour | None] = {name: getattr(self, name) for name in FACTS}
         if self.breaks is not None:
             msgspec.structs.force_setattr(self, "breaks", tuple((start, end) for start, end in self.breaks))
-        elif all(hour is None for hour in given.values()):
+        elif self.phases is None and all(hour is None for hour in given.values()):
             raise OverrideRefused(self.date, "it has no hours. Use Closure for a day without a session")
+        if self.phases is not None:
+            msgspec.structs.force_setattr(self, "phases", tuple(self.phases))
+            if self.until is not None:
+                raise OverrideRefused(self.date, "phases are of a single date, not of a season")
+            if not all(isinstance(phase, Phase) for phase in self.phases or ()):
+                msg = f"phases of {self.date} must be Phase values, not {self.phases!r}"
+                raise TypeError(msg)
         for name, hour in [*given.items(), *(("break", hour) for pair in self.breaks or () for hour in pair)]:
             if isinstance(hour, datetime):
                 as_utc(f"{name} of {self.date}", hour)
@@ -175,7 +184,7 @@ def applied(override: Override, session: Session | None, zone: tzinfo) -> Sessio
         if session is None:
             raise OverrideRefused(override.date, f"{override} closes a date on which the calendar has no session")
         return None
-    facts: dict[str, datetime] = {}
+    facts: dict[str, Any] = {}
     for name in FACTS:
         hour: Hour | None = getattr(override, name)
         instant: datetime | None
@@ -198,9 +207,22 @@ def applied(override: Override, session: Session | None, zone: tzinfo) -> Sessio
     else:
         breaks = tuple((_as_instant(override, a, zone), _as_instant(override, b, zone)) for a, b in override.breaks)
     try:
-        return Session(override.date, breaks=breaks, **facts)
+        phases = _kept_phases(session, facts) if override.phases is None else override.phases
+        return Session(override.date, breaks=breaks, phases=phases, **facts)
     except InvalidSession as error:
         raise OverrideRefused(override.date, f"{override} on {session}: {error}") from error
+
+
+def _kept_phases(session: Session | None, hours: dict[str, datetime]) -> tuple[Phase, ...]:
+    """Return the calendar's phases that no changed hour touches: of the others it is not known what becomes of them."""
+    if session is None:
+        return ()
+    moved = [(getattr(session, name), hours[name]) for name in REQUIRED_FACTS if hours[name] != getattr(session, name)]
+    return tuple(
+        phase
+        for phase in session.phases
+        if not any(phase.start <= max(was, becomes) and phase.end >= min(was, becomes) for was, becomes in moved)
+    )
 
 
 def _fits(name: str, instant: datetime, hours: dict[str, datetime]) -> bool:

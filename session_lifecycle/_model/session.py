@@ -11,6 +11,52 @@ import msgspec
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession
+from session_lifecycle._model.legs import ANCHORS
+
+
+class Phase(msgspec.Struct, frozen=True):
+    """A named interval of a session, a fact of the venue: a night, an auction, an after-market; `start` ≤ t < `end`.
+
+    A phase moves no boundary and no state. `name` is one of `PHASES`, or one of your own: letters, digits and
+    underscores. `tradable` says whether orders can trade in it, `data_expected` whether market data comes.
+
+    Raises:
+        NaiveDatetimeError: an instant has no time zone.
+        InvalidSession: `start` does not come before `end`, or the name is none, or that of a boundary.
+        TypeError: `tradable` or `data_expected` is not a bool.
+    """
+
+    __module__ = "session_lifecycle"
+
+    name: str
+    start: datetime
+    end: datetime
+    tradable: bool
+    data_expected: bool = True
+
+    def __post_init__(self) -> None:
+        """Convert both instants to UTC and validate every field."""
+        require_phase_name(self.name)
+        for field in ("tradable", "data_expected"):
+            if type(getattr(self, field)) is not bool:
+                msg = f"{field} of phase {self.name} must be a bool, not {getattr(self, field)!r}"
+                raise TypeError(msg)
+        put = msgspec.structs.force_setattr
+        put(self, "start", as_utc(f"start of phase {self.name}", self.start))
+        put(self, "end", as_utc(f"end of phase {self.name}", self.end))
+        if not self.start < self.end:
+            msg = f"phase {self.name}: start {self.start.isoformat()} must come before end {self.end.isoformat()}"
+            raise InvalidSession(msg)
+
+
+def require_phase_name(name: object) -> None:
+    """Raise `InvalidSession` unless `name` can be the name of a phase."""
+    if not isinstance(name, str) or not (name.isidentifier() and name.isascii()) or name in ANCHORS:
+        msg = (
+            f"{name!r} cannot be the name of a phase: use letters, digits and underscores, and none of the boundaries "
+            f"{', '.join(ANCHORS)}"
+        )
+        raise InvalidSession(msg)
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -18,11 +64,13 @@ class Session(msgspec.Struct, frozen=True):
 
     `date` is the trade date; an overnight session opens on the evening before. `breaks` are (start, end) pairs inside
     the session, in order. `pre_market_start` and `post_market_end` are the venue's own, or None where the
-    configuration's durations apply.
+    configuration's durations apply. `phases` are in order and do not overlap. They may lie before the open and after
+    the close, a night on the evening before, and move no boundary.
 
     Raises:
         NaiveDatetimeError: an instant has no time zone.
         InvalidSession: the instants are not in order.
+        TypeError: `phases` holds something else than a `Phase`.
     """
 
     __module__ = "session_lifecycle"
@@ -33,6 +81,7 @@ class Session(msgspec.Struct, frozen=True):
     breaks: tuple[tuple[datetime, datetime], ...] = ()
     pre_market_start: datetime | None = None
     post_market_end: datetime | None = None
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         """Convert every instant to UTC and validate their order."""
@@ -56,6 +105,23 @@ class Session(msgspec.Struct, frozen=True):
             put(self, "post_market_end", self._utc("post_market_end", self.post_market_end))
             if self.post_market_end < self.close:
                 self._refuse("close", self.close, "post_market_end", self.post_market_end)
+        if self.phases != ():
+            put(self, "phases", tuple(self.phases))
+            self._validate_phases()
+
+    def _validate_phases(self) -> None:
+        earlier: Phase | None = None
+        for phase in self.phases:
+            if not isinstance(phase, Phase):
+                msg = f"Session.phases must hold Phase values, not {phase!r}"
+                raise TypeError(msg)
+            if earlier is not None and phase.start < earlier.end:
+                msg = (
+                    f"session {self.date}: phase {phase.name} starts at {phase.start.isoformat()}, before phase "
+                    f"{earlier.name} ends at {earlier.end.isoformat()}"
+                )
+                raise InvalidSession(msg)
+            earlier = phase
 
     def _utc(self, what: str, instant: datetime) -> datetime:
         if type(instant) is datetime and instant.tzinfo is UTC:

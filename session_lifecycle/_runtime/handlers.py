@@ -13,7 +13,15 @@ from typing import Any, Final, cast, get_args
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import ACTIVE, TIMEOUT
 from session_lifecycle._model.alarm import Alarm
-from session_lifecycle._model.events import AlarmFired, BreakEnded, BreakStarted, Event, StateChanged
+from session_lifecycle._model.events import (
+    AlarmFired,
+    BreakEnded,
+    BreakStarted,
+    Event,
+    PhaseEnded,
+    PhaseStarted,
+    StateChanged,
+)
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.subscriptions import LIMIT, EventFilter, Subscription
 
@@ -137,6 +145,10 @@ def _has_passed(event: Event, lifecycle: SessionLifecycle) -> bool:
         case BreakEnded(catch_up=True):
             open_now = lifecycle.state is ACTIVE or lifecycle.state is TIMEOUT
             return not open_now or lifecycle.on_break or lifecycle.session.date != event.session
+        case PhaseStarted(catch_up=True):
+            return lifecycle.phase != event.phase
+        case PhaseEnded(catch_up=True):
+            return lifecycle.phase is not None
         case _:
             return False
 

@@ -23,7 +23,7 @@ from session_lifecycle._model.errors import ManagerStopped, NotRunningError, Ree
 from session_lifecycle._model.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
 from session_lifecycle._model.legs import Anchor
 from session_lifecycle._model.overrides import Override
-from session_lifecycle._model.session import Session
+from session_lifecycle._model.session import Session, require_phase_name
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
 from session_lifecycle._runtime import scopes
@@ -171,6 +171,19 @@ class SessionBoundaryManager(Lifespan):
     def on_break(self) -> bool:
         """Whether the session is on a break, such as a lunch."""
         return self._lifecycle.on_break
+
+    @property
+    def phase(self) -> str | None:
+        """The name of the venue's phase by the clock, such as "overnight"; None where none is on, or before the start.
+
+        It may belong to another session than the application's: an after-market outlasts the roll.
+        """
+        return self._lifecycle.phase
+
+    @property
+    def phase_tradable(self) -> bool:
+        """Whether a phase is on in which orders can trade, whatever the state. `can_trade` is about ACTIVE alone."""
+        return self._lifecycle.phase_tradable
 
     @property
     def can_trade(self) -> bool:
@@ -536,7 +549,7 @@ class SessionBoundaryManager(Lifespan):
 
     def at(
         self,
-        anchor: Anchor,
+        anchor: Anchor | str,
         offset: timedelta = timedelta(0),
         *,
         misfire: Misfire = Misfire.SKIP,
@@ -545,6 +558,8 @@ class SessionBoundaryManager(Lifespan):
         recurring_after_restart: bool = False,
     ) -> Callable[[AlarmHandler], AlarmHandler]:
         """Decorate an async function that is called at an instant of every session; see `Alarm`.
+
+        `anchor` is a boundary, or a phase: "closing_auction" is its start, "closing_auction.end" its end.
 
         It is called with the `AlarmFired`, as handlers are. An alarm fires at most once for a session (with a break as
         its anchor, once for each break), in ERROR too. While a roll is owed, it fires after the roll. An instant before
@@ -568,7 +583,7 @@ class SessionBoundaryManager(Lifespan):
 
     def alarms(
         self,
-        anchor: Anchor,
+        anchor: Anchor | str,
         offset: timedelta = timedelta(0),
         *,
         misfire: Misfire = Misfire.SKIP,
@@ -590,30 +605,41 @@ class SessionBoundaryManager(Lifespan):
         self._add_alarm(alarm)
         return cast("AsyncIterator[AlarmFired]", fired)
 
-    def during(self, *states: SessionState, grace: timedelta | None = None) -> AbstractAsyncContextManager[Session]:
+    def during(
+        self, *states: SessionState, phase: str | None = None, grace: timedelta | None = None
+    ) -> AbstractAsyncContextManager[Session]:
         """Return an async context manager whose body runs while the state is one of `states`, and is then cancelled.
+
+        With `phase`, the body runs while the venue is in that phase, such as "overnight"; with states too, while both
+        hold.
 
         Entering waits until the state is one of them, and gives the session. As soon as the state is none of them, or
         the manager stops, the body is cancelled, and the block is left without an error.
         `during(SessionState.ACTIVE, SessionState.TIMEOUT)` is "while the market is open".
 
         Args:
-            states: one or more.
+            states: one or more; none are needed with a phase.
+            phase: the name of a phase.
             grace: how long the body may go on after that, by the manager's clock, before it is cancelled: time to
                 finish for a body that reads `manager.state`. None: no time at all.
 
         Raises:
             TypeError, ConfigurationError: an argument is of the wrong kind, or out of range.
+            InvalidSession: `phase` cannot be the name of a phase.
             ReentrancyError: (on entering) called from inside this manager's own roll.
             NotRunningError: (on entering) the manager has not started.
             ManagerStopped: (on entering) the manager stopped before such a state was entered.
         """
-        require_states("during()", states)
+        if phase is None or states:
+            require_states("during()", states)
+        if phase is not None:
+            require_phase_name(phase)
         require_duration("grace", grace, never=True)
         host = self._host
         return scopes.during(
             states,
             grace,
+            phase=phase,
             lifecycle=self._lifecycle,
             broadcast=host.broadcast,
             clock=self._clock,

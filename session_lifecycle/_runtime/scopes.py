@@ -9,7 +9,7 @@ import anyio
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._model.errors import ManagerStopped, NotASession, NotRunningError, ReentrancyError
-from session_lifecycle._model.events import Event, StateChanged
+from session_lifecycle._model.events import Event, PhaseEnded, PhaseStarted, StateChanged
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.event_log import LOGGER
@@ -19,27 +19,38 @@ _CALL = "during()"
 
 
 class _StateSubscription(Subscription):
-    """A subscription that calls back, instead of buffering, once the state is none of `states` or the manager stops.
+    """A subscription that calls back, instead of buffering, once the scope is over or the manager stops.
+
+    The scope is over once the state is none of `states` or, where a phase is given, that phase has ended.
 
     When the manager stops, a simulated clock jumps by itself until `exit_stack` closes: the application may not advance
     it any more.
     """
 
-    __slots__ = ("_clock", "_exit_stack", "_on_end", "_states", "stopped")
+    __slots__ = ("_clock", "_exit_stack", "_on_end", "_phase", "_states", "stopped")
 
     def __init__(
-        self, states: Collection[SessionState], on_end: Callable[[], None], clock: Clock, exit_stack: ExitStack
+        self,
+        states: Collection[SessionState],
+        phase: str | None,
+        on_end: Callable[[], None],
+        clock: Clock,
+        exit_stack: ExitStack,
     ) -> None:
         super().__init__()
         self.stopped = False
         self._states = states
+        self._phase = phase
         self._on_end: Callable[[], None] | None = on_end
         self._clock = clock
         self._exit_stack = exit_stack
 
     def put(self, event: Event) -> None:
-        """Call back where the event leads to a state that is none of `states`."""
-        if isinstance(event, StateChanged) and event.dest not in self._states:
+        """Call back where the event ends the scope."""
+        if isinstance(event, StateChanged):
+            if self._states and event.dest not in self._states:
+                self._call_back()
+        elif self._phase is not None and isinstance(event, PhaseEnded) and event.phase == self._phase:
             self._call_back()
 
     def end(self) -> None:
@@ -61,16 +72,17 @@ async def during(
     states: Collection[SessionState],
     grace: timedelta | None,
     *,
+    phase: str | None,
     lifecycle: SessionLifecycle,
     broadcast: Broadcast,
     clock: Clock,
     wait_for: Callable[..., Awaitable[SessionState]],
 ) -> AsyncGenerator[Session]:
     """Implement `manager.during`."""
-    await _wait_for_state(states, lifecycle, wait_for)
+    await _wait_for_scope(states, phase, lifecycle, broadcast, wait_for)
     ended = anyio.Event()
     with ExitStack() as exit_stack, anyio.CancelScope() as body:
-        subscription = _StateSubscription(states, body.cancel if grace is None else ended.set, clock, exit_stack)
+        subscription = _StateSubscription(states, phase, body.cancel if grace is None else ended.set, clock, exit_stack)
         broadcast.add(subscription)
         try:
             if subscription.stopped:  # the state is one of `states`, and no event will ever end it
@@ -82,6 +94,29 @@ async def during(
                     yield lifecycle.session
         finally:
             broadcast.remove(subscription)  # a reference to the body's error keeps this frame, and so the subscription
+
+
+async def _wait_for_scope(
+    states: Collection[SessionState],
+    phase: str | None,
+    lifecycle: SessionLifecycle,
+    broadcast: Broadcast,
+    wait_for: Callable[..., Awaitable[SessionState]],
+) -> None:
+    """Wait until the state is one of `states`, where there are any, and the phase is on, where one is given."""
+    while True:
+        await _wait_for_state(states or tuple(SessionState), lifecycle, wait_for)
+        if phase is None or lifecycle.phase == phase:
+            return
+        started = broadcast.subscribe(lambda event: isinstance(event, PhaseStarted) and event.phase == phase)
+        try:
+            async for _ in started:
+                if lifecycle.phase == phase:
+                    break
+            else:
+                raise ManagerStopped(_CALL, lifecycle.state)
+        finally:
+            broadcast.remove(started)
 
 
 async def _wait_for_state(

@@ -12,7 +12,7 @@ import msgspec
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.legs import HOURS
-from session_lifecycle._model.session import Session, require_date
+from session_lifecycle._model.session import Phase, Session, require_date
 from session_lifecycle._schedules.base import Schedule
 
 Interval = tuple[datetime, datetime]
@@ -33,7 +33,7 @@ class Difference(msgspec.Struct, frozen=True):
         """The names of the fields of `Session` that differ; `("session",)` where only one schedule has a session."""
         if self.a is None or self.b is None:
             return ("session",)
-        return tuple(name for name in HOURS if getattr(self.a, name) != getattr(self.b, name))
+        return tuple(name for name in (*HOURS, "phases") if getattr(self.a, name) != getattr(self.b, name))
 
     def in_words(self, zone: tzinfo = UTC) -> str:
         """Describe the difference in one line, `a` before `b`, with local times in `zone`.
@@ -51,10 +51,15 @@ class Difference(msgspec.Struct, frozen=True):
             parts.append(f"{name} {' / '.join(texts)}")
         return f"{self.date}: {'; '.join(parts)}"
 
-    def _field(self, zone: tzinfo, content: datetime | tuple[Interval, ...] | None) -> str:
+    def _field(self, zone: tzinfo, content: datetime | tuple[Interval | Phase, ...] | None) -> str:
         if isinstance(content, datetime):
             return self._times(zone, content)
-        return ", ".join(self._times(zone, *pause) for pause in content or ()) or "none"
+        return ", ".join(self._interval(zone, each) for each in content or ()) or "none"
+
+    def _interval(self, zone: tzinfo, interval: Interval | Phase) -> str:
+        if isinstance(interval, Phase):
+            return f"{interval.name} {self._times(zone, interval.start, interval.end)}"
+        return self._times(zone, *interval)
 
     def _times(self, zone: tzinfo, *instants: datetime) -> str:
         local = [instant.astimezone(zone) for instant in instants]

@@ -75,7 +75,8 @@ class LocalHours(msgspec.Struct, frozen=True):
             InvalidSession: the hours are not in order.
         """
         breaks = tuple((pause.on(day, zone), resume.on(day, zone)) for pause, resume in self.breaks)
-        return Session(day, breaks=breaks, **{name: hour.on(day, zone) for name, hour in self.facts.items()})
+        facts: dict[str, Any] = {name: hour.on(day, zone) for name, hour in self.facts.items()}
+        return Session(day, breaks=breaks, **facts)
 
 
 def hours_from(fields: Mapping[str, Any]) -> LocalHours:

@@ -16,6 +16,8 @@ from session_lifecycle._model.events import (
     FeedStale,
     Halted,
     HandlerFailed,
+    PhaseEnded,
+    PhaseStarted,
     Resumed,
     RollFailed,
     RollStarted,
@@ -26,6 +28,7 @@ from session_lifecycle._model.journal_events import LeadershipGained, Leadership
 from session_lifecycle._model.states import SessionState
 
 _NO_TIME = timedelta(0)
+_ON_SCHEDULE = (StateChanged, BreakStarted, BreakEnded, PhaseStarted, PhaseEnded, AlarmFired, FeedStale)
 _SHOWN = 20
 """The most events in the path of a message: the last ones matter."""
 
@@ -45,6 +48,7 @@ def assert_legal(events: Iterable[Event]) -> None:
     * A roll begins in ENDED. Its attempts are numbered from 1 and have one target, and each has one outcome. No attempt
       follows the last one or a success, unless the lead has changed. The transition `roll` follows its `RollSucceeded`,
       or the `RollFollowed` of a replica that does not lead, at once, and no other event does.
+    * Phases start and end alternately, each one of them.
     * Breaks begin and end alternately, while the market is open, and the clock alone does not close the market on a
       break. A halt is lifted before the next one, and a feed is stale before it resumes.
     * No event is observed before it is due, nor before an earlier event was, unless the wall clock has stepped back.
@@ -93,6 +97,8 @@ class _EventChecker:
         self.recovered: tuple[int, ...] = ()  # the possible attempts of a roll that a recovery has just settled
         self.on_break = False
         self.halted: bool | None = None  # None: unknown so far
+        self.phase: tuple[date, str] | None = None  # the one that is on
+        self.phases_known = False  # one has started or ended, so that it is known which one is on
         self.live: set[str] = set()  # the feeds that have resumed
         self.alarms: set[tuple[object, ...]] = set()
 
@@ -104,7 +110,7 @@ class _EventChecker:
 
     def _time(self, event: Event) -> str | None:
         last, self.observed = self.observed, event.observed_at
-        if isinstance(event, StateChanged | BreakStarted | BreakEnded | AlarmFired | FeedStale):
+        if isinstance(event, _ON_SCHEDULE):
             if event.scheduled_at > event.observed_at:
                 return f"it was observed {event.scheduled_at - event.observed_at} before it was due"
             # Transitions of a closed session are made at once: due now, and a catch-up. They have a reason.
@@ -129,7 +135,7 @@ class _EventChecker:
             return None if marked else "no attempt at the roll was under way"
         return None
 
-    def _fact(self, event: Event) -> str | None:  # noqa: C901, PLR0911 -- one return for each kind of event
+    def _fact(self, event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of event
         match event:
             case StateChanged():
                 return self._changed(event)
@@ -144,6 +150,8 @@ class _EventChecker:
                 self.failed = None
             case BreakStarted() | BreakEnded():
                 return self._break(event)
+            case PhaseStarted() | PhaseEnded():
+                return self._phase(event)
             case Halted() | Resumed() if event.feed is None:
                 was, self.halted = self.halted, isinstance(event, Halted)
                 return f"trading was {'' if was else 'not '}halted before" if was is self.halted else None
@@ -262,10 +270,19 @@ class _EventChecker:
         self.on_break = starts
         return None
 
+    def _phase(self, event: PhaseStarted | PhaseEnded) -> str | None:
+        key, starts = (event.session, event.phase), isinstance(event, PhaseStarted)
+        if starts and self.phase is not None:
+            return f"phase {self.phase[1]} of {self.phase[0]} is on, and must end before another one starts"
+        if not starts and self.phase != key and self.phases_known:
+            return "this phase was not on"
+        self.phase, self.phases_known = key if starts else None, True
+        return None
+
     def _alarm(self, event: AlarmFired | AlarmSkipped) -> str | None:
         if isinstance(event, AlarmFired) and self.state not in (None, event.state):
             return f"it says {event.state.name}, but the state was {self.state and self.state.name}"
-        in_breaks = event.alarm.anchor.startswith("break")
+        in_breaks = event.alarm.may_repeat
         key = (event.alarm, event.session, event.scheduled_at if in_breaks else None)
         if key in self.alarms:
             return f"it has already fired, or been skipped, for session {event.session}"

@@ -91,6 +91,7 @@ def test_the_defaults() -> None:
         "stale_when": StaleWhen.ALL,
         "trade_on_standby": False,
         "require_first_tick": True,
+        "data_timeouts": {},
         **{name: default for name, (default, *_) in DURATIONS.items() if "." not in name},
     }
     assert (RetryPolicy(), [policy.name for policy in MissedSessions]) == (config.roll_retry, ["LATEST", "EACH"])

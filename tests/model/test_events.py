@@ -22,6 +22,7 @@ from session_lifecycle import (
     BreakStarted,
     ClockSkew,
     ClockStepped,
+    DataStale,
     Event,
     FeedResumed,
     FeedStale,
@@ -32,6 +33,8 @@ from session_lifecycle import (
     LeadershipLost,
     ManagerStopped,
     OverrideLost,
+    PhaseEnded,
+    PhaseStarted,
     Resumed,
     RollFailed,
     RollFollowed,
@@ -75,6 +78,21 @@ REQUIRED: dict[type[Any], dict[str, object]] = {
     },
     BreakStarted: {"session": MONDAY, "scheduled_at": NOON, "observed_at": LATER},
     BreakEnded: {"session": MONDAY, "scheduled_at": NOON, "observed_at": LATER},
+    PhaseStarted: {
+        "phase": "overnight",
+        "session": MONDAY,
+        "scheduled_at": NOON,
+        "observed_at": LATER,
+        "tradable": True,
+    },
+    PhaseEnded: {"phase": "overnight", "session": MONDAY, "scheduled_at": NOON, "observed_at": LATER},
+    DataStale: {
+        "phase": "overnight",
+        "session": MONDAY,
+        "scheduled_at": NOON,
+        "observed_at": LATER,
+        "timeout": timedelta(hours=1),
+    },
     RollStarted: {"session": MONDAY, "next_session": MONDAY + DAY, "attempt": 1},
     RollSucceeded: {"session": MONDAY, "next_session": MONDAY + DAY, "attempt": 1},
     RollFailed: {"session": MONDAY, "next_session": MONDAY + DAY, "attempt": 1},
@@ -113,6 +131,9 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     StateChanged: {"catch_up": False, "reason": None},
     BreakStarted: {"catch_up": False},
     BreakEnded: {"catch_up": False},
+    PhaseStarted: {"data_expected": True, "catch_up": False},
+    PhaseEnded: {"catch_up": False},
+    DataStale: {"last_data_at": None},
     RollStarted: {"resumed": False, "observed_at": UNSET},
     RollSucceeded: {"resumed": False, "skipped": (), "overrun": False, "observed_at": UNSET, "duration": ZERO},
     RollFailed: {"resumed": False, "error": None, "retry_at": None, "observed_at": UNSET, "duration": ZERO},
@@ -150,7 +171,10 @@ def ids(event: Event) -> str:
 def test_every_event_is_held() -> None:
     """The kinds of event are those below, and `Event` is all of them."""
     assert set(get_args(Event)) == set(REQUIRED) == set(DEFAULTS)
-    assert [ids(event) for event in LATE] == ["StateChanged", "BreakStarted", "BreakEnded", "AlarmFired", "FeedStale"]
+    assert [ids(event) for event in LATE] == [
+        "StateChanged", "BreakStarted", "BreakEnded", "PhaseStarted", "PhaseEnded", "DataStale", "AlarmFired",
+        "FeedStale",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", REQUIRED)
@@ -182,6 +206,9 @@ LINES = {
     StateChanged: "2024-03-04 ACTIVE → TIMEOUT by data_timeout",
     BreakStarted: "2024-03-04 break started",
     BreakEnded: "2024-03-04 break ended",
+    PhaseStarted: "2024-03-04 overnight started",
+    PhaseEnded: "2024-03-04 overnight ended",
+    DataStale: "2024-03-04 no data for 1:00:00 in overnight",
     RollStarted: "roll 2024-03-04 → 2024-03-05, attempt 1",
     RollSucceeded: "roll 2024-03-04 → 2024-03-05 completed",
     RollFailed: "roll 2024-03-04 → 2024-03-05, attempt 1 failed; no further attempt",
@@ -250,7 +277,17 @@ def test_the_level_is_that_of_logging() -> None:
     levels = {type(event): event.level for event in EVENTS}
     assert {levels.pop(kind) for kind in (HandlerFailed, AlarmInterrupted, OverrideLost)} == {logging.ERROR}
     assert {levels.pop(kind) for kind in (RollStarted, RollSucceeded)} == {logging.DEBUG}
-    ordinary = (BreakStarted, BreakEnded, AlarmFired, FeedResumed, Resumed, RollFollowed, LeadershipGained)
+    ordinary = (
+        BreakStarted,
+        BreakEnded,
+        PhaseStarted,
+        PhaseEnded,
+        AlarmFired,
+        FeedResumed,
+        Resumed,
+        RollFollowed,
+        LeadershipGained,
+    )
     assert {levels.pop(kind) for kind in ordinary} == {logging.INFO}
     assert set(levels.values()) == {logging.WARNING}
     change = EVENTS[0]
@@ -339,6 +376,7 @@ STATUS = Status(
     halted_feeds=("orders",),
     market_open=True,
     awaiting_first_tick=True,
+    phase="continuous",
 )
 
 
@@ -366,6 +404,7 @@ def test_a_status_is_plain_json() -> None:
         "halted_feeds": ["orders"],
         "market_open": True,
         "awaiting_first_tick": True,
+        "phase": "continuous",
     }
     assert list(STATUS.as_dict()) == [field.name for field in fields(Status)]
 
@@ -380,6 +419,7 @@ def test_a_status_made_without_feeds_or_halts_has_none() -> None:
         "halted_feeds": (),
         "market_open": False,
         "awaiting_first_tick": False,
+        "phase": None,
     }
     assert {field.name for field in fields(Status)} == {*required, *defaults}
     assert {name: getattr(Status(**required), name) for name in defaults} == defaults
@@ -388,7 +428,7 @@ def test_a_status_made_without_feeds_or_halts_has_none() -> None:
 
 def test_what_a_status_does_not_know_is_null() -> None:
     """What is not known is None in the dict, and null in JSON."""
-    unknown = ("name", "next_boundary", "last_data_at", "reason", "halted")
+    unknown = ("name", "next_boundary", "last_data_at", "reason", "halted", "phase")
     told = replace(STATUS, **dict.fromkeys(unknown)).as_dict()
     assert {name for name, value in told.items() if value is None} == set(unknown)
 

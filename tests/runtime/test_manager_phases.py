@@ -1,0 +1,219 @@
+"""Phases through the manager: what is read, alarms, handlers and scopes; alone, in a group, and after a restart."""
+
+from datetime import date, timedelta
+
+import anyio
+import pytest
+
+from session_lifecycle import (
+    Alarm,
+    AlarmFired,
+    ConfigurationError,
+    FixedSchedule,
+    InvalidSession,
+    LifecycleConfig,
+    ManagerStopped,
+    Phase,
+    PhaseEnded,
+    PhaseStarted,
+    Session,
+    SessionBoundaryManager,
+    SessionGroup,
+    StateChanged,
+)
+from session_lifecycle.testing import SimulatedClock, assert_legal
+from tests.helpers.builders import DAY, MONDAY, at
+from tests.helpers.harness import (
+    ACTIVE,
+    HOUR,
+    MINUTE,
+    NOT_STARTED,
+    PRE_MARKET,
+    TUESDAY,
+    make,
+    of,
+    roll_nothing,
+    running,
+)
+
+pytestmark = pytest.mark.anyio
+
+NIGHT, MORNING = at(MONDAY, (1, 0)), at(MONDAY, (9, 0))
+
+
+def nights(n: int = 10) -> FixedSchedule:
+    """Return sessions with a night, two calls of an auction, and an after-market."""
+    return FixedSchedule([_session(MONDAY + day * DAY) for day in range(n)])
+
+
+def _session(day: date) -> Session:
+    own = (
+        Phase("overnight", at(day, (1, 0)), at(day, (9, 0)), tradable=True),
+        Phase("call", at(day, (16, 0)), at(day, (16, 10)), tradable=False),
+        Phase("call", at(day, (18, 0)), at(day, (18, 10)), tradable=False),
+        Phase("post_market", at(day, (21, 0)), at(day + DAY, (1, 0)), tradable=True),
+    )
+    return Session(day, at(day, (14, 30)), at(day, (21, 0)), phases=own)
+
+
+async def test_the_phase_is_read_of_the_manager() -> None:
+    """By name, with whether it is tradable; in the status and in the events."""
+    manager, clock = make(at(MONDAY, (0, 30)), schedule=nights())
+    assert (manager.phase, manager.phase_tradable) == (None, False)
+    async with running(manager) as log:
+        assert (manager.phase, manager.phase_tradable, manager.status().phase) == (None, False, None)
+        await clock.advance_to(NIGHT)
+        assert (manager.phase, manager.phase_tradable, manager.status().phase) == ("overnight", True, "overnight")
+        assert (manager.state, manager.can_trade) == (NOT_STARTED, False)
+        await clock.advance_to(at(MONDAY, (16, 5)))
+        assert (manager.phase, manager.phase_tradable, manager.state) == ("call", False, ACTIVE)
+        assert of(PhaseStarted, log)[0] == PhaseStarted("overnight", MONDAY, NIGHT, NIGHT, True)
+        assert of(PhaseEnded, log)[0] == PhaseEnded("overnight", MONDAY, MORNING, MORNING)
+    assert_legal(log)
+
+
+async def test_alarms_are_anchored_to_a_phase() -> None:
+    """To its start, which a name of its own writes out, or to its end; once for each of several."""
+    manager, clock = make(at(MONDAY, (0, 30)), schedule=nights())
+    seen: list[AlarmFired] = []
+
+    async def note(alarm: AlarmFired) -> None:
+        seen.append(alarm)
+
+    manager.at("overnight", 30 * MINUTE)(note)
+    manager.at("call.start", -5 * MINUTE)(note)
+    manager.at("call.end")(note)
+    manager.at("closing_auction")(note)  # no session has one
+    async with running(manager) as log:
+        await clock.advance_to(at(MONDAY, (20, 0)))
+    assert [(each.alarm.key, each.scheduled_at, each.number) for each in seen] == [
+        ("overnight.start+1800s", at(MONDAY, (1, 30)), 1),
+        ("call.start-300s", at(MONDAY, (15, 55)), 1),
+        ("call.end+0s", at(MONDAY, (16, 10)), 1),
+        ("call.start-300s", at(MONDAY, (17, 55)), 2),
+        ("call.end+0s", at(MONDAY, (18, 10)), 2),
+    ]
+    assert_legal(log)
+
+
+@pytest.mark.parametrize("anchor", ["noon", "call", "call.middle", ".start", "a b.end", 7])
+def test_an_anchor_that_is_no_phase_is_refused(anchor: str) -> None:
+    """A name of one's own needs the edge, so that a misspelt boundary is no phase."""
+    with pytest.raises(ConfigurationError, match="or a phase"):
+        Alarm(anchor)
+
+
+async def test_a_handler_of_a_phase_runs_unless_it_is_over() -> None:
+    """Of a catch-up, with the phase that is on alone; `missed=True` asks for each."""
+    manager, _clock = make(at(MONDAY, (16, 5)), schedule=nights())
+    seen: list[str] = []
+    every: list[str] = []
+
+    @manager.on(PhaseStarted)
+    async def note(event: PhaseStarted) -> None:
+        seen.append(event.phase)
+
+    @manager.on(PhaseStarted, missed=True)
+    async def note_every(event: PhaseStarted) -> None:
+        every.append(event.phase)
+
+    async with running(manager):
+        assert (seen, every) == (["call"], ["overnight", "call"])
+
+
+async def test_a_scope_lasts_for_a_phase() -> None:
+    """The body begins with the phase, and is cancelled at its end; its states do not matter."""
+    manager, clock = make(at(MONDAY, (0, 30)), schedule=nights())
+    steps: list[tuple[str, object]] = []
+
+    async def night_desk() -> None:
+        async with manager.during(phase="overnight") as session:
+            steps.append(("begins", (session.date, clock.now())))
+            await anyio.sleep_forever()
+        steps.append(("ends", clock.now()))
+
+    async with running(manager), anyio.create_task_group() as tasks:
+        tasks.start_soon(night_desk)
+        await clock.advance_to(at(MONDAY, (8, 59)))
+        assert steps == [("begins", (MONDAY, NIGHT))]
+        await clock.advance_to(MORNING)
+        assert steps[1:] == [("ends", MORNING)]
+
+
+async def test_a_scope_of_a_phase_and_a_state_needs_both() -> None:
+    """It begins once both hold, and ends with the first that does not."""
+    manager, clock = make(at(MONDAY, (0, 30)), schedule=nights())
+    begun: list[object] = []
+
+    async def desk() -> None:
+        async with manager.during(PRE_MARKET, phase="post_market"):
+            begun.append("never")
+        begun.append("left")
+
+    async def call() -> None:
+        async with manager.during(ACTIVE, phase="call"):
+            begun.append(clock.now())
+            await anyio.sleep_forever()
+        begun.append(clock.now())
+
+    async with running(manager), anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await clock.advance_to(at(TUESDAY, (12, 0)))
+        assert begun == [at(MONDAY, (16, 0)), at(MONDAY, (16, 10))]
+        tasks.start_soon(desk)
+        await clock.advance_to(at(TUESDAY + DAY, (12, 0)))
+        assert begun[2:] == []
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_scope_that_waits_for_a_phase_ends_with_the_manager() -> None:
+    """As one that waits for a state does; a name that no phase can have is refused at the call."""
+    manager, _clock = make(at(MONDAY, (2, 0)), schedule=nights())
+    with pytest.raises(InvalidSession):
+        manager.during(phase="close")
+    with pytest.raises(TypeError):
+        manager.during()
+    failures: list[BaseException] = []
+
+    async def wait() -> None:
+        try:
+            async with manager.during(phase="closing_auction"):
+                raise AssertionError
+        except ManagerStopped as error:
+            failures.append(error)
+
+    async with anyio.create_task_group() as tasks, manager:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        manager.stop()
+    assert len(failures) == 1
+
+
+async def test_a_group_decides_phases_once_for_all() -> None:
+    """Members on one schedule see the same phases at the same instants as one alone."""
+    schedule, config = nights(), LifecycleConfig(data_timeout=None)
+    logs: list[list[object]] = []
+    for n in (1, 5):
+        clock = SimulatedClock(at(MONDAY, (0, 30)))
+        members = [SessionBoundaryManager(schedule, roll_nothing, config=config, clock=clock) for _ in range(n)]
+        readers = [member.events() for member in members]
+        async with SessionGroup(members):
+            await clock.advance_to(at(MONDAY + 3 * DAY, (2, 0)))
+            assert {member.phase for member in members} == {"overnight"}
+        kinds = PhaseStarted | PhaseEnded | StateChanged
+        logs += [[each async for each in reader if isinstance(each, kinds)] for reader in readers]
+    assert len(logs[0]) > 20
+    assert all(log == logs[0] for log in logs)
+
+
+async def test_phases_go_on_in_error_and_while_a_roll_is_owed() -> None:
+    """They follow the clock, whatever becomes of the application."""
+    manager, clock = make(at(MONDAY, (15, 0)), schedule=nights(), config=LifecycleConfig(auto_roll=False))
+    async with running(manager) as log:
+        await clock.advance_to(at(TUESDAY, (2, 0)))
+        assert (manager.session.date, manager.phase) == (MONDAY, "overnight")
+        manager.fail("the desk said so")
+        await clock.advance_to(at(TUESDAY, (9, 0)) + HOUR)
+        assert manager.phase is None
+        assert of(PhaseEnded, log)[-1].session == TUESDAY
+    assert timedelta(0) == of(PhaseEnded, log)[-1].lateness
