@@ -37,6 +37,9 @@ HoursFiles = Annotated[
 ExtendedHours = Annotated[
     bool, typer.Option("--extended-hours", help="Use the venue's published pre-market and post-market hours.")
 ]
+Phases = Annotated[
+    bool, typer.Option("--phases", help="Show the venue's phases that are on record: auctions, an after-market.")
+]
 NoCorrections = Annotated[
     bool, typer.Option("--no-corrections", help="Use the raw calendar, without the corrections of known errors.")
 ]

@@ -37,6 +37,7 @@ def open_venues(
     *,
     hours: Iterable[Path] | None = None,
     extended_hours: bool = False,
+    phases: bool = False,
     corrections: bool = True,
 ) -> list[Venue]:
     """Return the venues that a command was given, in the order in which they were named.
@@ -49,7 +50,10 @@ def open_venues(
         CalendarUnavailable, ConfigurationError, OverrideRefused: as by `ExchangeSchedule`.
         SnapshotRefused: as by `SnapshotSchedule.load`.
     """
-    by_file = [_open_file(path, near, extended_hours=extended_hours, corrections=corrections) for path in hours or ()]
+    by_file = [
+        _open_file(path, near, extended_hours=extended_hours, phases=phases, corrections=corrections)
+        for path in hours or ()
+    ]
     overridden = {venue.schedule.name: venue for venue in by_file}
     for name, count in Counter(venue.schedule.name for venue in by_file).items():
         if count > 1:
@@ -58,9 +62,11 @@ def open_venues(
     venues: list[Venue] = []
     for name in calendars or ():
         if is_snapshot(name):
-            venues.append(_open_snapshot(name, overridden, has_options=extended_hours or not corrections))
+            venues.append(_open_snapshot(name, overridden, has_options=extended_hours or phases or not corrections))
             continue
-        venue = overridden.get(name) or _open(name, near, (), extended_hours=extended_hours, corrections=corrections)
+        venue = overridden.get(name) or _open(
+            name, near, (), extended_hours=extended_hours, phases=phases, corrections=corrections
+        )
         venues.append(overridden.get(venue.schedule.name, venue)._replace(asked=name))
     named = {venue.schedule.name for venue in venues}
     venues += [venue for venue in by_file if venue.schedule.name not in named]
@@ -84,11 +90,11 @@ def _open_snapshot(path: str, overridden: Container[str], *, has_options: bool) 
         msg = f"both {path} and a file of --hours are for {loaded.name}: make the snapshot with `--hours`"
         raise CommandRefused(msg)
     if has_options:
-        notify(f"note: {path} is a snapshot, which --extended-hours and --no-corrections do not change")
+        notify(f"note: {path} is a snapshot, which --extended-hours, --phases and --no-corrections do not change")
     return Venue(Path(path).name, loaded, loaded, Timeline(loaded, LifecycleConfig()))
 
 
-def _open_file(path: Path, near: datetime, *, extended_hours: bool, corrections: bool) -> Venue:
+def _open_file(path: Path, near: datetime, *, extended_hours: bool, phases: bool, corrections: bool) -> Venue:
     with reading(path):
         content = read_overrides(path)
     return _open(
@@ -96,6 +102,8 @@ def _open_file(path: Path, near: datetime, *, extended_hours: bool, corrections:
         near,
         content.overrides,
         until=content.until,
+        night=content.night,
+        phases=phases or content.options.get("phases", False),
         extended_hours=extended_hours or content.options.get("extended_hours", False),
         corrections=corrections and content.options.get("corrections", True),
     )
@@ -107,18 +115,27 @@ def _open(
     overrides: Sequence[Override],
     *,
     extended_hours: bool,
+    phases: bool,
     corrections: bool,
     until: date | None = None,
+    night: str | None = None,
 ) -> Venue:
     def schedule(overrides: Sequence[Override], *, extended_hours: bool) -> ExchangeSchedule:
         return ExchangeSchedule(
-            name, overrides=overrides, corrections=corrections, extended_hours=extended_hours, until=until, near=near
+            name,
+            overrides=overrides,
+            corrections=corrections,
+            extended_hours=extended_hours,
+            phases=phases,
+            night=night,
+            until=until,
+            near=near,
         )
 
     lacking = False
     try:
         opened = schedule(overrides, extended_hours=extended_hours)
-    except ConfigurationError:  # extended_hours is the only setting that can be refused here
+    except ConfigurationError:  # extended_hours, or else it is refused again
         lacking = True
         opened = schedule(overrides, extended_hours=False)
     plain = schedule((), extended_hours=extended_hours and not lacking) if overrides else opened

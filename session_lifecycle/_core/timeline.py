@@ -112,8 +112,15 @@ class Timeline:
         known = self._phases.get(session.date)
         if known is not None and known[0] is session:
             return known[1]
-        near = (self.previous(session), session, self.following(session))
-        found = stretches(each for each in near if each is not None)
+        return self._keep_phases(self.previous(session), session, self.following(session))
+
+    def _keep_phases(
+        self, previous: Session | None, session: Session, following: Session | None
+    ) -> tuple[PhaseStretch, ...]:
+        known = self._phases.get(session.date)
+        if known is not None and known[0] is session:
+            return known[1]
+        found = stretches(each for each in (previous, session, following) if each is not None)
         self._phases.pop(session.date, None)
         self._phases[session.date] = session, found
         if len(self._phases) > _MOST_BOUNDS:
@@ -150,11 +157,15 @@ class Timeline:
         before = self.previous(session)
         previous_end = _BEGINNING
         if before is not None:
-            previous = self.between(self.previous(before), before, session)
+            earlier = self.previous(before)
+            previous = self.between(earlier, before, session)
             if t < previous.end:
+                self._keep_phases(earlier, before, session)
                 return _position(before, previous, _BEGINNING, t)
             previous_end = previous.end
-        return _position(session, self.between(before, session, self.following(session)), previous_end, t)
+        following = self.following(session)
+        self._keep_phases(before, session, following)
+        return _position(session, self.between(before, session, following), previous_end, t)
 
     def _past_the_last(self, t: datetime, error: ScheduleExhausted) -> Position:
         try:

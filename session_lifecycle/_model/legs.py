@@ -66,5 +66,5 @@ REQUIRED_FACTS: Final = tuple(leg.fact for leg in LEGS if leg.default is None)
 FACTS: Final = (*REQUIRED_FACTS, *(leg.fact for leg in LEGS if leg.default is not None))
 """The fields of `Session` that hold an instant, the required ones first."""
 
-HOURS: Final = (*REQUIRED_FACTS, "breaks", *FACTS[len(REQUIRED_FACTS) :])
+HOURS: Final = (*REQUIRED_FACTS, "breaks", *FACTS[len(REQUIRED_FACTS) :], "phases")
 """The fields of `Session` that hold its hours, in the order in which files and messages name them."""

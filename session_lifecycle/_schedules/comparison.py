@@ -33,7 +33,7 @@ class Difference(msgspec.Struct, frozen=True):
         """The names of the fields of `Session` that differ; `("session",)` where only one schedule has a session."""
         if self.a is None or self.b is None:
             return ("session",)
-        return tuple(name for name in (*HOURS, "phases") if getattr(self.a, name) != getattr(self.b, name))
+        return tuple(name for name in HOURS if getattr(self.a, name) != getattr(self.b, name))
 
     def in_words(self, zone: tzinfo = UTC) -> str:
         """Describe the difference in one line, `a` before `b`, with local times in `zone`.

@@ -23,7 +23,7 @@ from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.extended_hours import extended
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.regular_week import YEAR, continued
-from session_lifecycle._schedules.venue_hours import hours_of
+from session_lifecycle._schedules.venue_hours import hours_of, with_phases
 from session_lifecycle._schedules.years import BY_DATE, DAY, LOADING, KeptYears
 
 # Hours on a day that is no trade date are the beginning of a session at most this much later.
@@ -50,6 +50,10 @@ class ExchangeSchedule(KeptYears):
         corrections: fix the known errors of exchange_calendars; see the property `corrections`.
         extended_hours: give sessions the pre-market and post-market hours that the venue publishes, where its regular
             hours are the usual ones. Overrides are applied afterwards; hours that they do not mention stay.
+        phases: give sessions the phases of the venue that are on record, such as auctions and an after-market. They
+            move no boundary. An override keeps those that no hour of it touches.
+        night: with `phases`, another venue on which the same securities trade at night, whose phases are added: "BLUE"
+            is Blue Ocean ATS, for XNYS.
         until: the last day, inclusive, of a time that the calendar does not know yet and that `overrides` describe:
             on the days after the calendar's end, each weekday of the regular week is a session with its regular
             hours, except as the overrides say. A closure may then be of a day without a session.
@@ -59,7 +63,7 @@ class ExchangeSchedule(KeptYears):
     Raises:
         CalendarUnavailable: there is no such calendar, or building it failed (chained to the cause).
         OverrideRefused: an override contradicts the calendar or another override, or its hours are not in order.
-        ConfigurationError: no extended hours are on record for this venue.
+        ConfigurationError: no extended hours, or no such night, are on record for this venue.
         NaiveDatetimeError: `near` has no time zone.
     """
 
@@ -73,6 +77,8 @@ class ExchangeSchedule(KeptYears):
         overrides: Iterable[Override] = (),
         corrections: bool = True,
         extended_hours: bool = False,
+        phases: bool = False,
+        night: str | None = None,
         until: date | None = None,
         near: datetime | None = None,
     ) -> None:
@@ -86,11 +92,17 @@ class ExchangeSchedule(KeptYears):
             raise ConfigurationError(
                 "extended_hours", extended_hours, f"none are on record for {self._name}, only for {known}"
             )
+        self._phases = phases
+        self._night = night
         self._extended = EXTENDED_HOURS[self._name] if extended_hours else None
         self._corrects = corrections
         self._corrections: dict[date, Correction] = {}
         with calendar_errors(name):
             self._hours = hours_of(self._name)
+        if night is not None and (not phases or night not in self._hours.nights):
+            nights = ", ".join(self._hours.nights) or "none"
+            raise ConfigurationError("night", night, f"needs phases=True; on record for {self._name}: {nights}")
+        with calendar_errors(name):
             bounds = known_days(self._name)
             if bounds is None:
                 calendar = default_calendar(self._name)
@@ -112,10 +124,11 @@ class ExchangeSchedule(KeptYears):
     def from_file(cls, path: str | os.PathLike[str], *, near: datetime | None = None) -> Self:
         """Return the schedule that a TOML file describes.
 
-        The file has `calendar = "XNYS"` and optionally `corrections = false`, `extended_hours = true` or
-        `until = 2027-12-31`, the constructor's arguments of these names. Then follow tables `[[closure]]` and
-        `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are local times of the exchange
-        (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
+        The file has `calendar = "XNYS"` and optionally `corrections = false`, `extended_hours = true`,
+        `phases = true`, `night = "BLUE"` or `until = 2027-12-31`, the constructor's arguments of these names. Then
+        follow tables `[[closure]]` and `[[special_hours]]` with the fields of `Closure` and `SpecialHours`. Hours are
+        local times of the exchange (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
+        `phases` is an array of tables with the fields of `Phase`, whose instants are datetimes with an offset.
 
         Raises:
             OverrideRefused: the file has an unknown or invalid entry, or the constructor refuses an override.
@@ -123,7 +136,10 @@ class ExchangeSchedule(KeptYears):
             CalendarUnavailable, ConfigurationError: as raised by the constructor.
         """
         content = read_overrides(path)
-        return cls(content.calendar, overrides=content.overrides, until=content.until, near=near, **content.options)
+        hours = content.overrides
+        return cls(
+            content.calendar, overrides=hours, until=content.until, night=content.night, near=near, **content.options
+        )
 
     @property
     def name(self) -> str:
@@ -161,6 +177,16 @@ class ExchangeSchedule(KeptYears):
     def extends(self) -> bool:
         """Whether it gives sessions the pre-market and post-market hours that the venue publishes."""
         return self._extended is not None
+
+    @property
+    def phases(self) -> bool:
+        """Whether it gives sessions the phases that are on record for the venue."""
+        return self._phases
+
+    @property
+    def night(self) -> str | None:
+        """The other venue whose nights its sessions have; None where there is none."""
+        return self._night
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
@@ -213,4 +239,6 @@ class ExchangeSchedule(KeptYears):
             self._corrections.update((each.date, each) for each in made if first <= each.date)
         if self._extended is not None and zone is not None:
             sessions = extended(self._extended, sessions, zone)
+        if self._phases and zone is not None:
+            sessions = with_phases(self._hours.phases, self._night, sessions, zone)
         self._keep_years(first_year, last_year, sessions)

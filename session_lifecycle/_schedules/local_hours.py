@@ -1,7 +1,8 @@
 """The hours of a session in the exchange's local time, and their text in a line of a file.
 
 `open=09:30 close=16:00` is a day in New York. `open=17:00-1d close=16:00` is a day in Chicago, which opens on the
-evening before. The names are the fields of `Session` that hold its hours (`HOURS`).
+evening before. The names are the fields of `Session` that hold its hours (`HOURS`). A phase is written as
+`phases=overnight@20:00-1d/04:00/tradable`.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 
 from session_lifecycle._model.legs import FACTS, HOURS, REQUIRED_FACTS
-from session_lifecycle._model.session import Session
+from session_lifecycle._model.session import Phase, Session, require_phase_name
 
 ABSENT: Final = "none"
 TICKS_A_DAY: Final = 86_400_000_000
@@ -50,6 +51,21 @@ class LocalTimeOfDay(NamedTuple):
         return local.utcoffset() == local.replace(fold=1).utcoffset()
 
 
+class LocalPhase(NamedTuple):
+    """A phase in local time."""
+
+    name: str
+    start: LocalTimeOfDay
+    end: LocalTimeOfDay
+    tradable: bool
+    data_expected: bool
+
+    def on(self, day: date, zone: tzinfo) -> Phase:
+        """Return the phase of a session of that date."""
+        start, end = self.start.on(day, zone), self.end.on(day, zone)
+        return Phase(self.name, start, end, tradable=self.tradable, data_expected=self.data_expected)
+
+
 class LocalHours(msgspec.Struct, frozen=True):
     """The hours of a session in local time: the instants that it has, by their names, and its breaks.
 
@@ -62,6 +78,7 @@ class LocalHours(msgspec.Struct, frozen=True):
     opens: int
     closes: int
     by_night: tuple[LocalTimeOfDay, ...]
+    phases: tuple[LocalPhase, ...] = ()
 
     @property
     def close(self) -> LocalTimeOfDay:
@@ -76,7 +93,7 @@ class LocalHours(msgspec.Struct, frozen=True):
         """
         breaks = tuple((pause.on(day, zone), resume.on(day, zone)) for pause, resume in self.breaks)
         facts: dict[str, Any] = {name: hour.on(day, zone) for name, hour in self.facts.items()}
-        return Session(day, breaks=breaks, **facts)
+        return Session(day, breaks=breaks, phases=tuple(each.on(day, zone) for each in self.phases), **facts)
 
 
 def hours_from(fields: Mapping[str, Any]) -> LocalHours:
@@ -90,9 +107,11 @@ def hours_from(fields: Mapping[str, Any]) -> LocalHours:
             refuse(f"{name} is missing here and in `regular`")
     facts: dict[str, LocalTimeOfDay] = {name: fields[name] for name in FACTS if fields.get(name) is not None}
     breaks: tuple[tuple[LocalTimeOfDay, LocalTimeOfDay], ...] = fields.get("breaks", ())
+    phases: tuple[LocalPhase, ...] = fields.get("phases", ())
     every = [*facts.values(), *(hour for pair in breaks for hour in pair)]
+    every += [hour for phase in phases for hour in (phase.start, phase.end)]
     by_night = tuple(hour for hour in every if not _DAWN <= hour.time < _LATE)
-    return LocalHours(facts, breaks, facts["open"].ticks, facts["close"].ticks, by_night)
+    return LocalHours(facts, breaks, facts["open"].ticks, facts["close"].ticks, by_night, phases)
 
 
 def parse_fields(text: str) -> dict[str, Any]:
@@ -110,8 +129,10 @@ def parse_fields(text: str) -> dict[str, Any]:
             refuse(f"{name} is given twice")
         if name == "breaks":
             found[name] = () if content == ABSENT else tuple(map(_break, content.split(",")))
+        elif name == "phases":
+            found[name] = () if content == ABSENT else tuple(map(_phase, content.split(",")))
         else:
-            found[name] = None if content == ABSENT and name not in REQUIRED_FACTS else _hour(content)
+            found[name] = None if content == ABSENT and name not in REQUIRED_FACTS else time_of_day(content)
     return found
 
 
@@ -135,7 +156,9 @@ def field_texts(session: Session, zone: tzinfo) -> tuple[str, ...]:
         return f"{hour}"
 
     breaks = ",".join(f"{text(start)}/{text(end)}" for start, end in session.breaks) or ABSENT
-    return tuple(breaks if name == "breaks" else text(getattr(session, name)) for name in HOURS)
+    phases = ",".join(_phase_text(each, text(each.start), text(each.end)) for each in session.phases) or ABSENT
+    several = {"breaks": breaks, "phases": phases}
+    return tuple(several[name] if name in several else text(getattr(session, name)) for name in HOURS)
 
 
 def differing(texts: Sequence[str], regular: Sequence[str]) -> Iterator[str]:
@@ -150,14 +173,35 @@ def refuse(why: str) -> NoReturn:
     raise ValueError(why)
 
 
+def _phase_text(phase: Phase, start: str, end: str) -> str:
+    flags = f"{'/tradable' if phase.tradable else ''}{'' if phase.data_expected else '/no_data'}"
+    return f"{phase.name}@{start}/{end}{flags}"
+
+
+def _phase(text: str) -> LocalPhase:
+    name, at, rest = text.partition("@")
+    start, *others = rest.split("/")
+    if not at or not others or not set(others[1:]) <= {"tradable", "no_data"}:
+        refuse(
+            f"{text!r} is not a phase, such as closing_auction@15:25/15:30, with /tradable and /no_data where it is so"
+        )
+    require_phase_name(name)
+    return LocalPhase(name, time_of_day(start), time_of_day(others[0]), "tradable" in others, "no_data" not in others)
+
+
 def _break(text: str) -> tuple[LocalTimeOfDay, LocalTimeOfDay]:
     start, slash, end = text.partition("/")
     if not slash:
         refuse(f"{text!r} is not a break, such as 12:00/13:00")
-    return _hour(start), _hour(end)
+    return time_of_day(start), time_of_day(end)
 
 
-def _hour(text: str) -> LocalTimeOfDay:
+def time_of_day(text: str) -> LocalTimeOfDay:
+    """Return the local time of a text such as `16:00` or `20:00-1d`.
+
+    Raises:
+        ValueError: it is none.
+    """
     found = _HOUR.fullmatch(text)
     if found is None:
         refuse(f"{text!r} is not a time, such as 16:00, or 17:00-1d for the evening before, 00:00+1d for midnight")

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from session_lifecycle._model.errors import OverrideRefused
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
+from session_lifecycle._model.session import Phase
 
 
 class OverridesFile(NamedTuple):
@@ -15,10 +16,11 @@ class OverridesFile(NamedTuple):
     overrides: tuple[Override, ...]
     options: dict[str, bool]
     until: date | None = None
+    night: str | None = None
 
 
 _KINDS: Final[dict[str, type[Closure | SpecialHours]]] = {"closure": Closure, "special_hours": SpecialHours}
-_OPTIONS: Final = ("corrections", "extended_hours")
+_OPTIONS: Final = ("corrections", "extended_hours", "phases")
 
 
 def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
@@ -43,13 +45,16 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
     until = content.pop("until", None)
     if until is not None and (not isinstance(until, date) or isinstance(until, datetime)):
         raise OverrideRefused(None, f"{path}: until must be a date, such as 2027-12-31, not {until!r}")
+    night = content.pop("night", None)
+    if night is not None and not isinstance(night, str):
+        raise OverrideRefused(None, f'{path}: night must be the name of a venue, such as "BLUE", not {night!r}')
     found: list[Override] = []
     for kind, tables in content.items():
         if kind not in _KINDS or not isinstance(tables, list):
-            known = ", ".join(("calendar", "until", *_OPTIONS, *(f"[[{each}]]" for each in _KINDS)))
+            known = ", ".join(("calendar", "until", "night", *_OPTIONS, *(f"[[{each}]]" for each in _KINDS)))
             raise OverrideRefused(None, f"{path}: {kind!r} is not understood; there can be {known}")
         found += [_from_table(path, kind, table) for table in cast("list[object]", tables)]
-    return OverridesFile(calendar, tuple(found), options, until)
+    return OverridesFile(calendar, tuple(found), options, until, night)
 
 
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
@@ -66,6 +71,8 @@ def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Overr
     if "date" not in fields or not set(fields) <= set(known):
         raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs {needed}, and can have {', '.join(known)}")
     try:
+        if isinstance(fields.get("phases"), list):
+            fields["phases"] = tuple(Phase(**each) for each in fields["phases"])
         return factory(**fields)
     except (TypeError, ValueError) as error:
         raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r}: {error}") from error

@@ -207,6 +207,8 @@ class SnapshotSchedule:
             overrides=() if overrides is None else overrides,
             corrections=head.corrections,
             extended_hours=head.extended_hours,
+            phases=head.phases,
+            night=head.night,
             until=None if overrides is None else head.last,
             near=datetime.combine(head.last, time(), UTC),
         )
@@ -270,16 +272,21 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
         why = f"the time zone {schedule.timezone!r} has no name that a file can refer to"
         raise SnapshotRefused(where, None, why, "use a ZoneInfo")
     corrections, extended_hours, overrides = False, False, tuple[str, ...]()
+    phases, night = False, None
     vouched: date | None = getattr(schedule, "vouched_until", None)
     made_from = {_OURS: versions()[_OURS]}
     if isinstance(schedule, SnapshotSchedule):
         was = schedule.head
         corrections, extended_hours, made_from = was.corrections, was.extended_hours, was.made_from
+        phases, night = was.phases, was.night
         overrides = tuple(each for each in was.overrides if f"{first}" <= each[: len(f"{first}")] <= f"{last}")
     elif isinstance(schedule, ExchangeSchedule):
         corrections, extended_hours, made_from = schedule.corrects, schedule.extends, versions()
+        phases, night = schedule.phases, schedule.night
         overrides = tuple(f"{each.date} {summary(each)}" for each in schedule.overrides if first <= each.date <= last)
-    head = SnapshotHead(schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from, vouched)
+    head = SnapshotHead(
+        schedule.name, zone, first, last, corrections, extended_hours, overrides, made_from, vouched, phases, night
+    )
     try:
         write_file(Path(path), snapshot_text(head, schedule.timezone, sessions, as_json=suffix == ".json"))
     except OSError as error:

@@ -49,6 +49,7 @@ class SnapshotHead(msgspec.Struct, frozen=True):
     `first` and `last` are the known days, both inclusive. `overrides` has a line for each override that is included,
     which begins with its date. `made_from` has the versions of the packages that the hours come from. `vouched_until`
     is the last day whose hours had been published and compared, None where that is not on record.
+    `phases` and `night` are the arguments of `ExchangeSchedule`.
     """
 
     calendar: str
@@ -60,6 +61,8 @@ class SnapshotHead(msgspec.Struct, frozen=True):
     overrides: tuple[str, ...]
     made_from: dict[str, str]
     vouched_until: date | None = None
+    phases: bool = False
+    night: str | None = None
 
 
 class Content(NamedTuple):
@@ -137,6 +140,8 @@ def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
         overrides=tuple(_take(content, "overrides", list, "an array")),
         made_from=_take(content, "made_from", dict, "a table"),
         vouched_until=_take_day(content, "vouched_until") if "vouched_until" in content else None,
+        phases=_take(content, "phases", bool, "true or false") if "phases" in content else False,
+        night=_take(content, "night", str, "a name") if "night" in content else None,
     )
     if head.first > head.last:
         refuse(f"`first` ({head.first}) lies after `last` ({head.last})")
@@ -258,6 +263,8 @@ def snapshot_text(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session],
 
 def _entries(head: SnapshotHead) -> dict[str, Any]:
     entries = {name: getattr(head, name) for name in head.__struct_fields__}
+    if not head.phases:  # as every file was before there were any
+        del entries["phases"]
     return {"format": FORMAT, **{name: entry for name, entry in entries.items() if entry is not None}}
 
 

@@ -5,17 +5,19 @@ schedule of its calendar is made, and kept. Its rows act on a session only where
 hours that the row names as wrong, so a release that fixes them switches the row off.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import Any, Final, Literal, NoReturn, cast, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._model.overrides import WEEKDAYS
-from session_lifecycle._model.session import Session
-from session_lifecycle._schedules.local_hours import LocalHours, hours_from, parse_fields
+from session_lifecycle._model.session import Phase, Session, require_phase_name
+from session_lifecycle._schedules.local_hours import LocalHours, LocalTimeOfDay, hours_from, parse_fields, time_of_day
 
 Kind = Literal["session", "special", "closed", "season", "regular"]
 """The kinds of rows, in the order in which they apply: the first row that acts on a day is the only one."""
@@ -57,6 +59,19 @@ _OF_KIND: Final[Mapping[Kind, Mapping[str, Any]]] = {
     "season": {"zone": str, "ahead": (int, float)},
     "regular": {},
 }
+_PHASE: Final = {
+    **_SELECTORS,
+    "name": str,
+    "start": str,
+    "end": str,
+    "tradable": bool,
+    "data_expected": bool,
+    "hours": str,
+    "venue": str,
+    "source": list,
+    "note": str,
+}
+_EDGE: Final = re.compile(r"(open|close)(?:([+-])(\d{1,3})m)?", re.ASCII)
 _COMPARED: Final = {"with": str, "first": date, "last": date, "on": date}
 
 
@@ -125,6 +140,61 @@ class Row(msgspec.Struct, frozen=True):
         return (min(self.days), max(self.days)) if self.days else (self.first, self.last)
 
 
+class PhaseEdge(msgspec.Struct, frozen=True):
+    """A start or end of a phase: a local time, or minutes from the open or the close."""
+
+    local: LocalTimeOfDay | None
+    fact: str = ""
+    offset: timedelta = timedelta(0)
+
+    def of(self, session: Session, zone: tzinfo) -> datetime:
+        """Return the instant in a session."""
+        if self.local is not None:
+            return self.local.on(session.date, zone)
+        instant: datetime = getattr(session, self.fact)
+        return instant + self.offset
+
+
+class PhaseRow(msgspec.Struct, frozen=True):
+    """A phase of every session from `first` to `last`, both inclusive, which has the local `hours`, where given.
+
+    `venue` is the other venue on which the same securities trade then; None: it is the calendar's own.
+    """
+
+    name: str
+    start: PhaseEdge
+    end: PhaseEdge
+    tradable: bool
+    data_expected: bool
+    first: date
+    last: date
+    hours: Mapping[str, LocalTimeOfDay]
+    weekdays: frozenset[int]
+    venue: str | None
+    source: str
+
+    def of(self, session: Session, zone: tzinfo) -> Phase | None:
+        """Return the phase of a session, None where the row is not about it."""
+        day = session.date
+        if not self.first <= day <= self.last or (self.weekdays and day.weekday() not in self.weekdays):
+            return None
+        if any(getattr(session, fact) != hour.on(day, zone) for fact, hour in self.hours.items()):
+            return None
+        start, end = self.start.of(session, zone), self.end.of(session, zone)
+        return Phase(self.name, start, end, tradable=self.tradable, data_expected=self.data_expected)
+
+
+def with_phases(
+    rows: Iterable[PhaseRow], night: str | None, sessions: Iterable[Session], zone: tzinfo
+) -> Iterator[Session]:
+    """Yield the sessions with the phases of the rows that are the calendar's own, and those of the venue `night`."""
+    acting = [row for row in rows if row.venue is None or row.venue == night]
+    for session in sessions:
+        found = [phase for row in acting if (phase := row.of(session, zone)) is not None]
+        found.sort(key=lambda phase: phase.start)
+        yield replace(session, phases=tuple(found)) if found else session
+
+
 class VenueHours(msgspec.Struct, frozen=True):
     """The content of a calendar's data file.
 
@@ -140,6 +210,12 @@ class VenueHours(msgspec.Struct, frozen=True):
     vouched_until: date | None = None
     compared: tuple[Compared, ...] = ()
     rows: tuple[Row, ...] = ()
+    phases: tuple[PhaseRow, ...] = ()
+
+    @property
+    def nights(self) -> tuple[str, ...]:
+        """The other venues whose phases are on record."""
+        return tuple(sorted({row.venue for row in self.phases if row.venue is not None}))
 
     @property
     def joins(self) -> bool:
@@ -187,6 +263,7 @@ def parsed_hours(name: str, text: str) -> VenueHours:
     """
     content = _toml(text)
     tables: dict[Kind, list[dict[str, Any]]] = {kind: content.pop(kind, []) for kind in KINDS}
+    of_phases: list[dict[str, Any]] = content.pop("phase", [])
     try:
         _require(content, _HEAD, ("calendar",))
         zone = content.get("zone")
@@ -209,7 +286,14 @@ def parsed_hours(name: str, text: str) -> VenueHours:
             except (ValueError, LookupError) as error:
                 msg = f"{name}, [[{kind}]] {number}: {error}"
                 raise ValueError(msg) from error
-    return msgspec.structs.replace(head, rows=tuple(rows))
+    phases: list[PhaseRow] = []
+    for number, table in enumerate(of_phases, 1):
+        try:
+            phases.append(_phase_row(table))
+        except (ValueError, LookupError) as error:
+            msg = f"{name}, [[phase]] {number}: {error}"
+            raise ValueError(msg) from error
+    return replace(head, rows=tuple(rows), phases=tuple(phases))
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -265,6 +349,44 @@ def _row(kind: Kind, table: dict[str, Any]) -> Row:
     if row.hours in row.was and not row.joins_next:
         _refuse("`hours` are among the hours that are wrong")
     return row
+
+
+def _phase_row(table: dict[str, Any]) -> PhaseRow:
+    known = {name: kind for name, kind in _PHASE.items() if name not in ("days", "between", "except")}
+    for name in ("tradable", "data_expected"):
+        if type(table.get(name, True)) is not bool:
+            _refuse(f"`{name}` must be true or false")
+    flags = {name: table[name] for name in ("tradable", "data_expected") if name in table}
+    if "tradable" not in flags:
+        _refuse("`tradable` is missing")
+    others = {name: entry for name, entry in table.items() if name not in flags}
+    _require(others, known, ("name", "from", "start", "end", "source"))
+    source = " ".join(_texts("source", table["source"]))
+    if not source.startswith("http"):
+        _refuse("`source` needs the address of the evidence")
+    require_phase_name(table["name"])
+    hours = {fact: hour for fact, hour in parse_fields(table.get("hours", "")).items() if fact in ("open", "close")}
+    return PhaseRow(
+        table["name"],
+        _edge(table["start"]),
+        _edge(table["end"]),
+        flags["tradable"],
+        flags.get("data_expected", True),
+        table["from"],
+        table.get("until", date.max),
+        hours,
+        frozenset(map(_weekday, _texts("weekdays", table.get("weekdays", ())))),
+        table.get("venue"),
+        source,
+    )
+
+
+def _edge(text: str) -> PhaseEdge:
+    found = _EDGE.fullmatch(text)
+    if found is None:
+        return PhaseEdge(time_of_day(text))
+    minutes = timedelta(minutes=int(found[3] or 0))
+    return PhaseEdge(None, found[1], -minutes if found[2] == "-" else minutes)
 
 
 def _hours(text: object) -> LocalHours | None:

@@ -117,7 +117,7 @@ def test_a_check_says_where_they_differ(file: Path, year: str) -> None:
         (["XNYS", "--out", "x.toml", "--from", "26"], "'26' is no date"),
         (["XNYS", "--out", "x.toml", "--from", "2026", "--to", "2025"], "--to 2025-12-31 lies before the first day"),
         (["XNYS", "--check", "x.toml"], "leave out CALENDAR, --out, --from and --to"),
-        (["--check", "x.toml", "--no-corrections"], "leave out --extended-hours and --no-corrections"),
+        (["--check", "x.toml", "--no-corrections"], "leave out --extended-hours, --phases and --no-corrections"),
         (["--check", "nowhere.toml"], "nowhere.toml: it cannot be read"),
         (["XNYs", "--out", "x.toml"], "did you mean XNYS"),
     ],
@@ -161,7 +161,10 @@ def test_options_that_a_snapshot_settles_itself(file: Path, year: str, tmp_path:
     file.write_text(year)
     result = run("status", str(file), "--extended-hours", now=NOW)
     assert result.exit_code == 0
-    assert result.stderr == f"note: {file} is a snapshot, which --extended-hours and --no-corrections do not change\n"
+    assert (
+        result.stderr
+        == f"note: {file} is a snapshot, which --extended-hours, --phases and --no-corrections do not change\n"
+    )
     hours = tmp_path / "overrides.toml"
     hours.write_text('calendar = "XNYS"\n')
     said = refused("status", str(file), "--hours", str(hours), now=NOW)

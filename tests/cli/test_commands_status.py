@@ -58,6 +58,7 @@ def test_as_json_it_has_the_documented_shape() -> None:
             "oddities": ["half_day"],
             "next": {"boundary": "close", "at": "2026-11-27T18:00:00+00:00"},
             "observed_at": "2026-11-27T17:30:00+00:00",
+            "phase": None,
         }
     ]
     hold_shape(values, list[StatusReport])

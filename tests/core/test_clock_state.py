@@ -27,6 +27,7 @@ SHARED = {
     "carried",
     "closed_before",
     "inspect_all",
+    "phases",
 }
 """The fields of `ClockState`: the clock moves them for all members of a cohort alike."""
 
@@ -48,8 +49,19 @@ OWN = {
         "clock_state",
         "data",
     },
-    DataWatch: {"_config", "_name", "absent_halts", "feeds", "halted", "reported_for", "staleness"},
-    StalenessTimer: {"_arrival_before", "_lasted", "_limit", "_timeout", "arrival", "escalates"},
+    DataWatch: {
+        "_config",
+        "_name",
+        "absent_halts",
+        "feeds",
+        "halted",
+        "reported_for",
+        "staleness",
+        # Where phases have timeouts of their own there is no cohort.
+        "_budget",
+        "_reported",
+    },
+    StalenessTimer: {"_arrival_before", "_lasted", "_limit", "arrival", "escalates", "timeout"},
 }
 """What a follower keeps when it adopts the result of another. A new slot has to be put here, or into `ClockState`."""
 

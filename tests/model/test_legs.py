@@ -40,9 +40,9 @@ def test_a_leg_names_fields_that_there_are() -> None:
 
 
 def test_the_hours_are_the_fields_of_a_session() -> None:
-    """`HOURS` has every field of `Session` but date and phases, and so have special hours, besides days and reason."""
-    assert set(HOURS) == {*FACTS, "breaks"} == set(signature(Session).parameters) - {"date", "phases"}
-    assert set(HOURS) == set(signature(SpecialHours).parameters) - {"date", "until", "weekdays", "reason", "phases"}
+    """`HOURS` has every field of `Session` but the date, and so have special hours, besides their days and reason."""
+    assert set(HOURS) == {*FACTS, "breaks", "phases"} == set(signature(Session).parameters) - {"date"}
+    assert set(HOURS) == set(signature(SpecialHours).parameters) - {"date", "until", "weekdays", "reason"}
     assert len(set(HOURS)) == len(HOURS)
     required = [name for name, each in signature(Session).parameters.items() if each.default is each.empty]
     assert [*REQUIRED_FACTS] == required[1:]

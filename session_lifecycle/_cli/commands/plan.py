@@ -18,6 +18,7 @@ from session_lifecycle._cli.options import (
     Json,
     Last,
     NoCorrections,
+    Phases,
     Zone,
     day_range,
     json_schema_of,
@@ -45,6 +46,7 @@ def plan(
     zone: Zone = None,
     hours: HoursFiles = None,
     extended_hours: ExtendedHours = False,
+    phases: Phases = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(list[PlanReport])] = False,
@@ -63,7 +65,14 @@ def plan(
     days = day_range(first, last, n, _DAYS)
     t = SystemClock().now()
     near = t if first is None else datetime.combine(first, datetime.min.time(), UTC)
-    venues = open_venues(calendars, near, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
+    venues = open_venues(
+        calendars,
+        near,
+        hours=hours,
+        extended_hours=extended_hours,
+        phases=phases,
+        corrections=not no_corrections,
+    )
     plans = [planned(venue, *days.at(venue.schedule.timezone, t), zone) for venue in venues]
     if json:
         show_json([each.venue for each in plans])
@@ -123,6 +132,9 @@ def _session_rows(plan: Plan) -> Iterator[_Row]:
             roll = f"roll to {each.next_session}" if moment.boundary == "end" and each.next_session is not None else ""
             yield _Row(day, first, BOUNDARIES[moment.boundary], moment.at, ", ".join(notes), roll)
             first = ""
+        for phase in each.phases:
+            until = f"until {day_and_time(phase.end, plan.zone, day)}{'' if phase.tradable else ', not tradable'}"
+            yield _Row(day, first, phase.name, phase.start, "", until)
 
 
 def _other_rows(plan: Plan) -> Iterator[_Row]:

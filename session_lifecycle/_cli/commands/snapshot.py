@@ -14,12 +14,14 @@ from session_lifecycle._cli.options import (
     HoursFiles,
     Json,
     NoCorrections,
+    Phases,
     json_schema_of,
     parse_date,
     require_order,
 )
 from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._cli.views.moments import PhaseReport, phases_of
 from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
@@ -42,6 +44,7 @@ class SessionHours(msgspec.Struct, frozen=True):
     breaks: tuple[tuple[Instant, Instant], ...]
     pre_market_start: Instant | None
     post_market_end: Instant | None
+    phases: tuple[PhaseReport, ...]
 
 
 class HoursDifference(msgspec.Struct, frozen=True):
@@ -115,6 +118,7 @@ def snapshot(
     ] = None,
     hours: HoursFiles = None,
     extended_hours: ExtendedHours = False,
+    phases: Phases = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(SnapshotReport)] = False,
@@ -127,8 +131,8 @@ def snapshot(
         if calendar is not None or out is not None or first is not None or last is not None:
             msg = "--check reads calendar and days from the snapshot: leave out CALENDAR, --out, --from and --to"
             raise CommandRefused(msg)
-        if extended_hours or no_corrections:
-            msg = "--check uses the snapshot's own options: leave out --extended-hours and --no-corrections"
+        if extended_hours or phases or no_corrections:
+            msg = "--check uses the snapshot's own options: leave out --extended-hours, --phases and --no-corrections"
             raise CommandRefused(msg)
         _check(check, hours, json=json)
         return
@@ -137,7 +141,14 @@ def snapshot(
         raise CommandRefused(msg)
     t = SystemClock().now()
     names = None if calendar is None else [calendar]
-    venues = open_venues(names, t, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
+    venues = open_venues(
+        names,
+        t,
+        hours=hours,
+        extended_hours=extended_hours,
+        phases=phases,
+        corrections=not no_corrections,
+    )
     if len(venues) > 1:
         msg = f"a snapshot is of one calendar, not of {' and '.join(venue.schedule.name for venue in venues)}: name one"
         raise CommandRefused(msg)
@@ -194,7 +205,8 @@ def _dates(summaries: Iterable[str]) -> tuple[date, ...]:
 def _hours(session: Session | None) -> SessionHours | None:
     if session is None:
         return None
-    return SessionHours(**{name: getattr(session, name) for name in HOURS})
+    hours = {name: getattr(session, name) for name in HOURS}
+    return SessionHours(**hours | {"phases": phases_of(session)})
 
 
 def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | None:

@@ -8,6 +8,7 @@ from session_lifecycle._cli.options import (
     HoursFiles,
     Json,
     NoCorrections,
+    Phases,
     json_schema_of,
 )
 from session_lifecycle._cli.output import new_console, show, show_json
@@ -21,6 +22,7 @@ def status(
     *,
     hours: HoursFiles = None,
     extended_hours: ExtendedHours = False,
+    phases: Phases = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(list[StatusReport])] = False,
@@ -33,7 +35,12 @@ def status(
     """
     clock = SystemClock()
     venues = open_venues(
-        calendars, clock.now(), hours=hours, extended_hours=extended_hours, corrections=not no_corrections
+        calendars,
+        clock.now(),
+        hours=hours,
+        extended_hours=extended_hours,
+        phases=phases,
+        corrections=not no_corrections,
     )
     rows = Board(venues).at(clock.now())
     if json:

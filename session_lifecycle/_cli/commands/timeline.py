@@ -19,6 +19,7 @@ from session_lifecycle._cli.options import (
     Json,
     Last,
     NoCorrections,
+    Phases,
     Zone,
     day_range,
     json_schema_of,
@@ -45,6 +46,7 @@ def timeline(
     ] = None,
     hours: HoursFiles = None,
     extended_hours: ExtendedHours = False,
+    phases: Phases = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(list[TimelineReport])] = False,
@@ -66,7 +68,12 @@ def timeline(
     first_day, last_day = day_range(first, last, n, _DAYS).at(zone, clock.now())
     stretch = Stretch.of_days(first_day, last_day, zone)
     venues = open_venues(
-        calendars, stretch.start, hours=hours, extended_hours=extended_hours, corrections=not no_corrections
+        calendars,
+        stretch.start,
+        hours=hours,
+        extended_hours=extended_hours,
+        phases=phases,
+        corrections=not no_corrections,
     )
     rows = [timeline_report(venue, stretch) for venue in venues]
     if json:

@@ -12,11 +12,12 @@ from session_lifecycle._cli.options import (
     HoursFiles,
     Json,
     NoCorrections,
+    Phases,
     json_schema_of,
 )
 from session_lifecycle._cli.output import new_console, show_json
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.board import Board, StatusReport, StatusRow, draw
+from session_lifecycle._cli.views.board import Board, StatusReport, StatusRow, draw, next_phase_edge
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._runtime.system_clock import SystemClock
 
@@ -28,6 +29,7 @@ def watch(
     *,
     hours: HoursFiles = None,
     extended_hours: ExtendedHours = False,
+    phases: Phases = False,
     no_corrections: NoCorrections = False,
     json: Json = False,
     _json_schema: Annotated[bool, json_schema_of(StatusReport)] = False,
@@ -44,7 +46,12 @@ def watch(
     # The countdowns show whole seconds, for which the timers of the event loop are good enough.
     clock = SystemClock(spin=timedelta(0))
     venues = open_venues(
-        calendars, clock.now(), hours=hours, extended_hours=extended_hours, corrections=not no_corrections
+        calendars,
+        clock.now(),
+        hours=hours,
+        extended_hours=extended_hours,
+        phases=phases,
+        corrections=not no_corrections,
     )
     anyio.run(_print_changes if json else _redraw, Board(venues), clock)
 
@@ -66,10 +73,11 @@ async def _print_changes(board: Board, clock: Clock) -> None:
     printed: list[StatusRow] = []
     while True:
         rows = board.at(clock.now())
-        known = [(each.position, each.status.next) for each in printed]
+        known = [(each.position, each.status.next, each.status.phase) for each in printed]
         for n, row in enumerate(rows):
-            if known[n : n + 1] != [(row.position, row.status.next)]:
+            if known[n : n + 1] != [(row.position, row.status.next, row.status.phase)]:
                 show_json(row.status, indent=None)
         printed = rows
-        coming = (row.status.next.at for row in rows if row.status.next is not None)
+        coming = [row.status.next.at for row in rows if row.status.next is not None]
+        coming += [edge for row in rows if (edge := next_phase_edge(row)) is not None]
         await clock.sleep_until(min(coming, default=None), None)

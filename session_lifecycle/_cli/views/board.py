@@ -22,6 +22,7 @@ from session_lifecycle._cli.views.moments import (
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
 from session_lifecycle._core.timeline import Position
 from session_lifecycle._model.legs import StateValue
+from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.snapshot import SnapshotSchedule
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
 class StatusReport(msgspec.Struct, frozen=True):
-    """The state of a venue by the clock. `next` is null where the calendar's knowledge ends."""
+    """The state of a venue by the clock. `next` is null where the calendar's knowledge ends, `phase` between phases."""
 
     calendar: str
     schedule: str
@@ -46,6 +47,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     oddities: tuple[Oddity, ...]
     next: Moment | None
     observed_at: Instant
+    phase: str | None
 
 
 class StatusRow(msgspec.Struct, frozen=True):
@@ -61,6 +63,8 @@ class StatusRow(msgspec.Struct, frozen=True):
         status, zone = self.status, self.venue.schedule.timezone
         local = status.observed_at.astimezone(zone)
         state = "break" if status.on_break else STATES[self.position.state]
+        if status.phase is not None:
+            state += f", {status.phase}"
         session = f"{status.session}{'*' if self.notes else ''}"
         cells = [status.calendar, state, session, f"{local:%a %H:%M %Z}"]
         if status.next is None:
@@ -113,8 +117,22 @@ class Board:
             oddities=oddities,
             next=coming(position, t),
             observed_at=t,
+            phase=_phase(venue, session, t),
         )
         return StatusRow(venue, position, notes, status)
+
+
+def _phase(venue: Venue, session: Session, t: datetime) -> str | None:
+    """Return the name of the phase that is on; it may be of a session next to this one."""
+    near = venue.timeline.phases_near(session)
+    return next((each.name for each in near if each.start <= t < each.end), None)
+
+
+def next_phase_edge(row: StatusRow) -> datetime | None:
+    """Return when the next phase starts, or the present one ends; None where none is known."""
+    near = row.venue.timeline.phases_near(row.position.session)
+    edges = (edge for each in near for edge in (each.start, each.end))
+    return min((edge for edge in edges if edge > row.status.observed_at), default=None)
 
 
 def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
@@ -133,11 +151,11 @@ def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
         for name in HEADER:
             table.add_column(name, no_wrap=True, justify="right" if name == "in" else "left")
         for cells in texts:
-            table.add_row(*cells[:1], Text(cells[1], _STYLES.get(cells[1], "")), *cells[2:])
+            table.add_row(*cells[:1], Text(cells[1], _STYLES.get(cells[1].partition(",")[0], "")), *cells[2:])
         return Group(table, *footnotes)
     lists = Table(box=None, pad_edge=False, show_header=False)
     for cells in texts:
         lists.add_row(Text(cells[0], "bold"), "")
         for name, cell in zip(HEADER[1:], cells[1:], strict=True):
-            lists.add_row(f"  {name}", Text(cell, _STYLES.get(cell, "")))
+            lists.add_row(f"  {name}", Text(cell, _STYLES.get(cell.partition(",")[0], "")))
     return Group(lists, *footnotes)

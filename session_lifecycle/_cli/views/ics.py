@@ -48,6 +48,9 @@ def _description(plan: Plan, planned: PlannedSession) -> list[str]:
     for moment in planned.moments:
         local, utc = moment.at.astimezone(plan.zone), moment.at.astimezone(UTC)
         lines.append(f"{BOUNDARIES[moment.boundary]}: {local:%a %H:%M %Z} ({utc:%a %H:%M} UTC)")
+    for phase in planned.phases:
+        start, end = phase.start.astimezone(plan.zone), phase.end.astimezone(plan.zone)
+        lines.append(f"{phase.name}: {start:%a %H:%M} to {end:%a %H:%M %Z}{'' if phase.tradable else ', not tradable'}")
     if planned.next_session is not None:
         lines.append(f"then the roll to {planned.next_session}")
     lines += [f"{each.kind}: {each.change}" for each in plan.venue.changes if each.session == planned.session]

@@ -30,6 +30,23 @@ class Moment(msgspec.Struct, frozen=True):
     at: Instant
 
 
+class PhaseReport(msgspec.Struct, frozen=True):
+    """A phase of a session."""
+
+    name: str
+    start: Instant
+    end: Instant
+    tradable: bool
+    data_expected: bool
+
+
+def phases_of(session: Session) -> tuple[PhaseReport, ...]:
+    """Return the phases of a session, in order."""
+    return tuple(
+        PhaseReport(each.name, each.start, each.end, each.tradable, each.data_expected) for each in session.phases
+    )
+
+
 def moments(session: Session, bounds: Boundaries) -> Iterator[Moment]:
     """Yield everything that a session does, in order."""
     for leg, at in zip(LEGS, bounds, strict=True):

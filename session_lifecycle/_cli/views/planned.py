@@ -9,7 +9,7 @@ import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.moments import Moment, facts, moments
+from session_lifecycle._cli.views.moments import Moment, PhaseReport, facts, moments, phases_of
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
 from session_lifecycle._model.errors import NotASession
 from session_lifecycle._model.overrides import summary
@@ -32,6 +32,7 @@ class PlannedSession(msgspec.Struct, frozen=True):
     moments: tuple[Moment, ...]
     next_session: date | None
     oddities: tuple[Oddity, ...]
+    phases: tuple[PhaseReport, ...]
 
 
 class HoursChange(msgspec.Struct, frozen=True):
@@ -135,6 +136,7 @@ def _planned_session(venue: Venue, session: Session, pattern: WeeklyPattern) -> 
         tuple(moments(session, venue.timeline.boundaries(session))),
         None if following is None else following.date,
         pattern.oddities(session),
+        phases_of(session),
     )
 
 

@@ -1,0 +1,59 @@
+"""What the commands show of phases: with `--phases`, from a file of hours, or from a snapshot."""
+
+from pathlib import Path
+
+from tests.helpers.builders import utc
+from tests.helpers.command_line import as_json, printed
+
+NIGHT = utc(2026, 11, 24, 2)  # 21:00 in New York on Monday, which counts for Tuesday
+
+
+def hours(folder: Path) -> str:
+    """Return the path of a file of hours that asks for phases and nights."""
+    path = folder / "desk.toml"
+    path.write_text('calendar = "XNYS"\nphases = true\nnight = "BLUE"\n')
+    return str(path)
+
+
+def test_the_board_names_the_phase(tmp_path: Path) -> None:
+    """Beside the state, and in JSON; without phases there is none."""
+    assert "not started, overnight" in printed("status", "--hours", hours(tmp_path), now=NIGHT)
+    [value] = as_json("status", "--hours", hours(tmp_path), now=NIGHT)
+    assert (value["state"], value["phase"], value["session"]) == ("not_started", "overnight", "2026-11-24")
+    [value] = as_json("status", "XNYS", "--phases", now=utc(2026, 11, 24, 22))
+    assert (value["phase"], value["session"]) == ("post_market", "2026-11-25")  # of Tuesday, which has ended
+    [value] = as_json("status", "XNYS", now=NIGHT)
+    assert value["phase"] is None
+
+
+def test_the_plan_has_every_phase(tmp_path: Path) -> None:
+    """In the table with its end, in JSON, and in the calendar file."""
+    asked = ("plan", "--hours", hours(tmp_path), "--from", "2026-11-23", "--days", "1")
+    table = printed(*asked, now=NIGHT)
+    assert "overnight" in table
+    assert "Sun 20:00" in table
+    assert "until 04:00" in table
+    [venue] = as_json(*asked, now=NIGHT)
+    [session] = venue["sessions"]
+    assert [phase["name"] for phase in session["phases"]] == [
+        "overnight", "pre_market", "opening_auction", "closing_auction", "post_market",
+    ]  # fmt: skip
+    assert session["phases"][0] == {
+        "name": "overnight",
+        "start": "2026-11-23T01:00:00+00:00",
+        "end": "2026-11-23T09:00:00+00:00",
+        "tradable": True,
+        "data_expected": True,
+    }
+    assert "overnight: Sun 20:00 to Mon 04:00 EST" in printed(*asked, "--ics", now=NIGHT).replace("\n ", "")
+    assert "not tradable" in printed("plan", "XTKS", "--phases", "--from", "2026-11-24", "--days", "1", now=NIGHT)
+
+
+def test_a_snapshot_is_written_with_phases(tmp_path: Path) -> None:
+    """As they are on record; it agrees with the installed data, and the board reads it."""
+    path = tmp_path / "xtks.toml"
+    printed("snapshot", "XTKS", "--phases", "--from", "2026-01-01", "--to", "2026-12-31", "--out", str(path), now=NIGHT)
+    assert "closing_auction@15:25/15:30" in path.read_text()
+    assert as_json("snapshot", "--check", str(path), now=NIGHT)["agrees"]
+    [value] = as_json("status", str(path), now=utc(2026, 11, 24, 6, 27))
+    assert (value["phase"], value["state"]) == ("closing_auction", "active")
