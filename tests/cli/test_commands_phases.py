@@ -57,3 +57,15 @@ def test_a_snapshot_is_written_with_phases(tmp_path: Path) -> None:
     assert as_json("snapshot", "--check", str(path), now=NIGHT)["agrees"]
     [value] = as_json("status", str(path), now=utc(2026, 11, 24, 6, 27))
     assert (value["phase"], value["state"]) == ("closing_auction", "active")
+
+
+def test_the_timeline_has_the_phases_of_its_days() -> None:
+    """In JSON: those that begin or end in the time that is drawn, each once."""
+    days = ("--from", "2026-11-24", "--days", "2")
+    [row] = as_json("timeline", "XTKS", "--phases", *days, now=NIGHT)
+    assert [(phase["name"], phase["start"]) for phase in row["phases"]] == [
+        ("closing_auction", "2026-11-24T06:25:00+00:00"),
+        ("closing_auction", "2026-11-25T06:25:00+00:00"),
+    ]
+    [row] = as_json("timeline", "XTKS", *days, now=NIGHT)
+    assert row["phases"] == []

@@ -9,7 +9,7 @@ import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.moments import coming, is_on_break, scheduled_state
+from session_lifecycle._cli.views.moments import PhaseReport, coming, is_on_break, scheduled_state
 from session_lifecycle._model.legs import LEGS, Label, StateValue
 
 _DAY: Final = timedelta(days=1)
@@ -110,12 +110,13 @@ class Band(msgspec.Struct, frozen=True):
 
 
 class TimelineReport(msgspec.Struct, frozen=True):
-    """The bands of a venue, which fill the time that is drawn."""
+    """The bands of a venue, which fill the time that is drawn, and its phases that begin or end in it."""
 
     calendar: str
     schedule: str
     timezone: str
     bands: tuple[Band, ...]
+    phases: tuple[PhaseReport, ...]
 
 
 def timeline_report(venue: Venue, stretch: Stretch) -> TimelineReport:
@@ -125,7 +126,16 @@ def timeline_report(venue: Venue, stretch: Stretch) -> TimelineReport:
         ScheduleExhausted: a part of the stretch lies outside what the schedule knows.
     """
     schedule = venue.schedule
-    return TimelineReport(venue.asked, schedule.name, str(schedule.timezone), tuple(_bands(venue, stretch)))
+    bands = tuple(_bands(venue, stretch))
+    found = {phase: None for band in bands for phase in _phases(venue, band)}  # in order, each once
+    phases = tuple(each for each in found if each.start < stretch.end and stretch.start < each.end)
+    return TimelineReport(venue.asked, schedule.name, str(schedule.timezone), bands, phases)
+
+
+def _phases(venue: Venue, band: Band) -> Iterator[PhaseReport]:
+    for stretch in venue.timeline.phases_near(venue.timeline.at(band.start).session):
+        phase = stretch.phase
+        yield PhaseReport(phase.name, phase.start, phase.end, phase.tradable, phase.data_expected)
 
 
 def _bands(venue: Venue, stretch: Stretch) -> Iterator[Band]:

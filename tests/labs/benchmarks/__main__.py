@@ -29,7 +29,9 @@ from session_lifecycle import (
     ExchangeSchedule,
     FixedSchedule,
     LifecycleConfig,
+    Phase,
     Record,
+    Schedule,
     Session,
     SessionBoundaryManager,
     SessionState,
@@ -265,7 +267,7 @@ def quiet_feeds(schedule: ExchangeSchedule) -> tuple[float, float]:
     return ours, floor
 
 
-def year(schedule: ExchangeSchedule) -> int:
+def year(schedule: Schedule) -> int:
     """Run XNYS through 2024 with a manager in simulated time, and return the number of transitions."""
 
     async def run() -> int:
@@ -277,6 +279,25 @@ def year(schedule: ExchangeSchedule) -> int:
         return sum([1 async for event in events if isinstance(event, StateChanged)])
 
     return anyio.run(run)
+
+
+def with_six_phases(schedule: ExchangeSchedule) -> FixedSchedule:
+    """Return two years of a schedule with a night, a pre-market, two auctions, trading, and an after-market."""
+    hour = timedelta(hours=1)
+
+    def session(each: Session) -> Session:
+        opened, closed, minutes = each.open, each.close, timedelta(minutes=10)
+        edges = (
+            ("overnight", opened - 13.5 * hour, opened - 5.5 * hour),
+            ("pre_market", opened - 5.5 * hour, opened - minutes),
+            ("opening_auction", opened - minutes, opened),
+            ("continuous", opened, closed - minutes),
+            ("closing_auction", closed - minutes, closed),
+            ("post_market", closed, closed + 2 * hour),
+        )
+        return replace(each, phases=tuple(Phase(*edge, tradable=True) for edge in edges))
+
+    return FixedSchedule(map(session, schedule.sessions(date(2023, 6, 1), date(2025, 6, 1))))
 
 
 def imported(*statements: str) -> list[float]:
@@ -484,6 +505,10 @@ def rows() -> Iterator[Row]:
     yield Row("cold start to the first state, a snapshot", ours, "ExchangeSchedule of the same", floor, 0.5)
     (ours,) = interleaved(lambda: timed(lambda: year(schedule)))
     yield Row(f"a year of XNYS, {year(schedule)} transitions", ours, "half a second", 0.5, 1)
+    phased = with_six_phases(schedule)
+    bare = FixedSchedule(replace(each, phases=()) for each in phased.sessions(date.min, date.max))
+    ours, floor = interleaved(lambda: timed(lambda: year(phased)), lambda: timed(lambda: year(bare)))
+    yield Row("a year with six phases a session", ours, "the same year without them", floor, 1.3)
 
 
 def main() -> None:
