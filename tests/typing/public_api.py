@@ -22,6 +22,7 @@ from session_lifecycle import (
     ClockSkew,
     ClockStepped,
     Closure,
+    DataStale,
     Difference,
     Event,
     ExchangeSchedule,
@@ -44,6 +45,8 @@ from session_lifecycle import (
     MissedSessions,
     NotASession,
     OverrideLost,
+    PhaseEnded,
+    PhaseStarted,
     Resumed,
     RetryPolicy,
     RollFailed,
@@ -179,7 +182,7 @@ def check_replay(schedule: Schedule) -> None:
             assert_type(event.state, SessionState)
         else:
             assert_type(event, StateChanged)
-    Alarm("noon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no anchor
+    Alarm("closing_auction.end")
     Alarm("close", -15)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
     Alarm("open", misfire="skip")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not its name
     replay(schedule, NOW, NOW, alarms=["close"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -266,7 +269,7 @@ async def check_handlers(manager: SessionBoundaryManager) -> None:
     manager.on(SessionState.ACTIVE)(flatten)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType] -- likewise
     manager.at("close")(opened)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType] -- no alarm's
     manager.on("active")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue] -- not its name
-    manager.at("noon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no anchor
+    manager.at("closing_auction.end")
     manager.at("close", -15)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
 
 
@@ -285,7 +288,7 @@ async def check_alarms_and_scopes(manager: SessionBoundaryManager) -> None:
         assert_type(session, Session)
     manager.during("active")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not its name
     manager.during(SessionState.ACTIVE, grace=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
-    manager.alarms("noon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no anchor
+    manager.alarms("closing_auction.end")
 
 
 async def check_feeds_and_halts(manager: SessionBoundaryManager) -> None:
@@ -361,6 +364,13 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
             return f"{event.source} {event.dest} {event.lateness}"
         case BreakStarted() | BreakEnded():
             return f"{event.session} {event.lateness}"
+        case PhaseStarted():
+            return f"{event.phase} {event.tradable} {event.data_expected} {event.lateness}"
+        case PhaseEnded():
+            return f"{event.phase} {event.session} {event.lateness}"
+        case DataStale():
+            assert_type(event.last_data_at, datetime | None)
+            return f"{event.phase} {event.timeout}"
         case RollStarted():
             return f"{event.next_session}"
         case RollSucceeded() | RollFailed():

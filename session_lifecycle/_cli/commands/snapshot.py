@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
@@ -205,8 +205,9 @@ def _dates(summaries: Iterable[str]) -> tuple[date, ...]:
 def _hours(session: Session | None) -> SessionHours | None:
     if session is None:
         return None
-    hours = {name: getattr(session, name) for name in HOURS}
-    return SessionHours(**hours | {"phases": phases_of(session)})
+    hours: dict[str, Any] = {name: getattr(session, name) for name in HOURS}
+    hours["phases"] = phases_of(session)
+    return SessionHours(**hours)
 
 
 def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | None:
