@@ -10,9 +10,11 @@ from msgspec.structs import fields, replace
 from session_lifecycle import (
     Alarm,
     AlarmFired,
+    AlarmInterrupted,
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    ClockSkew,
     ClockStepped,
     Event,
     FeedResumed,
@@ -20,9 +22,13 @@ from session_lifecycle import (
     Halted,
     HandlerFailed,
     HorizonNear,
+    LeadershipGained,
+    LeadershipLost,
     ManagerStopped,
+    OverrideLost,
     Resumed,
     RollFailed,
+    RollFollowed,
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
@@ -143,6 +149,39 @@ CASES: list[tuple[Event, int, str]] = [
         ScheduleChanged(TUESDAY, Session(TUESDAY, DUE + DAY, SEEN + DAY), None, MONDAY, "closed: typhoon"),
         logging.WARNING,
         f"2024-03-05 changed (closed: typhoon): was {DUE + DAY:%FT%T}+00:00 to {SEEN + DAY:%FT%T}+00:00, is no session",
+    ),
+    (
+        AlarmInterrupted("flatten", MONDAY),
+        logging.ERROR,
+        (
+            "2024-03-04 alarm flatten was interrupted by the end of an earlier run: whether its handlers have done "
+            "their work is not known, and it does not fire again"
+        ),
+    ),
+    (
+        OverrideLost(TUESDAY, None, MONDAY, "the schedule ends before"),
+        logging.ERROR,
+        (
+            "2024-03-05 was changed to no session, which could not be restored: the schedule ends before. It has the "
+            "schedule's own hours; apply what holds"
+        ),
+    ),
+    (RollFollowed(MONDAY, TUESDAY, 7), logging.INFO, "roll 2024-03-04 → 2024-03-05 followed, of term 7"),
+    (
+        RollFollowed(MONDAY, TUESDAY + DAY, 7, skipped=(TUESDAY,)),
+        logging.INFO,
+        "roll 2024-03-04 → 2024-03-06 followed, of term 7 (skipped 2024-03-05)",
+    ),
+    (LeadershipGained(7, MONDAY), logging.INFO, "this replica leads, in term 7"),
+    (
+        LeadershipLost(7, "the lease was over", MONDAY),
+        logging.WARNING,
+        "this replica does not lead any more (its term was 7): the lease was over",
+    ),
+    (
+        ClockSkew(timedelta(seconds=-2.5), MONDAY),
+        logging.WARNING,
+        "the journal's server is -2.5 s from this clock: check both machines' time",
     ),
 ]
 EVENTS = [event for event, *_ in CASES]

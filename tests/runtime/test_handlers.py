@@ -9,11 +9,14 @@ import pytest
 
 from session_lifecycle import (
     AlarmFired,
+    AlarmInterrupted,
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    ClockSkew,
     ClockStepped,
     ConfigurationError,
+    Entry,
     Event,
     FeedResumed,
     FeedStale,
@@ -21,12 +24,17 @@ from session_lifecycle import (
     Halted,
     HandlerFailed,
     HorizonNear,
+    LeadershipGained,
+    LeadershipLost,
     LifecycleConfig,
     ManagerStopped,
     MissedSessions,
+    OverrideLost,
+    Record,
     Resumed,
     RetryPolicy,
     RollFailed,
+    RollFollowed,
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
@@ -37,6 +45,7 @@ from session_lifecycle import (
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._journal.records import changed
 from tests.helpers.builders import DAY, MONDAY, at, session, week
 from tests.helpers.handlers import MORNING, NOON, OPEN, Boom, Calls, listen
 from tests.helpers.harness import (
@@ -60,9 +69,12 @@ from tests.helpers.harness import (
     roll_nothing,
     running,
 )
+from tests.helpers.journals import adopted, done, intent
+from tests.helpers.ledger import until
+from tests.helpers.shared import SharedInMemory
 
 pytestmark = pytest.mark.anyio
-LUNCH = FixedSchedule([session(MONDAY, breaks=(((17, 0), (18, 0)),)), session(TUESDAY)])
+LUNCH = FixedSchedule([session(MONDAY, breaks=(((17, 0), (18, 0)),)), session(TUESDAY), session(WEDNESDAY)])
 
 
 # ---- what a handler is called with ----
@@ -97,7 +109,11 @@ async def test_every_class_of_event_calls_its_handlers():
         if fails:
             raise fails.pop()
 
-    manager, clock = make(at(MONDAY, (10, 0)), schedule=LUNCH, config=config, roll_session=roll)
+    overlapping = Session(TUESDAY, at(MONDAY, (15, 0)), at(TUESDAY, (21, 0)))
+    interrupted = Record(Entry.ALARM_BEGUN, MONDAY, MORNING, subject="flatten")
+    earlier = adopted(MONDAY), changed(TUESDAY, overlapping, MONDAY, MORNING), interrupted
+    journal = SharedInMemory(earlier, skew=2 * SECOND)
+    manager, clock = make(at(MONDAY, (10, 0)), schedule=LUNCH, config=config, roll_session=roll, journal=journal)
     heard = {kind: listen(manager, kind, missed=True) for kind in get_args(Event)}
     manager.at("pre_market_start", -30 * MINUTE)(Calls())
     manager.at("open", MINUTE)(Calls())
@@ -118,6 +134,11 @@ async def test_every_class_of_event_calls_its_handlers():
         await clock.advance_to(at(TUESDAY, (2, 0)))
         feed.record()
         await clock.advance(NOW)
+        journal.lose("the lease was over")
+        await until(lambda: not manager.leads)
+        journal.lead_elsewhere(intent(TUESDAY), done(TUESDAY))
+        await until(lambda: manager.session.date == WEDNESDAY)
+        await clock.advance(NOW)
         assert {type(event) for event in log} == set(get_args(Event)) == set(heard)
         for kind, calls in heard.items():
             assert calls.events == of(kind, log)
@@ -127,12 +148,14 @@ KINDS = {
     StateChanged,
     BreakStarted,
     BreakEnded,
+    ClockSkew,
     RollStarted,
     RollSucceeded,
     RollFailed,
     ClockStepped,
     HorizonNear,
     AlarmFired,
+    AlarmInterrupted,
     AlarmSkipped,
     HandlerFailed,
     FeedStale,
@@ -141,6 +164,11 @@ KINDS = {
     Resumed,
     ScheduleChanged,
     UnexpectedData,
+    AlarmInterrupted,
+    OverrideLost,
+    RollFollowed,
+    LeadershipGained,
+    LeadershipLost,
 }
 
 
