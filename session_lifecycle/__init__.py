@@ -27,6 +27,7 @@ from session_lifecycle._journal.records import (
     Record,
 )
 from session_lifecycle._model.alarm import Alarm, Misfire
+from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._model.config import (
     AdaptiveTimeout,
@@ -177,6 +178,7 @@ __all__ = [
     "BreakEnded",
     "BreakStarted",
     "CalendarUnavailable",
+    "CallbackOverdue",
     "CancelledBeforeStart",
     "Clock",
     "ClockFailed",
@@ -199,6 +201,7 @@ __all__ = [
     "GroupStopped",
     "HaltRefused",
     "Halted",
+    "HandlerBusy",
     "HandlerFailed",
     "HandlerTimeoutError",
     "HorizonNear",

@@ -9,7 +9,9 @@ from session_lifecycle._core.machine import ACTIVE, ENDED
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import Rolls
 from session_lifecycle._core.staleness import StalenessTimer
+from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.events import AlarmFired, AlarmSkipped
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
@@ -97,6 +99,11 @@ class LifecycleView:
     def feed_last_data_at(self, feed: FeedState) -> datetime | None:
         """Return when a feed's newest data was fresh; None before the beginning, and where there has been none."""
         return wall_instant(feed.arrival, self._progress.last_reading) if self.begun else None
+
+    def judge_alarm(self, fired: AlarmFired, now: Reading) -> AlarmFired | AlarmSkipped:
+        """Judge an alarm again at the call of its handler, which was busy until now."""
+        assert self._alarms is not None, "it has fired"
+        return self._alarms.judge(fired, self.state, now)
 
     @property
     def market_open(self) -> bool:

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from session_lifecycle._model.alarm import Alarm
+from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.errors import describe
 from session_lifecycle._model.event_base import (
     DEBUG,
@@ -421,6 +422,8 @@ Event = (
     | AlarmSkipped
     | AlarmInterrupted
     | HandlerFailed
+    | HandlerBusy
+    | CallbackOverdue
     | FeedStale
     | FeedResumed
     | Halted

@@ -18,6 +18,7 @@ import anyio
 
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import ClockFailed, HandlerTimeoutError, LifecycleError, describe
+from session_lifecycle._runtime.call_scope import CallScope
 
 if TYPE_CHECKING:
     import asyncio
@@ -70,8 +71,12 @@ async def run_callback(
     *,
     clock: Clock,
     observe: Callable[[], Reading],
+    scope: CallScope,
 ) -> BaseException | None:
-    """Await a callback for less than `limit` of monotonic time; return its exception or timeout, None on success."""
+    """Await a callback for less than `limit` of monotonic time; return its exception or timeout, None on success.
+
+    It is awaited in `scope`, which is cancelled at the limit.
+    """
     failure: BaseException | None = None
     late: LifecycleError | None = None
     done = False
@@ -90,13 +95,13 @@ async def run_callback(
             scope.cancel()
 
     try:
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as tasks:
-                if limit is not None:
-                    tasks.start_soon(expire, limit)
-                failure = await _outcome_of(owner, label, call)
-                done = True
-                tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            if limit is not None:
+                tasks.start_soon(expire, limit)
+            with scope:
+                failure = await _outcome_of(owner, label, call, scope)
+            done = True
+            tasks.cancel_scope.cancel()
     except anyio.get_cancelled_exc_class() as cancelled:
         # A native cancellation of this very task after its last await must not end the driver's task group.
         if not absorb_foreign_cancellation():
@@ -107,7 +112,9 @@ async def run_callback(
     return late if failure is None else failure
 
 
-async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[object]]) -> BaseException | None:
+async def _outcome_of(
+    owner: object, label: str, call: Callable[[], Awaitable[object]], scope: CallScope
+) -> BaseException | None:
     """Await a callback and return its exception; the driver's own cancellation passes through."""
     try:
         with CallbackScope(owner):
@@ -119,6 +126,7 @@ async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[ob
     except Exception as error:  # the application's own code
         return error
     except anyio.get_cancelled_exc_class() as cancelled:
+        scope.expose()  # so that the driver's own is known as such
         if not absorb_foreign_cancellation():
             raise
         return cancelled

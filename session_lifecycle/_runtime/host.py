@@ -29,9 +29,11 @@ from session_lifecycle._journal.records import (
     completion,
     journal_state_after,
 )
+from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.clock import Clock, Reading
-from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.events import AlarmFired, AlarmSkipped, Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.alarm_calls import AlarmCalls
+from session_lifecycle._runtime.call_scope import CallScope
 from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
@@ -144,7 +146,7 @@ class Host:
         self.state: HostState = NEW
         self.tasks: int = 0
         """How many tasks run application code of it."""
-        self.attempt: anyio.CancelScope | None = None
+        self.attempt: CallScope | None = None
         """The scope of the attempt to roll that is under way."""
         self.wall: datetime | None = None
         """The deadline that the driver's queue of wall timers holds for it."""
@@ -400,8 +402,10 @@ class Host:
             if self.subscribers is not None:
                 self.subscribers.publish(event)
 
-    async def call_handler(self, handler: Handler, event: Event) -> None:
+    async def call_handler(self, handler: Handler, event: Event, argument: Event) -> None:
         """Await a handler; that of an alarm, once it is durable that the alarm fires.
+
+        It is called with `argument`: the event, as of now.
 
         Raises:
             TypeError: it is not async.
@@ -409,9 +413,9 @@ class Host:
         """
         if self.alarms is not None and isinstance(event, AlarmFired):
             async with self.alarms.recorded(event):
-                await _awaited(handler, event)
+                await _awaited(handler, argument)
         else:
-            await _awaited(handler, event)
+            await _awaited(handler, argument)
 
     @property
     def leads(self) -> bool:
@@ -437,6 +441,27 @@ class Host:
         log_event(event, self.lifecycle.schedule)
         if isinstance(cause, HandlerFailed):
             return ()
+        self.broadcast.publish(event)
+        return (event,)
+
+    def report_busy(self, label: str, cause: Event, now: Reading) -> tuple[Event, ...]:
+        """Emit that a handler is still busy when its next event is due."""
+        session = self.lifecycle.session.date
+        return self._report(HandlerBusy(label, cause, session, now.wall, name=self.lifecycle.name))
+
+    def report_overdue(self, label: str, waited: timedelta, now: Reading) -> tuple[Event, ...]:
+        """Emit that code which was cancelled has not ended."""
+        session = self.lifecycle.session.date
+        return self._report(CallbackOverdue(label, waited, session, now.wall, name=self.lifecycle.name))
+
+    def skip_alarm(self, event: AlarmFired, skipped: AlarmSkipped) -> tuple[Event, ...]:
+        """Emit that an alarm's handler was busy for too long; its call counts as ended."""
+        if self.alarms is not None:
+            self.alarms.call_ended(event)
+        return self._report(skipped)
+
+    def _report(self, event: Event) -> tuple[Event, ...]:
+        log_event(event, self.lifecycle.schedule)
         self.broadcast.publish(event)
         return (event,)
 

@@ -532,7 +532,8 @@ class SessionBoundaryManager(Lifespan):
             ConfigurationError: the timeout is out of range.
             ManagerStopped: the manager has stopped.
         """
-        return self._handler_decorator("on()", filter_for(what), missed=missed, timeout=timeout)
+        state = what if isinstance(what, SessionState) else None
+        return self._handler_decorator("on()", filter_for(what), missed=missed, timeout=timeout, state=state)
 
     def at(
         self,
@@ -631,7 +632,13 @@ class SessionBoundaryManager(Lifespan):
         return scopes.sessions(lifecycle=self._require_begun("sessions()"), broadcast=self._host.broadcast)
 
     def _handler_decorator(
-        self, call: str, event_filter: EventFilter, *, missed: bool, timeout: timedelta | None
+        self,
+        call: str,
+        event_filter: EventFilter,
+        *,
+        missed: bool,
+        timeout: timedelta | None,
+        state: SessionState | None = None,
     ) -> Callable[[Any], Any]:
         require_duration("timeout", timeout, never=True)
 
@@ -642,7 +649,9 @@ class SessionBoundaryManager(Lifespan):
             host = self._host
             if host.ready is None:
                 host.ready = deque()
-            handler = Handler(function, event_filter, host.ready, self._lifecycle, missed=missed, timeout=timeout)
+            handler = Handler(
+                function, event_filter, host.ready, self._lifecycle, missed=missed, timeout=timeout, state=state
+            )
             host.handlers += (handler,)
             host.broadcast.add(handler)
             return function
