@@ -22,7 +22,6 @@ from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.subscriptions import LIMIT, EventFilter, Subscription
 
-
 _ON_TIME: Final = timedelta(seconds=1)
 
 
@@ -122,7 +121,8 @@ class Handler(Subscription):
     def judge_again(self, event: Event, now: Reading) -> Event | None:
         """Return an event that has waited behind an earlier call, as of now; None where what it is about is over.
 
-        One that has waited for a second at most is on time, as an alarm is by default: it is returned as it is. A state is judged for a handler on that state alone, since another one is called with what has happened.
+        One that has waited for a second at most is on time, as an alarm is by default: it is returned as it is. A
+        state is judged for a handler on that state alone, since another one is called with what has happened.
         """
         if now.wall - event.observed_at <= _ON_TIME:
             return event
