@@ -156,11 +156,18 @@ else:
         try:
             value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
         except ModuleNotFoundError as error:
-            if error.name == "psycopg":
-                error.add_note("PostgresJournal needs the extra: pip install 'session_lifecycle[postgres]'")
-            raise
+            if error.name != "psycopg":
+                raise
+            value = _without_psycopg(name)  # `import *` asks for every name: what is refused is to use it
         globals()[name] = value  # the next look-up finds it there
         return value
+
+    def _without_psycopg(name: str) -> type:
+        def refuse(*_: object, **__: object) -> object:
+            msg = f"{name} needs the extra `postgres`: pip install 'session_lifecycle[postgres]'"
+            raise ModuleNotFoundError(msg, name="psycopg")
+
+        return type(name, (), {"__new__": refuse, "create_tables": staticmethod(refuse), "__module__": __name__})
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -1,9 +1,9 @@
 """What all tests share: every kind of event loop that the package promises to run on."""
 
-import os
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator

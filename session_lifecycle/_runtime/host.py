@@ -383,7 +383,7 @@ class Host:
 
     def journal_failed(self, error: Exception, now: Reading) -> None:
         """Go to ERROR where records are in doubt for good; where another replica leads, stand by."""
-        if isinstance(error, NotLeadingError):
+        if isinstance(error, NotLeadingError) or not self.leads:
             self.lose_lead(str(error), now)
         else:
             self.lifecycle.fail(str(error), now)
@@ -439,6 +439,8 @@ class Host:
         """Stand by: another replica leads, or this one cannot know. An attempt under way is cancelled."""
         if self.replica is not None and self.lifecycle.leading:
             self.replica.lose_lead(reason, now)
+            if self.ledger is not None:
+                self.ledger.discard(self.replica.refusal("a record"), now)
             if self.attempt is not None:
                 self.attempt.cancel()
 

@@ -179,6 +179,11 @@ class Ledger:
         holding: Callable[[], AbstractContextManager[object]] | None = getattr(self._clock, "holding", None)
         return nullcontext() if holding is None else holding()
 
+    def discard(self, error: NotLeadingError, now: Reading) -> None:
+        """Refuse every entry: another replica leads. What one of them was about is known from the journal alone."""
+        self._fail(tuple(self._entries), error, now, keep=False)
+        self._release()
+
     # ---- what the task that writes calls ----
 
     async def flush(self, observe: Callable[[], Reading], settled: Callable[[], None]) -> Exception | None:
@@ -220,8 +225,9 @@ class Ledger:
         now = observe()
         self._written(records)
         for entry in batch:
-            self._entries.popleft()
-            self._apply(entry, now)
+            if entry in self._entries:  # else it was discarded meanwhile
+                self._entries.remove(entry)
+                self._apply(entry, now)
         return None
 
     async def _append(self, records: Sequence[Record]) -> None:
@@ -275,7 +281,7 @@ class Ledger:
     def _fail(self, batch: Sequence[LedgerEntry], error: Exception, now: Reading, *, keep: bool) -> Exception | None:
         """Settle entries with an error. Where they are in doubt, keep those with records: the next append has them."""
         for entry in batch:
-            if not (keep and entry.records):
+            if not (keep and entry.records) and entry in self._entries:
                 self._entries.remove(entry)
             abandon, entry.abandon = entry.abandon, None  # once, however often it stays in doubt
             if abandon is not None:
