@@ -19,7 +19,13 @@ from threading import RLock
 from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
-from session_lifecycle._model.errors import ConfigurationError, NotASession, OverrideRefused, ScheduleExhausted
+from session_lifecycle._model.errors import (
+    ConfigurationError,
+    LifecycleError,
+    NotASession,
+    OverrideRefused,
+    ScheduleExhausted,
+)
 from session_lifecycle._model.overrides import Override, applied, by_date
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
@@ -113,9 +119,10 @@ class ExchangeSchedule:
                 # Where there is no session around that day, the time zone comes from the default window.
                 zone = self._load_around(self._clipped(day)) or time_zone(default_calendar(self._name))
         self._timezone: tzinfo = zone
-        for override in self._overrides.values():
+        ascending = sorted(self._overrides.values(), key=_BY_DATE)  # so that each year is loaded once
+        for override in ascending:
             self._replace(override.date, applied(override, self._on(override.date), zone))
-        for override in self._overrides.values():
+        for override in ascending:
             self._require_apart(override.date)
 
     @classmethod
@@ -127,12 +134,16 @@ class ExchangeSchedule:
         the exchange (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
 
         Raises:
-            OverrideRefused: the file has an unknown or invalid entry, or the constructor refuses an override.
-            OSError, tomllib.TOMLDecodeError: the file cannot be read, or is not TOML.
-            CalendarUnavailable, ConfigurationError: as raised by the constructor.
+            OverrideRefused: the file cannot be read, is not TOML, or has an unknown or invalid entry; or the
+                constructor refuses it, of which that error is the cause. Names the file.
         """
         content = read_overrides(path)
-        return cls(content.calendar, overrides=content.overrides, near=near, **content.options)
+        try:
+            return cls(content.calendar, overrides=content.overrides, near=near, **content.options)
+        except OverrideRefused as error:
+            raise OverrideRefused(error.date, f"{os.fspath(path)}: {error.why}") from error
+        except (LifecycleError, OverflowError) as error:
+            raise OverrideRefused(None, f"{os.fspath(path)}: {error}") from error
 
     def __repr__(self) -> str:
         return f"<ExchangeSchedule {self._name!r}, knows {self._first_day} to {self._last_day}>"

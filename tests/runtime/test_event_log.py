@@ -164,14 +164,18 @@ CASES: list[tuple[Event, int, str]] = [
     (
         AlarmInterrupted("close-900s", MONDAY),
         logging.ERROR,
-        "2024-03-04 alarm close-900s was interrupted by the end of an earlier run: whether its handlers have done their "
-        "work is not known, and it does not fire again",
+        (
+            "2024-03-04 alarm close-900s was interrupted by the end of an earlier run: whether its handlers have "
+            "done their work is not known, and it does not fire again"
+        ),
     ),
     (
         OverrideLost(TUESDAY, None, MONDAY, "no such session"),
         logging.ERROR,
-        "2024-03-05 was changed to no session, which could not be restored: no such session. It has the schedule's own "
-        "hours; apply what holds",
+        (
+            "2024-03-05 was changed to no session, which could not be restored: no such session. It has the "
+            "schedule's own hours; apply what holds"
+        ),
     ),
     (RollFollowed(MONDAY, TUESDAY, 3), logging.INFO, "roll 2024-03-04 → 2024-03-05 followed, of term 3"),
     (LeadershipGained(3), logging.INFO, "this replica leads, in term 3"),
