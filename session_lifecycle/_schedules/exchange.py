@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
-from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.errors import ConfigurationError, LifecycleError, OverrideRefused
 from session_lifecycle._model.overrides import Closure, Override
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
@@ -118,12 +118,16 @@ class ExchangeSchedule(KeptYears):
         (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
 
         Raises:
-            OverrideRefused: the file has an unknown or invalid entry, or the constructor refuses an override.
-            OSError, tomllib.TOMLDecodeError: the file cannot be read, or is not TOML.
-            CalendarUnavailable, ConfigurationError: as raised by the constructor.
+            OverrideRefused: the file cannot be read, is not TOML, or has an unknown or invalid entry; or the
+                constructor refuses it, of which that error is the cause. Names the file.
         """
         content = read_overrides(path)
-        return cls(content.calendar, overrides=content.overrides, until=content.until, near=near, **content.options)
+        try:
+            return cls(content.calendar, overrides=content.overrides, until=content.until, near=near, **content.options)
+        except OverrideRefused as error:
+            raise OverrideRefused(error.date, f"{os.fspath(path)}: {error.why}") from error
+        except (LifecycleError, OverflowError) as error:
+            raise OverrideRefused(None, f"{os.fspath(path)}: {error}") from error
 
     @property
     def name(self) -> str:
