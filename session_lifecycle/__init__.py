@@ -88,6 +88,7 @@ from session_lifecycle._model.events import (
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._model.home_errors import DriverCancelled, WrongLoopError, WrongTaskError, WrongThreadError
 from session_lifecycle._model.journal_events import (
     AlarmInterrupted,
     ClockSkew,
@@ -181,6 +182,7 @@ __all__ = [
     "ConfigurationError",
     "Correction",
     "Difference",
+    "DriverCancelled",
     "Entry",
     "Event",
     "ExchangeSchedule",
@@ -261,6 +263,9 @@ __all__ = [
     "TooManySessionsMissed",
     "TransactionalJournal",
     "UnexpectedData",
+    "WrongLoopError",
+    "WrongTaskError",
+    "WrongThreadError",
     "boundaries",
     "compare",
     "overlap",

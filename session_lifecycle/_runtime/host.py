@@ -428,7 +428,7 @@ class Host:
         if self.replica is not None and self.lifecycle.leading:
             self.replica.lose_lead(reason, now)
             if self.attempt is not None:
-                self.attempt.cancel()
+                self.attempt.cancel("the lead of the journal is lost")
 
     def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
         """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
