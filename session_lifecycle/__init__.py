@@ -89,6 +89,7 @@ from session_lifecycle._model.events import (
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._model.home_errors import DriverCancelled, WrongLoopError, WrongTaskError, WrongThreadError
 from session_lifecycle._model.journal_events import (
     AlarmInterrupted,
     ClockSkew,
@@ -196,6 +197,7 @@ __all__ = [
     "ConfigurationError",
     "Correction",
     "Difference",
+    "DriverCancelled",
     "Entry",
     "Event",
     "ExchangeSchedule",
@@ -282,6 +284,9 @@ __all__ = [
     "VenueDataRefused",
     "VenueStatus",
     "WeeklySchedule",
+    "WrongLoopError",
+    "WrongTaskError",
+    "WrongThreadError",
     "boundaries",
     "compare",
     "overlap",

@@ -58,9 +58,9 @@ class CallScope:
         """Whether the code has ended by this scope's cancellation."""
         return self._outer.cancelled_caught
 
-    def cancel(self) -> None:
-        """Cancel the code. A second call does nothing."""
-        self._outer.cancel()
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel the code, which gets the reason in its cancellation. A second call does nothing."""
+        self._outer.cancel(reason)
         on_cancel, self._on_cancel = self._on_cancel, None
         if on_cancel is not None:
             on_cancel(self)

@@ -8,7 +8,7 @@ callbacks.
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from datetime import timedelta
 from math import inf
 from types import TracebackType
@@ -92,7 +92,7 @@ async def run_callback(
             verdict = HandlerTimeoutError(label, after.total_seconds())
         if not done:
             late = verdict
-            scope.cancel()
+            scope.cancel(f"{label} is over its time")
 
     try:
         async with anyio.create_task_group() as tasks:
@@ -101,7 +101,7 @@ async def run_callback(
             with scope:
                 failure = await _outcome_of(owner, label, call, scope)
             done = True
-            tasks.cancel_scope.cancel()
+            tasks.cancel_scope.cancel(f"{label} has returned")
     except anyio.get_cancelled_exc_class() as cancelled:
         # A native cancellation of this very task after its last await must not end the driver's task group.
         if not absorb_foreign_cancellation():
@@ -151,6 +151,41 @@ def absorb_foreign_cancellation() -> bool:
     while task.cancelling():
         task.uncancel()
     return True
+
+
+def cancelled_natively() -> bool:
+    """Return whether the cancellation just caught is native: no cancel scope around this task has been cancelled."""
+    return in_asyncio() and anyio.current_effective_deadline() != -inf
+
+
+def native_cancellations() -> int:
+    """Return how many native cancellations the calling task has received; 0 where a scope around it is cancelled."""
+    task = _asyncio_task()
+    return 0 if task is None or anyio.current_effective_deadline() == -inf else task.cancelling()
+
+
+def redeliver_cancellation() -> None:
+    """Have the native cancellation of the calling task delivered again, where another exception has replaced it.
+
+    As in `asyncio.TaskGroup` of Python 3.13. It comes in the loop's next turn, unless `asyncio.timeout`, or whatever
+    has cancelled the task, has taken it back by then.
+    """
+    task = _asyncio_task()
+    if task is not None:
+        task.get_loop().call_soon(_cancel_again, task)
+
+
+def _cancel_again(task: "asyncio.Task[object]") -> None:
+    if task.cancelling() and not task.done():
+        task.uncancel()  # so that the count stays as it is
+        task.cancel()
+
+
+def context_outside_callbacks() -> Context:
+    """Return a copy of the present context in which no callback is under way, for a task that outlives it."""
+    context = copy_context()
+    context.run(_scopes.set, ())
+    return context
 
 
 def in_asyncio() -> bool:

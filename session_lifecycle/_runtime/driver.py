@@ -22,8 +22,11 @@ from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
 from session_lifecycle._model.events import Event
+from session_lifecycle._model.home_errors import DriverCancelled
 from session_lifecycle._runtime.app_tasks import AppTasks
+from session_lifecycle._runtime.callbacks import cancelled_natively
 from session_lifecycle._runtime.cohorts import advance_cohorts
+from session_lifecycle._runtime.home import Home
 from session_lifecycle._runtime.host import RUNNING, STOPPING, Host
 from session_lifecycle._runtime.journal_tasks import JournalTasks
 from session_lifecycle._runtime.roll_slots import RollSlots
@@ -42,6 +45,7 @@ class Driver:
 
     Args:
         clock: the clock of all hosts.
+        home: the event loop that it runs in.
         keep_running: go on without hosts, until `stop`: more may be added.
         max_concurrent_rolls: how many rolls are awaited at a time. None: any number.
         broadcast: takes the events of all hosts, for their common subscribers.
@@ -51,6 +55,7 @@ class Driver:
     def __init__(
         self,
         clock: Clock,
+        home: Home,
         *,
         keep_running: bool = False,
         max_concurrent_rolls: int | None = None,
@@ -58,6 +63,9 @@ class Driver:
         on_stopped: Callable[[Host], None] | None = None,
     ) -> None:
         self.clock: Final = clock
+        self.home: Final = home
+        self.failure: BaseException | None = None
+        """What has ended it; None while it runs, and where it was stopped or cancelled with a scope around it."""
         self._keep_running = keep_running
         self._broadcast = broadcast
         self._on_stopped = on_stopped
@@ -72,6 +80,7 @@ class Driver:
         self._sleep_scope: anyio.CancelScope | None = None
         self._stopping = False
         self._clock_failed = False
+        self._done = False
         self._additions: set[anyio.CancelScope] = set()
         self._journals = JournalTasks(self, self._stopped)
         self._last_reading: Reading
@@ -84,6 +93,7 @@ class Driver:
 
         Raises:
             LifecycleError: a host cannot begin. All of them have stopped then.
+            DriverCancelled: one of its tasks was cancelled from outside, which has ended it.
         """
         hosts = tuple(hosts)
         try:
@@ -92,11 +102,15 @@ class Driver:
                 try:
                     await self._begin(hosts)
                     await self._drive(task_status)
+                except BaseException as error:
+                    self._keep_failure(error)
+                    raise
                 finally:
                     self._cancel_additions()
                     for host in dict.fromkeys((*hosts, *self._hosts, *self._draining)):
                         self._end(host)
                     self._journals.stop()
+            self._require_done()
         finally:
             for host in hosts:
                 host.end()  # also where the task that closes journals was lost
@@ -121,6 +135,24 @@ class Driver:
                 while self._hosts:
                     await self._iterate()
                 self._app.stop()
+                self._done = True
+        self._require_done()
+
+    def _keep_failure(self, error: BaseException) -> None:
+        """Keep what has ended the driver, as the cause of calls that are refused from now on."""
+        if not isinstance(error, anyio.get_cancelled_exc_class()):
+            self.failure = error
+        elif cancelled_natively():
+            self.failure = DriverCancelled(self._kind)
+
+    def _require_done(self) -> None:
+        """Raise where a task group has ended early: a task in it ended cancelled, and anyio then cancels the group."""
+        if not self._done:
+            raise DriverCancelled(self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return "SessionGroup" if self._keep_running else "SessionBoundaryManager"
 
     async def add(self, host: Host) -> None:
         """Add a host while running. On return it has caught up, up to the first roll that is due.
@@ -147,7 +179,7 @@ class Driver:
 
     def _cancel_additions(self) -> None:
         for scope in self._additions:
-            scope.cancel()
+            scope.cancel("the group stops")
 
     def stop(self) -> None:
         """Stop all hosts, and do not keep running without hosts any longer."""
@@ -294,8 +326,12 @@ class Driver:
                 self._sleep_scope = None
 
     def _wake_driver(self) -> None:
-        if self._sleep_scope is not None:
-            self._sleep_scope.cancel()
+        if self._sleep_scope is None:
+            return
+        if self.home.here:
+            self._sleep_scope.cancel("woken by a call")
+        else:  # a cancellation that cannot be delivered would leave the scope marked, and every later one void
+            self.home.post(self._wake_driver)
 
     def _poll_due(self, now: Reading, cohort_members: Iterable[Host] = ()) -> None:
         """Poll hosts, start the rolls that are due, and schedule the next deadlines."""
@@ -337,7 +373,7 @@ class Driver:
         for feed, asked in lifecycle.take_questions():
             self._app.start_probe(host, feed, asked)
         if host.attempt is not None and lifecycle.roll_expired:
-            host.attempt.cancel()
+            host.attempt.cancel("the roll is over its roll_timeout")
         self._poll_waiting_roll()
         if host.state is STOPPING and host.at_rest:
             self._remove(host)
@@ -414,7 +450,7 @@ class Driver:
             self._app.call_handlers(host)  # handlers of ERROR are needed now most of all
             if host.state is STOPPING:
                 if host.attempt is not None:
-                    host.attempt.cancel()  # its timeout cannot be observed any more
+                    host.attempt.cancel("the clock has failed")  # its timeout cannot be observed any more
                 elif host.at_rest:
                     self._remove(host)
 

@@ -442,7 +442,7 @@ class Host:
             if self.ledger is not None:
                 self.ledger.discard(self.replica.refusal("a record"), now)
             if self.attempt is not None:
-                self.attempt.cancel()
+                self.attempt.cancel("the lead of the journal is lost")
 
     def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
         """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""

@@ -77,7 +77,7 @@ class JournalTasks:
                 while self._ready or self._closing or self._flushing or not self._stopping:
                     await self._wait()
                     await self._start_tasks(group)
-                group.cancel_scope.cancel()
+                group.cancel_scope.cancel("the driver ends")
 
     async def _wait(self) -> None:
         try:
@@ -98,7 +98,7 @@ class JournalTasks:
         for host in [host for host in self._closing if host not in self._flushing and host not in self._ready]:
             leading = self._leading.get(host)
             if leading is not None:
-                leading.cancel()  # comes again once that has ended
+                leading.cancel("the manager stops")  # comes again once that has ended
                 continue
             del self._closing[host]
             await start_surely(group, self._close, host)

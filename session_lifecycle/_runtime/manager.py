@@ -17,7 +17,7 @@ from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._model.alarm import Alarm, Misfire
-from session_lifecycle._model.clock import Clock, Reading, read
+from session_lifecycle._model.clock import Clock, Reading, as_utc, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
 from session_lifecycle._model.errors import ManagerStopped, NotRunningError, ReentrancyError, RollFailedError
 from session_lifecycle._model.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
@@ -29,10 +29,13 @@ from session_lifecycle._model.status import Status
 from session_lifecycle._runtime import scopes
 from session_lifecycle._runtime.arguments import (
     require_async,
+    require_clock,
     require_config,
     require_journal,
+    require_name,
     require_reason,
     require_resolution,
+    require_session,
     require_states,
     require_was_rolled,
 )
@@ -42,6 +45,7 @@ from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import Feed, Probe
 from session_lifecycle._runtime.feed_registry import FeedRegistry
 from session_lifecycle._runtime.handlers import Handler, filter_for, on_alarm
+from session_lifecycle._runtime.home import Home, at_home
 from session_lifecycle._runtime.host import Host, RollSession, WasRolled
 from session_lifecycle._runtime.lifespan import Lifespan
 from session_lifecycle._runtime.roll_transaction import done_statement, roll_transaction
@@ -61,8 +65,10 @@ _ON_TIME = timedelta(seconds=1)
 class SessionBoundaryManager(Lifespan):
     """Keeps the state of a trading session by schedule and clock, and rolls to the next one at its end.
 
-    Run it with `async with manager:` or with `await task_group.start(manager.run)`; once only. Call its methods on the
-    event loop's own thread only.
+    Run it with `async with manager:`, with `await task_group.start(manager.run)`, or with `await manager.start()` and
+    `await manager.aclose()`; once only. Once it has started, its methods are for that event loop alone: from another
+    thread they raise `WrongThreadError`, from another loop `WrongLoopError`, and change nothing. What is read, and
+    `record_data_received`, is for every thread. It cannot be copied or pickled.
 
     Args:
         schedule: a `Schedule`, or the name of an exchange_calendars calendar, aliases included.
@@ -103,6 +109,9 @@ class SessionBoundaryManager(Lifespan):
         super().__init__()
         require_async("roll_session", "a date", roll_session)
         require_config(config)
+        require_clock(clock)
+        require_session(session)
+        require_name(name)
         require_journal(journal)
         require_was_rolled(was_rolled)
         self._clock: Clock = _system_clock(config.check_interval) if clock is None else clock
@@ -124,20 +133,28 @@ class SessionBoundaryManager(Lifespan):
 
     # ---- running ----
 
-    def _mark_started(self, call: str) -> None:
+    def _mark_started(self, call: str, home: Home | None = None) -> None:
         self._refuse_inside(call)
-        super()._mark_started(call)
+        super()._mark_started(call, home)
 
     async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
-        driver = self._driver = Driver(self._clock)
+        assert self._home is not None
+        driver = self._driver = Driver(self._clock, self._home)
         await driver.run([self._host], task_status)
+
+    def _abandon(self) -> None:
+        self._host.end()
+
+    def _in_own_callback(self) -> bool:
+        return self._host.in_callback
 
     def _attach(self, driver: Driver, call: str) -> Host:
         """Mark the manager as started by `call`, and return its host for a driver that drives others too."""
-        self._mark_started(call)
+        self._mark_started(call, driver.home)
         self._driver = driver
         return self._host
 
+    @at_home
     def stop(self) -> None:
         """Stop: a roll under way may finish within its timeout, and is not retried. A second call does nothing.
 
@@ -249,17 +266,30 @@ class SessionBoundaryManager(Lifespan):
         a timestamp in the future counts as now. In TIMEOUT, fresh data makes the state ACTIVE before this returns.
         Where feeds are registered, they alone decide about TIMEOUT.
 
+        It may be called in any thread. In another one than the event loop's, what is more than a store takes effect in
+        the loop's next turn, and is dropped once the manager has stopped.
+
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
         if timestamp is None and not self._progress.clock_state.inspect_all:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
             self._staleness.arrival = monotonic()
+        elif self._home is not None and self._home.elsewhere:
+            self._home.hand_over(self, self._take_data, None if timestamp is None else as_utc("timestamp", timestamp))
         else:
-            self._lifecycle.record_data(self._observe_for(timestamp), timestamp)
-            if self._lifecycle.has_events:
-                self._emit()
+            self._record_data(timestamp)
 
+    def _take_data(self, timestamp: datetime | None) -> None:
+        if not self._host.stopped:
+            self._record_data(timestamp)
+
+    def _record_data(self, timestamp: datetime | None) -> None:
+        self._lifecycle.record_data(self._observe_for(timestamp), timestamp)
+        if self._lifecycle.has_events:
+            self._emit()
+
+    @at_home
     def add_feed(
         self,
         name: str,
@@ -286,6 +316,8 @@ class SessionBoundaryManager(Lifespan):
             TypeError: an argument is of the wrong kind.
             ManagerStopped: the manager has stopped.
         """
+        if self._host.stopped:
+            raise self._stopped("add_feed()")
         if self._feed_registry is None:
             self._feed_registry = FeedRegistry(
                 self._host,
@@ -293,11 +325,13 @@ class SessionBoundaryManager(Lifespan):
                 emit=self._emit,
                 observe_for=self._observe_for,
                 require_running=self._require_leading,
+                home=lambda: self._home,
             )
         return self._feed_registry.add(name, timeout, probe=probe, probe_timeout=probe_timeout)
 
     # ---- decisions of the application ----
 
+    @at_home
     def halt(self, reason: str) -> None:
         """Halt trading: `can_trade` is False and no data is expected, until `resume()` or the close.
 
@@ -315,6 +349,7 @@ class SessionBoundaryManager(Lifespan):
             LOGGER.warning("%r: halt(%r) has no effect: trading is halted already (%s)", self, reason, self.halted)
         self._emit()
 
+    @at_home
     def resume(self) -> None:
         """End the halt: data is expected again, and silence is timed from now on.
 
@@ -329,6 +364,7 @@ class SessionBoundaryManager(Lifespan):
             LOGGER.warning("%r: resume() has no effect: there is no halt", self)
         self._emit()
 
+    @at_home
     async def end_session(self, reason: str) -> None:
         """End an open session now: take its remaining transitions, and roll.
 
@@ -342,6 +378,7 @@ class SessionBoundaryManager(Lifespan):
         now = self._require_writable("end_session()").observe()
         await self._execute(self._lifecycle.end_session(require_reason(reason), now), now)
 
+    @at_home
     def fail(self, reason: str) -> None:
         """Go to ERROR, until `recover()`. During a roll this happens once the attempt under way has ended.
 
@@ -356,6 +393,7 @@ class SessionBoundaryManager(Lifespan):
             LOGGER.warning("%r: fail(%r) has no effect in ERROR (%s)", self, reason, self._lifecycle.reason)
         self._emit()
 
+    @at_home
     async def apply(self, override: Override) -> None:
         """Change the hours of a date from now on: an early close announced at 11:00 takes effect today.
 
@@ -380,6 +418,7 @@ class SessionBoundaryManager(Lifespan):
             decision = self._lifecycle.change_schedule(override, now)
             await self._execute(decision or NOTHING, now)
 
+    @at_home
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
         """Leave ERROR: begin the roll that is owed again, or else replay the session from its start.
 
@@ -404,6 +443,7 @@ class SessionBoundaryManager(Lifespan):
         now = driver.observe()
         await self._execute(self._lifecycle.recover(resolution, now), now)
 
+    @at_home
     async def roll(self) -> RollSucceeded:
         """Roll manually, where `auto_roll` is off; return once the roll has completed.
 
@@ -432,8 +472,9 @@ class SessionBoundaryManager(Lifespan):
                 target, attempts = (None, 0) if failed is None else (failed.next_session, failed.attempt)
                 cause = None if failed is None else failed.error
                 raise RollFailedError(ended, target, attempts, event.reason or "") from cause
-        raise ManagerStopped("roll()", self.state)
+        raise self._stopped("roll()")
 
+    @at_home
     def roll_transaction(self) -> AbstractAsyncContextManager[Any]:
         """Return an async context manager: the transaction of the roll's own writes, inside `roll_session` only.
 
@@ -454,6 +495,7 @@ class SessionBoundaryManager(Lifespan):
         """
         return roll_transaction(self._host, self._require_running("roll_transaction()"))
 
+    @at_home
     def done_statement(self) -> tuple[str, tuple[object, ...]]:
         """Return the statement that writes the journal's *done*, and its parameters, inside `roll_session` only.
 
@@ -470,6 +512,7 @@ class SessionBoundaryManager(Lifespan):
 
     # ---- events ----
 
+    @at_home
     def events(self) -> Subscription:
         """Return an async iterator over all events from this call on; it ends with the manager.
 
@@ -478,6 +521,7 @@ class SessionBoundaryManager(Lifespan):
         """
         return self._host.broadcast.subscribe()
 
+    @at_home
     async def wait_for(self, *states: SessionState) -> SessionState:
         """Wait until one of `states` is entered, however briefly, and return it; at once where it is the present one.
 
@@ -500,7 +544,7 @@ class SessionBoundaryManager(Lifespan):
                 return cast("StateChanged", event).dest
         finally:
             broadcast.remove(entered)
-        raise ManagerStopped("wait_for()", self.state)
+        raise self._stopped("wait_for()")
 
     # ---- handlers, alarms and scopes ----
 
@@ -567,6 +611,7 @@ class SessionBoundaryManager(Lifespan):
 
         return decorate
 
+    @at_home
     def alarms(
         self,
         anchor: Anchor,
@@ -585,12 +630,13 @@ class SessionBoundaryManager(Lifespan):
             ManagerStopped: the manager has stopped.
         """
         if self._host.stopped:
-            raise ManagerStopped("alarms()", self.state)
+            raise self._stopped("alarms()")
         alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
         fired = self._host.broadcast.subscribe(on_alarm(alarm))
         self._add_alarm(alarm)
         return cast("AsyncIterator[AlarmFired]", fired)
 
+    @at_home
     def during(self, *states: SessionState, grace: timedelta | None = None) -> AbstractAsyncContextManager[Session]:
         """Return an async context manager whose body runs while the state is one of `states`, and is then cancelled.
 
@@ -621,6 +667,7 @@ class SessionBoundaryManager(Lifespan):
             wait_for=self.wait_for,
         )
 
+    @at_home
     def sessions(self) -> AsyncIterator[Session]:
         """Return an async iterator over the present session, unless it has ended, and each that is rolled into.
 
@@ -640,12 +687,14 @@ class SessionBoundaryManager(Lifespan):
         timeout: timedelta | None,
         state: SessionState | None = None,
     ) -> Callable[[Any], Any]:
+        if self._home is not None:
+            self._home.require(call)
         require_duration("timeout", timeout, never=True)
 
         def register(function: Any) -> Any:  # noqa: ANN401 -- the public signatures have the types
             require_async("a handler", "one event", function)
             if self._host.stopped:
-                raise ManagerStopped(call, self.state)
+                raise self._stopped(call)
             host = self._host
             if host.ready is None:
                 host.ready = deque()
@@ -696,8 +745,14 @@ class SessionBoundaryManager(Lifespan):
         if self._driver is None or not self._lifecycle.begun:
             raise NotRunningError(call)
         if self._host.stopped:
-            raise ManagerStopped(call, self.state)
+            raise self._stopped(call)
         return self._driver
+
+    def _stopped(self, call: str) -> ManagerStopped:
+        """Return the refusal of a call after the end, from what has ended the driver."""
+        error = ManagerStopped(call, self.state)
+        error.__cause__ = None if self._driver is None else self._driver.failure
+        return error
 
     def _require_writable(self, call: str) -> Driver:
         """Return the driver; raise where the manager does not run, or what is to be written would wait for itself."""

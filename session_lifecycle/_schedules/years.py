@@ -293,7 +293,7 @@ class KeptYears:
         of_days = of_seasons(self._seasons, self.sessions, self._timezone)
         self._seasonal = frozenset(of_days.keys() - self._overrides.keys())
         self._overrides = {**of_days, **self._overrides}
-        ascending = sorted(self._overrides.values(), key=_BY_DATE)  # so that each year is loaded once
+        ascending = sorted(self._overrides.values(), key=BY_DATE)  # so that each year is loaded once
         for override in ascending:
             session = self._on(override.date)
             if session is not None or not skip(override):

@@ -1,11 +1,11 @@
 """Files of hours that were written to do harm: refused, with the file and the reason, in little time and memory."""
 
+import datetime as dt
 import json
 import time
 import tracemalloc
 from collections.abc import Generator
 from datetime import UTC, date, datetime, timedelta
-from datetime import time as Clock
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -230,7 +230,7 @@ def test_a_day_on_which_the_clocks_change_is_as_good_as_any(tmp_path: Path) -> N
             span = {"timezone": zone.key, "first": f"{days[0]}", "last": f"{days[-1]}", "regular": regular}
             path.write_text(with_head(**span, sessions=[f"{each}" for each in days]))
             opens = [each.open for each in SnapshotSchedule.load(path).sessions(days[0], days[-1])]
-            hour = Clock.fromisoformat(regular[5:10])
+            hour = dt.time.fromisoformat(regular[5:10])
             assert opens == [datetime.combine(each + timedelta(days=n), hour, zone).astimezone(UTC) for each in days]
 
 
