@@ -222,7 +222,7 @@ class Checker:
         return "recover", record.entry, record.target
 
     def refused(self, record: Record, how: str) -> None:
-        """A record was not made durable, as far as this run knows: "for good", "together" with others, or "in doubt"."""
+        """A record was not made durable, as far as is known: "for good", "together" with others, or "in doubt"."""
         self._noted(record)
         decision = self._decision_of(record)
         if how == "together" or record.seq in self.doubted:
