@@ -21,7 +21,6 @@ from session_lifecycle._core.restore import LOST, restore, restore_hours, restor
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
-from session_lifecycle._journal.errors import JournalWriteFailed
 from session_lifecycle._journal.records import Entry, JournalState, Record, changed, intent
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
@@ -348,8 +347,7 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
         self._progress.emit(self._rolls.begin(roll, now))
 
     def _not_begun(self, roll: RollRound, error: Exception, now: Reading) -> None:
-        roll.pending = False
-        roll.intended = isinstance(error, JournalWriteFailed) and error.uncertain  # then it may be in the journal
+        roll.pending = False  # where the intent is in doubt, ERROR is not left before that is known
         if roll is self._rolls.round:  # else another replica leads since
             self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
 

@@ -219,6 +219,9 @@ class Ledger:
             if not error.uncertain and len(batch) > 1:
                 self._singly = len(batch)
                 return None
+            if error.uncertain:
+                # What was refused together with them comes after them, so it is kept, and settled, like them.
+                batch, self._singly = tuple(entry for entry in self._entries if entry.begun), 0
             return self._fail(batch, error, observe(), keep=error.uncertain)
         except NotLeadingError as error:
             return self._fail(tuple(self._entries), error, observe(), keep=False)

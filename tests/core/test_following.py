@@ -263,8 +263,7 @@ def test_halts_are_followed() -> None:
     standby.core.add_feed(quotes[1], standby.now)
     assert (standby.core.halted, quotes[1].halted) == ("news", "mute")
     leader.resume()
-    leader.core.resume(leader.now, quotes[0])
-    leader._record(leader.take())
+    leader.resume(quotes[0])
     events = follow(leader, standby)
     assert [event.feed for event in events if isinstance(event, Resumed)] == [None, "quotes"]
     assert (standby.core.halted, quotes[1].halted) == (None, None)
