@@ -1,6 +1,6 @@
 """`SessionGroup`: thousands of managers in one task, with one driver and one clock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import anyio
@@ -15,6 +15,7 @@ from session_lifecycle._model.errors import (
     NotRunningError,
     ReentrancyError,
 )
+from session_lifecycle._runtime.callbacks import CallbackScope, open_scopes
 from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.host import Host
 from session_lifecycle._runtime.lifespan import Lifespan
@@ -60,6 +61,7 @@ class SessionGroup(Lifespan):
         "_driver",
         "_managers",
         "_max_concurrent_rolls",
+        "_removals",
         "_stopped",
         "_timelines",
     )
@@ -84,6 +86,8 @@ class SessionGroup(Lifespan):
         self._timelines = SharedTimelines()
         self._managers: dict[Host, SessionBoundaryManager] = {}
         self._departures: dict[Host, anyio.Event] = {}
+        # The calls of `remove` that wait: for which host, and inside which callbacks.
+        self._removals: list[tuple[Host, tuple[CallbackScope, ...]]] = []
         for manager in managers:
             self._register(manager)
 
@@ -174,7 +178,8 @@ class SessionGroup(Lifespan):
 
         Raises:
             NotAMember: the manager is not in this group. Nothing has changed.
-            ReentrancyError: called from inside a roll or a handler of this manager, which it would wait for.
+            ReentrancyError: called from inside a roll or a handler of this manager, which it would wait for; or of one
+                that such a call waits for, so that both would wait indefinitely.
         """
         host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
         if host not in self._managers:
@@ -182,7 +187,7 @@ class SessionGroup(Lifespan):
                 await anyio.lowlevel.checkpoint()
                 return
             raise NotAMember(repr(manager))
-        if host.in_callback:
+        if any(each.in_callback for each in self._waited_for_by(host)):
             call = "group.remove()"
             raise ReentrancyError(call)
         driver = self._driver
@@ -192,8 +197,13 @@ class SessionGroup(Lifespan):
             return
         departed = self._departures.setdefault(host, anyio.Event())
         driver.stop_host(host)
-        with driver.let_clock_jump():
-            await departed.wait()
+        removal = host, open_scopes()
+        self._removals.append(removal)
+        try:
+            with driver.let_clock_jump():
+                await departed.wait()
+        finally:
+            self._removals.remove(removal)
 
     def events(self) -> Subscription:
         """Return an async iterator over the events of all members from this call on; it ends with the group.
@@ -229,6 +239,17 @@ class SessionGroup(Lifespan):
 
     def _attach(self, driver: Driver, manager: SessionBoundaryManager) -> Host:
         return manager._attach(driver, "SessionGroup")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
+
+    def _waited_for_by(self, host: Host) -> Iterator[Host]:
+        """Yield a host, and those whose end its own rolls and handlers wait for, by calls of `remove`."""
+        found, waiting = {host: None}, [host]
+        while waiting:
+            host = waiting.pop()
+            yield host
+            for target, scopes in self._removals:
+                if target not in found and host.awaits(scopes):
+                    found[target] = None
+                    waiting.append(target)
 
     def _unregister(self, host: Host) -> None:
         """Remove a member that has stopped, and wake the calls of `remove` for it."""

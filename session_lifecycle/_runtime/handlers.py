@@ -22,7 +22,6 @@ from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.subscriptions import LIMIT, EventFilter, Subscription
 
-
 _ON_TIME: Final = timedelta(seconds=1)
 
 
@@ -65,7 +64,7 @@ class Handler(Subscription):
         self._state: Final = state  # the one whose entries it is called with; None where it is called with other events
         self.function: Final = function
         self.timeout: Final = timeout
-        self.label: Final = _label(function)
+        self.label: Final = label_of(function)
         self.overrun: bool = False
         """Whether events were dropped, and `HandlerFailed` is still to be emitted for that."""
         self.busy_for: Event | None = None
@@ -122,7 +121,8 @@ class Handler(Subscription):
     def judge_again(self, event: Event, now: Reading) -> Event | None:
         """Return an event that has waited behind an earlier call, as of now; None where what it is about is over.
 
-        One that has waited for a second at most is on time, as an alarm is by default: it is returned as it is. A state is judged for a handler on that state alone, since another one is called with what has happened.
+        One that has waited for a second at most is on time, as an alarm is by default: it is returned as it is. A state
+        is judged for a handler on that state alone, since another one is called with what has happened.
         """
         if now.wall - event.observed_at <= _ON_TIME:
             return event
@@ -192,7 +192,8 @@ def has_passed(event: Event, lifecycle: SessionLifecycle) -> bool:
             return False
 
 
-def _label(function: object) -> str:
+def label_of(function: object) -> str:
+    """Return a function's qualified name."""
     inner = function
     while isinstance(inner, partial):
         inner = cast("Callable[..., object]", inner.func)
