@@ -86,6 +86,7 @@ from session_lifecycle._model.events import (
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
+    SessionAdopted,
     StateChanged,
     UnexpectedData,
 )
@@ -260,6 +261,7 @@ __all__ = [
     "ScheduleChanged",
     "ScheduleExhausted",
     "Session",
+    "SessionAdopted",
     "SessionBoundaryManager",
     "SessionGroup",
     "SessionLifecycle",

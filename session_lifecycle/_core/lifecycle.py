@@ -21,7 +21,7 @@ from session_lifecycle._core.restore import LOST, restore, restore_hours, restor
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
-from session_lifecycle._journal.records import Entry, JournalState, Record, changed, intent
+from session_lifecycle._journal.records import Entry, JournalState, Record, adoption, changed, intent
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig, Resolution
@@ -30,10 +30,12 @@ from session_lifecycle._model.errors import (
     LifecycleError,
     RollNotOwedError,
     ScheduleExhausted,
+    TooManySessionsMissed,
     describe,
 )
-from session_lifecycle._model.events import Event, HorizonNear
+from session_lifecycle._model.events import Event, HorizonNear, SessionAdopted
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
+from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
 
 HORIZON: Final = timedelta(days=30)
@@ -55,7 +57,7 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_declared_session",)
+    __slots__ = ("_declared_session", "_fresh", "_readopts")
 
     def __init__(
         self,
@@ -71,6 +73,8 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
         self._rolls = Rolls(timeline, config, name)
         self._alarms: AlarmScheduler | None = None  # until there is an alarm
         self._cut = None
+        self._fresh = False  # whether this very run has adopted its session from the clock, and no roll has begun
+        self._readopts: bool | None = False  # whether it is to adopt another one; None while that is being recorded
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun: bool = False
         self.leading: bool = True
@@ -100,7 +104,9 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
         """
         if journal_state is not None:
             restore_hours(journal_state, self._progress, self._rolls, now)
-        position = self._progress.timeline.at(now.wall)
+        alone = journal_state is None and self._declared_session is None
+        timeline = self._progress.timeline
+        position = timeline.at_start(now.wall) if alone else timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
         session, lost = self._declared_session or position.session, False
@@ -112,6 +118,7 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
             halts = restored_halts(journal_state, session, self._progress.timeline, now)
             self._progress.data.restore_halts(halts, self._progress.clock_state)
         self._restored = journal_state
+        self._fresh = alone and self.leading
         if self._alarms is not None:
             self._begin_alarms(self._alarms)
         if lost and journal_state is not None and not journal_state.ended:
@@ -332,6 +339,7 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
 
         Without the record the attempt is not begun, and the state is ERROR.
         """
+        self._fresh = False
         if not journalled or roll.intended:
             return Decision((), partial(self._begin_attempt, roll))
         roll.pending = True
@@ -416,7 +424,51 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
         if self._rolls.round is not None:
             self._rolls.expire(now)
         elif self.config.auto_roll and self.leading and not self._rolls.stopping:
-            self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
+            if self._readopts is None:
+                return
+            try:
+                self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
+                self._readopts = False
+            except TooManySessionsMissed:
+                if not self._fresh:
+                    raise
+                self._readopts = True
+
+    # ---- a session adopted anew ----
+
+    def due_adoption(self, now: Reading) -> Decision | None:
+        """Decide to adopt the present's session instead of one that the clock was wrong about; None where it was not.
+
+        A machine without a battery boots with a clock of years ago, and its session is adopted; then the clock is
+        stepped to the present. Nothing is owed by an application that has just started and has not rolled.
+        """
+        if not self._readopts:
+            return None
+        self._readopts = None
+        session = self._progress.position.session
+
+        def give_up(error: Exception, now: Reading) -> None:
+            self._readopts = self._fresh = False
+            self.fail(f"session {session.date} was not adopted: {describe(error)}", now)
+
+        return Decision((adoption(session, now.wall),), partial(self._adopt_anew, session), give_up)
+
+    def _adopt_anew(self, session: Session, now: Reading) -> None:
+        progress = self._progress
+        self.poll(now)
+        self._readopts = False
+        reason = progress.reason if progress.state is ERROR else None
+        if progress.state is ERROR:
+            progress.fire("recover", now.wall, roll_owed=True)
+        progress.emit(SessionAdopted(progress.session.date, session.date, now.wall, name=self.name))
+        progress.enter(session, progress.timeline.boundaries(session), stayed_open=False)
+        progress.catching_up = True
+        if self._alarms is not None:
+            self._begin_alarms(self._alarms)
+        if reason is not None:
+            self._fail(reason)
+        self._report_horizon()
+        self.poll(now)
 
     def _fail(self, reason: str) -> None:
         """Go to ERROR, once an attempt under way has ended; the reason includes an earlier one."""
@@ -450,7 +502,8 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
             try:
                 self.schedule.session_at(wall + HORIZON)
             except ScheduleExhausted as error:
-                known = error.last if error.last >= day else known
+                if error.first <= (wall + HORIZON).date() and error.last >= day:
+                    known = error.last
             if known is not None:
                 self._progress.emit(HorizonNear(known, day, wall, name=self.name, vouched_until=vouched))
         except Exception as error:  # the schedule is the application's own code

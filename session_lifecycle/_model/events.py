@@ -179,6 +179,28 @@ class RollFailed(TaggedEvent, frozen=True):
         return f"roll {self.session} → {self.next_session}, attempt {self.attempt} failed{why}; {then}"
 
 
+class SessionAdopted(TaggedEvent, frozen=True):
+    """The session was adopted anew after a step of the clock over more sessions than `max_catch_up_sessions`.
+
+    `session`, which was adopted from the clock at the start, is left without a roll, and `next_session`, the present's,
+    is entered. It happens before the first roll only, and where neither `session=` nor a journal says what is owed.
+    """
+
+    __module__ = "session_lifecycle"
+    _level = WARNING
+
+    session: date
+    next_session: date
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+    def _text(self) -> str:
+        return (
+            f"session {self.next_session} adopted instead of {self.session}, without a roll: the clock stepped over "
+            "more sessions than max_catch_up_sessions since the start"
+        )
+
+
 class ClockStepped(TaggedEvent, frozen=True):
     """The wall clock moved against the monotonic one by `delta`: positive is forward (or a suspend), negative back."""
 
@@ -416,6 +438,7 @@ Event = (
     | RollStarted
     | RollSucceeded
     | RollFailed
+    | SessionAdopted
     | ClockStepped
     | HorizonNear
     | AlarmFired

@@ -54,6 +54,11 @@ class CallScope:
         return self._stack.__exit__(kind, error, trace)
 
     @property
+    def cancel_called(self) -> bool:
+        """Whether it has been cancelled."""
+        return self._outer.cancel_called
+
+    @property
     def cancelled_caught(self) -> bool:
         """Whether the code has ended by this scope's cancellation."""
         return self._outer.cancelled_caught

@@ -63,6 +63,11 @@ def inside(owner: object | None = None) -> bool:
     return any(scope.holds(owner) for scope in _scopes.get())
 
 
+def open_scopes() -> tuple[CallbackScope, ...]:
+    """Return the scopes that the calling task runs inside of."""
+    return tuple(scope for scope in _scopes.get() if scope.holds(None))
+
+
 async def run_callback(
     owner: object,
     label: str,

@@ -32,6 +32,7 @@ from session_lifecycle._runtime.journal_tasks import JournalTasks
 from session_lifecycle._runtime.roll_slots import RollSlots
 from session_lifecycle._runtime.subscriptions import Broadcast, in_time_order
 from session_lifecycle._runtime.sure_start import start_surely
+from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._runtime.timer_queue import TimerQueue
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
@@ -81,6 +82,8 @@ class Driver:
         self._stopping = False
         self._clock_failed = False
         self._done = False
+        self.alive_at: datetime | None = None
+        """When it has last turned, by the wall clock; None before it runs."""
         self._additions: set[anyio.CancelScope] = set()
         self._journals = JournalTasks(self, self._stopped)
         self._last_reading: Reading
@@ -268,7 +271,7 @@ class Driver:
         """Open the journals of hosts and begin them; emit once what they adopt is durable."""
         for host in hosts:
             await host.open_journal(self.clock, partial(self._journals.request, host))
-        self.observe()
+        self.alive_at = self.observe().wall
         adopted = [(host.ledger, host.begin(self._last_reading)) for host in hosts]
         for ledger, entry in adopted:
             if ledger is not None and entry is not None:
@@ -290,7 +293,7 @@ class Driver:
         except ClockFailed as error:
             self._fail_all(error)
             return
-        self._clock_failed = False
+        self._clock_failed, self.alive_at = False, now.wall
         for host in self._monotonic_timers.pop_due(now.monotonic):
             host.monotonic = None
             self._dirty[host] = None
@@ -301,8 +304,10 @@ class Driver:
                 self._dirty[host] = None
             else:
                 cohort_members.append(host)
-        if now.step_since(before) is not None or not (self._dirty or cohort_members):
-            # The clock stepped, or returned early for a reason of its own: poll every host.
+        early = not (self._dirty or cohort_members) and not isinstance(self.clock, SystemClock)
+        if early or now.step_since(before) is not None:
+            # The clock stepped, or returned early for a reason of its own: poll every host. Else it only shows that it
+            # is alive.
             self._dirty.update(self._hosts)
             cohort_members = []
         self._poll_due(now, cohort_members)
@@ -310,6 +315,9 @@ class Driver:
     async def _sleep(self) -> None:
         """Sleep until the next deadline, or until woken. After a failure of the clock, wait a second of the loop's."""
         wall, elapsed = self._wall_timers.next_deadline(), self._monotonic_timers.next_deadline()
+        if isinstance(self.clock, SystemClock):
+            alive = self._last_reading.monotonic + self.clock.check_interval
+            elapsed = alive if elapsed is None else min(elapsed, alive)
         monotonic = None if elapsed is None else elapsed.total_seconds()
         with anyio.CancelScope() as scope:
             self._sleep_scope = scope
@@ -361,6 +369,9 @@ class Driver:
     def _poll_host(self, host: Host, now: Reading) -> None:
         lifecycle = host.lifecycle
         lifecycle.poll(now)
+        adoption = lifecycle.due_adoption(now)
+        if adoption is not None:
+            host.execute(adoption, now)
         roll = lifecycle.due_roll(now)
         if roll is None:
             self._roll_slots.withdraw(host)

@@ -1,6 +1,6 @@
 """`SessionGroup`: thousands of managers in one task, with one driver and one clock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import anyio
@@ -16,6 +16,7 @@ from session_lifecycle._model.errors import (
     ReentrancyError,
 )
 from session_lifecycle._runtime.arguments import require_clock
+from session_lifecycle._runtime.callbacks import CallbackScope, open_scopes
 from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.home import Home, at_home
 from session_lifecycle._runtime.host import Host
@@ -63,6 +64,7 @@ class SessionGroup(Lifespan):
         "_driver",
         "_managers",
         "_max_concurrent_rolls",
+        "_removals",
         "_stopped",
         "_timelines",
     )
@@ -88,6 +90,8 @@ class SessionGroup(Lifespan):
         self._timelines = SharedTimelines()
         self._managers: dict[Host, SessionBoundaryManager] = {}
         self._departures: dict[Host, anyio.Event] = {}
+        # The calls of `remove` that wait: for which host, and inside which callbacks.
+        self._removals: list[tuple[Host, tuple[CallbackScope, ...]]] = []
         for manager in managers:
             self._register(manager)
 
@@ -192,7 +196,8 @@ class SessionGroup(Lifespan):
 
         Raises:
             NotAMember: the manager is not in this group. Nothing has changed.
-            ReentrancyError: called from inside a roll or a handler of this manager, which it would wait for.
+            ReentrancyError: called from inside a roll or a handler of this manager, which it would wait for; or of one
+                that such a call waits for, so that both would wait indefinitely.
             TypeError: it is not a manager.
         """
         _require_manager("group.remove()", manager)
@@ -202,7 +207,7 @@ class SessionGroup(Lifespan):
                 await anyio.lowlevel.checkpoint()
                 return
             raise NotAMember(repr(manager))
-        if host.in_callback:
+        if any(each.in_callback for each in self._waited_for_by(host)):
             call = "group.remove()"
             raise ReentrancyError(call)
         driver = self._driver
@@ -212,8 +217,13 @@ class SessionGroup(Lifespan):
             return
         departed = self._departures.setdefault(host, anyio.Event())
         driver.stop_host(host)
-        with driver.let_clock_jump():
-            await departed.wait()
+        removal = host, open_scopes()
+        self._removals.append(removal)
+        try:
+            with driver.let_clock_jump():
+                await departed.wait()
+        finally:
+            self._removals.remove(removal)
 
     @at_home
     def events(self) -> Subscription:
@@ -248,6 +258,17 @@ class SessionGroup(Lifespan):
 
     def _attach(self, driver: Driver, manager: SessionBoundaryManager) -> Host:
         return manager._attach(driver, "SessionGroup")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
+
+    def _waited_for_by(self, host: Host) -> Iterator[Host]:
+        """Yield a host, and those whose end its own rolls and handlers wait for, by calls of `remove`."""
+        found, waiting = {host: None}, [host]
+        while waiting:
+            host = waiting.pop()
+            yield host
+            for target, scopes in self._removals:
+                if target not in found and host.awaits(scopes):
+                    found[target] = None
+                    waiting.append(target)
 
     def _unregister(self, host: Host) -> None:
         """Remove a member that has stopped, and wake the calls of `remove` for it."""

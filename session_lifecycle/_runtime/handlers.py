@@ -64,7 +64,7 @@ class Handler(Subscription):
         self._state: Final = state  # the one whose entries it is called with; None where it is called with other events
         self.function: Final = function
         self.timeout: Final = timeout
-        self.label: Final = _label(function)
+        self.label: Final = label_of(function)
         self.overrun: bool = False
         """Whether events were dropped, and `HandlerFailed` is still to be emitted for that."""
         self.busy_for: Event | None = None
@@ -192,7 +192,8 @@ def has_passed(event: Event, lifecycle: SessionLifecycle) -> bool:
             return False
 
 
-def _label(function: object) -> str:
+def label_of(function: object) -> str:
+    """Return a function's qualified name."""
     inner = function
     while isinstance(inner, partial):
         inner = cast("Callable[..., object]", inner.func)

@@ -5,7 +5,7 @@ What must be durable before something else happens goes through the ledger here,
 
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from enum import Enum, unique
@@ -34,7 +34,7 @@ from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.events import AlarmFired, AlarmSkipped, Event, HandlerFailed, StateChanged
 from session_lifecycle._runtime.alarm_calls import AlarmCalls
 from session_lifecycle._runtime.call_scope import CallScope
-from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, inside
+from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, open_scopes
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
@@ -282,8 +282,12 @@ class Host:
     @property
     def in_callback(self) -> bool:
         """Whether the calling task runs inside its roll, or inside one of its handlers or probes."""
+        return self.awaits(open_scopes())
+
+    def awaits(self, scopes: Iterable[CallbackScope]) -> bool:
+        """Return whether one of the scopes is open, and is of its roll, or of one of its handlers or probes."""
         owners = (self, *self.handlers, *self.lifecycle.feed_states)
-        return any(map(inside, owners))
+        return any(scope.holds(owner) for scope in scopes for owner in owners)
 
     def execute(self, decision: Decision, now: Reading) -> LedgerEntry | None:
         """Make a decision durable, then apply it; at once, where nothing needs to be durable or there is no journal.

@@ -44,7 +44,7 @@ from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import Feed, Probe
 from session_lifecycle._runtime.feed_registry import FeedRegistry
-from session_lifecycle._runtime.handlers import Handler, filter_for, on_alarm
+from session_lifecycle._runtime.handlers import Handler, filter_for, label_of, on_alarm
 from session_lifecycle._runtime.home import Home, at_home
 from session_lifecycle._runtime.host import Host, RollSession, WasRolled
 from session_lifecycle._runtime.lifespan import Lifespan
@@ -236,6 +236,15 @@ class SessionBoundaryManager(Lifespan):
     def clock(self) -> Clock:
         """The manager's clock."""
         return self._clock
+
+    @property
+    def alive_at(self) -> datetime | None:
+        """When the manager's driver has last turned, in UTC; None before the start. For a watchdog.
+
+        On a `SystemClock` it turns at least every `check_interval`, so an older instant means that the event loop is
+        blocked, the machine was asleep, or the manager has stopped.
+        """
+        return None if self._driver is None else self._driver.alive_at
 
     @property
     def schedule(self) -> Schedule:
@@ -644,6 +653,10 @@ class SessionBoundaryManager(Lifespan):
         the manager stops, the body is cancelled, and the block is left without an error.
         `during(SessionState.ACTIVE, SessionState.TIMEOUT)` is "while the market is open".
 
+        Where the manager stops before such a state was entered, the body is entered all the same, and cancelled at its
+        first wait: Python cannot skip a body. So it is in a loop over `sessions()` of a manager that has stopped.
+        `run_while` calls nothing then.
+
         Args:
             states: one or more.
             grace: how long the body may go on after that, by the manager's clock, before it is cancelled: time to
@@ -653,30 +666,54 @@ class SessionBoundaryManager(Lifespan):
             TypeError, ConfigurationError: an argument is of the wrong kind, or out of range.
             ReentrancyError: (on entering) called from inside this manager's own roll.
             NotRunningError: (on entering) the manager has not started.
-            ManagerStopped: (on entering) the manager stopped before such a state was entered.
+            ManagerStopped: (on entering) the manager has stopped already, outside of a loop over its `sessions()`.
         """
         require_states("during()", states)
         require_duration("grace", grace, never=True)
-        host = self._host
-        return scopes.during(
-            states,
-            grace,
-            lifecycle=self._lifecycle,
-            broadcast=host.broadcast,
-            clock=self._clock,
-            wait_for=self.wait_for,
-        )
+        return scopes.during(states, grace, around=self._surroundings, wait_for=self.wait_for)
+
+    @at_home
+    async def run_while(self, function: Callable[[Session], Awaitable[object]], *states: SessionState) -> None:
+        """Await `function(session)` once for each time that the state is one of `states`; cancel it when it is none.
+
+        Return when the manager stops, which cancels the call. A new session always ends the call, and another one
+        begins where the state is one of `states` then. A state of no width, such as the POST_MARKET of a market that is
+        open around the clock, neither ends a call nor begins one. A function that returns early is not called again
+        until the state has been another, or the session is a new one. `run_while(trade, ACTIVE, TIMEOUT)` is "trade
+        while the market is open, every day".
+
+        Raises:
+            BaseException: what the function raises, and a cancellation of this call.
+            TypeError: the function is not async, no state is given, or an argument is not a `SessionState`.
+            ReentrancyError: called from inside this manager's own roll.
+            NotRunningError: the manager has not started.
+        """
+        self._refuse_inside("run_while()")
+        require_async("the function of run_while()", "a session", function)
+        require_states("run_while()", states)
+        self._require_begun("run_while()")
+        await scopes.run_while(function, states, label_of(function), around=self._surroundings)
 
     @at_home
     def sessions(self) -> AsyncIterator[Session]:
         """Return an async iterator over the present session, unless it has ended, and each that is rolled into.
 
-        Sessions that are rolled into meanwhile are queued for a slow body. It ends with the manager.
+        Sessions that are rolled into meanwhile are queued for a slow body. It ends with the manager, in every state.
 
         Raises:
             NotRunningError: the manager has not started.
         """
         return scopes.sessions(lifecycle=self._require_begun("sessions()"), broadcast=self._host.broadcast)
+
+    @property
+    def _surroundings(self) -> scopes.Surroundings:
+        return scopes.Surroundings(self._lifecycle, self._host.broadcast, self._clock, self._report_overdue)
+
+    def _report_overdue(self, callback: str, seconds: float) -> None:
+        driver = self._driver
+        assert driver is not None, "without one nothing is cancelled"
+        waited = timedelta(seconds=seconds)
+        driver.publish(self._host.report_overdue(callback, waited, driver.observe_or_last()))
 
     def _handler_decorator(
         self,
