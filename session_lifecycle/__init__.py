@@ -104,7 +104,8 @@ from session_lifecycle._model.session import (
 )
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
-from session_lifecycle._model.venue_status import VenueDataRefused, VenueStatus
+from session_lifecycle._model.venue_events import CalendarContradicted
+from session_lifecycle._model.venue_status import EarlyClose, VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Subscription
@@ -176,6 +177,7 @@ __all__ = [
     "Boundaries",
     "BreakEnded",
     "BreakStarted",
+    "CalendarContradicted",
     "CalendarUnavailable",
     "CancelledBeforeStart",
     "Clock",
@@ -187,6 +189,7 @@ __all__ = [
     "ConfigurationError",
     "Correction",
     "Difference",
+    "EarlyClose",
     "Entry",
     "Event",
     "ExchangeSchedule",

@@ -12,12 +12,12 @@ from functools import partial
 from typing import Final
 
 from session_lifecycle._core.alarms import AlarmScheduler
-from session_lifecycle._core.data_watch import CLOSED, age_of
+from session_lifecycle._core.data_watch import age_of
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
+from session_lifecycle._core.halting import HaltingLifecycle
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED, TIMEOUT
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.replica import ReplicaLifecycle
 from session_lifecycle._core.restore import LOST, restore, restore_hours, restored_halts
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
@@ -28,7 +28,6 @@ from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig, Resolution
 from session_lifecycle._model.errors import (
-    HaltRefused,
     IllegalTransition,
     LifecycleError,
     RollNotOwedError,
@@ -43,7 +42,7 @@ HORIZON: Final = timedelta(days=30)
 """How far ahead of the end of the schedule's knowledge its end is reported."""
 
 
-class SessionLifecycle(ReplicaLifecycle):
+class SessionLifecycle(HaltingLifecycle):
     """Decides the sessions of one venue, without I/O. Drive it with `begin`, then `poll` at its `deadlines`.
 
     Args:
@@ -73,6 +72,8 @@ class SessionLifecycle(ReplicaLifecycle):
         self._progress = Progress(timeline, config, name)
         self._rolls = Rolls(timeline, config, name)
         self._alarms: AlarmScheduler | None = None  # until there is an alarm
+        self._venue = None  # until there is a status of the venue
+        self._unrecorded = None
         self._cut = None
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun: bool = False
@@ -144,6 +145,8 @@ class SessionLifecycle(ReplicaLifecycle):
             progress.observe(now)
             while (alarms is not None and self._fire_alarm(alarms)) or progress.take_transition():
                 pass
+            if self._venue is not None:
+                self._follow_venue(self._venue, now)
             if progress.state is ENDED:
                 self._pursue_roll(now)
         except Exception as error:  # the schedule is the application's own code
@@ -235,37 +238,6 @@ class SessionLifecycle(ReplicaLifecycle):
         self.poll(now)  # an answer at the very instant of its deadline comes too late
         self.feeds.answer(feed, asked, denied, now.monotonic)
         self.poll(now)
-
-    def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
-        """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
-
-        Raises:
-            HaltRefused: the session is not open, nor about to be. Nothing has changed.
-        """
-        self.poll(now)
-        closed = self.state is NOT_STARTED or self.state in CLOSED
-        if closed and self._progress.clock_state.carried is None:
-            raise HaltRefused(self.state)
-        if (self.halted if feed is None else feed.halted) is not None:
-            return False
-        self._progress.halt(reason, feed)
-        self.poll(now)
-        return True
-
-    def resume(self, now: Reading, feed: FeedState | None = None) -> Decision | None:
-        """Decide to end a halt; None where there is none."""
-        self.poll(now)
-        if (self.halted if feed is None else feed.halted) is None:
-            return None
-
-        def apply(now: Reading) -> None:
-            self.poll(now)
-            if (self.halted if feed is None else feed.halted) is not None:
-                self._progress.resume(feed)
-                self.poll(now)
-
-        subject = "" if feed is None else feed.name
-        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
 
     def _poll_once_begun(self, now: Reading) -> None:
         if self.begun:

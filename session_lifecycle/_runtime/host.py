@@ -31,6 +31,7 @@ from session_lifecycle._journal.records import (
 )
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.venue_status import VenueStatus
 from session_lifecycle._runtime.alarm_calls import AlarmCalls
 from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, inside
 from session_lifecycle._runtime.event_log import LOGGER, log_event
@@ -333,6 +334,12 @@ class Host:
         self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
         return True
 
+    def record_status(self, status: VenueStatus, at: datetime, now: Reading) -> None:
+        """Take a status of the venue: halt at once, the record follows; resume once that is durable."""
+        decision = self.lifecycle.record_status(status, at, now)
+        if decision is not None:
+            self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
+
     @asynccontextmanager
     async def changing_hours(self) -> AsyncGenerator[None]:
         """Wait until no other change of hours is being written."""
@@ -386,6 +393,8 @@ class Host:
     def emit(self) -> Sequence[Event]:
         """Log, publish and return the events that the lifecycle holds. An ERROR is journalled too."""
         events = self.lifecycle.take_events()
+        for record in self.lifecycle.take_records():
+            self.note(record)
         self.dispatch(events)
         return events
 
