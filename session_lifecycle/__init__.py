@@ -107,7 +107,8 @@ from session_lifecycle._model.session import (
 )
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
-from session_lifecycle._model.venue_status import VenueDataRefused, VenueStatus
+from session_lifecycle._model.venue_events import CalendarContradicted
+from session_lifecycle._model.venue_status import EarlyClose, VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._runtime.subscriptions import Subscription
@@ -186,6 +187,7 @@ __all__ = [
     "Boundaries",
     "BreakEnded",
     "BreakStarted",
+    "CalendarContradicted",
     "CalendarUnavailable",
     "CallbackOverdue",
     "CancelledBeforeStart",
@@ -199,6 +201,7 @@ __all__ = [
     "Correction",
     "Difference",
     "DriverCancelled",
+    "EarlyClose",
     "Entry",
     "Event",
     "ExchangeSchedule",

@@ -10,6 +10,7 @@ import pytest
 
 import session_lifecycle
 from session_lifecycle import (
+    EarlyClose,
     Entry,
     Event,
     JournalCorrupt,
@@ -95,7 +96,7 @@ def test_the_table_of_states_has_every_state_in_order() -> None:
 
 def test_the_configuration_table_has_every_field_with_its_default() -> None:
     """The defaults are in the table as Python, in the order of the fields."""
-    known = {kind.__name__: kind for kind in (timedelta, RetryPolicy, MissedSessions, StaleWhen)}
+    known = {kind.__name__: kind for kind in (timedelta, RetryPolicy, MissedSessions, StaleWhen, EarlyClose)}
     rows = table("reference", "Configuration")
     listed = {ticked(field)[0]: eval(ticked(default)[0], dict(known)) for field, default, *_ in rows}
     config = LifecycleConfig()

@@ -1,21 +1,18 @@
-"""The part of a lifecycle that takes data, feeds with their probes, and halts."""
+"""The part of a lifecycle that takes data, and feeds with their probes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from session_lifecycle._core.data_watch import CLOSED, age_of
-from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.data_watch import age_of
 from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.machine import NOT_STARTED, TIMEOUT
+from session_lifecycle._core.machine import TIMEOUT
 from session_lifecycle._core.view import LifecycleView
-from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.clock import Reading
-from session_lifecycle._model.errors import HaltRefused
 
 
 class DataLifecycle(LifecycleView, ABC):
-    """A lifecycle that market data arrives at. Data may end a TIMEOUT; a halt has none expected."""
+    """A lifecycle that market data arrives at. Data may end a TIMEOUT."""
 
     __slots__ = ()
 
@@ -87,37 +84,6 @@ class DataLifecycle(LifecycleView, ABC):
         self.poll(now)  # an answer at the very instant of its deadline comes too late
         self.feeds.answer(feed, asked, denied, now.monotonic)
         self.poll(now)
-
-    def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
-        """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
-
-        Raises:
-            HaltRefused: the session is not open, nor about to be. Nothing has changed.
-        """
-        self.poll(now)
-        closed = self.state is NOT_STARTED or self.state in CLOSED
-        if closed and self._progress.clock_state.carried is None:
-            raise HaltRefused(self.state)
-        if (self.halted if feed is None else feed.halted) is not None:
-            return False
-        self._progress.halt(reason, feed)
-        self.poll(now)
-        return True
-
-    def resume(self, now: Reading, feed: FeedState | None = None) -> Decision | None:
-        """Decide to end a halt; None where there is none."""
-        self.poll(now)
-        if (self.halted if feed is None else feed.halted) is None:
-            return None
-
-        def apply(now: Reading) -> None:
-            self.poll(now)
-            if (self.halted if feed is None else feed.halted) is not None:
-                self._progress.resume(feed)
-                self.poll(now)
-
-        subject = "" if feed is None else feed.name
-        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
 
     def _poll_once_begun(self, now: Reading) -> None:
         if self.begun:

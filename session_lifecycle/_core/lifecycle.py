@@ -7,16 +7,16 @@ outcome is read afterwards: events from `take_events`, the roll that is due from
 """
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
-from typing import Final
 
 from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.data_calls import DataLifecycle
 from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.halting import HaltingLifecycle
+from session_lifecycle._core.horizon import horizon_near
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.replica import ReplicaLifecycle
 from session_lifecycle._core.restore import LOST, restore, restore_hours, restored_halts
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
@@ -29,20 +29,16 @@ from session_lifecycle._model.errors import (
     IllegalTransition,
     LifecycleError,
     RollNotOwedError,
-    ScheduleExhausted,
     TooManySessionsMissed,
     describe,
 )
-from session_lifecycle._model.events import Event, HorizonNear, SessionAdopted
+from session_lifecycle._model.events import Event, SessionAdopted
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
 
-HORIZON: Final = timedelta(days=30)
-"""How far ahead of the end of the schedule's knowledge its end is reported."""
 
-
-class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
+class SessionLifecycle(DataLifecycle, HaltingLifecycle):
     """Decides the sessions of one venue, without I/O. Drive it with `begin`, then `poll` at its `deadlines`.
 
     Args:
@@ -72,6 +68,8 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
         self._progress = Progress(timeline, config, name)
         self._rolls = Rolls(timeline, config, name)
         self._alarms: AlarmScheduler | None = None  # until there is an alarm
+        self._venue = None  # until there is a status of the venue
+        self._unrecorded = None
         self._cut = None
         self._fresh = False  # whether this very run has adopted its session from the clock, and no roll has begun
         self._readopts: bool | None = False  # whether it is to adopt another one; None while that is being recorded
@@ -148,6 +146,8 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
             progress.observe(now)
             while (alarms is not None and self._fire_alarm(alarms)) or progress.take_transition():
                 pass
+            if self._venue is not None:
+                self._follow_venue(self._venue, now)
             if progress.state is ENDED:
                 self._pursue_roll(now)
         except Exception as error:  # the schedule is the application's own code
@@ -487,24 +487,11 @@ class SessionLifecycle(DataLifecycle, ReplicaLifecycle):
         return describe(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {describe(error)}"
 
     def _report_horizon(self) -> None:
-        """Report that the schedule ends within thirty days, or that the session lies beyond the published hours.
-
-        The query also loads those days before they are needed.
-        """
-        day, wall = self._progress.session.date, self._progress.last_reading.wall
-        known: date | None = None
+        """Report that the schedule ends soon, or that the session lies beyond the published hours."""
         try:
-            vouched: date | None = getattr(self.schedule, "vouched_until", None)
-            if vouched is not None and vouched < day:
-                known = getattr(self.schedule, "known_until", day)
-            else:
-                vouched = None
-            try:
-                self.schedule.session_at(wall + HORIZON)
-            except ScheduleExhausted as error:
-                if error.first <= (wall + HORIZON).date() and error.last >= day:
-                    known = error.last
-            if known is not None:
-                self._progress.emit(HorizonNear(known, day, wall, name=self.name, vouched_until=vouched))
+            near = horizon_near(self.schedule, self._progress.session.date, self._progress.last_reading.wall, self.name)
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))
+        else:
+            if near is not None:
+                self._progress.emit(near)

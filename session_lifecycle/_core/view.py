@@ -9,6 +9,7 @@ from session_lifecycle._core.machine import ACTIVE, ENDED
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import Rolls
 from session_lifecycle._core.staleness import StalenessTimer
+from session_lifecycle._core.venue_watch import VenueWatch
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.events import AlarmFired, AlarmSkipped
@@ -27,12 +28,13 @@ Timeline, session and configuration are compared as objects; each lifecycle hold
 class LifecycleView:
     """The properties of a lifecycle, as of the last reading of the clocks."""
 
-    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun", "leading")
+    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "_venue", "begun", "leading")
 
     _alarms: AlarmScheduler | None
     _failing: str | None
     _progress: Progress
     _rolls: Rolls
+    _venue: VenueWatch | None
     begun: bool
     leading: bool
 
@@ -222,6 +224,8 @@ class LifecycleView:
         """The key of lifecycles that do the same at the next boundary; None for an exceptional one."""
         progress = self._progress
         if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
+            return None
+        if self._venue is not None and self._venue.waits:
             return None
         clock = progress.clock_state
         return (

@@ -32,6 +32,7 @@ from session_lifecycle._model.journal_events import (
 )
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
+from session_lifecycle._model.venue_events import CalendarContradicted
 
 if TYPE_CHECKING:
     _Cause: TypeAlias = "Event"
@@ -452,6 +453,7 @@ Event = (
     | Halted
     | Resumed
     | UnexpectedData
+    | CalendarContradicted
     | ScheduleChanged
     | OverrideLost
     | RollFollowed

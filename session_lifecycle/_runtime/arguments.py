@@ -9,6 +9,7 @@ from typing import Final, cast
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._model.config import LifecycleConfig, Resolution
 from session_lifecycle._model.states import SessionState
+from session_lifecycle._model.venue_status import VenueStatus
 
 _OF_A_CLOCK: Final = ("now", "monotonic", "sleep_until", "sleep")
 
@@ -104,6 +105,13 @@ def require_resolution(resolution: object) -> None:
     """Refuse a resolution that is not a `Resolution`."""
     if not isinstance(resolution, Resolution):
         msg = f"recover() takes a Resolution, not {resolution!r}"
+        raise TypeError(msg)
+
+
+def require_status(status: object) -> None:
+    """Refuse a status that is not a `VenueStatus`, such as a feed's own code."""
+    if not isinstance(status, VenueStatus):
+        msg = f"record_status() takes a VenueStatus, not {status!r}: session_lifecycle.venues translates codes of feeds"
         raise TypeError(msg)
 
 

@@ -27,7 +27,8 @@ from session_lifecycle._runtime.app_tasks import AppTasks
 from session_lifecycle._runtime.callbacks import cancelled_natively
 from session_lifecycle._runtime.cohorts import advance_cohorts
 from session_lifecycle._runtime.home import Home
-from session_lifecycle._runtime.host import RUNNING, STOPPING, Host
+from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.host_state import RUNNING, STOPPING
 from session_lifecycle._runtime.journal_tasks import JournalTasks
 from session_lifecycle._runtime.roll_slots import RollSlots
 from session_lifecycle._runtime.subscriptions import Broadcast, in_time_order

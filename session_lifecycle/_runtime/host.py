@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
-from enum import Enum, unique
 from typing import Final
 
 import anyio
@@ -32,11 +31,13 @@ from session_lifecycle._journal.records import (
 from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.events import AlarmFired, AlarmSkipped, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.venue_status import VenueStatus
 from session_lifecycle._runtime.alarm_calls import AlarmCalls
 from session_lifecycle._runtime.call_scope import CallScope
 from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, open_scopes
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
+from session_lifecycle._runtime.host_state import DRAINING, NEW, RUNNING, STOPPED, STOPPING, HostState
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
 from session_lifecycle._runtime.replica import Replica
 from session_lifecycle._runtime.subscriptions import Broadcast
@@ -46,29 +47,6 @@ RollSession = Callable[[date], Awaitable[object]]
 
 WasRolled = Callable[[date], Awaitable[bool] | bool]
 """Returns whether the application has rolled to a date already; sync or async."""
-
-
-@unique
-class HostState(Enum):
-    """The progress of a host under its driver, in the order in which it passes these states."""
-
-    NEW = "new"
-    """It has not begun."""
-    RUNNING = "running"
-    """It has begun, and is driven."""
-    STOPPING = "stopping"
-    """It is driven until its attempt to roll, if one is under way, has ended."""
-    DRAINING = "draining"
-    """It is not driven any more, and its handlers finish the events in their queues."""
-    STOPPED = "stopped"
-    """None of its tasks runs, and its journal is closed."""
-
-
-NEW: Final = HostState.NEW
-RUNNING: Final = HostState.RUNNING
-STOPPING: Final = HostState.STOPPING
-DRAINING: Final = HostState.DRAINING
-STOPPED: Final = HostState.STOPPED
 
 
 class Host:
@@ -342,6 +320,12 @@ class Host:
         self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
         return True
 
+    def record_status(self, status: VenueStatus, at: datetime, now: Reading) -> None:
+        """Take a status of the venue: halt at once, the record follows; resume once that is durable."""
+        decision = self.lifecycle.record_status(status, at, now)
+        if decision is not None:
+            self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
+
     @asynccontextmanager
     async def changing_hours(self) -> AsyncGenerator[None]:
         """Wait until no other change of hours is being written."""
@@ -395,6 +379,8 @@ class Host:
     def emit(self) -> Sequence[Event]:
         """Log, publish and return the events that the lifecycle holds. An ERROR is journalled too."""
         events = self.lifecycle.take_events()
+        for record in self.lifecycle.take_records():
+            self.note(record)
         failed = self.dispatch(events)
         return [*events, *failed] if failed else events
 

@@ -12,7 +12,8 @@ import anyio
 from session_lifecycle._runtime.app_tasks import Scheduler
 from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation
 from session_lifecycle._runtime.event_log import LOGGER
-from session_lifecycle._runtime.host import NEW, Host
+from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.host_state import NEW
 from session_lifecycle._runtime.sure_start import start_surely
 
 _PAUSE_SECONDS: Final = 1.0

@@ -26,6 +26,7 @@ from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
+from session_lifecycle._model.venue_status import VenueStatus
 from session_lifecycle._runtime import scopes
 from session_lifecycle._runtime.arguments import (
     require_async,
@@ -37,6 +38,7 @@ from session_lifecycle._runtime.arguments import (
     require_resolution,
     require_session,
     require_states,
+    require_status,
     require_was_rolled,
 )
 from session_lifecycle._runtime.callbacks import inside
@@ -344,8 +346,8 @@ class SessionBoundaryManager(Lifespan):
     def halt(self, reason: str) -> None:
         """Halt trading: `can_trade` is False and no data is expected, until `resume()` or the close.
 
-        The state is not affected. A halt is not journalled: it does not survive a restart. While trading is halted
-        already the call has no effect, and is logged as a warning.
+        The state is not affected. With a journal a restart remembers the halt. While trading is halted already the call
+        has no effect, and is logged as a warning.
 
         Raises:
             HaltRefused: the state is none of PRE_MARKET, ACTIVE, TIMEOUT and ERROR.
@@ -371,6 +373,35 @@ class SessionBoundaryManager(Lifespan):
         now = self._require_leading("resume()").observe()
         if not self._host.resume(now):
             LOGGER.warning("%r: resume() has no effect: there is no halt", self)
+        self._emit()
+
+    @at_home
+    def record_status(self, status: VenueStatus, at: datetime | None = None) -> None:
+        """Record what the venue itself reports of its trading, and hold it against the calendar.
+
+        HALT, PAUSE and, in the market's hours, PRE_OPEN and QUOTING halt trading; TRADING and RESUME end that halt, and
+        no halt of the application. A close before the calendar's, and trading while the calendar has the market closed,
+        is emitted as `CalendarContradicted`; the session's hours do not change. After an early close trading is halted,
+        unless `LifecycleConfig.early_close` is CALENDAR.
+
+        A status that comes late, repeatedly or out of order, or is of an earlier session, changes nothing. Call it with
+        the statuses of the market, or of the one instrument that is traded. A halt by status is journalled, as every
+        halt is. While another replica leads, the status is only remembered.
+
+        Args:
+            status: what is reported; `session_lifecycle.venues` translates the codes of feeds.
+            at: the venue's own instant of it, by default the present. One in the future counts as now.
+
+        Raises:
+            NaiveDatetimeError: `at` has no time zone. Nothing is recorded.
+            TypeError: `status` is no `VenueStatus`.
+            ClockFailed: the clock cannot be read.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        driver = self._require_running("record_status()")
+        require_status(status)
+        now = driver.observe()
+        self._host.record_status(status, now.wall if at is None else at, now)
         self._emit()
 
     @at_home

@@ -59,6 +59,9 @@ class Replica:
         if journal.leads and not lifecycle.leading:
             self.report_lead(now)
             lifecycle.lead(now, self._standing.state)
+            resumption = lifecycle.resume_by_venue(now)
+            if resumption is not None:
+                self._ledger.submit(resumption.records, resumption.apply)
             if self._standing.state is None:
                 self._ledger.submit((adoption(lifecycle.session, now.wall),))
 

@@ -20,6 +20,7 @@ from session_lifecycle import (
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    CalendarContradicted,
     ClockSkew,
     ClockStepped,
     Event,
@@ -43,6 +44,7 @@ from session_lifecycle import (
     StateChanged,
     Status,
     UnexpectedData,
+    VenueStatus,
 )
 from tests.helpers.builders import DAY, MONDAY, utc
 
@@ -100,6 +102,12 @@ REQUIRED: dict[type[Any], dict[str, object]] = {
     Halted: {"reason": "news pending", "session": MONDAY},
     Resumed: {"session": MONDAY},
     UnexpectedData: {"session": MONDAY},
+    CalendarContradicted: {
+        "status": VenueStatus.CLOSE,
+        "session": MONDAY,
+        "state": SessionState.ACTIVE,
+        "reported_at": NOON,
+    },
     ScheduleChanged: {"day": MONDAY, "before": Session(MONDAY, NOON, LATER), "after": None, "session": MONDAY},
     AlarmInterrupted: {"key": "close-900s", "session": MONDAY},
     OverrideLost: {"day": MONDAY, "after": None, "session": MONDAY},
@@ -126,6 +134,7 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     Halted: {"feed": None, "observed_at": UNSET},
     Resumed: {"feed": None, "lapsed": False, "observed_at": UNSET},
     UnexpectedData: {"feed": None, "observed_at": UNSET},
+    CalendarContradicted: {"until": None, "halted": False, "observed_at": UNSET},
     ScheduleChanged: {"reason": "", "observed_at": UNSET},
     AlarmInterrupted: {"observed_at": UNSET},
     OverrideLost: {"reason": "", "observed_at": UNSET},
@@ -197,6 +206,10 @@ LINES = {
     UnexpectedData: (
         "data while the calendar says that the venue is closed, before session 2024-03-04: check its hours, "
         "and pre_market and post_market_roll_delay"
+    ),
+    CalendarContradicted: (
+        "2024-03-04 the venue reported CLOSE at 2024-03-04T12:00:00+00:00, where the calendar says ACTIVE; nothing has "
+        "changed: check its hours, and apply() an override"
     ),
     ScheduleChanged: (
         "2024-03-04 changed (): was 2024-03-04T12:00:00+00:00 to 2024-03-04T12:00:01+00:00, is no session"

@@ -33,7 +33,8 @@ from session_lifecycle import (
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import Resolution
-from session_lifecycle._runtime.host import RUNNING, Host
+from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.host_state import RUNNING
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
 from session_lifecycle.testing import SimulatedClock
 from tests.labs.simulation.checker import Checker
