@@ -341,7 +341,10 @@ class AppTasks:
     def _oversee(self, scope: CallScope) -> None:
         """Oversee the end of a call that was cancelled, in a task of its own."""
         self._running += 1
-        self._launch(_Task("overseer", partial(self._overseeing, scope), lambda _: self._one_less()))
+        self._launch(_Task("overseer", partial(self._overseeing, scope), self._overseer_lost))
+
+    def _overseer_lost(self, error: CancelledBeforeStart) -> None:  # noqa: ARG002 -- nothing else was lost
+        self._one_less()
 
     async def _overseeing(self, scope: CallScope) -> None:
         try:

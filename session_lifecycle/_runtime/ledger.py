@@ -242,7 +242,7 @@ class Ledger:
         """
         if not records:
             return
-        failure: BaseException
+        failure: BaseException = TimeoutError()
         for tried in range(_TRIES):
             if tried:
                 await _pause()
@@ -251,8 +251,6 @@ class Ledger:
                     await self._journal.append(records)
             except (JournalWriteFailed, NotLeadingError):
                 raise
-            except TimeoutError as error:
-                failure = error
             except Exception as error:  # the journal may be the application's own code
                 failure = error
             except anyio.get_cancelled_exc_class() as cancelled:

@@ -392,9 +392,10 @@ class _Both:
 
 def sole_of(error: BaseException) -> BaseException:
     """Return the only exception of a group, at any depth; anything else, or a group of several, as it is."""
-    while isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
+    sole: BaseException = error
+    while isinstance(sole, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", sole)
         if len(group.exceptions) != 1:
-            break
-        error = group.exceptions[0]
-    return error
+            return group
+        sole = group.exceptions[0]
+    return sole

@@ -56,7 +56,8 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
     known = factory.__struct_fields__
-    fields = dict(cast("dict[str, Any]", table)) if isinstance(table, dict) else {}
+    fields: dict[str, Any] = dict(cast("dict[str, Any]", table)) if isinstance(table, dict) else {}
+    table = cast("object", table)
     needed = "`date`"
     if kind == "special_hours":
         needed = "`date`, or `from` and `until`"
