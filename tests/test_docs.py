@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import logging
 import re
 import shlex
 import sys
@@ -20,7 +21,6 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
 import session_lifecycle
-from session_lifecycle._runtime.event_log import LOGGER
 from tests.helpers.builders import utc
 from tests.helpers.command_line import PROGRAM, printed
 from tests.helpers.documents import EVERYTHING, GUIDE, README, ROOT, TEXTS, anchor, headings, prose, section
@@ -76,10 +76,11 @@ def place(block: Block) -> str:
 @pytest.fixture
 def logger_as_it_was() -> Generator[None]:
     """Undo what a program does to the library's logger."""
-    handlers, level = LOGGER.handlers[:], LOGGER.level
+    logger = logging.getLogger("session_lifecycle")
+    handlers, level = logger.handlers[:], logger.level
     yield
-    LOGGER.handlers[:] = handlers
-    LOGGER.setLevel(level)
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 @pytest.mark.usefixtures("logger_as_it_was")

@@ -31,6 +31,7 @@ from session_lifecycle import (
 from session_lifecycle._cli.findings import Level
 from session_lifecycle._cli.views.planned import ChangeKind
 from session_lifecycle._cli.views.usual import Oddity
+from session_lifecycle._model.event_base import Scheduled
 from session_lifecycle._model.events import EventBase
 from session_lifecycle._model.legs import Anchor, StateValue
 from session_lifecycle.testing import Script, SimulatedClock
@@ -131,13 +132,17 @@ def types_in_short(hint: Any) -> set[str]:
 def test_the_table_of_extras_has_every_field_of_a_log_record() -> None:
     """By name, with its type, and in just the events that have it; beside those, what is said of every event."""
     events = get_args(Event)
-    types: dict[str, set[str]] = {"event": {"str"}, "calendar": {"str"}}
-    carriers: dict[str, list[str]] = {"event": ["all"], "calendar": ["all"]}
+    types: dict[str, set[str]] = {"session_event": {"str"}, "calendar": {"str"}, "lateness_seconds": {"float"}}
+    carriers: dict[str, list[str]] = {"session_event": ["all"], "calendar": ["all"]}
+    carriers["lateness_seconds"] = [event.__name__ for event in events if issubclass(event, Scheduled)]
     for event in events:
         for name, hint in get_type_hints(event).items():
             field = "manager" if name == "name" else name
             types[field] = types.get(field, set()) | {each.replace("datetime.", "") for each in types_in_short(hint)}
             carriers.setdefault(field, []).append(event.__name__)
+            if hint is timedelta:
+                types[f"{field}_seconds"] = {"float"}
+                carriers.setdefault(f"{field}_seconds", []).append(event.__name__)
     rows = table("operating", "Logging")
     listed = {ticked(name)[0]: (set(ticked(kind)), ticked(cell) or [cell]) for name, kind, cell, _ in rows}
     assert listed == {

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.log import LOGGER
 
 _ZERO: Final = timedelta(0)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -220,12 +221,14 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
 
         `SESSION_AUTO_ROLL` is one of true, false, yes, no, on, off, 1, 0. `SESSION_TIMEOUT_SECONDS` and
         `SESSION_BOUNDARY_CHECK_INTERVAL` are numbers of seconds above zero, `SESSION_POST_MARKET_ROLL_DELAY` a number
-        of minutes, zero included.
+        of minutes, zero included. A variable whose name is nearly one of these is logged as a warning, without its
+        value.
 
         Raises:
             ConfigurationError: a variable holds something else; an empty one is refused too.
         """
         env = os.environ if environ is None else environ
+        _warn_of_misspelt_names(env)
         settings: dict[str, Any] = {}
         if (text := env.get("SESSION_AUTO_ROLL")) is not None:
             settings["auto_roll"] = _switch("SESSION_AUTO_ROLL", text)
@@ -240,10 +243,23 @@ _DURATIONS: Final = (
     ("check_interval", "SESSION_BOUNDARY_CHECK_INTERVAL", "seconds", False),
     ("post_market_roll_delay", "SESSION_POST_MARKET_ROLL_DELAY", "minutes", True),
 )
+_NEARLY: Final = 0.9
+"""The ratio of difflib from which a name counts as misspelt; SESSION_TIMEOUT, of web frameworks, is below."""
+
 _SWITCHES: Final = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
 }  # fmt: skip
+
+
+def _warn_of_misspelt_names(env: Mapping[str, str]) -> None:
+    from difflib import get_close_matches  # only used here
+
+    ours = ("SESSION_AUTO_ROLL", *(variable for _, variable, *_ in _DURATIONS))
+    for name in env:
+        near = () if name in ours else get_close_matches(name.upper(), ours, 1, _NEARLY)
+        for variable in near:
+            LOGGER.warning("the environment variable %s is not read; did you mean %s?", name, variable)
 
 
 def _switch(variable: str, text: str) -> bool:

@@ -91,6 +91,7 @@ class Host:
         "progress",
         "ready",
         "replica",
+        "reported_logging",
         "roll_session",
         "rolling",
         "state",
@@ -144,6 +145,8 @@ class Host:
         self.state: HostState = NEW
         self.tasks: int = 0
         """How many tasks run application code of it."""
+        self.reported_logging: bool = False
+        """Whether it has emitted that the application's logging fails."""
         self.attempt: anyio.CancelScope | None = None
         """The scope of the attempt to roll that is under way."""
         self.wall: datetime | None = None
@@ -386,19 +389,24 @@ class Host:
     def emit(self) -> Sequence[Event]:
         """Log, publish and return the events that the lifecycle holds. An ERROR is journalled too."""
         events = self.lifecycle.take_events()
-        self.dispatch(events)
-        return events
+        failed = self.dispatch(events)
+        return [*events, *failed] if failed else events
 
-    def dispatch(self, events: Sequence[Event]) -> None:
-        """Log events, and publish them to their subscribers."""
+    def dispatch(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Log events, and publish them to their subscribers. Return another one, where logging has failed."""
+        failed: Sequence[Event] = ()
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
                 self.note(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
             elif self.alarms is not None:
                 self.alarms.observe(event, self.handlers)
-            log_event(event, self.lifecycle.schedule)
+            error = log_event(event, self.lifecycle.schedule)
             if self.subscribers is not None:
                 self.subscribers.publish(event)
+            if error is not None and not self.reported_logging:
+                self.reported_logging = True
+                failed = self._publish_failure("logging", error, event, event.observed_at)
+        return failed
 
     async def call_handler(self, handler: Handler, event: Event) -> None:
         """Await a handler; that of an alarm, once it is durable that the alarm fires.
@@ -432,8 +440,13 @@ class Host:
 
     def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
         """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
+        return self._publish_failure(label, error, cause, now.wall)
+
+    def _publish_failure(
+        self, label: str, error: BaseException, cause: Event | None, observed_at: datetime
+    ) -> tuple[Event, ...]:
         session = self.lifecycle.session.date
-        event = HandlerFailed(label, error, cause, session, now.wall, name=self.lifecycle.name)
+        event = HandlerFailed(label, error, cause, session, observed_at, name=self.lifecycle.name)
         log_event(event, self.lifecycle.schedule)
         if isinstance(cause, HandlerFailed):
             return ()

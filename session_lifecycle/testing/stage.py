@@ -74,7 +74,7 @@ class Stage:
 
     async def play(self, factory: Callable[[type[SessionBoundaryManager]], App]) -> Result[App]:
         """Play the script to its end. Its events are in the diary and are not logged."""
-        LOGGER.addFilter(_drop)
+        LOGGER.logger.addFilter(_drop)
         try:
             await self._run(factory)
             while self._down is not None:
@@ -84,7 +84,7 @@ class Stage:
             error.add_note(diary(self._script, self._plan.days, self._lines))
             raise
         finally:
-            LOGGER.removeFilter(_drop)
+            LOGGER.logger.removeFilter(_drop)
         return Result(
             cast("App", self.app),
             self.manager,

@@ -232,7 +232,7 @@ def test_a_replaced_setting_is_validated() -> None:
 
 
 class Recorded(dict[str, str]):
-    """An environment that notes what is asked for."""
+    """An environment that notes which values are asked for; names may be listed."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
@@ -245,12 +245,12 @@ class Recorded(dict[str, str]):
     def __getitem__(self, key: str) -> str:
         raise AssertionError(key)
 
-    __iter__ = keys = items = values = __getitem__
+    items = values = __getitem__
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     """What is not set keeps its default, and four variables are read, no other."""
-    environment = Recorded()
+    environment = Recorded({"SECRET": "x", "SESSION_TIMEOUT_SECOND": "5"})
     assert LifecycleConfig.from_env(environment) == LifecycleConfig()
     assert environment.asked == {
         "SESSION_AUTO_ROLL",
@@ -265,6 +265,32 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SESSION_TIMEOUT_SECONDS", "42")
     monkeypatch.setenv("SESSION_PRE_MARKET", "rubbish that nobody reads")
     assert LifecycleConfig.from_env() == LifecycleConfig(data_timeout=timedelta(seconds=42))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("SESSION_TIMEOUT_SECOND", "SESSION_TIMEOUT_SECONDS"),
+        ("SESSION_TIMEOUTSECONDS", "SESSION_TIMEOUT_SECONDS"),
+        ("SESION_AUTO_ROLL", "SESSION_AUTO_ROLL"),
+        ("session_auto_roll", "SESSION_AUTO_ROLL"),
+        ("SESSION_BOUNDRY_CHECK_INTERVAL", "SESSION_BOUNDARY_CHECK_INTERVAL"),
+        ("SESSION_POSTMARKET_ROLL_DELAY", "SESSION_POST_MARKET_ROLL_DELAY"),
+    ],
+)
+def test_a_misspelt_name_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture, name: str, near: str) -> None:
+    """It sets nothing, and the log says which name is meant, without the value."""
+    assert LifecycleConfig.from_env({name: "s3cret", "PATH": "/bin"}) == LifecycleConfig()
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("session_lifecycle", "WARNING")
+    assert record.getMessage() == f"the environment variable {name} is not read; did you mean {near}?"
+
+
+def test_the_names_of_other_programs_are_not_misspelt(caplog: pytest.LogCaptureFixture) -> None:
+    """A desktop's and a web application's, and ours themselves."""
+    others = ("SESSION_MANAGER", "SESSION_TIMEOUT", "SESSION_SECRET", "SESSION_COOKIE_SECURE", "TIMEOUT_SECONDS", "")
+    LifecycleConfig.from_env(dict.fromkeys(others, "x") | {"SESSION_AUTO_ROLL": "no", "SESSION_TIMEOUT_SECONDS": "5"})
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

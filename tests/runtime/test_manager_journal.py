@@ -91,8 +91,8 @@ async def test_intent_then_roll_then_done_then_entered_then_told(caplog):
 
     class Told(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.event.startswith("Roll") and record.manager is None:
-                trace.append(record.event)
+            if record.session_event.startswith("Roll") and record.manager is None:
+                trace.append(record.session_event)
 
     async def roll(next_date: date) -> None:
         trace.append("roll begins")

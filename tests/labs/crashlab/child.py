@@ -214,7 +214,7 @@ class Life(logging.Handler):
             self._past.append(line)
 
     def emit(self, record: logging.LogRecord) -> None:
-        match getattr(record, "event", None):
+        match getattr(record, "session_event", None):
             case "RollStarted" | "RollSucceeded" as name:
                 self.announce("log", name, record)
             case "StateChanged":
