@@ -58,7 +58,7 @@ class SessionLifecycle(ReplicaLifecycle):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_declared_session",)
+    __slots__ = ()
 
     def __init__(
         self,
