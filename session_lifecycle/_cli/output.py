@@ -8,8 +8,9 @@ colours: a pipe gets none, and neither does a terminal where NO_COLOR is set.
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import msgspec
 import typer
@@ -23,16 +24,46 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
+Item = TypeVar("Item")
+
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """An aware datetime, of which the JSON Schema says so."""
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_ERASE_LINE: Final = "\x1b[K"
 _WIDTH_OF_A_PIPE: Final = 1000  # wide enough that nothing is cut or wrapped
 
 
 def notify(message: str) -> None:
-    """Print a line to stderr."""
+    """Print a line to stderr, in place of the progress."""
+    if _shows_progress():
+        _show_progress("")
     typer.echo(one_line(message), err=True)
+
+
+def with_progress(items: Sequence[Item], doing: Callable[[Item], str]) -> Iterator[Item]:
+    """Iterate over what takes time. Where stderr is a terminal, it shows which item is being processed, on one line.
+
+    The line is erased at the end, or when the next item is another one.
+    """
+    shows = _shows_progress()
+    try:
+        for number, item in enumerate(items, 1):
+            if shows:
+                _show_progress(f"{doing(item)} ({number} of {len(items)}) ...")
+            yield item
+    finally:
+        if shows:
+            _show_progress("")
+
+
+def _shows_progress() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _show_progress(text: str) -> None:
+    sys.stderr.write(f"\r{_ERASE_LINE}{text}")
+    sys.stderr.flush()
 
 
 def new_console() -> "Console":

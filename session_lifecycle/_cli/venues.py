@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from session_lifecycle._cli.failures import CommandRefused, reading
-from session_lifecycle._cli.output import notify
+from session_lifecycle._cli.output import notify, with_progress
 from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import ConfigurationError
@@ -57,7 +57,7 @@ def open_venues(
             msg = f"{count} files of --hours are for {name}: merge them into one"
             raise CommandRefused(msg)
     venues: list[Venue] = []
-    for name in calendars or ():
+    for name in with_progress([*(calendars or ())], lambda name: f"reading the hours of {name}"):
         if is_snapshot(name):
             venues.append(_open_snapshot(name, overridden, has_options=extended_hours or not corrections))
             continue

@@ -53,7 +53,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_declared_session", "_fresh", "_readopts")
+    __slots__ = ("_fresh", "_readopts")
 
     def __init__(
         self,

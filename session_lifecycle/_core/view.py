@@ -9,6 +9,7 @@ from session_lifecycle._core.machine import ACTIVE, ENDED
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import Rolls
 from session_lifecycle._core.staleness import StalenessTimer
+from session_lifecycle._core.timeline import Position
 from session_lifecycle._core.venue_watch import VenueWatch
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
@@ -28,9 +29,10 @@ Timeline, session and configuration are compared as objects; each lifecycle hold
 class LifecycleView:
     """The properties of a lifecycle, as of the last reading of the clocks."""
 
-    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "_venue", "begun", "leading")
+    __slots__ = ("_alarms", "_declared_session", "_failing", "_progress", "_rolls", "_venue", "begun", "leading")
 
     _alarms: AlarmScheduler | None
+    _declared_session: Session | None
     _failing: str | None
     _progress: Progress
     _rolls: Rolls
@@ -113,9 +115,9 @@ class LifecycleView:
         progress = self._progress
         position, wall = progress.position, progress.last_reading.wall
         day, mine = position.session.date, progress.session.date
-        if position.state is not ACTIVE or day < mine or (day == mine and progress.ended):
+        if day < mine or (day == mine and progress.ended):
             return False
-        return not any(start <= wall < end for start, end in position.session.breaks)
+        return _is_open(position, wall)
 
     @property
     def halted(self) -> str | None:
@@ -195,6 +197,39 @@ class LifecycleView:
             market_open=self.market_open,
             awaiting_first_tick=self.awaiting_first_tick,
             observed_at=self._progress.last_reading.wall,
+            leads=self.leading,
+        )
+
+    def status_before_start(self, now: datetime) -> Status:
+        """Return what is known before the beginning, by the schedule alone: no journal has been read.
+
+        Raises:
+            ScheduleExhausted: the schedule does not know the present.
+        """
+        position = self._progress.timeline.at(now)
+        if position.state is ENDED:
+            self.schedule.session_at(now)  # raises, and says where the knowledge ends
+        session = self._declared_session or position.session
+        return Status(
+            name=self.name,
+            schedule=self.schedule.name,
+            state=SessionState.NOT_STARTED,
+            scheduled_state=position.state,
+            session=session.date,
+            open=session.open,
+            close=session.close,
+            next_boundary=position.until,
+            on_break=False,
+            can_trade=False,
+            roll_owed=False,
+            roll_attempt=0,
+            last_data_at=None,
+            reason=None,
+            observed_at=now,
+            feeds=len(self.feed_states),
+            market_open=_is_open(position, now),
+            running=False,
+            leads=False,
         )
 
     @property
@@ -237,6 +272,11 @@ class LifecycleView:
             clock.closed_before,
             progress.data.reported_for,
         )
+
+
+def _is_open(position: Position, t: datetime) -> bool:
+    """Return whether the market is open at `t`, which lies in that position."""
+    return position.state is ACTIVE and not any(start <= t < end for start, end in position.session.breaks)
 
 
 def _next_break(session: Session, now: datetime) -> datetime | None:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, TypeVar, cast, overload
 
 import anyio
+from msgspec.structs import replace
 
 from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.lifecycle import SessionLifecycle
@@ -254,8 +255,19 @@ class SessionBoundaryManager(Lifespan):
         return self._lifecycle.schedule
 
     def status(self) -> Status:
-        """Return a snapshot of everything above, as of the manager's last reading of the clock."""
-        return self._require_begun("status()").status
+        """Return a snapshot of everything above, as of the manager's last reading of the clock.
+
+        It may be read at any time, on a standby too. Before the start the clock is read, and what a journal holds is
+        not known yet: the session is that of the schedule, or `session=`; `running`, `leads` and `can_trade` are False.
+
+        Raises:
+            ScheduleExhausted, ClockFailed: (before the start) the schedule does not know the present, or the clock
+                cannot be read.
+        """
+        if not self._lifecycle.begun:
+            return self._lifecycle.status_before_start(read(self._clock).wall)
+        status = self._lifecycle.status
+        return replace(status, running=False) if self._host.stopped else status
 
     @property
     def leads(self) -> bool:

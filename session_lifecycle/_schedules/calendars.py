@@ -38,6 +38,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAT_NANOS: Final = -(2**63)  # pandas' "no time", as an integer
 
 
+def calendar_names() -> list[str]:
+    """Return the name of every calendar and every alias, sorted."""
+    names: list[str] = _library().get_calendar_names()
+    return sorted(names)
+
+
 def canonical_name(name: object) -> str:
     """Return the canonical name of a calendar, given its name or an alias.
 
@@ -45,8 +51,7 @@ def canonical_name(name: object) -> str:
         CalendarUnavailable: exchange_calendars has no such calendar; suggests the names nearest to it. Or the alias is
             of a calendar that is not what the name says; suggests the names to use.
     """
-    library = _library()
-    names: list[str] = library.get_calendar_names()
+    library, names = _library(), calendar_names()
     if not isinstance(name, str) or name not in names:
         from difflib import get_close_matches  # only for this message
 

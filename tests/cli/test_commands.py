@@ -6,7 +6,9 @@ import shlex
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 
 import pytest
 
@@ -213,3 +215,27 @@ def test_a_result_that_cannot_be_written_is_one_line(target: str, line: str) -> 
     command = f"{shlex.quote(sys.executable)} -m session_lifecycle diagram {target}"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_the_version_is_that_of_the_package_and_of_python() -> None:
+    """On one line, without a command."""
+    assert printed("--version") == f"session_lifecycle {version('session_lifecycle')}, with Python {python_version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("tim", ["timeline"]), ("status XN", ["XNAS", "XNYS", "XNZE"])],
+)
+def test_the_shell_completes_commands_and_the_names_of_calendars(typed: str, offered: list[str]) -> None:
+    """As the script asks that `--show-completion` prints."""
+    completing = {"COMP_WORDS": f"session-lifecycle {typed}", "COMP_CWORD": str(len(typed.split()))}
+    code = "import sys; sys.argv[0] = 'session-lifecycle'; from session_lifecycle.__main__ import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **completing, "_SESSION_LIFECYCLE_COMPLETE": "complete_bash"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stdout.split(), result.stderr) == (offered, "")

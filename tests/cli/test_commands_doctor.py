@@ -265,6 +265,43 @@ def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest
     assert len(checked(str(file), MONDAY)) == 2
 
 
+# ---- the kernel's clock ----
+
+
+@pytest.mark.parametrize(
+    ("status", "maxerror", "level", "said"),
+    [
+        (0x2001, 12_345, "ok", "synchronized, and off by 12 ms at most"),
+        (0x2001, 16_000_000, "note", "off by 16000 ms at most"),
+        (0x40, 16_000_000, "note", "nothing synchronizes it"),
+    ],
+)
+def test_whether_the_clock_is_synchronized_is_what_the_kernel_says(
+    monkeypatch: pytest.MonkeyPatch, status: int, maxerror: int, level: str, said: str
+) -> None:
+    """STA_UNSYNC is 0x40; a synchronized clock that may be a second off is worth a note as well."""
+    monkeypatch.setattr(findings, "_timex", lambda: findings.Timex(status=status, maxerror=maxerror))
+    finding = only(findings.synchronization())
+    assert finding.level == level
+    assert said in finding.text
+    assert (finding.remedy is None) == (level == "ok")
+
+
+def test_where_the_system_does_not_say_there_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other systems have no adjtimex(2)."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert list(findings.synchronization()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the call is Linux's")
+def test_the_kernel_s_answer_is_read_as_its_header_has_it() -> None:
+    """maxerror is a plausible number of microseconds, and only known bits of `status` are set."""
+    timex = findings._timex()
+    assert timex is not None
+    assert 0 <= timex.maxerror <= 3_600_000_000
+    assert 0 <= timex.status < 0x10000
+
+
 # ---- the command ----
 
 
@@ -273,6 +310,7 @@ def fine_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what depends on how well the machine that runs the tests is kept."""
     monkeypatch.setattr(findings, "requires", lambda name: REQUIRED)
     monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are", None)]))
+    monkeypatch.setattr(findings, "synchronization", lambda: iter([]))
 
 
 @pytest.mark.usefixtures("fine_machine")

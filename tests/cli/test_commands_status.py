@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from session_lifecycle._cli.views.board import StatusReport
+from session_lifecycle._cli.views.board import HEADER, StatusReport
 from session_lifecycle._cli.views.moments import countdown
 from tests.helpers.builders import utc
 from tests.helpers.command_line import as_json, hold_shape, printed, run
@@ -83,11 +83,20 @@ def test_the_raw_calendar_can_be_had() -> None:
 def test_where_the_table_does_not_fit_there_is_a_list() -> None:
     """Nothing is cut off or wrapped: every cell of the table is in the list, which is narrower."""
     table = printed("status", "XNYS", "us_futures", now=HALF_DAY, width=80)
-    listed = printed("status", "XNYS", "us_futures", now=HALF_DAY, width=40)
-    assert max(map(len, listed.splitlines())) <= 40 < max(map(len, table.splitlines())) <= 80
+    listed = printed("status", "XNYS", "us_futures", now=HALF_DAY, width=30)
+    assert max(map(len, listed.splitlines())) <= 30 < max(map(len, table.splitlines())) <= 80
     for row in table.splitlines()[1:3]:
         for cell in re.split(r"  +", row):
             assert cell in listed
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(60, {"local time"}), (50, {"local time", "session"})])
+def test_a_narrower_terminal_gets_a_table_of_fewer_columns(width: int, left_out: set[str]) -> None:
+    """What is next stays the longest; no line is wider than the terminal."""
+    lines = printed("status", "XNYS", "XLON", "CMES", now=HALF_DAY, width=width).splitlines()
+    header = set(re.split(r"  +| (?=next|in|state|session)", lines[0].strip()))
+    assert header & set(HEADER) == set(HEADER) - left_out
+    assert max(map(len, lines[:4])) <= width
 
 
 def test_a_pipe_gets_neither_colours_nor_cut_tables() -> None:

@@ -352,6 +352,8 @@ STATUS = Status(
     halted_feeds=("orders",),
     market_open=True,
     awaiting_first_tick=True,
+    running=False,
+    leads=False,
 )
 
 
@@ -379,6 +381,8 @@ def test_a_status_is_plain_json() -> None:
         "halted_feeds": ["orders"],
         "market_open": True,
         "awaiting_first_tick": True,
+        "running": False,
+        "leads": False,
     }
     assert list(STATUS.as_dict()) == [field.name for field in fields(Status)]
 
@@ -393,6 +397,8 @@ def test_a_status_made_without_feeds_or_halts_has_none() -> None:
         "halted_feeds": (),
         "market_open": False,
         "awaiting_first_tick": False,
+        "running": True,
+        "leads": True,
     }
     assert {field.name for field in fields(Status)} == {*required, *defaults}
     assert {name: getattr(Status(**required), name) for name in defaults} == defaults

@@ -85,6 +85,8 @@ async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Dat
     of_leader, of_standby = leader.events(), standby.events()
     async with standby_after(leader, standby):
         assert (leader.leads, standby.leads) == (True, False)
+        seen = standby.status()
+        assert (seen.running, seen.leads, seen.can_trade, seen.session) == (True, False, False, leader.session.date)
         assert leader.can_trade
         assert not standby.can_trade
         with pytest.raises(NotLeadingError):

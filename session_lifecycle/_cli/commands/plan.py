@@ -22,7 +22,7 @@ from session_lifecycle._cli.options import (
     day_range,
     json_schema_of,
 )
-from session_lifecycle._cli.output import show, show_json
+from session_lifecycle._cli.output import show, show_json, with_progress
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views.moments import BOUNDARIES, day_and_time, place
 from session_lifecycle._cli.views.planned import Plan, PlanReport, planned
@@ -65,7 +65,10 @@ def plan(
     t = SystemClock().now()
     near = t if first is None else datetime.combine(first, datetime.min.time(), UTC)
     venues = open_venues(calendars, near, hours=hours, extended_hours=extended_hours, corrections=not no_corrections)
-    plans = [planned(venue, *days.at(venue.schedule.timezone, t), zone) for venue in venues]
+    plans = [
+        planned(venue, *days.at(venue.schedule.timezone, t), zone)
+        for venue in with_progress(venues, lambda venue: f"planning {venue.asked}")
+    ]
     if json:
         show_json([each.venue for each in plans])
     elif ics:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _STYLES: Final[dict[str, str]] = {kind: each.row_style for kind, each in APPEARANCES.items()}
 _ENDS: Final = "{} ends with {}, which does not mean that the market is closed: {}"
+_LEFT_OUT: Final[tuple[tuple[str, ...], ...]] = ((), ("local time",), ("local time", "session"))
+"""Which columns are left out where there is no room for all of them, in this order."""
+
 HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
@@ -118,7 +121,7 @@ class Board:
 
 
 def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
-    """Return the board as a table or, where even a tight one is wider than `width`, as a list."""
+    """Return the board as a table, without columns that a narrow one has no room for, or else as a list."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -127,13 +130,16 @@ def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
     widths = [max(map(len, column)) for column in zip(HEADER, *texts, strict=True)]
     footnotes = [Text(f"* {row.status.calendar} {note}") for row in rows for note in row.notes]
     footnotes += [Text(row.end_of_knowledge()) for row in rows if row.status.next is None]
-    room = (width - sum(widths)) // (len(widths) - 1)
-    if room >= 1:
+    for left_out in _LEFT_OUT:
+        kept = [n for n, name in enumerate(HEADER) if name not in left_out]
+        room = (width - sum(widths[n] for n in kept)) // (len(kept) - 1)
+        if room < 1:
+            continue
         table = Table(box=None, pad_edge=False, padding=(0, min(room, 2), 0, 0), header_style="bold")
-        for name in HEADER:
-            table.add_column(name, no_wrap=True, justify="right" if name == "in" else "left")
+        for n in kept:
+            table.add_column(HEADER[n], no_wrap=True, justify="right" if HEADER[n] == "in" else "left")
         for cells in texts:
-            table.add_row(*cells[:1], Text(cells[1], _STYLES.get(cells[1], "")), *cells[2:])
+            table.add_row(*(Text(cells[n], _STYLES.get(cells[n], "")) if n == 1 else cells[n] for n in kept))
         return Group(table, *footnotes)
     lists = Table(box=None, pad_edge=False, show_header=False)
     for cells in texts:
