@@ -55,9 +55,9 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
 
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
+    given: object = table
     known = factory.__struct_fields__
     fields: dict[str, Any] = dict(cast("dict[str, Any]", table)) if isinstance(table, dict) else {}
-    table = cast("object", table)
     needed = "`date`"
     if kind == "special_hours":
         needed = "`date`, or `from` and `until`"
@@ -67,11 +67,11 @@ def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Overr
             fields.pop("date", None)  # a season begins with `from`
     if "date" not in fields or not set(fields) <= set(known):
         raise OverrideRefused(
-            None, f"{path}: [[{kind}]] {shown(table)} needs {needed}, and can have {', '.join(known)}"
+            None, f"{path}: [[{kind}]] {shown(given)} needs {needed}, and can have {', '.join(known)}"
         )
     if not isinstance(fields.get("reason", ""), str):
-        raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(table)}: `reason` must be a text")
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(given)}: `reason` must be a text")
     try:
         return factory(**fields)
     except (TypeError, ValueError, OverflowError) as error:
-        raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(table)}: {error}") from error
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(given)}: {error}") from error
