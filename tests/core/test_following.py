@@ -580,7 +580,7 @@ def test_a_leader_that_could_not_write_is_no_error_of_the_standby() -> None:
             decision = leader.core.roll_succeeded(roll, leader.now)
         leader.stand_by()
         assert decision.abandon is not None
-        decision.abandon(RuntimeError("another replica leads"))
+        decision.abandon(RuntimeError("another replica leads"), leader.now)
         assert leader.core.state is ENDED
         assert not leader.take()
 

@@ -25,7 +25,6 @@ class SharedInMemory(MemoryJournal):
     def lose(self, reason: str) -> None:
         """Let another replica lead from now on."""
         self.leads, self._lost = False, reason
-        self.term += 1
         self._followed = len(self.records)
         self._wake()
 
