@@ -430,7 +430,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
                 self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
                 self._readopts = False
             except TooManySessionsMissed:
-                if not self._fresh:
+                if not self._fresh or self._progress.position.until is None:  # past the end of all knowledge
                     raise
                 self._readopts = True
 
@@ -447,9 +447,10 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         self._readopts = None
         session = self._progress.position.session
 
-        def give_up(error: Exception, now: Reading) -> None:
+        def give_up(error: Exception, _: Reading) -> None:
             self._readopts = self._fresh = False
-            self.fail(f"session {session.date} was not adopted: {describe(error)}", now)
+            if self.state is not ERROR:
+                self._fail(f"session {session.date} was not adopted: {describe(error)}")
 
         return Decision((adoption(session, now.wall),), partial(self._adopt_anew, session), give_up)
 
