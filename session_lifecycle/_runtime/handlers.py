@@ -13,7 +13,7 @@ from typing import Any, Final, cast, get_args
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.machine import ACTIVE, TIMEOUT
 from session_lifecycle._model.alarm import Alarm
-from session_lifecycle._model.events import AlarmFired, BreakEnded, BreakStarted, Event, StateChanged
+from session_lifecycle._model.events import AlarmFired, BreakEnded, BreakStarted, Event, HandlerFailed, StateChanged
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.subscriptions import LIMIT, EventFilter, Subscription
 
@@ -118,7 +118,9 @@ def on_state(state: SessionState) -> EventFilter:
 
 
 def on_kind(kind: type[Event]) -> EventFilter:
-    """Select the events of one class."""
+    """Select the events of one class; of failures, not those of a handler of failures, which would fail on and on."""
+    if kind is HandlerFailed:
+        return lambda event: isinstance(event, HandlerFailed) and not isinstance(event.cause, HandlerFailed)
     return lambda event: isinstance(event, kind)
 
 
