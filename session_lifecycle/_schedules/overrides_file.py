@@ -51,13 +51,12 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
     known = factory.__struct_fields__
-    quoted = shown(table)
     fields: dict[str, Any] = cast("dict[str, Any]", table) if isinstance(table, dict) else {}
     if "date" not in fields or not set(fields) <= set(known):
-        raise OverrideRefused(None, f"{path}: [[{kind}]] {quoted} needs `date`, and can have {', '.join(known)}")
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(table)} needs `date`, and can have {', '.join(known)}")
     if not isinstance(fields.get("reason", ""), str):
-        raise OverrideRefused(None, f"{path}: [[{kind}]] {quoted}: `reason` must be a text")
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(table)}: `reason` must be a text")
     try:
         return factory(**fields)
     except (TypeError, ValueError, OverflowError) as error:
-        raise OverrideRefused(None, f"{path}: [[{kind}]] {quoted}: {error}") from error
+        raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(table)}: {error}") from error

@@ -1,11 +1,12 @@
 """Files of hours that were written to do harm: refused, with the file and the reason, in little time and memory."""
 
 import json
+import time
 import tracemalloc
 from collections.abc import Generator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as Clock
 from pathlib import Path
-from time import monotonic
 from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
@@ -49,9 +50,9 @@ HUGE = "0x" + "F" * 1_000_000
 def bounded() -> Generator[None]:
     """Fail where a test takes more than a few seconds, or a hundred times the largest file."""
     tracemalloc.start()
-    began = monotonic()
+    began = time.monotonic()
     yield
-    took, (_, most) = monotonic() - began, tracemalloc.get_traced_memory()
+    took, (_, most) = time.monotonic() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert took < 20
     assert most < 100 * MOST_BYTES
@@ -229,7 +230,7 @@ def test_a_day_on_which_the_clocks_change_is_as_good_as_any(tmp_path: Path) -> N
             span = {"timezone": zone.key, "first": f"{days[0]}", "last": f"{days[-1]}", "regular": regular}
             path.write_text(with_head(**span, sessions=[f"{each}" for each in days]))
             opens = [each.open for each in SnapshotSchedule.load(path).sessions(days[0], days[-1])]
-            hour = time.fromisoformat(regular[5:10])
+            hour = Clock.fromisoformat(regular[5:10])
             assert opens == [datetime.combine(each + timedelta(days=n), hour, zone).astimezone(UTC) for each in days]
 
 
