@@ -17,7 +17,7 @@ from session_lifecycle._core.machine import ACTIVE, TIMEOUT
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.event_base import Scheduled
-from session_lifecycle._model.events import AlarmFired, BreakEnded, BreakStarted, Event, StateChanged
+from session_lifecycle._model.events import AlarmFired, BreakEnded, BreakStarted, Event, HandlerFailed, StateChanged
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.subscriptions import LIMIT, EventFilter, Subscription
@@ -163,7 +163,9 @@ def on_state(state: SessionState) -> EventFilter:
 
 
 def on_kind(kind: type[Event]) -> EventFilter:
-    """Select the events of one class."""
+    """Select the events of one class; of failures, not those of a handler of failures, which would fail on and on."""
+    if kind is HandlerFailed:
+        return lambda event: isinstance(event, HandlerFailed) and not isinstance(event.cause, HandlerFailed)
     return lambda event: isinstance(event, kind)
 
 

@@ -435,7 +435,7 @@ class Host:
                 self.attempt.cancel("the lead of the journal is lost")
 
     def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
-        """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
+        """Emit that a handler has failed. No handler takes that of a handler of failures, to end the chain."""
         return self._publish_failure(label, error, cause, now.wall)
 
     def _publish_failure(
@@ -444,8 +444,6 @@ class Host:
         session = self.lifecycle.session.date
         event = HandlerFailed(label, error, cause, session, observed_at, name=self.lifecycle.name)
         log_event(event, self.lifecycle.schedule)
-        if isinstance(cause, HandlerFailed):
-            return ()
         self.broadcast.publish(event)
         return (event,)
 
