@@ -419,7 +419,7 @@ def test_a_snapshot_that_does_not_know_the_days_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "words"),
     [
-        ("markets", "pandas_market_calendars", "pip install 'session-lifecycle[markets]'"),
+        ("markets", "pandas_market_calendars", "pip install 'session_lifecycle[markets]'"),
         ("quantlib", "QuantLib", "pip install QuantLib"),
         ("holidays", "holidays", "pip install holidays"),
     ],
