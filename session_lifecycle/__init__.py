@@ -111,6 +111,7 @@ from session_lifecycle._model.venue_events import CalendarContradicted
 from session_lifecycle._model.venue_status import EarlyClose, VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
+from session_lifecycle._runtime.run_due import run_due
 from session_lifecycle._runtime.subscriptions import Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import (
@@ -296,5 +297,6 @@ __all__ = [
     "compare",
     "overlap",
     "replay",
+    "run_due",
     "write_snapshot",
 ]

@@ -432,3 +432,23 @@ def test_live_market_refuses_impossible_seconds() -> None:
         result = run("live_market.py", f"--seconds={seconds}")
         assert (result.returncode, result.stdout) == (2, "")
         assert "--seconds" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock of the journal's kind there")
+def test_cron_roll_rolls_what_is_owed_and_nothing_twice() -> None:
+    """Four starts: too early, in time, again, and after a day on which the machine was down."""
+    result = run("cron_roll.py")
+    assert result.returncode == 0
+    assert result.stderr == "XNYS: roll 2024-07-02 → 2024-07-05 completed (skipped 2024-07-03)\n"
+    assert result.stdout.splitlines() == [
+        "Mon 16:05",
+        "    0 owed, now in the session of Mon 2024-07-01",
+        "Mon 17:05",
+        "    the books are rolled to Tue 2024-07-02",
+        "    1 owed, now in the session of Tue 2024-07-02",
+        "Mon 18:05",
+        "    0 owed, now in the session of Tue 2024-07-02",
+        "Wed 14:05",
+        "    the books are rolled to Fri 2024-07-05",
+        "    1 owed, now in the session of Fri 2024-07-05",
+    ]
