@@ -285,6 +285,9 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         self.poll(now)
         if self.state is not ERROR:
             return  # left meanwhile, by another call
+        if roll is not None and not self.roll_owed:
+            why = f"the clock has stepped back to before the end of session {roll.ended.date}; use Resolution.RETRY"
+            raise RollNotOwedError(ERROR, why)
         unfinished = self._rolls.unfinished
         self._progress.catching_up = True
         self._progress.fire("recover", now.wall, roll_owed=self.roll_owed)

@@ -163,6 +163,13 @@ MUTANTS = (
         ("tests/runtime/test_manager_journal_recover.py::test_recover_retry_then_restart",),
     ),
     Mutant(
+        "_core/lifecycle.py",
+        "SessionLifecycle._recover",
+        (drop_raise("RollNotOwedError"),),
+        "A roll that is not owed any more is neither announced nor skipped.",
+        ("tests/core/test_decision.py::test_a_roll_that_is_not_owed_any_more_is_not_resolved",),
+    ),
+    Mutant(
         "_runtime/host.py",
         "Host.execute",
         (condition("records", "True"),),
@@ -204,7 +211,7 @@ MUTANTS = (
         (
             "tests/runtime/test_manager_journal_recover.py::test_recover_that_cannot_be_journalled_changes_nothing",
             "tests/runtime/test_manager_restart.py::test_end_session_that_cannot_be_journalled_changes_nothing",
-            "tests/runtime/test_manager_hours.py::test_a_closure_that_cannot_be_journalled_changes_nothing",
+            "tests/runtime/test_manager_hours.py::test_a_change_that_cannot_be_journalled_changes_nothing",
         ),
     ),
     Mutant(

@@ -67,7 +67,7 @@ class Checker:
         self.kept_intent: tuple[int, tuple[date, ...]] | None = None
         self.kept_beyond: int | None = None
         self.kept_before: int | None = None  # the session before that one, of which an ERROR may still be recorded
-        self.since_entered: list[Record] = []
+        self.lately: list[tuple[Record, tuple[Any, ...]]] = []  # the last records, and all of that before each
         self.announced = -1
         self.given_up: set[date] = set()
         self.latest: datetime | None = None  # the latest wall time of any run
@@ -262,6 +262,11 @@ class Checker:
         if entry is Entry.WITHDRAWN:
             self._withdraw(record)
             return
+        before = (
+            self.kept, self.kept_ended, self.kept_error, self.kept_intent, self.kept_beyond, self.kept_before,
+            self.given_up,
+        )  # fmt: skip
+        self.lately = [*self.lately[-9:], (record, before)]
         if entry is Entry.ADOPTED:
             self.kept = index[record.session]
             return
@@ -269,7 +274,6 @@ class Checker:
         late = entry in (Entry.FAILED, Entry.RECOVERED) and session == self.kept_before
         if self.kept is None or (session != self.kept and not late):
             self.wrong("durable", f"{record} does not belong to session {self.kept}")
-        self.since_entered.append(record)
         if entry is Entry.ENDED:
             self.kept_ended = True
         elif entry is Entry.INTENT:
@@ -280,22 +284,28 @@ class Checker:
                 self.wrong("durable", f"{record} after {self.kept_intent}")
             self.kept_before, self.kept, self.kept_ended, self.kept_error = self.kept, target, False, False
             self.kept_intent = self.kept_beyond = None
-            self.since_entered = []
         elif entry is Entry.SKIPPED:
             self.kept_ended, self.kept_error, self.kept_intent = True, False, None
             self.kept_beyond = index[record.target]
-            self.given_up.update((*record.skipped, record.target))
+            self.given_up = self.given_up | {*record.skipped, record.target}
         else:
             self.kept_error = entry is Entry.FAILED
 
     def _withdraw(self, record: Record) -> None:
-        """Do not count a record any more: only that of an early end which came too late."""
-        left = [each for each in self.since_entered if str(each.seq) != record.subject]
-        gone = [each for each in self.since_entered if str(each.seq) == record.subject]
-        if [each.entry for each in gone] != [Entry.ENDED]:
+        """Do not count a record any more, nor what it has led to: only that of a decision which came too late."""
+        place = next((n for n, (each, _) in enumerate(self.lately) if str(each.seq) == record.subject), None)
+        gone = None if place is None else self.lately[place][0]
+        if place is None or gone is None or gone.entry not in {Entry.ENDED, Entry.DONE, Entry.SKIPPED}:
             self.wrong("durable", f"{record} withdraws {gone}")
-        self.since_entered = left
-        self.kept_ended = any(each.entry in (Entry.ENDED, Entry.INTENT, Entry.SKIPPED) for each in left)
+        later = [each for each, _ in self.lately[place + 1 :]]
+        (
+            self.kept, self.kept_ended, self.kept_error, self.kept_intent, self.kept_beyond, self.kept_before,
+            self.given_up,
+        ) = self.lately[place][1]  # fmt: skip
+        del self.lately[place:]
+        self.done_written = False
+        for each in later:
+            self._keep(each)
 
     def _closed_before(self, wall: datetime) -> date | None:
         """Return the session that comes next, where the venue is closed by the clock alone."""
@@ -508,7 +518,7 @@ class Checker:
             self.marked, self.round = True, self.hours.index[target]
         elif entry is Entry.SKIPPED:
             self.abandoned_target, self.round, self.uncertain = self.hours.index[target], None, False
-            self.given_up.update((*self._between(self.abandoned_target), target))
+            self.given_up = self.given_up | {*self._between(self.abandoned_target), target}
 
     def _entered(self, event: StateChanged) -> None:
         if self.succeeded is None or self.hours.index[event.session] != self.succeeded:
