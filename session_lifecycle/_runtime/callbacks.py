@@ -12,7 +12,7 @@ from contextvars import Context, ContextVar, Token, copy_context
 from datetime import timedelta
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import anyio
 
@@ -205,3 +205,11 @@ def _asyncio_task() -> "asyncio.Task[object] | None":
         return None if loaded is None else loaded.current_task()
     except RuntimeError:
         return None
+
+
+def sole_of(error: BaseException) -> BaseException:
+    """Return the only exception of a group, at any depth; anything else, or a group of several, as it is."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return sole_of(group.exceptions[0]) if len(group.exceptions) == 1 else group

@@ -24,7 +24,7 @@ from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
 from session_lifecycle._model.events import Event
 from session_lifecycle._model.home_errors import DriverCancelled
 from session_lifecycle._runtime.app_tasks import AppTasks
-from session_lifecycle._runtime.callbacks import cancelled_natively
+from session_lifecycle._runtime.callbacks import cancelled_natively, sole_of
 from session_lifecycle._runtime.cohorts import advance_cohorts
 from session_lifecycle._runtime.home import Home
 from session_lifecycle._runtime.host import Host
@@ -102,7 +102,8 @@ class Driver:
         hosts = tuple(hosts)
         try:
             async with anyio.create_task_group() as journals:
-                await start_surely(journals, self._journals.run)
+                await start_surely(journals, self._journals.run, absorb=False)
+                self._journals.hold()
                 try:
                     await self._begin(hosts)
                     await self._drive(task_status)
@@ -124,7 +125,7 @@ class Driver:
         with ExitStack() as exit_stack:
             async with anyio.create_task_group() as group:
                 self._app = AppTasks(self, group)
-                await start_surely(group, self._app.watch)
+                await start_surely(group, self._app.watch, absorb=False)
                 self._poll_due(self._last_reading)
                 task_status.started()
                 try:
@@ -145,7 +146,7 @@ class Driver:
     def _keep_failure(self, error: BaseException) -> None:
         """Keep what has ended the driver, as the cause of calls that are refused from now on."""
         if not isinstance(error, anyio.get_cancelled_exc_class()):
-            self.failure = error
+            self.failure = sole_of(error)
         elif cancelled_natively():
             self.failure = DriverCancelled(self._kind)
 

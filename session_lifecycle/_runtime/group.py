@@ -130,6 +130,11 @@ class SessionGroup(Lifespan):
             host.end()
         self._broadcast.close()
 
+    def _refusal(self, call: str) -> GroupStopped:
+        error = GroupStopped(call)
+        error.__cause__ = None if self._driver is None else self._driver.failure
+        return error
+
     def _in_own_callback(self) -> bool:
         return any(host.in_callback for host in self._managers)
 
@@ -174,8 +179,7 @@ class SessionGroup(Lifespan):
             TypeError: it is not a manager.
         """
         if self._stopped or (self._driver is not None and self._driver.stopping):
-            call = "add()"
-            raise GroupStopped(call) from (None if self._driver is None else self._driver.failure)
+            raise self._refusal("add()")
         self._register(manager)
         if self._driver is None:
             await anyio.lowlevel.checkpoint()

@@ -31,6 +31,7 @@ class JournalTasks:
         "_closing",
         "_event",
         "_flushing",
+        "_held",
         "_leading",
         "_on_closed",
         "_ready",
@@ -48,6 +49,7 @@ class JournalTasks:
         self._leading: dict[Host, anyio.CancelScope] = {}
         self._flushing: set[Host] = set()
         self._event = anyio.Event()
+        self._held = False
         self._stopping = False
 
     def request(self, host: Host) -> None:
@@ -65,6 +67,11 @@ class JournalTasks:
         self._sharing[host] = None
         self._event.set()
 
+    def hold(self) -> None:
+        """Go on until `stop`, whatever is cancelled meanwhile: journals will be opened."""
+        self._held = True
+        self._event.set()
+
     def stop(self) -> None:
         """Return from `run` once everything that was asked for is done."""
         self._stopping = True
@@ -72,9 +79,12 @@ class JournalTasks:
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Run until `stop`."""
+        task_status.started()
+        while not self._held:
+            await self._wait()  # may be cancelled: no journal is open yet, and this start may not have succeeded
+        self._event.set()  # for what has been asked for together with `hold`
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
-                task_status.started()
                 while self._ready or self._closing or self._flushing or not self._stopping:
                     await self._wait()
                     await self._start_tasks(group)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 import anyio
 
-from session_lifecycle._model.errors import AlreadyStartedError, NotRunningError, ReentrancyError
+from session_lifecycle._model.errors import AlreadyStartedError, LifecycleError, NotRunningError, ReentrancyError
 from session_lifecycle._model.home_errors import DriverCancelled, WrongTaskError
 from session_lifecycle._model.uncopyable import Uncopyable
 from session_lifecycle._runtime.callbacks import (
@@ -20,6 +20,7 @@ from session_lifecycle._runtime.callbacks import (
     in_asyncio,
     native_cancellations,
     redeliver_cancellation,
+    sole_of,
 )
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.home import Home, at_home, current_task, spawn_in_background
@@ -58,6 +59,10 @@ class Lifespan(Uncopyable, ABC):
         """End every subscription: the task that was to drive it was cancelled before its first step."""
 
     @abstractmethod
+    def _refusal(self, call: str) -> LifecycleError:
+        """Return the error of a call that comes after the end."""
+
+    @abstractmethod
     def _in_own_callback(self) -> bool:
         """Return whether the calling task runs inside a roll, handler or probe of its own."""
 
@@ -75,13 +80,17 @@ class Lifespan(Uncopyable, ABC):
         self._mark_started("`async with`")
         self._block = block = _Block(anyio.create_task_group())
         self._run_of_driver = run = self._new_run(block)
+        coroutine = run.in_block()
         await block.tasks.__aenter__()
         try:
-            block.tasks.start_soon(run.in_block, name=run.name)
+            block.tasks.start_soon(lambda: coroutine, name=run.name)
             await run.ready.wait()
         except BaseException as error:
             await self._close(block, run, error)
             raise
+        finally:
+            if not run.begun:
+                coroutine.close()  # it will not be awaited
         if run.failure is not None:
             await self._close(block, run, run.failure)
             raise run.failure
@@ -113,29 +122,32 @@ class Lifespan(Uncopyable, ABC):
 
         Neither an exception nor a native cancellation is lost: beside an exception, that is delivered again.
         """
-        cancelled, before = anyio.get_cancelled_exc_class(), native_cancellations()
-        body_cancelled = isinstance(error, cancelled)
-        if error is None:
-            self.stop()
-        else:
-            block.tasks.cancel_scope.cancel(f"`async with` was left with {type(error).__name__}")
+        body_cancelled = isinstance(error, anyio.get_cancelled_exc_class())
+        before = 0 if body_cancelled else native_cancellations()
+        arrived: BaseException | None = None
         failure: BaseException | None = None
+        if run.begun:
+            self.stop() if error is None else run.cancel(f"`async with` was left with {type(error).__name__}")
+            arrived = await run.wait_or_cancel()
+        else:
+            block.tasks.cancel_scope.cancel("`async with` has failed")
         try:
             await block.tasks.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
             failure = sole_of(group)
-        except cancelled:
-            # A cancellation on the way out must not hide the error that the body is leaving with.
-            if error is None or body_cancelled:
-                raise
+        except anyio.get_cancelled_exc_class() as cancelled:
+            arrived = cancelled
         if not run.begun:
             failure = run.abandon()
-        if native_cancellations() > (0 if body_cancelled else before):
+        if native_cancellations() > before:
             if body_cancelled and (failure is None or isinstance(failure, DriverCancelled)):
                 return  # the body leaves with that very cancellation, of which the driver's may be a part
-            redeliver_cancellation()
+            if error is not None or failure is not None:
+                redeliver_cancellation()
         if failure is not None:
             raise failure from failure.__cause__
+        if error is None and arrived is not None:
+            raise arrived
 
     # ---- in a task of the application's ----
 
@@ -166,6 +178,7 @@ class Lifespan(Uncopyable, ABC):
         `events()` end, calls raise `ManagerStopped` from the cause, and `aclose()` raises it.
 
         Raises:
+            ManagerStopped, GroupStopped: `aclose()` was called meanwhile.
             Exception: as raised by `run()`. Nothing was started.
         """
         self._mark_started("start()")
@@ -181,6 +194,8 @@ class Lifespan(Uncopyable, ABC):
         if run.failure is not None:
             run.reported = True
             raise run.failure
+        if not run.caught_up:
+            raise self._refusal("start()")
 
     @at_home
     async def aclose(self) -> None:
@@ -211,7 +226,7 @@ class Lifespan(Uncopyable, ABC):
         if run.over.is_set():
             await anyio.lowlevel.checkpoint()
             return
-        if run.ready.is_set():
+        if run.caught_up:
             self.stop()
         else:
             run.cancel("it was left before it had started")
@@ -250,6 +265,7 @@ class _Run:
         "_kind",
         "_scope",
         "begun",
+        "caught_up",
         "failure",
         "over",
         "ready",
@@ -271,6 +287,8 @@ class _Run:
         self._scope: Final = anyio.CancelScope()
         self.begun = False
         """Whether its task has taken its first step."""
+        self.caught_up = False
+        """Whether it has started."""
         self.ready: Final = anyio.Event()
         """Set once it has started, or has ended before that."""
         self.over: Final = anyio.Event()
@@ -289,11 +307,28 @@ class _Run:
 
     def started(self, value: object = None) -> None:  # noqa: ARG002 -- of anyio's TaskStatus
         """Report the start, as a task status does."""
+        self.caught_up = True
         self.ready.set()
 
     def cancel(self, reason: str) -> None:
         """Cancel the driver. A second call does nothing."""
         self._scope.cancel(reason)
+
+    async def wait_or_cancel(self) -> BaseException | None:
+        """Wait until it has ended. A cancellation that arrives meanwhile cancels it, and is returned.
+
+        Not in the task group: a scope that is cancelled around nested ones of another task takes over their counts, and
+        anyio 4.16 then takes back more cancellations of this task than it has made, native ones too.
+        """
+        arrived: BaseException | None = None
+        while not self.over.is_set():
+            try:
+                with anyio.CancelScope(shield=arrived is not None):
+                    await self.over.wait()
+            except anyio.get_cancelled_exc_class() as cancelled:
+                arrived = cancelled
+                self.cancel("the wait for its end was cancelled")
+        return arrived
 
     async def wait_until_over(self) -> None:
         """Wait until it has ended, though scopes are cancelled meanwhile; a native cancellation ends the wait."""
@@ -328,7 +363,7 @@ class _Run:
     def _raises_in_block(self) -> bool:
         """Whether the task group takes its failure; else entering or leaving the block raises it."""
         assert self._block is not None
-        return self.ready.is_set() and not self._block.lost
+        return self.caught_up and not self._block.lost
 
     async def in_caller(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Run in the calling task."""
@@ -346,13 +381,13 @@ class _Run:
             if cancelled_natively():
                 self.failure = DriverCancelled(self._kind)
             raise
-        except Exception as failure:
-            if self.ready.is_set():
+        except BaseException as failure:
+            if self.caught_up:
                 LOGGER.error("the %s has failed and ended; `await aclose()` raises why", self.name, exc_info=failure)
-        except BaseException:
-            if in_asyncio():
+            # KeyboardInterrupt and the like end the loop of asyncio. On trio a system task that raises anything would
+            # end it with a TrioInternalError.
+            if in_asyncio() and not isinstance(failure, Exception):
                 raise
-            # On trio a system task that raises ends the event loop, with a TrioInternalError.
 
     def task_ended(self) -> None:
         """React to the end of the host task."""
@@ -388,14 +423,3 @@ class _Both:
         """Report the start."""
         for status in self._statuses:
             status.started(value)
-
-
-def sole_of(error: BaseException) -> BaseException:
-    """Return the only exception of a group, at any depth; anything else, or a group of several, as it is."""
-    sole: BaseException = error
-    while isinstance(sole, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", sole)
-        if len(group.exceptions) != 1:
-            return group
-        sole = group.exceptions[0]
-    return sole

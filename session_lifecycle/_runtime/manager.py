@@ -340,7 +340,7 @@ class SessionBoundaryManager(Lifespan):
             ManagerStopped: the manager has stopped.
         """
         if self._host.stopped:
-            raise self._stopped("add_feed()")
+            raise self._refusal("add_feed()")
         if self._feed_registry is None:
             self._feed_registry = FeedRegistry(
                 self._host,
@@ -524,7 +524,7 @@ class SessionBoundaryManager(Lifespan):
                 target, attempts = (None, 0) if failed is None else (failed.next_session, failed.attempt)
                 cause = None if failed is None else failed.error
                 raise RollFailedError(ended, target, attempts, event.reason or "") from cause
-        raise self._stopped("roll()")
+        raise self._refusal("roll()")
 
     @at_home
     def roll_transaction(self) -> AbstractAsyncContextManager[Any]:
@@ -596,7 +596,7 @@ class SessionBoundaryManager(Lifespan):
                 return cast("StateChanged", event).dest
         finally:
             broadcast.remove(entered)
-        raise self._stopped("wait_for()")
+        raise self._refusal("wait_for()")
 
     # ---- handlers, alarms and scopes ----
 
@@ -682,7 +682,7 @@ class SessionBoundaryManager(Lifespan):
             ManagerStopped: the manager has stopped.
         """
         if self._host.stopped:
-            raise self._stopped("alarms()")
+            raise self._refusal("alarms()")
         alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
         fired = self._host.broadcast.subscribe(on_alarm(alarm))
         self._add_alarm(alarm)
@@ -774,7 +774,7 @@ class SessionBoundaryManager(Lifespan):
         def register(function: Any) -> Any:  # noqa: ANN401 -- the public signatures have the types
             require_async("a handler", "one event", function)
             if self._host.stopped:
-                raise self._stopped(call)
+                raise self._refusal(call)
             host = self._host
             if host.ready is None:
                 host.ready = deque()
@@ -825,10 +825,10 @@ class SessionBoundaryManager(Lifespan):
         if self._driver is None or not self._lifecycle.begun:
             raise NotRunningError(call)
         if self._host.stopped:
-            raise self._stopped(call)
+            raise self._refusal(call)
         return self._driver
 
-    def _stopped(self, call: str) -> ManagerStopped:
+    def _refusal(self, call: str) -> ManagerStopped:
         """Return the refusal of a call after the end, from what has ended the driver."""
         error = ManagerStopped(call, self.state)
         error.__cause__ = None if self._driver is None else self._driver.failure
