@@ -65,6 +65,10 @@ def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Overr
             fields.pop("date", None)  # a season begins with `from`
     if "date" not in fields or not set(fields) <= set(known):
         raise OverrideRefused(None, f"{path}: [[{kind}]] {table!r} needs {needed}, and can have {', '.join(known)}")
+    if fields.get("weekdays") == []:
+        raise OverrideRefused(
+            None, f"{path}: [[{kind}]] {table!r}: `weekdays` names none; leave it out for all of them"
+        )
     try:
         return factory(**fields)
     except (TypeError, ValueError) as error:
