@@ -10,6 +10,7 @@ from session_lifecycle._model.errors import ConfigurationError, LifecycleError, 
 from session_lifecycle._model.overrides import Closure, Override
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
+    RULES_END,
     all_sessions,
     calendar_between,
     calendar_errors,
@@ -58,7 +59,8 @@ class ExchangeSchedule(KeptYears):
 
     Raises:
         CalendarUnavailable: there is no such calendar, or building it failed (chained to the cause).
-        OverrideRefused: an override contradicts the calendar or another override, or its hours are not in order.
+        OverrideRefused: an override contradicts the calendar or another override, its hours are not in order, or
+            `until` lies after 2200.
         ConfigurationError: no extended hours are on record for this venue.
         NaiveDatetimeError: `near` has no time zone.
     """
@@ -79,6 +81,8 @@ class ExchangeSchedule(KeptYears):
         super().__init__(overrides)
         if until is not None:
             require_date("until", until)
+            if until > RULES_END:
+                raise OverrideRefused(until, f"`until` cannot be later than {RULES_END}, where all rules end")
         day = (datetime.now(UTC) if near is None else as_utc("near", near)).date()
         self._name = canonical_name(name)
         if extended_hours and self._name not in EXTENDED_HOURS:

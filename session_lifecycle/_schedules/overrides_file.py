@@ -71,6 +71,10 @@ def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Overr
         )
     if not isinstance(fields.get("reason", ""), str):
         raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(given)}: `reason` must be a text")
+    if fields.get("weekdays") == []:
+        raise OverrideRefused(
+            None, f"{path}: [[{kind}]] {shown(given)}: `weekdays` names none; leave it out for all of them"
+        )
     try:
         return factory(**fields)
     except (TypeError, ValueError, OverflowError) as error:

@@ -145,6 +145,8 @@ def test_until_within_the_known_days_changes_nothing() -> None:
     assert schedule.vouched_until == date(2028, 12, 31)
     with pytest.raises(TypeError, match=r"until must be a datetime\.date"):
         ExchangeSchedule("XNYS", until=NEAR)
+    with pytest.raises(OverrideRefused, match="cannot be later than 2200-12-31"):
+        ExchangeSchedule("XBOM", until=date.max)
 
 
 def test_a_file_of_hours_adds_a_year(tmp_path) -> None:
@@ -155,6 +157,10 @@ def test_a_file_of_hours_adds_a_year(tmp_path) -> None:
     assert schedule.next_session(date(2027, 1, 25)).date == date(2027, 1, 27)
     path.write_text('calendar = "XBOM"\nuntil = "next year"\n')
     with pytest.raises(OverrideRefused, match="until must be a date, such as 2027-12-31, not 'next year'"):
+        ExchangeSchedule.from_file(path)
+    season = "[[special_hours]]\nfrom = 2026-12-01\nuntil = 2026-12-04\nweekdays = []\nclose = 13:00:00\n"
+    path.write_text(f'calendar = "XBOM"\n{season}')
+    with pytest.raises(OverrideRefused, match="`weekdays` names none"):
         ExchangeSchedule.from_file(path)
     path.write_text('calendar = "XBOM"\n[[closure]]\ndate = 2027-01-26\n')
     with pytest.raises(ScheduleExhausted, match="an hours file with `until`"):
