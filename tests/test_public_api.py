@@ -66,7 +66,7 @@ def test_names_are_sorted() -> None:
 
 
 def test_what_is_no_part_of_the_api_is_private_by_its_path() -> None:
-    """Every module below the top is in an underscored package, in the public kit, or an adapter of feeds or telemetry."""
+    """Every module below the top is in an underscored package, the public kit, or an adapter: feeds, telemetry."""
     below = {module.__name__.split(".")[1] for module in MODULES}
     assert {name for name in below if not name.startswith("_")} == {"otel", "testing", "venues"}
 
