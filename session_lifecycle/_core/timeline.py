@@ -76,7 +76,8 @@ class Timeline:
         self._latest: Position | None = None
 
     def _repr_html_(self) -> str:
-        rows, zone = [], self.schedule.timezone
+        rows: list[list[str]] = []
+        zone = self.schedule.timezone
         for session in coming_sessions(self.schedule):
             times = [local_text(at, zone, session.date) for at in self.boundaries(session)]
             rows.append([f"{session.date:%a} {session.date}", *times])

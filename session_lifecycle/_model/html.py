@@ -14,7 +14,7 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def local_text(instant: datetime, zone: tzinfo, day: date) -> str:
-    """Return a local time, with seconds where it has some, and with its weekday where that is another day than `day`."""
+    """Return a local time, with seconds where it has some, and with its weekday where its day is not `day`."""
     local = instant.astimezone(zone)
     text = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     return text if local.date() == day else f"{local:%a} {text}"

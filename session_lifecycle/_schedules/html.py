@@ -33,7 +33,7 @@ def coming_sessions(schedule: Schedule, now: datetime | None = None) -> list[Ses
 def schedule_html(schedule: Schedule) -> str:
     """Return what the schedule is, and its coming sessions, as a table."""
     zone = schedule.timezone
-    rows = []
+    rows: list[list[str]] = []
     for each in coming_sessions(schedule):
         breaks = ", ".join("–".join(local_text(at, zone, each.date) for at in pause) for pause in each.breaks)
         opens, closes = (local_text(at, zone, each.date) for at in (each.open, each.close))
