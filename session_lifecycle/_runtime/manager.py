@@ -313,7 +313,7 @@ class SessionBoundaryManager(Lifespan):
     def halt(self, reason: str) -> None:
         """Halt trading: `can_trade` is False and no data is expected, until `resume()` or the close.
 
-        The state is not affected. A halt is not journalled: it does not survive a restart. While trading is halted
+        The state is not affected. A journal keeps the halt over a restart. While trading is halted
         already the call has no effect, and is logged as a warning.
 
         Raises:
@@ -374,8 +374,7 @@ class SessionBoundaryManager(Lifespan):
         The past is never rewritten. A `Closure` of the present session ends that now, in any state: its remaining
         transitions are taken with `catch_up=True` and the reason, and the next session is rolled to. A `Closure`
         announced before the open leaves no session on that date. The change is emitted as `ScheduleChanged`; where the
-        date has those hours already, nothing happens. An override is not journalled: give it to the schedule on a
-        restart.
+        date has those hours already, nothing happens. A journal keeps the change over a restart.
 
         Raises:
             OverrideRefused: the override contradicts the schedule or the past, its hours are impossible, or the
