@@ -434,6 +434,26 @@ def test_live_market_refuses_impossible_seconds() -> None:
         assert "--seconds" in result.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock of the journal's kind there")
+def test_cron_roll_rolls_what_is_owed_and_nothing_twice() -> None:
+    """Four starts: too early, in time, again, and after a day on which the machine was down."""
+    result = run("cron_roll.py")
+    assert result.returncode == 0
+    assert result.stderr == "XNYS: roll 2024-07-02 → 2024-07-05 completed (skipped 2024-07-03)\n"
+    assert result.stdout.splitlines() == [
+        "Mon 16:05",
+        "    0 owed, now in the session of Mon 2024-07-01",
+        "Mon 17:05",
+        "    the books are rolled to Tue 2024-07-02",
+        "    1 owed, now in the session of Tue 2024-07-02",
+        "Mon 18:05",
+        "    0 owed, now in the session of Tue 2024-07-02",
+        "Wed 14:05",
+        "    the books are rolled to Fri 2024-07-05",
+        "    1 owed, now in the session of Fri 2024-07-05",
+    ]
+
+
 def test_fx_week_rolls_at_five_in_the_afternoon_and_keeps_the_desk_s_christmas() -> None:
     """Open without a pause from Sunday to Wednesday's early close; Thursday's date does not exist."""
     result = run("fx_week.py")

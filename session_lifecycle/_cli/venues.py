@@ -12,6 +12,7 @@ from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.overrides import Override
+from session_lifecycle._model.text import one_line
 from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
@@ -20,8 +21,8 @@ from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
 class Venue(NamedTuple):
     """A calendar that a command was given: its schedule, and the schedule's timeline with the default configuration.
 
-    `asked` is its name as it was given. `lacks_extended_hours` says that extended hours were asked for and none are on
-    record.
+    `asked` is its name as it was given, on one line. `lacks_extended_hours` says that extended hours were asked for and
+    none are on record.
     """
 
     asked: str
@@ -85,7 +86,7 @@ def _open_snapshot(path: str, overridden: Container[str], *, has_options: bool) 
         raise CommandRefused(msg)
     if has_options:
         notify(f"note: {path} is a snapshot, which --extended-hours and --no-corrections do not change")
-    return Venue(Path(path).name, loaded, loaded, Timeline(loaded, LifecycleConfig()))
+    return Venue(one_line(Path(path).name), loaded, loaded, Timeline(loaded, LifecycleConfig()))
 
 
 def _open_file(path: Path, near: datetime, *, extended_hours: bool, corrections: bool) -> Venue:

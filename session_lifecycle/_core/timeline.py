@@ -4,7 +4,8 @@ A timeline has no state of a run. A state machine that is late, early or in ERRO
 """
 
 from bisect import bisect_right
-from datetime import UTC, date, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,9 @@ from session_lifecycle._model.session import Boundaries, Session, boundaries
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle._schedules.html import coming_sessions
+
+_UNSET_CLOCK: Final = timedelta(days=365)
+"""No schedule is in use that begins further ahead than this."""
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -162,6 +166,31 @@ class Timeline:
         if t < bounds.end:
             return _position(last, bounds, _BEGINNING, t)
         return Position(last, SessionState.ENDED, bounds.end, None)
+
+    def at_start(self, t: datetime) -> Position:
+        """Return the position at `t` for a start that has no other source of its session.
+
+        Where `t` lies more than a year before all that the schedule knows, the clock has not been set: it is the first
+        session, NOT_STARTED, until the clock is stepped.
+
+        Raises:
+            ScheduleExhausted: `t` lies less than that before it.
+        """
+        try:
+            return self.at(t)
+        except ScheduleExhausted as error:
+            begins = datetime.combine(error.first, time(0), UTC)
+            if t + _UNSET_CLOCK > begins:
+                raise
+            first = self._first_from(begins, error)
+        return Position(first, SessionState.NOT_STARTED, _BEGINNING, self.boundaries(first).pre_market_start)
+
+    def _first_from(self, begins: datetime, error: ScheduleExhausted) -> Session:
+        """Return the first session; the day on which knowledge begins need not be known everywhere on earth."""
+        for days in range(3):
+            with suppress(ScheduleExhausted):
+                return self.schedule.session_at(begins + timedelta(days=days))
+        raise error
 
     def still_to_come(
         self, alarm: Alarm, session: Session, position: Position, now: datetime

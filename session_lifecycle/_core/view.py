@@ -10,7 +10,10 @@ from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import Rolls
 from session_lifecycle._core.staleness import StalenessTimer
 from session_lifecycle._core.timeline import Position
+from session_lifecycle._core.venue_watch import VenueWatch
+from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.events import AlarmFired, AlarmSkipped
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
@@ -26,13 +29,14 @@ Timeline, session and configuration are compared as objects; each lifecycle hold
 class LifecycleView:
     """The properties of a lifecycle, as of the last reading of the clocks."""
 
-    __slots__ = ("_alarms", "_declared_session", "_failing", "_progress", "_rolls", "begun", "leading")
+    __slots__ = ("_alarms", "_declared_session", "_failing", "_progress", "_rolls", "_venue", "begun", "leading")
 
     _alarms: AlarmScheduler | None
     _declared_session: Session | None
     _failing: str | None
     _progress: Progress
     _rolls: Rolls
+    _venue: VenueWatch | None
     begun: bool
     leading: bool
 
@@ -99,6 +103,11 @@ class LifecycleView:
     def feed_last_data_at(self, feed: FeedState) -> datetime | None:
         """Return when a feed's newest data was fresh; None before the beginning, and where there has been none."""
         return wall_instant(feed.arrival, self._progress.last_reading) if self.begun else None
+
+    def judge_alarm(self, fired: AlarmFired, now: Reading) -> AlarmFired | AlarmSkipped:
+        """Judge an alarm again at the call of its handler, which was busy until now."""
+        assert self._alarms is not None, "it has fired"
+        return self._alarms.judge(fired, self.state, now)
 
     @property
     def market_open(self) -> bool:
@@ -250,6 +259,8 @@ class LifecycleView:
         """The key of lifecycles that do the same at the next boundary; None for an exceptional one."""
         progress = self._progress
         if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
+            return None
+        if self._venue is not None and self._venue.waits:
             return None
         clock = progress.clock_state
         return (

@@ -11,6 +11,7 @@ import msgspec
 
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.log import LOGGER
+from session_lifecycle._model.venue_status import EarlyClose
 
 _ZERO: Final = timedelta(0)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -83,7 +84,8 @@ def _factor(field: str, value: object) -> None:
 
 def _kind(field: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
-        raise ConfigurationError(field, value, f"must be a {kind.__name__}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise ConfigurationError(field, value, f"must be {article} {kind.__name__}")
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -173,6 +175,8 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
             quorum, a whole number of feeds (all of them, where there are fewer).
         journal_timeout: how long one append to the journal may take, in real time, before it is in doubt and is
             repeated.
+        early_close: what holds where the venue reports its close before the calendar's: by VENUE trading is halted, by
+            CALENDAR that is only reported. See `manager.record_status`.
         trade_on_standby: whether `can_trade` may be True while another replica leads the journal.
 
     Raises:
@@ -195,6 +199,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     journal_timeout: timedelta = timedelta(seconds=5)
     trade_on_standby: bool = False
     require_first_tick: bool = True
+    early_close: EarlyClose = EarlyClose.VENUE
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -214,6 +219,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
         if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
             raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
         _kind("trade_on_standby", self.trade_on_standby, bool)
+        _kind("early_close", self.early_close, EarlyClose)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "LifecycleConfig":

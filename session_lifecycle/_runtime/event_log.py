@@ -1,8 +1,8 @@
 """One log line for each event, under the logger `session_lifecycle`, with the event's fields as structured extras.
 
 `extra` holds: `session_event` (the class's name; structlog and others keep the message under `event`), `calendar`,
-`manager`, `session`, and the event's other fields by their names. A duration stands there twice, as a timedelta and, with
-`_seconds` after its name, as a number. Nothing is configured here and nothing is logged at import.
+`manager`, `session`, and the event's other fields by their names. A duration stands there twice, as a timedelta and,
+with `_seconds` after its name, as a number. Nothing is configured here and nothing is logged at import.
 """
 
 from datetime import timedelta

@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
-from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.errors import ConfigurationError, LifecycleError, OverrideRefused
 from session_lifecycle._model.overrides import Closure, Override
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
+    RULES_END,
     all_sessions,
     calendar_between,
     calendar_errors,
@@ -59,7 +60,8 @@ class ExchangeSchedule(KeptYears):
 
     Raises:
         CalendarUnavailable: there is no such calendar, or building it failed (chained to the cause).
-        OverrideRefused: an override contradicts the calendar or another override, or its hours are not in order.
+        OverrideRefused: an override contradicts the calendar or another override, its hours are not in order, or
+            `until` lies after 2200.
         ConfigurationError: no extended hours are on record for this venue.
         NaiveDatetimeError: `near` has no time zone.
     """
@@ -80,6 +82,8 @@ class ExchangeSchedule(KeptYears):
         super().__init__(overrides)
         if until is not None:
             require_date("until", until)
+            if until > RULES_END:
+                raise OverrideRefused(until, f"`until` cannot be later than {RULES_END}, where all rules end")
         day = (datetime.now(UTC) if near is None else as_utc("near", near)).date()
         self._name = canonical_name(name)
         if extended_hours and self._name not in EXTENDED_HOURS:
@@ -119,12 +123,16 @@ class ExchangeSchedule(KeptYears):
         (`13:00:00`) or datetimes with an offset; `breaks` is an array of pairs of them.
 
         Raises:
-            OverrideRefused: the file has an unknown or invalid entry, or the constructor refuses an override.
-            OSError, tomllib.TOMLDecodeError: the file cannot be read, or is not TOML.
-            CalendarUnavailable, ConfigurationError: as raised by the constructor.
+            OverrideRefused: the file cannot be read, is not TOML, or has an unknown or invalid entry; or the
+                constructor refuses it, of which that error is the cause. Names the file.
         """
         content = read_overrides(path)
-        return cls(content.calendar, overrides=content.overrides, until=content.until, near=near, **content.options)
+        try:
+            return cls(content.calendar, overrides=content.overrides, until=content.until, near=near, **content.options)
+        except OverrideRefused as error:
+            raise OverrideRefused(error.date, f"{os.fspath(path)}: {error.why}") from error
+        except (LifecycleError, OverflowError) as error:
+            raise OverrideRefused(None, f"{os.fspath(path)}: {error}") from error
 
     def _repr_html_(self) -> str:
         return schedule_html(self)

@@ -13,11 +13,15 @@ import msgspec
 
 from session_lifecycle._model.legs import FACTS, HOURS, REQUIRED_FACTS
 from session_lifecycle._model.session import Session
+from session_lifecycle._schedules.text_files import shown
 
 ABSENT: Final = "none"
 TICKS_A_DAY: Final = 86_400_000_000
 
 _DAY: Final = timedelta(days=1)
+_MOST_BREAKS: Final = 24
+"""How many breaks a session in a file may have: checking a day takes time by their number."""
+
 _HOUR: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{6})?)?)(?:([+-]\d{1,2})d)?", re.ASCII)
 # Clocks change at night: by day, each local time is one instant. The zones of all exchanges have one exception since
 # 1970, the morning of a Sunday in Athens, 1979-04-01.
@@ -53,8 +57,8 @@ class LocalTimeOfDay(NamedTuple):
 class LocalHours(msgspec.Struct, frozen=True):
     """The hours of a session in local time: the instants that it has, by their names, and its breaks.
 
-    `opens`, `closes` (ticks) and `by_night` are for comparing many sessions quickly: as long as no hour of `by_night`
-    is skipped or repeated on its day, local times have the same order as the instants.
+    `opens`, `closes` (ticks), `by_night` and `days` are for comparing many sessions quickly: where the clocks do not
+    change from the first to the last of its `days`, counted from its date, local times have the order of the instants.
     """
 
     facts: Mapping[str, LocalTimeOfDay]
@@ -62,6 +66,7 @@ class LocalHours(msgspec.Struct, frozen=True):
     opens: int
     closes: int
     by_night: tuple[LocalTimeOfDay, ...]
+    days: tuple[timedelta, timedelta]
 
     @property
     def close(self) -> LocalTimeOfDay:
@@ -91,7 +96,8 @@ def hours_from(fields: Mapping[str, Any]) -> LocalHours:
     breaks: tuple[tuple[LocalTimeOfDay, LocalTimeOfDay], ...] = fields.get("breaks", ())
     every = [*facts.values(), *(hour for pair in breaks for hour in pair)]
     by_night = tuple(hour for hour in every if not _DAWN <= hour.time < _LATE)
-    return LocalHours(facts, breaks, facts["open"].ticks, facts["close"].ticks, by_night)
+    days = (min(hour.days for hour in every) * _DAY, max(hour.days for hour in every) * _DAY)
+    return LocalHours(facts, breaks, facts["open"].ticks, facts["close"].ticks, by_night, days)
 
 
 def parse_fields(text: str) -> dict[str, Any]:
@@ -104,11 +110,11 @@ def parse_fields(text: str) -> dict[str, Any]:
     for word in text.split():
         name, _, content = word.partition("=")
         if name not in HOURS or not content:
-            refuse(f"{word!r} is not understood; there can be {', '.join(f'{each}=...' for each in HOURS)}")
+            refuse(f"{shown(word)} is not understood; there can be {', '.join(f'{each}=...' for each in HOURS)}")
         if name in found:
             refuse(f"{name} is given twice")
         if name == "breaks":
-            found[name] = () if content == ABSENT else tuple(map(_break, content.split(",")))
+            found[name] = () if content == ABSENT else _breaks(content)
         else:
             found[name] = None if content == ABSENT and name not in REQUIRED_FACTS else _hour(content)
     return found
@@ -118,8 +124,9 @@ def field_texts(session: Session, zone: tzinfo) -> tuple[str, ...]:
     """Return the text of each field of a session's hours, in the order of `HOURS`.
 
     Raises:
-        ValueError: an hour occurs twice on its day in the exchange's local time.
+        ValueError: an hour occurs twice on its day in the exchange's local time, or there are too many breaks.
     """
+    _require_few(len(session.breaks))
 
     def text(instant: datetime | None) -> str:
         if instant is None:
@@ -149,15 +156,26 @@ def refuse(why: str) -> NoReturn:
     raise ValueError(why)
 
 
+def _breaks(text: str) -> tuple[tuple[LocalTimeOfDay, LocalTimeOfDay], ...]:
+    pairs = text.split(",")
+    _require_few(len(pairs))
+    return tuple(map(_break, pairs))
+
+
+def _require_few(breaks: int) -> None:
+    if breaks > _MOST_BREAKS:
+        refuse(f"there are {breaks} breaks; in a file a session can have {_MOST_BREAKS}")
+
+
 def _break(text: str) -> tuple[LocalTimeOfDay, LocalTimeOfDay]:
     start, slash, end = text.partition("/")
     if not slash:
-        refuse(f"{text!r} is not a break, such as 12:00/13:00")
+        refuse(f"{shown(text)} is not a break, such as 12:00/13:00")
     return _hour(start), _hour(end)
 
 
 def _hour(text: str) -> LocalTimeOfDay:
     found = _HOUR.fullmatch(text)
     if found is None:
-        refuse(f"{text!r} is not a time, such as 16:00, or 17:00-1d for the evening before, 00:00+1d for midnight")
+        refuse(f"{shown(text)} is not a time, such as 16:00, or 17:00-1d for the evening before, 00:00+1d for midnight")
     return LocalTimeOfDay(int(found[2] or 0), time.fromisoformat(found[1]))

@@ -25,7 +25,7 @@ from session_lifecycle._schedules.venue_hours import hours_of
 from session_lifecycle._schedules.years import LOADING, KeptYears
 
 _SOURCE: Final = "pandas_market_calendars"
-_INSTALL: Final = f"{_SOURCE} is not installed: pip install 'session-lifecycle[markets]'"
+_INSTALL: Final = f"{_SOURCE} is not installed: pip install 'session_lifecycle[markets]'"
 _WEEK_FROM_SUNDAY_EVENING: Final = "FOREX"
 _SUNDAY: Final = 6
 # Shanghai's class has lists up to the year before the one from which, it says, its rules are guesswork.

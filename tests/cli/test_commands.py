@@ -88,7 +88,8 @@ def test_a_file_without_permission_is_one_line_on_stderr(monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert refused("status", "--hours", str(tmp_path / "h.toml"), now=NOW).endswith("h.toml: Permission denied\n")
+    message = refused("status", "--hours", str(tmp_path / "h.toml"), now=NOW)
+    assert f"cannot read {tmp_path / 'h.toml'}: Permission denied" in message
 
 
 def test_two_files_for_one_calendar_are_refused(tmp_path: Path) -> None:

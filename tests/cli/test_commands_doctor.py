@@ -222,9 +222,9 @@ def test_how_far_a_calendar_is_known() -> None:
         assert horizon.level == level
         assert "known until 2026-12-31" in horizon.text
         assert (horizon.remedy is None) == (level == "ok")
-        assert published.text == "no comparison with what the exchange has published is on record"
+        assert published.text.startswith("compared with what the exchange has published until 2026-12-31")
         assert "closing auction" in means.text
-        assert corrected.text == "104 of its sessions corrected, from 2026-02-01 to 2026-12-31"
+        assert corrected.text == "109 of its sessions corrected, from 2021-11-04 to 2026-12-31"
     assert {each.level for each in checked("XNYS")} == {"ok"}
 
 
@@ -235,6 +235,11 @@ def test_what_is_published_and_what_is_by_rule() -> None:
         assert published.level == level
         assert "until 2028-12-31; later days are by rule, not published" in published.text
         assert (published.remedy is None) == (level == "ok")
+    _, published, _ = checked("XLON")
+    assert (published.level, published.text) == (
+        "note",
+        "no comparison with what the exchange has published is on record",
+    )
 
 
 def test_corrections_that_nothing_needs_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +424,7 @@ def test_a_snapshot_that_does_not_know_the_days_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "words"),
     [
-        ("markets", "pandas_market_calendars", "pip install 'session-lifecycle[markets]'"),
+        ("markets", "pandas_market_calendars", "pip install 'session_lifecycle[markets]'"),
         ("quantlib", "QuantLib", "pip install QuantLib"),
         ("holidays", "holidays", "pip install holidays"),
     ],

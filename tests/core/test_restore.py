@@ -65,7 +65,9 @@ def test_a_halt_survives_a_restart() -> None:
     life = restarted(held(halts={"": "daily loss limit"}))
     assert (life.core.state, life.core.halted, life.core.can_trade) == (ACTIVE, "daily loss limit", False)
     assert not of(Halted, life.log)
-    assert life.core.resume(life.now)
+    decision = life.core.resume(life.now)
+    assert decision is not None
+    decision.apply(life.now)
     assert life.core.can_trade
 
 

@@ -413,7 +413,7 @@ class Bench:
                 case "fail":
                     manager.fail("told to")
                 case "end_session":
-                    manager.end_session("told to")
+                    await manager.end_session("told to")
                 case "recover":
                     await manager.recover()
                 case "naive":

@@ -12,6 +12,7 @@ from msgspec.structs import fields, replace
 from session_lifecycle import (
     AdaptiveTimeout,
     ConfigurationError,
+    EarlyClose,
     LifecycleConfig,
     MissedSessions,
     RetryPolicy,
@@ -91,6 +92,7 @@ def test_the_defaults() -> None:
         "stale_when": StaleWhen.ALL,
         "trade_on_standby": False,
         "require_first_tick": True,
+        "early_close": EarlyClose.VENUE,
         **{name: default for name, (default, *_) in DURATIONS.items() if "." not in name},
     }
     assert (RetryPolicy(), [policy.name for policy in MissedSessions]) == (config.roll_retry, ["LATEST", "EACH"])
@@ -193,6 +195,7 @@ def test_a_rule_or_a_quorum_is_taken(value: StaleWhen | int) -> None:
     [
         ("auto_roll", (1, 0, None, "yes"), "must be a bool"),
         ("trade_on_standby", (1, 0, None, "yes"), "must be a bool"),
+        ("early_close", ("venue", True, None, 0), "must be an EarlyClose"),
         ("require_first_tick", (1, 0, None, "yes"), "must be a bool"),
         ("roll_retry", (None, 3, RetryPolicy), "must be a RetryPolicy"),
         ("missed_sessions", (None, "latest", "EACH", MissedSessions), "must be a MissedSessions"),

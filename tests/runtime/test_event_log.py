@@ -19,12 +19,14 @@ from session_lifecycle import (
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    CallbackOverdue,
     ClockSkew,
     ClockStepped,
     Event,
     FeedResumed,
     FeedStale,
     Halted,
+    HandlerBusy,
     HandlerFailed,
     HorizonNear,
     LeadershipGained,
@@ -162,28 +164,52 @@ CASES: list[tuple[Event, int, str]] = [
         f"2024-03-05 changed (closed: typhoon): was {DUE + DAY:%FT%T}+00:00 to {SEEN + DAY:%FT%T}+00:00, is no session",
     ),
     (
-        AlarmInterrupted("close-900s", MONDAY),
+        AlarmInterrupted("flatten", MONDAY),
         logging.ERROR,
-        "2024-03-04 alarm close-900s was interrupted by the end of an earlier run: whether its handlers have done their "
-        "work is not known, and it does not fire again",
+        (
+            "2024-03-04 alarm flatten was interrupted by the end of an earlier run: whether its handlers have done "
+            "their work is not known, and it does not fire again"
+        ),
     ),
     (
-        OverrideLost(TUESDAY, None, MONDAY, "no such session"),
+        OverrideLost(TUESDAY, None, MONDAY, "the schedule ends before"),
         logging.ERROR,
-        "2024-03-05 was changed to no session, which could not be restored: no such session. It has the schedule's own "
-        "hours; apply what holds",
+        (
+            "2024-03-05 was changed to no session, which could not be restored: the schedule ends before. It has the "
+            "schedule's own hours; apply what holds"
+        ),
     ),
-    (RollFollowed(MONDAY, TUESDAY, 3), logging.INFO, "roll 2024-03-04 → 2024-03-05 followed, of term 3"),
-    (LeadershipGained(3), logging.INFO, "this replica leads, in term 3"),
+    (RollFollowed(MONDAY, TUESDAY, 7), logging.INFO, "roll 2024-03-04 → 2024-03-05 followed, of term 7"),
     (
-        LeadershipLost(3, "another leads"),
+        RollFollowed(MONDAY, TUESDAY + DAY, 7, skipped=(TUESDAY,)),
+        logging.INFO,
+        "roll 2024-03-04 → 2024-03-06 followed, of term 7 (skipped 2024-03-05)",
+    ),
+    (LeadershipGained(7, MONDAY), logging.INFO, "this replica leads, in term 7"),
+    (
+        LeadershipLost(7, "the lease was over", MONDAY),
         logging.WARNING,
-        "this replica does not lead any more (its term was 3): another leads",
+        "this replica does not lead any more (its term was 7): the lease was over",
     ),
     (
-        ClockSkew(timedelta(seconds=-2)),
+        ClockSkew(timedelta(seconds=-2.5), MONDAY),
         logging.WARNING,
-        "the journal's server is -2 s from this clock: check both machines' time",
+        "the journal's server is -2.5 s from this clock: check both machines' time",
+    ),
+    (
+        HandlerBusy(
+            "app.flatten", StateChanged(SessionState.PRE_MARKET, SessionState.ACTIVE, "open_market", MONDAY, DUE, SEEN)
+        ),
+        logging.WARNING,
+        "handler app.flatten is still busy, and StateChanged waits for it",
+    ),
+    (
+        CallbackOverdue("app.flatten", timedelta(seconds=5), MONDAY),
+        logging.ERROR,
+        (
+            "app.flatten has not ended 5 s after its cancellation: let CancelledError pass, and bound what "
+            "waits behind a shield"
+        ),
     ),
 ]
 EVENTS = [event for event, *_ in CASES]

@@ -18,6 +18,7 @@ from session_lifecycle import (
     Boundaries,
     BreakEnded,
     BreakStarted,
+    CalendarContradicted,
     Clock,
     ClockSkew,
     ClockStepped,
@@ -65,6 +66,7 @@ from session_lifecycle import (
     Subscription,
     SystemClock,
     UnexpectedData,
+    VenueStatus,
     boundaries,
     replay,
     write_snapshot,
@@ -207,6 +209,7 @@ async def check_manager(schedule: Schedule, clock: Clock) -> None:
         assert_type(await manager.roll(), RollSucceeded)
         manager.record_data_received()
         manager.record_data_received(NOW)
+        assert_type(manager.record_status(VenueStatus.HALT, at=NOW), None)
         assert_type(await manager.end_session("early close"), None)
         assert_type(await manager.apply(Closure(NOW.date())), None)
         manager.end_session("never awaited")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine] -- it does nothing
@@ -389,6 +392,10 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
         case UnexpectedData():
             assert_type(event.feed, str | None)
             return f"{event.session}"
+        case CalendarContradicted():
+            assert_type(event.status, VenueStatus)
+            assert_type(event.until, datetime | None)
+            return f"{event.state} {event.reported_at} {event.halted}"
         case ScheduleChanged():
             assert_type(event.after, Session | None)
             return f"{event.day} {event.reason}"

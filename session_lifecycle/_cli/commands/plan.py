@@ -27,6 +27,7 @@ from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views.moments import BOUNDARIES, day_and_time, place
 from session_lifecycle._cli.views.planned import Plan, PlanReport, planned
 from session_lifecycle._cli.views.usual import ODDITIES
+from session_lifecycle._model.text import one_line
 from session_lifecycle._runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _table(plan: Plan, zone: tzinfo | None, *, last: bool) -> "Iterator[Renderab
         )
     yield table
     for note in _footnotes(plan):
-        yield Text(note)
+        yield Text(one_line(note))
     if not last:
         yield Text()
 

@@ -9,6 +9,7 @@ from icalendar import Calendar, Event
 from session_lifecycle._cli.views.moments import BOUNDARIES
 from session_lifecycle._cli.views.planned import Plan, PlannedSession
 from session_lifecycle._cli.views.usual import ODDITIES
+from session_lifecycle._model.text import one_line
 
 
 def calendar_file(plans: Iterable[Plan], written_at: datetime) -> bytes:
@@ -37,7 +38,7 @@ def _event(plan: Plan, planned: PlannedSession, written_at: datetime) -> Any:  #
     event.add("dtend", at["close"])
     odd = ", ".join(ODDITIES[each] for each in planned.oddities)
     event.add("summary", f"{name} {odd}" if odd else name)
-    event.add("description", "\n".join(_description(plan, planned)))
+    event.add("description", "\n".join(map(one_line, _description(plan, planned))))
     event.add("categories", ["trading session"])
     event.add("transp", "TRANSPARENT")  # an open market does not make its reader busy
     return event

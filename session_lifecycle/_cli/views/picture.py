@@ -38,7 +38,8 @@ def draw(path: Path, rows: Sequence[TimelineReport], stretch: Stretch, now: date
             spans = [_span(band) for band in row.bands if band.kind == kind]
             where = (n - each.height / 2, each.height)
             axes.broken_barh(spans, where, facecolors=each.colour, edgecolors="white", linewidth=edge, zorder=2)
-    names = [f"{row.calendar}\n{place(row.timezone)}" for row in rows]
+    # matplotlib would read what stands between two dollar signs as a formula.
+    names = [f"{row.calendar}\n{place(row.timezone)}".replace("$", r"\$") for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.2, -0.55)  # room for the present at the bottom
     axes.set_xlim(_DATES.date2num(stretch.start), _DATES.date2num(stretch.end))

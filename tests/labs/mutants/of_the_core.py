@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         "_core/rolls.py",
         "Rolls.succeeded",
-        (operand("monotonic", "False"),),
+        (operand("ended", "False"),),
         "A roll that swallows the end of its time and returns has succeeded with overrun=True.",
         (
             "tests/runtime/test_manager_roll.py::test_fault_35_a_roll_that_swallows_its_cancellation_has_succeeded_with_an_overrun",
