@@ -21,7 +21,7 @@ from session_lifecycle import ExchangeSchedule
 hong_kong = ExchangeSchedule("XHKG")
 week = hong_kong.sessions(date(2025, 12, 22), date(2025, 12, 29))
 table = pd.DataFrame({"open": session.open, "close": session.close, "date": session.date} for session in week)
-print(table.set_index("date"))
+print(table.set_index("date"))  # pyright: ignore[reportUnknownMemberType]
 
 # %% How long each of them is open, breaks left out.
 for session in week:
@@ -30,4 +30,4 @@ for session in week:
 
 # %% The last expression of a cell is shown: a schedule and a session as a table.
 print(repr(hong_kong.session_on(date(2025, 12, 24))))
-hong_kong  # noqa: B018 -- what a notebook shows
+hong_kong  # noqa: B018 # pyright: ignore[reportUnusedExpression] -- what a notebook shows

@@ -88,8 +88,7 @@ async def roll_books(next_date: date) -> None:
 
 def alive_at(manager: SessionBoundaryManager) -> datetime:
     """Return when the manager's driver has last run."""
-    alive: datetime | None = getattr(manager, "alive_at", None)
-    return manager.clock.now() if alive is None else alive
+    return manager.clock.now() if manager.alive_at is None else manager.alive_at
 
 
 async def feed_watchdog(manager: SessionBoundaryManager) -> None:

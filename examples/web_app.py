@@ -13,7 +13,7 @@ Shortcomings: there is no authentication, so serve it to your own network only. 
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -58,7 +58,7 @@ def new_app(clock: Clock | None = None) -> Starlette:
     """Return the application. The manager is made once the event loop runs, and left when the server stops."""
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
         config = LifecycleConfig(data_timeout=None)  # no market data in this program
         app.state.market = SessionBoundaryManager("XNYS", roll_books, config=config, clock=clock)
         async with app.state.market:
@@ -84,7 +84,14 @@ async def ask(app: Starlette, path: str, show: Any) -> None:  # noqa: ANN401 -- 
     async def send(message: Any) -> None:  # noqa: ANN401 -- ASGI's own type
         show(message["status"] if message["type"] == "http.response.start" else message["body"].decode())
 
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "http_version": "1.1"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+        "http_version": "1.1",
+    }
     await app({**scope, "asgi": {"version": "3.0"}, "scheme": "http"}, receive, send)
 
 

@@ -12,10 +12,12 @@ from weakref import WeakValueDictionary
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import NotASession, ScheduleExhausted
+from session_lifecycle._model.html import html_table, local_text
 from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.session import Boundaries, Session, boundaries
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.html import coming_sessions
 
 _UNSET_CLOCK: Final = timedelta(days=365)
 """No schedule is in use that begins further ahead than this."""
@@ -76,6 +78,15 @@ class Timeline:
         self._since: list[datetime] = []  # of every position that is known, ascending
         self._positions: list[Position] = []
         self._latest: Position | None = None
+
+    def _repr_html_(self) -> str:
+        rows: list[list[str]] = []
+        zone = self.schedule.timezone
+        for session in coming_sessions(self.schedule):
+            times = [local_text(at, zone, session.date) for at in self.boundaries(session)]
+            rows.append([f"{session.date:%a} {session.date}", *times])
+        header = ["session", *(leg.boundary for leg in LEGS)]
+        return html_table(f"Boundaries of {self.schedule.name}, times of {zone}", header, rows)
 
     @property
     def key(self) -> tuple[int, timedelta, timedelta]:

@@ -452,8 +452,7 @@ class SessionBoundaryManager(Lifespan):
         The past is never rewritten. A `Closure` of the present session ends that now, in any state: its remaining
         transitions are taken with `catch_up=True` and the reason, and the next session is rolled to. A `Closure`
         announced before the open leaves no session on that date. The change is emitted as `ScheduleChanged`; where the
-        date has those hours already, nothing happens. An override is not journalled: give it to the schedule on a
-        restart.
+        date has those hours already, nothing happens. A journal keeps the change over a restart.
 
         Raises:
             OverrideRefused: the override contradicts the schedule or the past, its hours are impossible, or the

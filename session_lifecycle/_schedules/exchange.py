@@ -22,6 +22,7 @@ from session_lifecycle._schedules.calendars import (
 from session_lifecycle._schedules.corrections import Correction, corrected, reach
 from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.extended_hours import extended
+from session_lifecycle._schedules.html import schedule_html
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.regular_week import YEAR, continued
 from session_lifecycle._schedules.venue_hours import hours_of
@@ -132,6 +133,9 @@ class ExchangeSchedule(KeptYears):
             raise OverrideRefused(error.date, f"{os.fspath(path)}: {error.why}") from error
         except (LifecycleError, OverflowError) as error:
             raise OverrideRefused(None, f"{os.fspath(path)}: {error}") from error
+
+    def _repr_html_(self) -> str:
+        return schedule_html(self)
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ from session_lifecycle._schedules.calendars import (
     known_days,
     warn_of_pandas,
 )
+from session_lifecycle._schedules.html import schedule_html
 from session_lifecycle._schedules.venue_hours import hours_of
 from session_lifecycle._schedules.years import LOADING, KeptYears
 
@@ -78,6 +79,9 @@ class MarketCalendarSchedule(KeptYears):
             self._timezone: tzinfo = calendar.tz
         self._load_around(self._clipped(day))
         self._apply_overrides()
+
+    def _repr_html_(self) -> str:
+        return schedule_html(self)
 
     @property
     def name(self) -> str:
