@@ -1,4 +1,4 @@
-"""The part of a lifecycle that takes data, and feeds with their probes."""
+"""The part of a lifecycle that takes data, and feeds with their probes, and hands out what has happened."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.machine import TIMEOUT
 from session_lifecycle._core.view import LifecycleView
 from session_lifecycle._model.clock import Reading
+from session_lifecycle._model.events import Event
 
 
 class DataLifecycle(LifecycleView, ABC):
@@ -19,6 +20,11 @@ class DataLifecycle(LifecycleView, ABC):
     @abstractmethod
     def poll(self, now: Reading) -> None:
         """Bring the machine up to `now`."""
+
+    def take_events(self) -> Sequence[Event]:
+        """Return what has happened since the last call, oldest first."""
+        events, self._progress.events = self._progress.events, None
+        return events or ()
 
     def record_data(self, now: Reading, timestamp: datetime | None = None) -> None:
         """Record data; where the session is TIMEOUT, data that is fresh ends that.

@@ -6,7 +6,6 @@ outcome is read afterwards: events from `take_events`, the roll that is due from
 `poll` is needed from `deadlines`. What must be durable before it happens is returned as a `Decision`.
 """
 
-from collections.abc import Sequence
 from datetime import date
 from functools import partial
 
@@ -32,7 +31,7 @@ from session_lifecycle._model.errors import (
     TooManySessionsMissed,
     describe,
 )
-from session_lifecycle._model.events import Event, SessionAdopted
+from session_lifecycle._model.events import SessionAdopted
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
@@ -80,11 +79,6 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         self._given = schedule
         self._restored = None
         self._follower = None
-
-    def take_events(self) -> Sequence[Event]:
-        """Return what has happened since the last call, oldest first."""
-        events, self._progress.events = self._progress.events, None
-        return events or ()
 
     # ---- its beginning ----
 

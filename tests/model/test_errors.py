@@ -4,7 +4,7 @@ import copy
 import inspect
 import pickle
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -180,12 +180,16 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "JournalLocked",
-        {"journal": "/data/j", "pid": 42},
-        ["the journal /data/j is held by process 42", "Stop the other one", "a journal of its own"],
+        {"journal": "/data/j", "pid": 42, "since": datetime(2026, 1, 5, 14, 30, tzinfo=UTC)},
+        [
+            "the journal /data/j is held by process 42 since 2026-01-05 14:30:00 UTC",
+            "Stop the other one",
+            "a journal of its own",
+        ],
     ),
     (
         "JournalLocked",
-        {"journal": "/data/j", "pid": None},
+        {"journal": "/data/j", "pid": None, "since": None},
         ["the journal /data/j is held by another manager", "Stop the other one"],
     ),
     (
@@ -245,8 +249,13 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "JournalWriteFailed",
-        {"journal": "/data/j", "entry": "intent", "reason": "disk full"},
+        {"journal": "/data/j", "entry": "intent", "reason": "disk full", "uncertain": False},
         ["'intent' could not be written to the journal /data/j: disk full", "fix the disk", "manager.recover()"],
+    ),
+    (
+        "JournalWriteFailed",
+        {"journal": "/data/j", "entry": "done", "reason": "no answer", "uncertain": True},
+        ["whether 'done' was written to the journal /data/j is uncertain: no answer", "manager.recover()"],
     ),
     (
         "SubscriberOverrun",

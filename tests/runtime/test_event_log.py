@@ -19,6 +19,7 @@ from session_lifecycle import (
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    CalendarContradicted,
     CallbackOverdue,
     ClockSkew,
     ClockStepped,
@@ -41,11 +42,13 @@ from session_lifecycle import (
     RollSucceeded,
     ScheduleChanged,
     Session,
+    SessionAdopted,
     SessionBoundaryManager,
     SessionGroup,
     SessionState,
     StateChanged,
     UnexpectedData,
+    VenueStatus,
 )
 from session_lifecycle._model.event_base import Scheduled
 from session_lifecycle._runtime.event_log import LOGGER, log_event
@@ -209,6 +212,22 @@ CASES: list[tuple[Event, int, str]] = [
         (
             "app.flatten has not ended 5 s after its cancellation: let CancelledError pass, and bound what "
             "waits behind a shield"
+        ),
+    ),
+    (
+        SessionAdopted(MONDAY, TUESDAY),
+        logging.WARNING,
+        (
+            "session 2024-03-05 adopted instead of 2024-03-04, without a roll: the clock stepped over more sessions "
+            "than max_catch_up_sessions since the start"
+        ),
+    ),
+    (
+        CalendarContradicted(VenueStatus.CLOSE, MONDAY, SessionState.ACTIVE, DUE, halted=True),
+        logging.WARNING,
+        (
+            f"2024-03-04 the venue reported CLOSE at {DUE.isoformat()}, where the calendar says ACTIVE; trading is "
+            "halted: check its hours, and apply() an override"
         ),
     ),
 ]

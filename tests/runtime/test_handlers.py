@@ -14,6 +14,8 @@ from session_lifecycle import (
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    CalendarContradicted,
+    CallbackOverdue,
     ClockSkew,
     ClockStepped,
     ConfigurationError,
@@ -23,6 +25,7 @@ from session_lifecycle import (
     FeedStale,
     FixedSchedule,
     Halted,
+    HandlerBusy,
     HandlerFailed,
     HorizonNear,
     LeadershipGained,
@@ -41,6 +44,7 @@ from session_lifecycle import (
     ScheduleChanged,
     ScheduleExhausted,
     Session,
+    SessionAdopted,
     SessionState,
     SpecialHours,
     StateChanged,
@@ -140,7 +144,10 @@ async def test_every_class_of_event_calls_its_handlers():
         journal.lead_elsewhere(intent(TUESDAY), done(TUESDAY))
         await until(lambda: manager.session.date == WEDNESDAY)
         await clock.advance(NOW)
-        assert {type(event) for event in log} == set(get_args(Event)) == set(heard)
+        # Those of a busy or stubborn handler, of a clock that was not set, and of the venue have tests of their own.
+        others = {HandlerBusy, CallbackOverdue, SessionAdopted, CalendarContradicted}
+        assert {type(event) for event in log} == set(get_args(Event)) - others
+        assert set(heard) == set(get_args(Event))
         for kind, calls in heard.items():
             assert calls.events == of(kind, log)
 
@@ -165,7 +172,10 @@ KINDS = {
     Resumed,
     ScheduleChanged,
     UnexpectedData,
-    AlarmInterrupted,
+    HandlerBusy,
+    CallbackOverdue,
+    SessionAdopted,
+    CalendarContradicted,
     OverrideLost,
     RollFollowed,
     LeadershipGained,
