@@ -492,3 +492,36 @@ def test_web_app_answers_health_checks_and_streams_the_state() -> None:
         "/events: event: StateChanged, active",
         "/events: event: StateChanged, error",
     ]
+
+
+def test_airflow_timetable_runs_at_the_end_of_each_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Airflow is installed, which wants an environment of its own: over a half day and a holiday."""
+    pytest.importorskip("airflow")
+    monkeypatch.setitem(ENVIRONMENT, "AIRFLOW_HOME", str(tmp_path))
+    result = run("airflow_timetable.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-5:] == [
+        "Mon 2024-07-01 at 16:30, of the data since 09:30",
+        "Tue 2024-07-02 at 16:30, of the data since 09:30",
+        "Wed 2024-07-03 at 13:30, of the data since 09:30",
+        "Fri 2024-07-05 at 16:30, of the data since 09:30",
+        "sessions of XNYS {'calendar': 'XNYS'}",
+    ]
+
+
+def test_prefect_roll_rolls_what_is_owed_and_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Prefect is installed: three runs of one flow."""
+    pytest.importorskip("prefect")
+    monkeypatch.setitem(ENVIRONMENT, "PREFECT_HOME", str(tmp_path))
+    monkeypatch.setitem(ENVIRONMENT, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "50")
+    result = run("prefect_roll.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "Mon 16:05",
+        "    0 owed",
+        "Mon 17:05",
+        "    the books are rolled to Tue 2024-07-02",
+        "    1 owed",
+        "Mon 18:05",
+        "    0 owed",
+    ]

@@ -14,6 +14,7 @@ from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.text import one_line
 from session_lifecycle._schedules.exchange import ExchangeSchedule
+from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
 
@@ -30,6 +31,12 @@ class Venue(NamedTuple):
     without_overrides: ExchangeSchedule | SnapshotSchedule
     timeline: Timeline
     lacks_extended_hours: bool = False
+
+    @property
+    def has_own_hours(self) -> bool:
+        """Whether `--extended-hours` would give it the venue's own pre-market and post-market hours."""
+        schedule = self.schedule
+        return isinstance(schedule, ExchangeSchedule) and schedule.name in EXTENDED_HOURS and not schedule.extends
 
 
 def open_venues(

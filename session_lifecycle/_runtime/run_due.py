@@ -51,3 +51,6 @@ async def run_due(manager: SessionBoundaryManager) -> tuple[RollSucceeded, ...]:
         cause = None if failed is None else failed.error
         raise RollFailedError(status.session, target, attempts, status.reason or "") from cause
     return tuple(event for event in log if isinstance(event, RollSucceeded))
+
+
+run_due.__module__ = "session_lifecycle"

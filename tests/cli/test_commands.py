@@ -117,8 +117,11 @@ def test_where_no_extended_hours_are_on_record_it_says_so() -> None:
     result = run("status", "XNYS", "XLON", "XHKG", "--extended-hours", now=utc(2026, 11, 26, 0, 30))
     assert result.exit_code == 0
     assert result.stderr == ("note: no extended hours are on record for XLON, XHKG; the default durations apply\n")
-    states = [line.split()[:2] for line in result.stdout.splitlines()[1:]]
-    assert states == [["XNYS", "post-market"], ["XLON", "not"], ["XHKG", "pre-market"]]
+    states = [line.split()[:2] for line in result.stdout.splitlines()[1:4]]
+    assert states == [["XNYS", "post-market"], ["XLON", "not"], ["XHKG", "pre-market~"]]
+    assert result.stdout.splitlines()[4:] == [
+        f"~ {name}: by configuration; the venue's own are not on record" for name in ("XLON", "XHKG")
+    ]
 
 
 def test_the_diagram_is_the_machine_s_and_nothing_else() -> None:

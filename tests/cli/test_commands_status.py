@@ -16,13 +16,15 @@ HALF_DAY = utc(2026, 11, 27, 17, 30)
 def test_the_board_says_state_session_local_time_and_what_comes_next() -> None:
     """A half day is marked, and said in words below."""
     assert printed("status", "XNYS", "XLON", "XHKG", "CMES", now=HALF_DAY) == (
-        "market  state        session      local time     next                        in\n"
-        "XNYS    active       2026-11-27*  Fri 12:30 EST  close 13:00            0:30:00\n"
-        "XLON    not started  2026-11-30   Fri 17:30 GMT  pre-market Mon 02:30  2 d  9 h\n"
-        "XHKG    not started  2026-11-30   Sat 01:30 HKT  pre-market Mon 04:00  2 d  2 h\n"
-        "CMES    active       2026-11-27*  Fri 11:30 CST  close 12:15            0:45:00\n"
+        "market  state        session      local time     next                         in\n"
+        "XNYS    active       2026-11-27*  Fri 12:30 EST  close 13:00             0:30:00\n"
+        "XLON    not started  2026-11-30   Fri 17:30 GMT  pre-market~ Mon 02:30  2 d  9 h\n"
+        "XHKG    not started  2026-11-30   Sat 01:30 HKT  pre-market~ Mon 04:00  2 d  2 h\n"
+        "CMES    active       2026-11-27*  Fri 11:30 CST  close 12:15             0:45:00\n"
         "* XNYS 2026-11-27 half day: 09:30 to 13:00, usually 09:30 to 16:00\n"
         "* CMES 2026-11-27 half day: 17:00 to 12:15, usually 17:00 to 16:00\n"
+        "~ XLON: by configuration; the venue's own are not on record\n"
+        "~ XHKG: by configuration; the venue's own are not on record\n"
     )
 
 
@@ -51,12 +53,13 @@ def test_as_json_it_has_the_documented_shape() -> None:
             "schedule": "XNYS",
             "timezone": "America/New_York",
             "state": "active",
+            "configured": False,
             "session": "2026-11-27",
             "open": "2026-11-27T14:30:00+00:00",
             "close": "2026-11-27T18:00:00+00:00",
             "on_break": False,
             "oddities": ["half_day"],
-            "next": {"boundary": "close", "at": "2026-11-27T18:00:00+00:00"},
+            "next": {"boundary": "close", "at": "2026-11-27T18:00:00+00:00", "configured": False},
             "observed_at": "2026-11-27T17:30:00+00:00",
         }
     ]

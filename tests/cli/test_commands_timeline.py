@@ -31,6 +31,7 @@ def test_the_text_shows_a_row_for_each_venue_and_marks_the_present() -> None:
         "XHKG  ░█─██▒······░░░░█─█▒·······░░░░█─█▒·····································░░\n"
         "               ▲ now, Wed 15:56\n"
         "░ pre-market   █ active   ─ break   ▒ post-market   · not started\n"
+        "~ pre-market and post-market by configuration: XNYS, XLON, XTKS, XHKG\n"
     )
 
 

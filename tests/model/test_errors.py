@@ -11,7 +11,7 @@ import pytest
 import session_lifecycle
 from session_lifecycle import SessionState
 from session_lifecycle._journal import errors as journal_errors
-from session_lifecycle._model import errors
+from session_lifecycle._model import errors, home_errors
 from tests.helpers.builders import DAY, MONDAY
 
 NAIVE = datetime(2024, 3, 4, 17)  # noqa: DTZ001 -- no time zone is the point
@@ -209,6 +209,26 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
         ["roll_transaction() was refused: the manager has no journal", "Nothing was written"],
     ),
     (
+        "WrongThreadError",
+        {"call": "halt()"},
+        ["halt() was called in another thread", "Nothing was changed", "loop.call_soon_threadsafe", "run_sync_soon"],
+    ),
+    (
+        "WrongLoopError",
+        {"call": "halt()"},
+        ["halt() was called in another event loop", "Nothing was changed", "call_soon_threadsafe", "run_sync_soon"],
+    ),
+    (
+        "WrongTaskError",
+        {"kind": "SessionGroup"},
+        ["left in another task than it was entered in", "the SessionGroup has been stopped", "`await aclose()`"],
+    ),
+    (
+        "DriverCancelled",
+        {"kind": "SessionGroup"},
+        ["the task that drives the SessionGroup was cancelled from outside", "make a new SessionGroup"],
+    ),
+    (
         "CancelledBeforeStart",
         {"task": "roll to 2024-03-05"},
         ["'roll to 2024-03-05' was cancelled natively before its first step", "none of its code ran"],
@@ -252,7 +272,7 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
 ]
 EVERY = {
     cls.__name__: cls
-    for module in (errors, journal_errors)
+    for module in (errors, home_errors, journal_errors)
     for _, cls in inspect.getmembers(module, inspect.isclass)
     if issubclass(cls, errors.LifecycleError)
 }

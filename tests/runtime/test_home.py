@@ -63,7 +63,7 @@ def in_a_thread(call: Callable[[], object]) -> BaseException | None:
     def work() -> None:
         try:
             call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- returned
             raised.append(error)
 
     thread = threading.Thread(target=work)

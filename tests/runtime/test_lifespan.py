@@ -55,7 +55,7 @@ async def in_a_task(call: Callable[[], Awaitable[object]]) -> BaseException | No
     async def work() -> None:
         try:
             await call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- returned
             raised.append(error)
 
     async with anyio.create_task_group() as tasks:
@@ -280,7 +280,7 @@ class Fatal(BaseException):
 async def test_a_driver_that_dies_in_the_background_is_raised_by_aclose(caplog, anyio_backend):
     """Readers end, calls raise ManagerStopped from the cause, and the log has it."""
     broken = RuntimeError("a bug of the driver")
-    manager, clock = make(NOON, journal=(journal := MemoryJournal()))
+    manager, _ = make(NOON, journal=(journal := MemoryJournal()))
     await manager.start()
     events = manager.events()
     waiting: list[BaseException | None] = []
@@ -312,7 +312,7 @@ async def test_a_driver_that_dies_in_the_background_is_raised_by_aclose(caplog, 
 
 
 def test_a_base_exception_in_the_background_ends_the_loop_or_is_kept(anyio_backend):
-    """On asyncio it propagates as from any task; on trio, where that would be a TrioInternalError, aclose() raises it."""
+    """On asyncio it propagates as from any task; on trio, where it would be a TrioInternalError, aclose() raises it."""
 
     async def roll(_: date) -> None:
         raise Fatal
@@ -405,7 +405,7 @@ async def test_fault_60_a_sweep_of_all_other_tasks_ends_the_body_loudly(anyio_ba
     need_asyncio(anyio_backend)
     clock = SimulatedClock(NOON)
     subject = make_group(clock) if kind == "group" else make(NOON)[0]
-    with pytest.raises(DriverCancelled, match="cancels tasks that are not its own"):
+    with pytest.raises(DriverCancelled, match="cancels tasks that are not its own"):  # noqa: PT012 -- leaving is what raises
         async with subject:
             sweep()
             await asyncio.sleep(10)
@@ -460,7 +460,7 @@ async def test_fault_60_a_sweep_during_the_start_is_loud(anyio_backend, how, tur
                     await asyncio.sleep(0.01)
         except DriverCancelled:
             pass
-        assert [event async for event in events] != None
+        assert isinstance([event async for event in events], list)
     assert mine is not None
     assert mine.cancelling() == 0
 
@@ -469,7 +469,7 @@ async def test_fault_60_a_child_of_the_driver_that_ends_cancelled_ends_it_loudly
     """anyio then cancels the group as if that had been asked for; also with run() in the application's own group."""
     need_asyncio(anyio_backend)
     manager, _ = make(NOON)
-    with pytest.raises(ExceptionGroup) as group:
+    with pytest.raises(ExceptionGroup) as group:  # noqa: PT012 -- leaving is what raises
         async with anyio.create_task_group() as tasks:
             await tasks.start(manager.run)
             assert manager._driver is not None
@@ -507,7 +507,7 @@ async def test_fault_60_a_sweep_that_takes_the_applications_task_too_cancels_tha
     assert manager._host.stopped
 
 
-def stubborn(start: Any = at(MONDAY, (21, 0))) -> tuple[SessionBoundaryManager, SimulatedClock]:
+def stubborn() -> tuple[SessionBoundaryManager, SimulatedClock]:
     """Return a manager whose roll takes a moment of real time to be cancelled."""
 
     async def roll(_: date) -> None:
@@ -517,7 +517,7 @@ def stubborn(start: Any = at(MONDAY, (21, 0))) -> tuple[SessionBoundaryManager, 
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(0.1)
 
-    return make(start, roll_session=roll)
+    return make(at(MONDAY, (21, 0)), roll_session=roll)
 
 
 async def leave_with(error: Exception, left: list[BaseException]) -> None:
@@ -527,7 +527,7 @@ async def leave_with(error: Exception, left: list[BaseException]) -> None:
         async with manager:
             await clock.advance_to(END)
             raise error
-    except Exception as caught:
+    except ValueError as caught:
         left.append(caught)
     await asyncio.sleep(10)
 
@@ -551,7 +551,7 @@ async def test_fault_59_a_timeout_while_leaving_with_an_error_leaves_no_stray_ca
     need_asyncio(anyio_backend)
     oops = ValueError("the body's")
     manager, clock = stubborn()
-    with pytest.raises(ValueError, match="the body's") as caught:
+    with pytest.raises(ValueError, match="the body's") as caught:  # noqa: PT012 -- leaving is what raises
         async with asyncio.timeout(0.05):
             async with manager:
                 await clock.advance_to(END)
@@ -573,7 +573,7 @@ async def test_fault_59_a_task_group_that_is_cancelled_while_a_body_leaves_with_
         msg = "the sibling's"
         raise KeyError(msg)
 
-    with pytest.raises(ExceptionGroup) as group:
+    with pytest.raises(ExceptionGroup) as group:  # noqa: PT012 -- leaving is what raises
         async with asyncio.timeout(5):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(leave_with(oops, left), name="app")

@@ -73,7 +73,7 @@ async def test_the_venue_halts_and_resumes():
         ]
 
 
-async def test_a_close_before_the_calendar_s_halts_and_is_reported_and_moves_no_boundary():
+async def test_fault_76_a_close_before_the_calendar_s_halts_and_is_reported_and_moves_no_boundary():
     """The session ends when the calendar says; the halt lasts until then, unless the venue trades again."""
     manager, clock = make(NOON)
     async with running(manager) as log:

@@ -30,7 +30,7 @@ END = date(2027, 12, 31)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in calendars_with_hours() if hours_of(name).known_until))
-def test_a_calendar_ends_where_its_lists_of_feasts_end(name: str) -> None:
+def test_fault_77_a_calendar_ends_where_its_lists_of_feasts_end(name: str) -> None:
     """The last listed day is known, and the next one is unknown, not a session."""
     schedule = ExchangeSchedule(name, near=NEAR)
     assert schedule.known_until == hours_of(name).known_until
@@ -53,7 +53,7 @@ def test_the_calendars_that_end_are_those_with_lists() -> None:
 
 
 @pytest.mark.parametrize("name", ENDING)
-def test_a_manager_warns_thirty_days_before_a_list_ends(name: str) -> None:
+def test_fault_77_a_manager_warns_thirty_days_before_a_list_ends(name: str) -> None:
     """Of every calendar that ends: within thirty days one with the last session, before that none about the end."""
     end = ExchangeSchedule(name, near=NEAR).known_until
     midnight = datetime.combine(end, time(), UTC)

@@ -69,6 +69,7 @@ from session_lifecycle import (
     VenueStatus,
     boundaries,
     replay,
+    run_due,
     write_snapshot,
 )
 from session_lifecycle.testing import (
@@ -207,6 +208,7 @@ async def check_manager(schedule: Schedule, clock: Clock) -> None:
         assert_type(manager.status().as_dict(), dict[str, str | int | bool | list[str] | None])
         assert_type(await manager.wait_for(SessionState.ACTIVE, SessionState.TIMEOUT), SessionState)
         assert_type(await manager.roll(), RollSucceeded)
+        assert_type(await run_due(manager), tuple[RollSucceeded, ...])
         manager.record_data_received()
         manager.record_data_received(NOW)
         assert_type(manager.record_status(VenueStatus.HALT, at=NOW), None)

@@ -24,7 +24,7 @@ from session_lifecycle._cli.options import (
 )
 from session_lifecycle._cli.output import show, show_json, with_progress
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.moments import BOUNDARIES, day_and_time, place
+from session_lifecycle._cli.views.moments import day_and_time, footnote, place
 from session_lifecycle._cli.views.planned import Plan, PlanReport, planned
 from session_lifecycle._cli.views.usual import ODDITIES
 from session_lifecycle._model.text import one_line
@@ -125,7 +125,7 @@ def _session_rows(plan: Plan) -> Iterator[_Row]:
             notes = [ODDITIES[oddity] for oddity in each.oddities if oddity in _MARKED.get(moment.boundary, ())]
             notes += plan.changed.get((day, moment), ())
             roll = f"roll to {each.next_session}" if moment.boundary == "end" and each.next_session is not None else ""
-            yield _Row(day, first, BOUNDARIES[moment.boundary], moment.at, ", ".join(notes), roll)
+            yield _Row(day, first, moment.text, moment.at, ", ".join(notes), roll)
             first = ""
 
 
@@ -156,6 +156,8 @@ def _footnotes(plan: Plan) -> Iterator[str]:
         when = f"{dates[0]}" if len(dates) == 1 else f"{len(dates)} sessions from {dates[0]} on"
         yield f"{when} {kind}: {text}" + (f" ({why})" if kind == "override" else "")
     venue = plan.venue
+    if any(moment.configured for each in venue.sessions for moment in each.moments):
+        yield footnote(venue.calendar, on_record=plan.has_own_hours)
     if venue.vouched_until is not None and any(each.session > venue.vouched_until for each in venue.sessions):
         yield f"after {venue.vouched_until} by rule, not published"
     if venue.known_until < venue.last:

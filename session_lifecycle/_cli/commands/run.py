@@ -81,7 +81,7 @@ async def _run(venue: Venue, states: frozenset[SessionState], command: Sequence[
     if position.state not in states:
         _say_when(venue, position, states)
     position = await _reach(venue, clock, lambda each: each.state in states)
-    session = position.session.date
+    session, status = position.session.date, 0
     with _terminations() as received:
         try:
             process = await anyio.open_process(command, stdin=None, stdout=None, stderr=None)

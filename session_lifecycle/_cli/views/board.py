@@ -10,13 +10,15 @@ from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._cli.views.bands import APPEARANCES
 from session_lifecycle._cli.views.moments import (
-    BOUNDARIES,
+    MARK,
     STATES,
     Moment,
     coming,
     countdown,
     day_and_time,
+    footnote,
     is_on_break,
+    is_state_configured,
     scheduled_state,
 )
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
@@ -36,12 +38,16 @@ HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
 class StatusReport(msgspec.Struct, frozen=True):
-    """The state of a venue by the clock. `next` is null where the calendar's knowledge ends."""
+    """The state of a venue by the clock. `next` is null where the calendar's knowledge ends.
+
+    `configured` says that the state lasts for as long as the configuration has it: no fact of the venue.
+    """
 
     calendar: str
     schedule: str
     timezone: str
     state: StateValue
+    configured: bool
     session: date
     open: Instant
     close: Instant
@@ -63,13 +69,18 @@ class StatusRow(msgspec.Struct, frozen=True):
         """Return the row's cells, in the order of `HEADER`."""
         status, zone = self.status, self.venue.schedule.timezone
         local = status.observed_at.astimezone(zone)
-        state = "break" if status.on_break else STATES[self.position.state]
+        state = "break" if status.on_break else STATES[self.position.state] + MARK * status.configured
         session = f"{status.session}{'*' if self.notes else ''}"
         cells = [status.calendar, state, session, f"{local:%a %H:%M %Z}"]
         if status.next is None:
             return [*cells, "not known", ""]
-        what = f"{BOUNDARIES[status.next.boundary]} {day_and_time(status.next.at, zone, local.date())}"
+        what = f"{status.next.text} {day_and_time(status.next.at, zone, local.date())}"
         return [*cells, what, countdown(status.next.at - status.observed_at)]
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether anything in the row is made by the configuration."""
+        return self.status.configured or (self.status.next is not None and self.status.next.configured)
 
     def end_of_knowledge(self) -> str:
         """Return a line that says where the schedule's knowledge has ended, and what to do."""
@@ -109,6 +120,7 @@ class Board:
             schedule=venue.schedule.name,
             timezone=str(venue.schedule.timezone),
             state=scheduled_state(position),
+            configured=is_state_configured(session, position.state),
             session=session.date,
             open=session.open,
             close=session.close,
@@ -120,6 +132,10 @@ class Board:
         return StatusRow(venue, position, notes, status)
 
 
+def _style(cell: str) -> str:
+    return _STYLES.get(cell.removesuffix(MARK), "")
+
+
 def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
     """Return the board as a table, without columns that a narrow one has no room for, or else as a list."""
     from rich.console import Group
@@ -129,6 +145,9 @@ def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
     texts = [row.cells() for row in rows]
     widths = [max(map(len, column)) for column in zip(HEADER, *texts, strict=True)]
     footnotes = [Text(f"* {row.status.calendar} {note}") for row in rows for note in row.notes]
+    footnotes += [
+        Text(footnote(row.status.calendar, on_record=row.venue.has_own_hours)) for row in rows if row.is_marked
+    ]
     footnotes += [Text(row.end_of_knowledge()) for row in rows if row.status.next is None]
     for left_out in _LEFT_OUT:
         kept = [n for n, name in enumerate(HEADER) if name not in left_out]
@@ -139,11 +158,11 @@ def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
         for n in kept:
             table.add_column(HEADER[n], no_wrap=True, justify="right" if HEADER[n] == "in" else "left")
         for cells in texts:
-            table.add_row(*(Text(cells[n], _STYLES.get(cells[n], "")) if n == 1 else cells[n] for n in kept))
+            table.add_row(*(Text(cells[n], _style(cells[n])) if n == 1 else cells[n] for n in kept))
         return Group(table, *footnotes)
     lists = Table(box=None, pad_edge=False, show_header=False)
     for cells in texts:
         lists.add_row(Text(cells[0], "bold"), "")
         for name, cell in zip(HEADER[1:], cells[1:], strict=True):
-            lists.add_row(f"  {name}", Text(cell, _STYLES.get(cell, "")))
+            lists.add_row(f"  {name}", Text(cell, _style(cell)))
     return Group(lists, *footnotes)

@@ -6,7 +6,6 @@ from typing import Any
 
 from icalendar import Calendar, Event
 
-from session_lifecycle._cli.views.moments import BOUNDARIES
 from session_lifecycle._cli.views.planned import Plan, PlannedSession
 from session_lifecycle._cli.views.usual import ODDITIES
 from session_lifecycle._model.text import one_line
@@ -48,7 +47,8 @@ def _description(plan: Plan, planned: PlannedSession) -> list[str]:
     lines = [f"session {planned.session} of {plan.venue.schedule}", *plan.notes[planned.session]]
     for moment in planned.moments:
         local, utc = moment.at.astimezone(plan.zone), moment.at.astimezone(UTC)
-        lines.append(f"{BOUNDARIES[moment.boundary]}: {local:%a %H:%M %Z} ({utc:%a %H:%M} UTC)")
+        by = " (by configuration)" if moment.configured else ""
+        lines.append(f"{moment.word}{by}: {local:%a %H:%M %Z} ({utc:%a %H:%M} UTC)")
     if planned.next_session is not None:
         lines.append(f"then the roll to {planned.next_session}")
     lines += [f"{each.kind}: {each.change}" for each in plan.venue.changes if each.session == planned.session]

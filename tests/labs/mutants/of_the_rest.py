@@ -145,7 +145,7 @@ MUTANTS = (
         "ExchangeSchedule._set_days",
         (assigned("listed", "None"),),
         "A calendar ends where its lists of feasts end.",
-        ("tests/schedules/test_horizon_of_hours.py::test_a_calendar_ends_where_its_lists_of_feasts_end",),
+        ("tests/schedules/test_horizon_of_hours.py::test_fault_77_a_calendar_ends_where_its_lists_of_feasts_end",),
     ),
     Mutant(
         "_schedules/years.py",
