@@ -1,5 +1,6 @@
 """The service of the guide's page on operating, as systemd runs it: notifications, health, logs and exit status."""
 
+import importlib.util
 import json
 import os
 import re
@@ -13,14 +14,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from session_lifecycle import LifecycleConfig
+from session_lifecycle.testing import SimulatedClock
 from tests.test_examples import ENVIRONMENT, ROOT, command
 
 UNIT = ROOT / "examples/deploy/session.service"
@@ -136,6 +139,19 @@ def test_the_exit_status_says_whether_a_restart_may_help(
     last = json.loads(output.splitlines()[-1])
     assert (process.returncode, last["level"]) == (exit_status, "ERROR")
     assert text in last["message"]
+
+
+def test_the_watchdog_follows_the_manager_s_driver() -> None:
+    """A driver that last ran an hour ago is an hour old, however well the event loop runs; before the start it is new."""
+    spec = importlib.util.spec_from_file_location("systemd_service", ROOT / "examples/systemd_service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    clock = SimulatedClock(datetime(2024, 11, 29, 15, 0, tzinfo=UTC))
+    hour_ago = clock.now() - timedelta(hours=1)
+    assert module.alive_at(SimpleNamespace(clock=clock, alive_at=hour_ago)) == hour_ago
+    assert module.alive_at(SimpleNamespace(clock=clock, alive_at=None)) == clock.now()
 
 
 def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
