@@ -142,7 +142,7 @@ def test_the_exit_status_says_whether_a_restart_may_help(
 
 
 def test_the_watchdog_follows_the_manager_s_driver() -> None:
-    """A driver that last ran an hour ago is an hour old, however well the event loop runs; before the start it is new."""
+    """A driver that last ran an hour ago is an hour old, however well the event loop runs; before the start, new."""
     spec = importlib.util.spec_from_file_location("systemd_service", ROOT / "examples/systemd_service.py")
     assert spec is not None
     assert spec.loader is not None

@@ -19,6 +19,7 @@ from session_lifecycle import (
     BreakEnded,
     BreakStarted,
     CalendarContradicted,
+    CallbackOverdue,
     Clock,
     ClockSkew,
     ClockStepped,
@@ -34,6 +35,7 @@ from session_lifecycle import (
     FixedSchedule,
     Halted,
     HaltRefused,
+    HandlerBusy,
     HandlerFailed,
     HandlerTimeoutError,
     HorizonNear,
@@ -54,6 +56,7 @@ from session_lifecycle import (
     Schedule,
     ScheduleChanged,
     Session,
+    SessionAdopted,
     SessionBoundaryManager,
     SessionMachine,
     SessionState,
@@ -413,6 +416,12 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
             return f"{event.term}"
         case ClockSkew():
             return f"{event.skew}"
+        case SessionAdopted():
+            return f"{event.session} {event.next_session}"
+        case HandlerBusy():
+            return f"{event.handler} {event.cause}"
+        case CallbackOverdue():
+            return f"{event.callback} {event.waited}"
         case _:
             assert_never(event)
 
