@@ -16,7 +16,6 @@ from tests.labs.mutants.operators import (
     insert_first,
     never,
     operand,
-    returns,
 )
 
 _LEDGER = "tests/runtime/test_ledger.py::"
@@ -640,17 +639,6 @@ MUTANTS = (
         "ReplicaLifecycle.lead",
         (drop_if("error"),),
         "An ERROR of the standby alone is left by the heir.",
-        ("tests/core/test_following.py::test_an_error_of_the_standby_alone_is_left_by_the_heir",),
-    ),
-    Mutant(
-        "_core/lifecycle.py",
-        "SessionLifecycle.due_roll",
-        (returns("leading", "self._rolls.due(now)"),),
-        "A standby begins no roll.",
-        (
-            "tests/core/test_following.py::test_a_standby_goes_on_by_the_clock",
-            "tests/core/test_following.py::test_the_heir_begins_the_roll_that_the_leader_had_not_begun",
-            f"{_REPLICAS}test_a_standby_follows_the_leader_and_does_nothing_itself",
-        ),
+        ("tests/core/test_following.py::test_an_error_is_left_by_the_heir_of_an_empty_journal",),
     ),
 )
