@@ -549,6 +549,14 @@ def test_an_error_of_the_standby_alone_is_left_by_the_heir() -> None:
         assert_legal(standby.log)
 
 
+def test_an_error_is_left_by_the_heir_of_an_empty_journal() -> None:
+    """There is no record of it, nor of anything else."""
+    standby = Replica(weekdays(), at(MONDAY, (16, 0)), leads=False)
+    standby.core.fail("a typo", standby.now)
+    standby.lead()
+    assert standby.core.state is ACTIVE
+
+
 def test_a_leader_that_stands_by_gives_up_its_attempt() -> None:
     """The attempt under way has failed with the reason; what it returns later changes nothing, and no other begins."""
     leader, _ = pair()

@@ -868,6 +868,21 @@ async def test_leaving_waits_no_longer_than_a_journal_that_never_answers_may_tak
     assert await is_free(journal)
 
 
+async def test_leaving_waits_until_the_journal_is_closed():
+    """Closing may take its time, and the journal is free for the next manager."""
+
+    class Slowly(MemoryJournal):
+        async def close(self):
+            await anyio.sleep(0.02)
+            await super().close()
+
+    journal = Slowly()
+    manager, _, _ = keeping(NOON, journal)
+    async with running(manager):
+        pass
+    await journal.open("fixed")
+
+
 async def test_a_journal_that_hangs_in_close_does_not_hang_the_manager():
     """It is waited for as long as for an append."""
 

@@ -16,7 +16,6 @@ from tests.labs.mutants.operators import (
     insert_first,
     never,
     operand,
-    returns,
 )
 
 _LEDGER = "tests/runtime/test_ledger.py::"
@@ -194,7 +193,10 @@ MUTANTS = (
         "Host.execute",
         (argument("submit", 1, "None", nth=1),),
         "A decision that is durable is applied.",
-        ("tests/core/test_decision.py::test_a_decision_changes_nothing_before_it_is_executed",),
+        (
+            "tests/core/test_decision.py::test_the_record_is_durable_before_anything_is_applied",
+            "tests/runtime/test_manager_restart.py::test_end_session_by_hand_survives_a_restart",
+        ),
     ),
     Mutant(
         "_runtime/host.py",
@@ -277,7 +279,7 @@ MUTANTS = (
     Mutant(
         "_runtime/ledger.py",
         "Ledger._fail",
-        (never("keep", nth=1),),
+        (always("keep", nth=1),),
         "Records in doubt are kept, and come again.",
         (f"{_LEDGER}test_recover_finds_out_and_completes_the_roll_once",),
     ),
@@ -300,7 +302,7 @@ MUTANTS = (
         "Ledger._append",
         (argument("JournalWriteFailed", "uncertain", "False"),),
         "What is in doubt for good is never called failed.",
-        (f"{_LEDGER}test_a_done_in_doubt_for_good_is_an_error_that_says_uncertain",),
+        (f"{_LEDGER}test_recover_finds_out_and_completes_the_roll_once",),
     ),
     Mutant(
         "_runtime/ledger.py",
@@ -332,13 +334,6 @@ MUTANTS = (
     ),
     Mutant(
         "_runtime/ledger.py",
-        "Ledger.wait",
-        (drop_call("_release"),),
-        "What was withdrawn holds no clock.",
-        (f"{_LEDGER}test_cancelling_the_caller_lets_a_simulated_clock_go_on",),
-    ),
-    Mutant(
-        "_runtime/ledger.py",
         "Ledger._wake",
         (drop_call("__enter__"),),
         "A simulated clock does not move while something is written.",
@@ -347,7 +342,7 @@ MUTANTS = (
     Mutant(
         "_runtime/ledger.py",
         "Ledger._release",
-        (drop_operand("idle", nth=1),),
+        (drop_operand("idle", nth=2),),
         "A simulated clock goes on once everything is written.",
         (f"{_LEDGER}test_advance_goes_on_once_what_is_in_doubt_is_given_up",),
     ),
@@ -370,8 +365,8 @@ MUTANTS = (
         "_runtime/journal_tasks.py",
         "JournalTasks.run",
         (operand("_flushing", "False"),),
-        "What is being written is finished before the manager has stopped.",
-        (f"{_LEDGER}test_leaving_while_done_is_written_makes_it_durable",),
+        "A journal is closed before its manager has stopped.",
+        (f"{_LEDGER}test_leaving_waits_until_the_journal_is_closed",),
     ),
     Mutant(
         "_runtime/journal_tasks.py",
@@ -386,7 +381,7 @@ MUTANTS = (
     Mutant(
         "_runtime/journal_tasks.py",
         "JournalTasks._wait",
-        (never("absorb_foreign_cancellation"),),
+        (always("absorb_foreign_cancellation"),),
         "A native cancellation ends no task of the journals.",
         (f"{_LEDGER}test_a_native_cancellation_of_every_task_of_the_journals",),
     ),
@@ -425,13 +420,6 @@ MUTANTS = (
         (drop_assignment("committed"),),
         "Once the block has committed, nothing can fail the roll.",
         (f"{_TRANSACTION}test_an_exception_after_the_commit_cannot_fail_the_roll",),
-    ),
-    Mutant(
-        "_runtime/roll_transaction.py",
-        "roll_transaction",
-        (never("committed"),),
-        "A second block after the commit gives None.",
-        (f"{_TRANSACTION}test_a_second_block_after_the_commit_gives_none",),
     ),
     Mutant(
         "_runtime/roll_transaction.py",
@@ -566,7 +554,7 @@ MUTANTS = (
         "_Cursor.is_held",
         (drop_operand("recurring_after_restart"),),
         "One that recurs after a restart does.",
-        ("tests/runtime/test_manager_alarms_missed.py::test_restarted_with_a_journal",),
+        ("tests/core/test_restore.py::test_one_that_may_recur_fires_again",),
     ),
     # ---- replicas ----
     Mutant(
@@ -651,17 +639,6 @@ MUTANTS = (
         "ReplicaLifecycle.lead",
         (drop_if("error"),),
         "An ERROR of the standby alone is left by the heir.",
-        ("tests/core/test_following.py::test_an_error_of_the_standby_alone_is_left_by_the_heir",),
-    ),
-    Mutant(
-        "_core/lifecycle.py",
-        "SessionLifecycle.due_roll",
-        (returns("leading", "self._rolls.due(now)"),),
-        "A standby begins no roll.",
-        (
-            "tests/core/test_following.py::test_a_standby_goes_on_by_the_clock",
-            "tests/core/test_following.py::test_the_heir_begins_the_roll_that_the_leader_had_not_begun",
-            f"{_REPLICAS}test_a_standby_follows_the_leader_and_does_nothing_itself",
-        ),
+        ("tests/core/test_following.py::test_an_error_is_left_by_the_heir_of_an_empty_journal",),
     ),
 )
