@@ -6,7 +6,7 @@ machine. Handlers of the same event start in the order of their registration, ea
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, cast, get_args
 
@@ -71,7 +71,7 @@ class Handler(Subscription):
         """The event that is due while a call has not ended, where `HandlerBusy` is still to be emitted for that."""
         self.waited: bool = False
         """Whether the event that was taken last has waited behind an earlier call."""
-        self._called = False  # whether a call has begun since it was idle
+        self._called: datetime | None = None  # when what it was called with last was observed; None since it is idle
         self._reported = False  # whether `HandlerBusy` has been emitted since
         self._missed = missed
         self._ready = ready
@@ -96,7 +96,7 @@ class Handler(Subscription):
         if self._idle:
             self._idle = False
             self._ready.append(self)
-        elif self._called and not self._reported:
+        elif self._called is not None and not self._reported and event.observed_at - self._called > _ON_TIME:
             self._reported = True
             self.busy_for = event
             self._ready.append(self)
@@ -112,10 +112,11 @@ class Handler(Subscription):
         """Return the next event of the queue; None, and be idle, where there is none."""
         if self._events:
             self._dropping = False
-            self.waited, self._called = self._called, True
-            return self._events.popleft()
+            event = self._events.popleft()
+            self.waited, self._called = self._called is not None, event.observed_at
+            return event
         self._idle, self._claimed = True, False
-        self._called = self._reported = False
+        self._called, self._reported = None, False
         return None
 
     def judge_again(self, event: Event, now: Reading) -> Event | None:

@@ -163,8 +163,9 @@ def test_a_file_of_hours_adds_a_year(tmp_path) -> None:
     with pytest.raises(OverrideRefused, match="`weekdays` names none"):
         ExchangeSchedule.from_file(path)
     path.write_text('calendar = "XBOM"\n[[closure]]\ndate = 2027-01-26\n')
-    with pytest.raises(ScheduleExhausted, match="an hours file with `until`"):
+    with pytest.raises(OverrideRefused, match="an hours file with `until`") as refused:
         ExchangeSchedule.from_file(path)
+    assert isinstance(refused.value.__cause__, ScheduleExhausted)
 
 
 def test_the_regular_week_has_the_latest_hours_and_the_regular_days_only() -> None:
