@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant(
         "_runtime/ledger.py",
         "Ledger._write_next",
-        (drop_call("popleft"),),
+        (drop_call("remove"),),
         "Each entry is written and carried out once.",
         (f"{_LEDGER}test_what_waits_is_written_in_one_commit_in_its_order",),
     ),
@@ -513,7 +513,7 @@ MUTANTS = (
     ),
     Mutant(
         "_runtime/alarm_calls.py",
-        "AlarmCalls.recorded",
+        "AlarmCalls.call_ended",
         (always("left"),),
         "An alarm has ended once the last of its handlers has.",
         (f"{_ALARMS}test_it_has_begun_before_its_handlers_and_ended_after_the_last",),
@@ -581,7 +581,7 @@ MUTANTS = (
     Mutant(
         "_runtime/replica.py",
         "Replica.follow",
-        (drop_call("submit"),),
+        (drop_call("submit", nth=2),),
         "The heir of an empty journal adopts its session.",
         (f"{_REPLICAS}test_the_heir_of_an_empty_journal_adopts_its_session",),
     ),
@@ -602,7 +602,7 @@ MUTANTS = (
     Mutant(
         "_runtime/replica.py",
         "Replica.require_lead",
-        (drop_raise("NotLeadingError"),),
+        (drop_raise("refusal"),),
         "A standby refuses what only the leader may do.",
         (f"{_REPLICAS}test_a_standby_refuses_what_only_the_leader_may_do",),
     ),

@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant(
         "_runtime/lifespan.py",
         "Lifespan._close",
-        (call_becomes("cancel", "self.stop()"),),
+        (call_becomes("cancel", "self.stop()", nth=1),),
         "Leaving by an exception does not wait for the roll.",
         ("tests/runtime/test_manager.py::test_an_error_of_the_body_does_not_wait_for_the_roll",),
     ),
