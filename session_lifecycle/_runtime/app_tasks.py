@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
+from math import inf
 from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
@@ -169,8 +170,10 @@ class AppTasks:
         self._scheduler.roll_ended()
 
     def _end_attempt(self, host: Host, roll: RollRound, error: BaseException | None) -> None:
-        """Report the outcome of an attempt; with None it has returned."""
+        """Report the outcome of an attempt; with None it has returned. Where the driver is cancelled, none follows."""
         self._free_attempt(host)
+        if anyio.current_effective_deadline() == -inf:  # whichever of the driver's tasks gets its cancellation first
+            host.lifecycle.stop()
         host.end_roll(roll, error, self._scheduler.observe_or_last())
         self._scheduler.emit(host)
         self._scheduler.wake(host)

@@ -456,7 +456,8 @@ class Model:
         self._left()
 
     def crash(self) -> None:
-        """Leave by an exception or a cancellation: what can be cancelled is."""
+        """Leave by an exception or a cancellation: what can be cancelled is, and no other roll is pursued."""
+        self.stopping = True
         if self.begun is not None:
             kind = self.plan[(self.planned - 1) % len(self.plan)].kind
             if kind == "shields":  # nobody has a look meanwhile
