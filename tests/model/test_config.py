@@ -283,7 +283,8 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
 )
 def test_a_misspelt_name_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture, name: str, near: str) -> None:
     """It sets nothing, and the log says which name is meant, without the value."""
-    assert LifecycleConfig.from_env({name: "s3cret", "PATH": "/bin"}) == LifecycleConfig()
+    with caplog.at_level("WARNING", logger="session_lifecycle"):
+        assert LifecycleConfig.from_env({name: "s3cret", "PATH": "/bin"}) == LifecycleConfig()
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("session_lifecycle", "WARNING")
     assert record.getMessage() == f"the environment variable {name} is not read; did you mean {near}?"

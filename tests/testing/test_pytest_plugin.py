@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 
 PLUGIN = "session_lifecycle.testing.pytest_plugin"
 USE = f'pytest_plugins = ["{PLUGIN}"]\n'
-QUIET = ("-p", "no:cacheprovider", "-p", "no:xdist")
+QUIET = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio")
 
 CLOCKED = """
 import pytest
