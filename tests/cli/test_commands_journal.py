@@ -399,7 +399,7 @@ def test_a_journal_that_is_held_is_left_alone(file: Path, hours: str) -> None:
         holder = SqliteJournal(file)
         await holder.open("fixed")
         said = await anyio.to_thread.run_sync(
-            partial(refused, "journal", str(file), *args)
+            partial(refused, "journal", str(file), *args, now=LATE)
         )  # a stopped clock would not let it wait
         await holder.close()
         return said
