@@ -53,7 +53,7 @@ class ReplicaLifecycle(LifecycleView, ABC):
         """
         if not self.leading:
             return
-        self.leading = False
+        self.leading: bool = False
         if not self.begun:
             return
         if self._alarms is not None:
