@@ -22,6 +22,7 @@ from session_lifecycle._model.clock import Clock, Reading, as_utc, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
 from session_lifecycle._model.errors import ManagerStopped, NotRunningError, ReentrancyError, RollFailedError
 from session_lifecycle._model.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
+from session_lifecycle._model.journal_events import LeadershipLost
 from session_lifecycle._model.legs import Anchor
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
@@ -503,6 +504,8 @@ class SessionBoundaryManager(Lifespan):
         Raises:
             RollNotOwedError: the session has not ended, or the roll is automatic or under way.
             RollFailedError: the last attempt failed; the state is ERROR.
+            NotLeadingError: another replica leads, or began to before the roll had completed. That one completes a roll
+                whose intent is in the journal, and `RollFollowed` says so here.
             ClockFailed: the clock cannot be read.
             ReentrancyError: called from inside this manager's own roll.
             NotRunningError, ManagerStopped: the manager does not run, or stopped first.
@@ -523,6 +526,9 @@ class SessionBoundaryManager(Lifespan):
                 target, attempts = (None, 0) if failed is None else (failed.next_session, failed.attempt)
                 cause = None if failed is None else failed.error
                 raise RollFailedError(ended, target, attempts, event.reason or "") from cause
+            elif isinstance(event, LeadershipLost) and self._host.replica is not None:
+                rest = f"completing the roll from {ended}"
+                raise self._host.replica.refusal(rest)
         raise self._refusal("roll()")
 
     @at_home
@@ -852,7 +858,7 @@ class SessionBoundaryManager(Lifespan):
 
 def _is_outcome(event: Event) -> bool:
     match event:
-        case RollSucceeded() | RollFailed():
+        case RollSucceeded() | RollFailed() | LeadershipLost():
             return True
         case StateChanged():
             return event.dest is SessionState.ERROR

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import anyio
 import pytest
 
 from session_lifecycle import (
@@ -136,6 +137,32 @@ async def test_the_lead_is_lost_with_its_reason_and_term():
         await clock.advance(HOUR)
         assert rolls.done == []
     assert entries(journal) == [(ADOPTED, MONDAY, None), (INTENT, MONDAY, TUESDAY), (DONE, MONDAY, TUESDAY)]
+
+
+async def test_a_manual_roll_that_loses_the_lead_says_so():
+    """Not that it still waits, nor that the leader's next roll was its own."""
+    journal = SharedInMemory([adopted()])
+    clock = SimulatedClock(EVENING)
+    rolls = Rolls(clock, timedelta(days=1))
+    config = LifecycleConfig(data_timeout=None, auto_roll=False)
+    manager = SessionBoundaryManager(season(), rolls, config=config, clock=clock, journal=journal)
+    async with running(manager) as log:
+        await clock.advance_to(END + SECOND)
+        async with anyio.create_task_group() as group:
+            group.start_soon(lose_in_mid_roll, journal, rolls)
+            with (
+                anyio.fail_after(5),
+                pytest.raises(NotLeadingError, match=f"completing the roll from {MONDAY} was refused"),
+            ):
+                await manager.roll()
+        assert not manager.leads
+        assert len(of(RollSucceeded, log)) == 0
+    assert entries(journal) == [(ADOPTED, MONDAY, None), (INTENT, MONDAY, TUESDAY)]
+
+
+async def lose_in_mid_roll(journal: SharedInMemory, rolls: Rolls) -> None:
+    await until(lambda: rolls.dates == [TUESDAY])
+    journal.lose("the lease was over")
 
 
 async def test_no_attempt_is_begun_once_the_lead_is_over():
