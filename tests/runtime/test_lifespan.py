@@ -63,20 +63,28 @@ async def in_a_task(call: Callable[[], Awaitable[object]]) -> BaseException | No
     return raised[0] if raised else None
 
 
-def others() -> list[str]:
-    """Return the names of all tasks of asyncio but the calling one and pytest's."""
+def other_tasks() -> list[asyncio.Task[Any]]:
+    """Return all tasks of asyncio but the calling one and pytest's, which has no name of its own.
+
+    (Python 3.13.0 calls an eager task without a name "None".)
+    """
     mine = asyncio.current_task()
     return [
-        task.get_name() for task in asyncio.all_tasks() if task is not mine and not task.get_name().startswith("Task-")
+        task
+        for task in asyncio.all_tasks()
+        if task is not mine and task.get_name() != "None" and not task.get_name().startswith("Task-")
     ]
+
+
+def others() -> list[str]:
+    """Return the names of all tasks of asyncio but the calling one and pytest's."""
+    return [task.get_name() for task in other_tasks()]
 
 
 def sweep() -> None:
     """Cancel every task but the calling one and pytest's own, as applications do with asyncio.all_tasks()."""
-    mine = asyncio.current_task()
-    for task in asyncio.all_tasks():
-        if task is not mine and not task.get_name().startswith("Task-"):
-            task.cancel()
+    for task in other_tasks():
+        task.cancel()
 
 
 def make_group(clock: SimulatedClock) -> SessionGroup:
