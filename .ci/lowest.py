@@ -9,7 +9,7 @@ extras = [requirement for extra in project["optional-dependencies"].values() for
 for requirement in [*project["dependencies"], *extras]:
     if requirement.startswith(f"{project['name']}["):  # an extra that is part of another
         continue
-    found = re.match(r"([\w.-]+)>=([\w.]+)", requirement)
+    found = re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)", requirement)
     if found is None:
         raise SystemExit(f"{requirement!r} has no lowest version: write it as name>=version")
     print(f"{found[1]}=={found[2]}")

@@ -17,7 +17,7 @@ import anyio
 from hypothesis import given, settings
 
 from session_lifecycle import AlarmFired, HandlerFailed, SessionBoundaryManager, SessionState, StateChanged
-from session_lifecycle.testing import Result, Script, assert_legal
+from session_lifecycle.testing import Result, Script
 from session_lifecycle.testing.strategies import days, fault_scripts
 
 pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]  # a failing test shows the diary of its day
@@ -61,7 +61,7 @@ HALF_DAY = Script("XNYS", date(2024, 11, 29)).data_every(timedelta(seconds=1))
 def play(script: Script) -> Result[Desk]:
     """Play a script; whatever happens in it, no handler fails, and no event is illegal."""
     result = anyio.run(script.run, Desk)
-    assert_legal(result.events)
+    result.assert_legal()
     assert not result.of(HandlerFailed)
     return result
 

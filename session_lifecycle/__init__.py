@@ -27,6 +27,7 @@ from session_lifecycle._journal.records import (
     Record,
 )
 from session_lifecycle._model.alarm import Alarm, Misfire
+from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._model.config import (
     AdaptiveTimeout,
@@ -88,9 +89,11 @@ from session_lifecycle._model.events import (
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
+    SessionAdopted,
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._model.home_errors import DriverCancelled, WrongLoopError, WrongTaskError, WrongThreadError
 from session_lifecycle._model.journal_events import (
     AlarmInterrupted,
     ClockSkew,
@@ -108,9 +111,11 @@ from session_lifecycle._model.session import (
 )
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
-from session_lifecycle._model.venue_status import VenueDataRefused, VenueStatus
+from session_lifecycle._model.venue_events import CalendarContradicted
+from session_lifecycle._model.venue_status import EarlyClose, VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
+from session_lifecycle._runtime.run_due import run_due
 from session_lifecycle._runtime.subscriptions import Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import (
@@ -159,11 +164,18 @@ else:
         try:
             value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
         except ModuleNotFoundError as error:
-            if error.name == "psycopg":
-                error.add_note("PostgresJournal needs the extra: pip install 'session_lifecycle[postgres]'")
-            raise
+            if error.name != "psycopg":
+                raise
+            value = _without_psycopg(name)  # `import *` asks for every name: what is refused is to use it
         globals()[name] = value  # the next look-up finds it there
         return value
+
+    def _without_psycopg(name: str) -> type:
+        def refuse(*_: object, **__: object) -> object:
+            msg = f"{name} needs the extra `postgres`: pip install 'session_lifecycle[postgres]'"
+            raise ModuleNotFoundError(msg, name="psycopg")
+
+        return type(name, (), {"__new__": refuse, "create_tables": staticmethod(refuse), "__module__": __name__})
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
@@ -180,7 +192,9 @@ __all__ = [
     "Boundaries",
     "BreakEnded",
     "BreakStarted",
+    "CalendarContradicted",
     "CalendarUnavailable",
+    "CallbackOverdue",
     "CancelledBeforeStart",
     "Clock",
     "ClockFailed",
@@ -192,6 +206,8 @@ __all__ = [
     "Correction",
     "DataStale",
     "Difference",
+    "DriverCancelled",
+    "EarlyClose",
     "Entry",
     "Event",
     "ExchangeSchedule",
@@ -204,6 +220,7 @@ __all__ = [
     "GroupStopped",
     "HaltRefused",
     "Halted",
+    "HandlerBusy",
     "HandlerFailed",
     "HandlerTimeoutError",
     "HorizonNear",
@@ -256,6 +273,7 @@ __all__ = [
     "ScheduleChanged",
     "ScheduleExhausted",
     "Session",
+    "SessionAdopted",
     "SessionBoundaryManager",
     "SessionGroup",
     "SessionLifecycle",
@@ -280,9 +298,13 @@ __all__ = [
     "VenueDataRefused",
     "VenueStatus",
     "WeeklySchedule",
+    "WrongLoopError",
+    "WrongTaskError",
+    "WrongThreadError",
     "boundaries",
     "compare",
     "overlap",
     "replay",
+    "run_due",
     "write_snapshot",
 ]

@@ -10,6 +10,7 @@ import pytest
 
 import session_lifecycle
 from session_lifecycle import (
+    EarlyClose,
     Entry,
     Event,
     JournalCorrupt,
@@ -31,9 +32,11 @@ from session_lifecycle import (
 from session_lifecycle._cli.findings import Level
 from session_lifecycle._cli.views.planned import ChangeKind
 from session_lifecycle._cli.views.usual import Oddity
+from session_lifecycle._model.event_base import Scheduled
 from session_lifecycle._model.events import EventBase
 from session_lifecycle._model.legs import Anchor, StateValue
 from session_lifecycle.testing import Script, SimulatedClock
+from tests import hours_table
 from tests.helpers.command_line import APP, JSON_COMMANDS, json_schema
 from tests.helpers.documents import EVERYTHING, README, TEXTS, page, rows_after, section, table, ticked
 
@@ -94,7 +97,7 @@ def test_the_table_of_states_has_every_state_in_order() -> None:
 
 def test_the_configuration_table_has_every_field_with_its_default() -> None:
     """The defaults are in the table as Python, in the order of the fields."""
-    known = {kind.__name__: kind for kind in (timedelta, RetryPolicy, MissedSessions, StaleWhen)}
+    known = {kind.__name__: kind for kind in (timedelta, RetryPolicy, MissedSessions, StaleWhen, EarlyClose)}
     rows = table("reference", "Configuration")
     listed = {ticked(field)[0]: eval(ticked(default)[0], dict(known)) for field, default, *_ in rows}
     config = LifecycleConfig()
@@ -131,13 +134,17 @@ def types_in_short(hint: Any) -> set[str]:
 def test_the_table_of_extras_has_every_field_of_a_log_record() -> None:
     """By name, with its type, and in just the events that have it; beside those, what is said of every event."""
     events = get_args(Event)
-    types: dict[str, set[str]] = {"event": {"str"}, "calendar": {"str"}}
-    carriers: dict[str, list[str]] = {"event": ["all"], "calendar": ["all"]}
+    types: dict[str, set[str]] = {"session_event": {"str"}, "calendar": {"str"}, "lateness_seconds": {"float"}}
+    carriers: dict[str, list[str]] = {"session_event": ["all"], "calendar": ["all"]}
+    carriers["lateness_seconds"] = [event.__name__ for event in events if issubclass(event, Scheduled)]
     for event in events:
         for name, hint in get_type_hints(event).items():
             field = "manager" if name == "name" else name
             types[field] = types.get(field, set()) | {each.replace("datetime.", "") for each in types_in_short(hint)}
             carriers.setdefault(field, []).append(event.__name__)
+            if hint is timedelta:
+                types[f"{field}_seconds"] = {"float"}
+                carriers.setdefault(f"{field}_seconds", []).append(event.__name__)
     rows = table("operating", "Logging")
     listed = {ticked(name)[0]: (set(ticked(kind)), ticked(cell) or [cell]) for name, kind, cell, _ in rows}
     assert listed == {
@@ -238,3 +245,15 @@ def test_the_vocabulary_has_ten_words_and_concepts_defines_each() -> None:
     words = [cells[0].strip("*") for cells in table("concepts", "Ten words")]
     assert len(words) == len(set(words)) == 10
     assert {word for word in words if word not in page("concepts").split("\n## Ten words\n")[1].lower()} == set()
+
+
+def test_the_table_of_calendars_is_that_of_the_data() -> None:
+    """Where this fails, `python -m tests.hours_table` writes it anew."""
+    text = hours_table.PAGE.read_text(encoding="utf-8")
+    assert hours_table.written(text) == text
+    rows = table("hours", hours_table.HEADING)
+    assert ["|".join(row) for row in rows] == [
+        "|".join(c.strip() for c in each.strip("|").split("|")) for each in list(hours_table.lines())[2:]
+    ]
+    assert len(rows) == 71
+    assert sum(bool(vouched) for _, _, vouched, _ in rows) >= 20

@@ -432,3 +432,96 @@ def test_live_market_refuses_impossible_seconds() -> None:
         result = run("live_market.py", f"--seconds={seconds}")
         assert (result.returncode, result.stdout) == (2, "")
         assert "--seconds" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock of the journal's kind there")
+def test_cron_roll_rolls_what_is_owed_and_nothing_twice() -> None:
+    """Four starts: too early, in time, again, and after a day on which the machine was down."""
+    result = run("cron_roll.py")
+    assert result.returncode == 0
+    assert result.stderr == "XNYS: roll 2024-07-02 → 2024-07-05 completed (skipped 2024-07-03)\n"
+    assert result.stdout.splitlines() == [
+        "Mon 16:05",
+        "    0 owed, now in the session of Mon 2024-07-01",
+        "Mon 17:05",
+        "    the books are rolled to Tue 2024-07-02",
+        "    1 owed, now in the session of Tue 2024-07-02",
+        "Mon 18:05",
+        "    0 owed, now in the session of Tue 2024-07-02",
+        "Wed 14:05",
+        "    the books are rolled to Fri 2024-07-05",
+        "    1 owed, now in the session of Fri 2024-07-05",
+    ]
+
+
+def test_fx_week_rolls_at_five_in_the_afternoon_and_keeps_the_desk_s_christmas() -> None:
+    """Open without a pause from Sunday to Wednesday's early close; Thursday's date does not exist."""
+    result = run("fx_week.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [line for line in result.stdout.splitlines() if "POST_MARKET" not in line] == [
+        "Sun 17:00  ACTIVE in session Mon 22",
+        "Mon 17:00  books roll to Tue 23",
+        "Mon 17:00  ACTIVE in session Tue 23",
+        "Tue 17:00  books roll to Wed 24",
+        "Tue 17:00  ACTIVE in session Wed 24",
+        "Wed 13:00  books roll to Fri 26",
+        "Thu 17:00  ACTIVE in session Fri 26",
+        "Fri 17:00  books roll to Mon 29",
+        "Sat 12:00  closed until Sun 17:00",
+    ]
+
+
+def test_notebook_has_a_week_of_hong_kong_as_a_table() -> None:
+    """Four sessions, one of them a half day without its break."""
+    result = run("notebook.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["2025-12-22", "2025-12-23", "2025-12-24", "2025-12-29"]
+    assert lines[6:10] == ["Mon 22  5:30:00", "Tue 23  5:30:00", "Wed 24  2:30:00", "Mon 29  5:30:00"]
+
+
+def test_web_app_answers_health_checks_and_streams_the_state() -> None:
+    """The event of each change reaches a client that stays; ERROR is 503."""
+    result = run("web_app.py")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "/health: 200, pre_market, can_trade=False, reason=None",
+        "/health: 200, active, can_trade=True, reason=None",
+        "/health: 503, error, can_trade=False, reason=the risk desk has said stop",
+        "/events: event: Status, pre_market",
+        "/events: event: StateChanged, active",
+        "/events: event: StateChanged, error",
+    ]
+
+
+def test_airflow_timetable_runs_at_the_end_of_each_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Airflow is installed, which wants an environment of its own: over a half day and a holiday."""
+    pytest.importorskip("airflow")
+    monkeypatch.setitem(ENVIRONMENT, "AIRFLOW_HOME", str(tmp_path))
+    result = run("airflow_timetable.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-5:] == [
+        "Mon 2024-07-01 at 16:30, of the data since 09:30",
+        "Tue 2024-07-02 at 16:30, of the data since 09:30",
+        "Wed 2024-07-03 at 13:30, of the data since 09:30",
+        "Fri 2024-07-05 at 16:30, of the data since 09:30",
+        "sessions of XNYS {'calendar': 'XNYS'}",
+    ]
+
+
+def test_prefect_roll_rolls_what_is_owed_and_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Prefect is installed: three runs of one flow."""
+    pytest.importorskip("prefect")
+    monkeypatch.setitem(ENVIRONMENT, "PREFECT_HOME", str(tmp_path))
+    monkeypatch.setitem(ENVIRONMENT, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "50")
+    result = run("prefect_roll.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "Mon 16:05",
+        "    0 owed",
+        "Mon 17:05",
+        "    the books are rolled to Tue 2024-07-02",
+        "    1 owed",
+        "Mon 18:05",
+        "    0 owed",
+    ]

@@ -66,9 +66,9 @@ def test_names_are_sorted() -> None:
 
 
 def test_what_is_no_part_of_the_api_is_private_by_its_path() -> None:
-    """Every module below the top is in an underscored package, in the public kit, or an adapter."""
+    """Every module below the top is in an underscored package, in the public kit, or adapts feeds or telemetry."""
     below = {module.__name__.split(".")[1] for module in MODULES}
-    assert {name for name in below if not name.startswith("_")} == {"testing", "venues"}
+    assert {name for name in below if not name.startswith("_")} == {"otel", "testing", "venues"}
 
 
 def test_every_public_name_says_that_it_is_the_package_s() -> None:
@@ -239,3 +239,21 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in lazy})
     assert refused == "module 'session_lifecycle' has no attribute 'Nonsense'"
     assert (complete, ours) == ("True True", "True False")
+
+
+def test_without_psycopg_every_name_is_there_and_only_the_use_of_its_journal_is_refused() -> None:
+    """`import *` is for those without the extra too; the message names it."""
+    program = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from session_lifecycle import *\n"
+        "for call in (lambda: PostgresJournal('', 'desk'), lambda: PostgresJournal.create_tables('')):\n"
+        "    try:\n"
+        "        call()\n"
+        "    except ModuleNotFoundError as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (
+        done.stdout.splitlines()
+        == ["PostgresJournal needs the extra `postgres`: pip install 'session_lifecycle[postgres]'"] * 2
+    )

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from importlib.metadata import version
+from platform import python_version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -43,18 +45,34 @@ class OneLineErrors(TyperGroup):
         return status
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"session_lifecycle {version('session_lifecycle')}, with Python {python_version()}")
+        raise typer.Exit
+
+
 def new_app() -> typer.Typer:
     """Return an application without commands."""
     app = typer.Typer(
         cls=OneLineErrors,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         epilog="The guide: examples/guide/command-line.md",
     )
 
     @app.callback()
-    def about() -> None:  # pyright: ignore[reportUnusedFunction] -- typer keeps it, for `--help`
+    def about(  # pyright: ignore[reportUnusedFunction] -- typer keeps it, for `--help`
+        *,
+        _version: Annotated[
+            bool,
+            typer.Option(
+                "--version",
+                help="Print the versions of the package and of Python, and exit.",
+                is_eager=True,
+                callback=_print_version,
+            ),
+        ] = False,
+    ) -> None:
         """Show the hours of markets, where their sessions stand, and what comes next."""
 
     return app

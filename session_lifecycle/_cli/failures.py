@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from session_lifecycle._model.errors import LifecycleError
+from session_lifecycle._model.text import one_line
 
 
 class CommandRefused(typer.TyperException):
@@ -18,12 +19,12 @@ class CommandRefused(typer.TyperException):
 def in_one_line(error: Exception) -> str:
     """Return an error as one line that says what to do."""
     if isinstance(error, OSError):
-        return f"{error.filename or 'cannot write the result'}: {error.strerror or error}"
+        return one_line(f"{error.filename or 'cannot write the result'}: {error.strerror or error}")
     if not isinstance(error, typer.TyperException):
-        return " ".join(str(error).split())
+        return one_line(" ".join(str(error).split()))
     context = getattr(error, "ctx", None)
     hint = "" if context is None else f"; see `{context.command_path} --help`"
-    return f"{' '.join(error.format_message().split()).rstrip('.')}{hint}"
+    return one_line(f"{' '.join(error.format_message().split()).rstrip('.')}{hint}")
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 Each check yields findings, and every finding that needs attention says what to do. Nothing here prints.
 """
 
+import ctypes
+import sys
 import time
 import zoneinfo
 from collections.abc import Iterator, Sequence
@@ -45,6 +47,8 @@ _NEAR: Final = timedelta(days=60)
 _YEAR: Final = timedelta(days=365)
 _COMPARED: Final = timedelta(days=30)
 _PAUSE_SECONDS: Final = 0.02
+_STA_UNSYNC: Final = 0x40  # of `timex.status`
+_MOST_MICROSECONDS_OFF: Final = 1_000_000
 _OLDEST: Final = 2  # years
 # Offsets in January and July, in hours, which every copy of the time zone database has.
 _OFFSETS: Final = {"America/New_York": (-5, -4), "Europe/London": (0, 1), "Asia/Tokyo": (9, 9)}
@@ -138,6 +142,48 @@ def clocks(clock: Clock) -> Iterator[Finding]:
         yield Finding("problem", "monotonic clock", text, "check NTP: it should slew the clock while markets are open")
     else:
         yield Finding("ok", "monotonic clock", "it advances with the wall clock", None)
+
+
+class Timex(ctypes.Structure):
+    """The first members of the kernel's `struct timex`, and room for the others: adjtimex(2)."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 512),
+    )
+
+
+def synchronization() -> Iterator[Finding]:
+    """Check whether the system says that its clock is synchronized. It is silent where the system does not say."""
+    timex = _timex()
+    if timex is None:
+        return
+    if timex.status & _STA_UNSYNC:
+        text = "the kernel says that nothing synchronizes it"
+        yield Finding("note", "clock synchronization", text, "run chrony, or timedatectl set-ntp true")
+        return
+    text = f"the kernel says that it is synchronized, and off by {timex.maxerror / 1000:.0f} ms at most"
+    if timex.maxerror > _MOST_MICROSECONDS_OFF:
+        yield Finding("note", "clock synchronization", text, "check the NTP servers: `chronyc tracking`")
+    else:
+        yield Finding("ok", "clock synchronization", text, None)
+
+
+def _timex() -> Timex | None:
+    """Return what adjtimex(2) says without changing anything (`modes` is 0); None where there is no such call."""
+    if sys.platform != "linux":
+        return None
+    timex = Timex()
+    try:
+        failed = ctypes.CDLL(None).adjtimex(ctypes.byref(timex)) < 0
+    except (AttributeError, OSError):
+        return None
+    return None if failed else timex
 
 
 # ---- time zones ----

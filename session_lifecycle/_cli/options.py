@@ -17,12 +17,21 @@ _LATEST: Final = date(2200, 12, 31)
 
 # ---- calendars ----
 
+
+def complete_calendar(incomplete: str) -> list[str]:
+    """Return the names that the shell offers. exchange_calendars is imported for it."""
+    from session_lifecycle._schedules.calendars import calendar_names
+
+    return [name for name in calendar_names() if name.startswith(incomplete)]
+
+
 Calendars = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="CALENDAR",
         help="Names or aliases known to exchange_calendars, such as XNYS, or paths of snapshots, such as hours.toml.",
         show_default=False,
+        autocompletion=complete_calendar,
     ),
 ]
 HoursFiles = Annotated[

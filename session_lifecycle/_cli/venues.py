@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from session_lifecycle._cli.failures import CommandRefused, reading
-from session_lifecycle._cli.output import notify
+from session_lifecycle._cli.output import notify, with_progress
 from session_lifecycle._core.timeline import Timeline
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.overrides import Override
+from session_lifecycle._model.text import one_line
 from session_lifecycle._schedules.exchange import ExchangeSchedule
+from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
 
@@ -20,8 +22,8 @@ from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
 class Venue(NamedTuple):
     """A calendar that a command was given: its schedule, and the schedule's timeline with the default configuration.
 
-    `asked` is its name as it was given. `lacks_extended_hours` says that extended hours were asked for and none are on
-    record.
+    `asked` is its name as it was given, on one line. `lacks_extended_hours` says that extended hours were asked for and
+    none are on record.
     """
 
     asked: str
@@ -29,6 +31,12 @@ class Venue(NamedTuple):
     without_overrides: ExchangeSchedule | SnapshotSchedule
     timeline: Timeline
     lacks_extended_hours: bool = False
+
+    @property
+    def has_own_hours(self) -> bool:
+        """Whether `--extended-hours` would give it the venue's own pre-market and post-market hours."""
+        schedule = self.schedule
+        return isinstance(schedule, ExchangeSchedule) and schedule.name in EXTENDED_HOURS and not schedule.extends
 
 
 def open_venues(
@@ -60,7 +68,7 @@ def open_venues(
             msg = f"{count} files of --hours are for {name}: merge them into one"
             raise CommandRefused(msg)
     venues: list[Venue] = []
-    for name in calendars or ():
+    for name in with_progress([*(calendars or ())], lambda name: f"reading the hours of {name}"):
         if is_snapshot(name):
             venues.append(_open_snapshot(name, overridden, has_options=extended_hours or phases or not corrections))
             continue
@@ -91,7 +99,7 @@ def _open_snapshot(path: str, overridden: Container[str], *, has_options: bool) 
         raise CommandRefused(msg)
     if has_options:
         notify(f"note: {path} is a snapshot, which --extended-hours, --phases and --no-corrections do not change")
-    return Venue(Path(path).name, loaded, loaded, Timeline(loaded, LifecycleConfig()))
+    return Venue(one_line(Path(path).name), loaded, loaded, Timeline(loaded, LifecycleConfig()))
 
 
 def _open_file(path: Path, near: datetime, *, extended_hours: bool, phases: bool, corrections: bool) -> Venue:

@@ -11,6 +11,8 @@ from datetime import date, datetime
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from session_lifecycle._core.schedule_change import hours_on
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.alarm import FURTHEST, Alarm, Misfire
@@ -225,7 +227,22 @@ class AlarmScheduler:
         number = alarm.number_of(session, due)
         return AlarmFired(alarm, session.date, due, now.wall, state, late, number, name=self._name)
 
+    def judge(self, fired: AlarmFired, state: SessionState, now: Reading) -> AlarmFired | AlarmSkipped:
+        """Judge an alarm that has fired again, at the call of a handler that was busy until now."""
+        alarm, due = fired.alarm, fired.scheduled_at
+        late = now.wall - due > alarm.grace
+        if late and alarm.misfire is Misfire.SKIP and not self._holds_still(due, now.wall):
+            why = f"its handler was busy until {now.wall - due} later, and the state that it belongs to has gone"
+            return AlarmSkipped(alarm, fired.session, due, now.wall, why, name=self._name)
+        return replace(fired, observed_at=now.wall, state=state, catch_up=late)
+
     # ---- helpers ----
+
+    def _holds_still(self, due: datetime, wall: datetime) -> bool:
+        try:
+            return _holds(self.timeline.at(due), wall)
+        except Exception:  # the schedule is the application's own code; its failure is reported by a poll
+            return False
 
     def _drop_past(self, wall: datetime) -> None:
         """Forget what was due in sessions that were left: a replica that gains the lead begins as a restart does."""

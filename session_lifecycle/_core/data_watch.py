@@ -327,7 +327,7 @@ class DataWatch:
         if self._reported is not None and self._reported == (clock.phases.stretch, arrival):
             return None
         self._reported = clock.phases.stretch, arrival
-        session, phase, _ = clock.phases.stretch
+        session, phase = clock.phases.stretch.session.date, clock.phases.stretch.phase
         at, fresh_at = now.wall - (now.monotonic - due), wall_instant(arrival, now)
         return DataStale(phase.name, session, at, now.wall, timeout, fresh_at, name=self._name)
 

@@ -23,5 +23,9 @@ class Decision(NamedTuple):
     abandon: Callable[[Exception, Reading], None] | None = None
 
 
-NOTHING: Final = Decision((), lambda _: None)
+def _do_nothing(now: Reading) -> None:
+    pass
+
+
+NOTHING: Final = Decision((), _do_nothing)
 """The decision that there is nothing to do."""

@@ -5,14 +5,14 @@ compared with what it reflects, and the difference is carried out by the machine
 already changes nothing, and a record that was withdrawn leads back to where the others lead.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 
 from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.data_watch import CLOSED
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.restore import LOST, recorded_session, restore_roll
+from session_lifecycle._core.restore import LOST, recorded_session, restore_roll, restored_halts
 from session_lifecycle._core.rolls import Rolls, skipped_between, stays_open
 from session_lifecycle._core.schedule_change import Change, hours_on, recorded_change
 from session_lifecycle._journal.records import Entry, JournalState, Record
@@ -65,7 +65,7 @@ class Follower:
             self._enter(journal_state, alarms, now, term)
         restore_roll(journal_state, self._progress.session, self._rolls)
         self._follow_state(journal_state, record, now)
-        self._follow_halts(journal_state.halts)
+        self._follow_halts(journal_state, now)
         if alarms is not None:
             alarms.hold(journal_state.alarms)
             if known is not None and not known.alarms.keys() <= journal_state.alarms.keys():  # withdrawn, or long past
@@ -136,9 +136,13 @@ class Follower:
             ended = record is not None and record.entry is Entry.ENDED
             progress.finish(now.wall, record.note if ended and record is not None else "the leader has ended it")
 
-    def _follow_halts(self, halts: Mapping[str, str]) -> None:
-        progress = self._progress
+    def _follow_halts(self, journal_state: JournalState, now: Reading) -> None:
+        progress, halts = self._progress, journal_state.halts
         if progress.ended or progress.state in CLOSED:
+            last = restored_halts(journal_state, progress.session, progress.timeline, now)
+            if progress.state is ERROR and not last:  # ended in ERROR, without a close that lifts them
+                for lifted in progress.data.lift_halts(progress.clock_state, progress.session.date):
+                    progress.emit(lifted)
             return  # none outlasts the close
         registered = () if progress.data.feeds is None else tuple(progress.data.feeds.all)
         progress.data.absent_halts = {

@@ -6,44 +6,38 @@ outcome is read afterwards: events from `take_events`, the roll that is due from
 `poll` is needed from `deadlines`. What must be durable before it happens is returned as a `Decision`.
 """
 
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from functools import partial
-from typing import Final
 
 from session_lifecycle._core.alarms import AlarmScheduler
-from session_lifecycle._core.data_watch import CLOSED, age_of
+from session_lifecycle._core.data_calls import DataLifecycle
 from session_lifecycle._core.decision import Decision
-from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED, TIMEOUT
+from session_lifecycle._core.halting import HaltingLifecycle
+from session_lifecycle._core.horizon import horizon_near
+from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.replica import ReplicaLifecycle
 from session_lifecycle._core.restore import LOST, restore, restore_hours, restored_halts
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
-from session_lifecycle._journal.errors import JournalWriteFailed
-from session_lifecycle._journal.records import Entry, JournalState, Record, changed, intent
+from session_lifecycle._journal.records import Entry, JournalState, Record, adoption, changed, intent
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig, Resolution
 from session_lifecycle._model.errors import (
-    HaltRefused,
     IllegalTransition,
     LifecycleError,
     RollNotOwedError,
-    ScheduleExhausted,
+    TooManySessionsMissed,
     describe,
 )
-from session_lifecycle._model.events import Event, HorizonNear
+from session_lifecycle._model.events import SessionAdopted
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
+from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import Schedule
 
-HORIZON: Final = timedelta(days=30)
-"""How far ahead of the end of the schedule's knowledge its end is reported."""
 
-
-class SessionLifecycle(ReplicaLifecycle):
+class SessionLifecycle(DataLifecycle, HaltingLifecycle):
     """Decides the sessions of one venue, without I/O. Drive it with `begin`, then `poll` at its `deadlines`.
 
     Args:
@@ -58,7 +52,7 @@ class SessionLifecycle(ReplicaLifecycle):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_declared_session",)
+    __slots__ = ("_fresh", "_readopts")
 
     def __init__(
         self,
@@ -73,7 +67,11 @@ class SessionLifecycle(ReplicaLifecycle):
         self._progress = Progress(timeline, config, name)
         self._rolls = Rolls(timeline, config, name)
         self._alarms: AlarmScheduler | None = None  # until there is an alarm
+        self._venue = None  # until there is a status of the venue
+        self._unrecorded = None
         self._cut = None
+        self._fresh = False  # whether this very run has adopted its session from the clock, and no roll has begun
+        self._readopts: bool | None = False  # whether it is to adopt another one; None while that is being recorded
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
         self.begun: bool = False
         self.leading: bool = True
@@ -81,11 +79,6 @@ class SessionLifecycle(ReplicaLifecycle):
         self._given = schedule
         self._restored = None
         self._follower = None
-
-    def take_events(self) -> Sequence[Event]:
-        """Return what has happened since the last call, oldest first."""
-        events, self._progress.events = self._progress.events, None
-        return events or ()
 
     # ---- its beginning ----
 
@@ -103,7 +96,9 @@ class SessionLifecycle(ReplicaLifecycle):
         """
         if journal_state is not None:
             restore_hours(journal_state, self._progress, self._rolls, now)
-        position = self._progress.timeline.at(now.wall)
+        alone = journal_state is None and self._declared_session is None
+        timeline = self._progress.timeline
+        position = timeline.at_start(now.wall) if alone else timeline.at(now.wall)
         if position.state is ENDED:
             self.schedule.session_at(now.wall)  # raises, and says where the knowledge ends
         session, lost = self._declared_session or position.session, False
@@ -115,6 +110,7 @@ class SessionLifecycle(ReplicaLifecycle):
             halts = restored_halts(journal_state, session, self._progress.timeline, now)
             self._progress.data.restore_halts(halts, self._progress.clock_state)
         self._restored = journal_state
+        self._fresh = alone and self.leading
         if self._alarms is not None:
             self._begin_alarms(self._alarms)
         if lost and journal_state is not None and not journal_state.ended:
@@ -144,6 +140,8 @@ class SessionLifecycle(ReplicaLifecycle):
             progress.observe(now)
             while (alarms is not None and self._fire_alarm(alarms)) or progress.take_transition():
                 pass
+            if self._venue is not None:
+                self._follow_venue(self._venue, now)
             if progress.state is ENDED:
                 self._pursue_roll(now)
         except Exception as error:  # the schedule is the application's own code
@@ -169,107 +167,7 @@ class SessionLifecycle(ReplicaLifecycle):
         self._progress.emit(alarms.fire(clock.state, clock.last_reading))
         return True
 
-    # ---- data ----
-
-    def record_data(self, now: Reading, timestamp: datetime | None = None) -> None:
-        """Record data; where the session is TIMEOUT, data that is fresh ends that.
-
-        Raises:
-            NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
-        """
-        age = age_of(timestamp, now)
-        self.staleness.record((now.monotonic - age).total_seconds())
-        self._report_unexpected(None, age, now)
-        if self.state is TIMEOUT:
-            self.poll(now)
-
-    def record_feed(self, feed: FeedState, now: Reading, timestamp: datetime | None = None) -> None:
-        """Record data from a feed; where it is stale, data that is fresh ends that.
-
-        Raises:
-            NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
-        """
-        age = age_of(timestamp, now)
-        if feed.removed:
-            return
-        self.feeds.record(feed, (now.monotonic - age).total_seconds())
-        self._report_unexpected(feed, age, now)
-        if feed.stale:
-            self.poll(now)
-            self._progress.revive(feed)
-            self.poll(now)
-
-    def _report_unexpected(self, feed: FeedState | None, age: timedelta, now: Reading) -> None:
-        if self._progress.clock_state.closed_before is not None:
-            self.poll(now)
-            self._progress.report_unexpected(feed, age)
-
-    def add_feed(self, feed: FeedState, now: Reading) -> None:
-        """Watch a feed from now on.
-
-        Raises:
-            FeedNameTaken: there is one of that name.
-        """
-        data = self._progress.data
-        data.require_new(feed)
-        self._poll_once_begun(now)
-        data.add_feed(feed, self._progress.clock_state, now.monotonic)
-        self._poll_once_begun(now)
-
-    def remove_feed(self, feed: FeedState, now: Reading) -> None:
-        """Stop watching a feed. After the last one, the manager's own data is watched again, from now on."""
-        self._poll_once_begun(now)
-        self.feeds.remove(feed, now.monotonic)
-        if self.begun and not self.feeds:
-            self._progress.expect_own_data()
-        self._poll_once_begun(now)
-
-    def take_questions(self) -> Sequence[tuple[FeedState, timedelta]]:
-        """Return the feeds whose probe is to be asked, each with the deadline that it is asked for."""
-        return self._progress.data.take_questions()
-
-    def answer_probe(self, feed: FeedState, asked: timedelta, denied: str | None, now: Reading) -> None:
-        """Take a probe's answer: `denied` says why the feed is dead, None that it is alive and the market idle."""
-        if self._rolls.stopping:
-            return  # only its end is awaited
-        self.poll(now)  # an answer at the very instant of its deadline comes too late
-        self.feeds.answer(feed, asked, denied, now.monotonic)
-        self.poll(now)
-
-    def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
-        """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
-
-        Raises:
-            HaltRefused: the session is not open, nor about to be. Nothing has changed.
-        """
-        self.poll(now)
-        closed = self.state is NOT_STARTED or self.state in CLOSED
-        if closed and self._progress.clock_state.carried is None:
-            raise HaltRefused(self.state)
-        if (self.halted if feed is None else feed.halted) is not None:
-            return False
-        self._progress.halt(reason, feed)
-        self.poll(now)
-        return True
-
-    def resume(self, now: Reading, feed: FeedState | None = None) -> Decision | None:
-        """Decide to end a halt; None where there is none."""
-        self.poll(now)
-        if (self.halted if feed is None else feed.halted) is None:
-            return None
-
-        def apply(now: Reading) -> None:
-            self.poll(now)
-            if (self.halted if feed is None else feed.halted) is not None:
-                self._progress.resume(feed)
-                self.poll(now)
-
-        subject = "" if feed is None else feed.name
-        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
-
-    def _poll_once_begun(self, now: Reading) -> None:
-        if self.begun:
-            self.poll(now)
+    # ---- alarms ----
 
     def add_alarm(self, alarm: Alarm, now: Reading) -> None:
         """Register an alarm; instants that are past by now are over for it."""
@@ -375,12 +273,15 @@ class SessionLifecycle(ReplicaLifecycle):
             self._rolls.waive_cap(self._progress.position)
             resolved = self._rolls.plan(self._progress.session, self._progress.position)
             record = resolved.settled(resolution, now)
-        return Decision((record,), lambda now: self._recover(record, resolved, now))
+        return Decision((record,), partial(self._recover, record, resolved))
 
     def _recover(self, record: Record, roll: RollRound | None, now: Reading) -> None:
         self.poll(now)
         if self.state is not ERROR:
             return  # left meanwhile, by another call
+        if roll is not None and not self.roll_owed:
+            why = f"the clock has stepped back to before the end of session {roll.ended.date}; use Resolution.RETRY"
+            raise RollNotOwedError(ERROR, why)
         unfinished = self._rolls.unfinished
         self._progress.catching_up = True
         self._progress.fire("recover", now.wall, roll_owed=self.roll_owed)
@@ -435,8 +336,9 @@ class SessionLifecycle(ReplicaLifecycle):
 
         Without the record the attempt is not begun, and the state is ERROR.
         """
+        self._fresh = False
         if not journalled or roll.intended:
-            return Decision((), lambda now: self._begin_attempt(roll, now))
+            return Decision((), partial(self._begin_attempt, roll))
         roll.pending = True
 
         def begin(now: Reading) -> None:
@@ -450,8 +352,7 @@ class SessionLifecycle(ReplicaLifecycle):
         self._progress.emit(self._rolls.begin(roll, now))
 
     def _not_begun(self, roll: RollRound, error: Exception, now: Reading) -> None:
-        roll.pending = False
-        roll.intended = isinstance(error, JournalWriteFailed) and error.uncertain  # then it may be in the journal
+        roll.pending = False  # where the intent is in doubt, ERROR is not left before that is known
         if roll is self._rolls.round:  # else another replica leads since
             self.fail(f"the roll to {roll.target.date} was not begun: {describe(error)}", now)
 
@@ -520,7 +421,52 @@ class SessionLifecycle(ReplicaLifecycle):
         if self._rolls.round is not None:
             self._rolls.expire(now)
         elif self.config.auto_roll and self.leading and not self._rolls.stopping:
-            self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
+            if self._readopts is None:
+                return
+            try:
+                self._rolls.open(self._progress.session, self._progress.position, now.monotonic)
+                self._readopts = False
+            except TooManySessionsMissed:
+                if not self._fresh or self._progress.position.until is None:  # past the end of all knowledge
+                    raise
+                self._readopts = True
+
+    # ---- a session adopted anew ----
+
+    def due_adoption(self, now: Reading) -> Decision | None:
+        """Decide to adopt the present's session instead of one that the clock was wrong about; None where it was not.
+
+        A machine without a battery boots with a clock of years ago, and its session is adopted; then the clock is
+        stepped to the present. Nothing is owed by an application that has just started and has not rolled.
+        """
+        if not self._readopts:
+            return None
+        self._readopts = None
+        session = self._progress.position.session
+
+        def give_up(error: Exception, _: Reading) -> None:
+            self._readopts = self._fresh = False
+            if self.state is not ERROR:
+                self._fail(f"session {session.date} was not adopted: {describe(error)}")
+
+        return Decision((adoption(session, now.wall),), partial(self._adopt_anew, session), give_up)
+
+    def _adopt_anew(self, session: Session, now: Reading) -> None:
+        progress = self._progress
+        self.poll(now)
+        self._readopts = False
+        reason = progress.reason if progress.state is ERROR else None
+        if progress.state is ERROR:
+            progress.fire("recover", now.wall, roll_owed=True)
+        progress.emit(SessionAdopted(progress.session.date, session.date, now.wall, name=self.name))
+        progress.enter(session, progress.timeline.boundaries(session), stayed_open=False)
+        progress.catching_up = True
+        if self._alarms is not None:
+            self._begin_alarms(self._alarms)
+        if reason is not None:
+            self._fail(reason)
+        self._report_horizon()
+        self.poll(now)
 
     def _fail(self, reason: str) -> None:
         """Go to ERROR, once an attempt under way has ended; the reason includes an earlier one."""
@@ -539,23 +485,11 @@ class SessionLifecycle(ReplicaLifecycle):
         return describe(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {describe(error)}"
 
     def _report_horizon(self) -> None:
-        """Report that the schedule ends within thirty days, or that the session lies beyond the published hours.
-
-        The query also loads those days before they are needed.
-        """
-        day, wall = self._progress.session.date, self._progress.last_reading.wall
-        known: date | None = None
+        """Report that the schedule ends soon, or that the session lies beyond the published hours."""
         try:
-            vouched: date | None = getattr(self.schedule, "vouched_until", None)
-            if vouched is not None and vouched < day:
-                known = getattr(self.schedule, "known_until", day)
-            else:
-                vouched = None
-            try:
-                self.schedule.session_at(wall + HORIZON)
-            except ScheduleExhausted as error:
-                known = error.last if error.last >= day else known
-            if known is not None:
-                self._progress.emit(HorizonNear(known, day, wall, name=self.name, vouched_until=vouched))
+            near = horizon_near(self.schedule, self._progress.session.date, self._progress.last_reading.wall, self.name)
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))
+        else:
+            if near is not None:
+                self._progress.emit(near)

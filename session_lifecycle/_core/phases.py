@@ -15,7 +15,7 @@ from session_lifecycle._model.session import Phase, Session
 class PhaseStretch(NamedTuple):
     """A phase of a session, and until when it lasts: its end, or the start of the next one where they overlap."""
 
-    session: date
+    session: Session
     phase: Phase
     end: datetime
 
@@ -27,7 +27,7 @@ class PhaseStretch(NamedTuple):
     @property
     def key(self) -> tuple[date, str, datetime]:
         """What stays the same where the phase lasts longer, or not as long."""
-        return self.session, self.phase.name, self.phase.start
+        return self.session.date, self.phase.name, self.phase.start
 
     @property
     def name(self) -> str:
@@ -38,14 +38,11 @@ class PhaseStretch(NamedTuple):
 def stretches(sessions: Iterable[Session]) -> tuple[PhaseStretch, ...]:
     """Return the phases of consecutive sessions in order of time. One that overlaps the next is cut short there."""
     found = [
-        PhaseStretch(session.date, phase, phase.end)
-        for session in sessions
-        if session.phases
-        for phase in session.phases
+        PhaseStretch(session, phase, phase.end) for session in sessions if session.phases for phase in session.phases
     ]
     if not found:
         return ()
-    found.sort(key=lambda each: (each.phase.start, each.session))
+    found.sort(key=lambda each: (each.phase.start, each.session.date))
     cut = (
         each if at + 1 == len(found) or each.end <= found[at + 1].start else each._replace(end=found[at + 1].start)
         for at, each in enumerate(found)
@@ -100,7 +97,7 @@ NO_PHASES = PhaseProgress()
 
 def first_of(known: Iterable[PhaseStretch], session: date, now: datetime) -> PhaseProgress:
     """Return the progress at a beginning: a session's phases from its first one on, after an earlier one that is on."""
-    found = next((each for each in known if each.session >= session or each.end > now), None)
+    found = next((each for each in known if each.session.date >= session or each.end > now), None)
     if found is None:
         return NO_PHASES
     return PhaseProgress(found, on=False, due=found.start, through=found.start)

@@ -358,7 +358,7 @@ class Progress:
         phases = clock.phases.begun()
         stretch = phases.stretch
         assert stretch is not None
-        session, phase, _ = stretch
+        session, phase = stretch.session.date, stretch.phase
         self._follow_phase(phases)
         wall = clock.last_reading.wall
         self.emit(
@@ -380,7 +380,7 @@ class Progress:
         assert stretch is not None
         self._follow_phase(clock.phases.ended(self.timeline.phases_near(clock.position.session), due))
         wall = clock.last_reading.wall
-        self.emit(PhaseEnded(stretch.name, stretch.session, due, wall, self._is_late(due), name=self.name))
+        self.emit(PhaseEnded(stretch.name, stretch.session.date, due, wall, self._is_late(due), name=self.name))
 
     def _follow_phase(self, phases: PhaseProgress) -> None:
         """Enter or leave a phase, with its effects on the watch over data."""

@@ -53,7 +53,7 @@ class ReplicaLifecycle(LifecycleView, ABC):
         """
         if not self.leading:
             return
-        self.leading = False
+        self.leading: bool = False
         if not self.begun:
             return
         if self._alarms is not None:
@@ -113,6 +113,8 @@ class ReplicaLifecycle(LifecycleView, ABC):
             self._alarms.leading = True
             self._alarms.cut(None)
         self._cut = None
+        if self._rolls.unfinished is not None:
+            self._rolls.unfinished.resumed = True  # whoever began it
         self._take_up(journal_state, now)
         self._progress.escalate(escalates=True)
         if self.state is ERROR and (journal_state is None or journal_state.error is None):

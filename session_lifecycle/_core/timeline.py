@@ -4,7 +4,8 @@ A timeline has no state of a run. A state machine that is late, early or in ERRO
 """
 
 from bisect import bisect_right
-from datetime import UTC, date, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -12,10 +13,15 @@ from session_lifecycle._core.phases import PhaseStretch, stretches
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import NotASession, ScheduleExhausted
+from session_lifecycle._model.html import html_table, local_text
 from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.session import Boundaries, Session, boundaries
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.html import coming_sessions
+
+_UNSET_CLOCK: Final = timedelta(days=365)
+"""No schedule is in use that begins further ahead than this."""
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -75,6 +81,15 @@ class Timeline:
         self._since: list[datetime] = []  # of every position that is known, ascending
         self._positions: list[Position] = []
         self._latest: Position | None = None
+
+    def _repr_html_(self) -> str:
+        rows: list[list[str]] = []
+        zone = self.schedule.timezone
+        for session in coming_sessions(self.schedule):
+            times = [local_text(at, zone, session.date) for at in self.boundaries(session)]
+            rows.append([f"{session.date:%a} {session.date}", *times])
+        header = ["session", *(leg.boundary for leg in LEGS)]
+        return html_table(f"Boundaries of {self.schedule.name}, times of {zone}", header, rows)
 
     @property
     def key(self) -> tuple[int, timedelta, timedelta]:
@@ -178,6 +193,31 @@ class Timeline:
         if t < bounds.end:
             return _position(last, bounds, _BEGINNING, t)
         return Position(last, SessionState.ENDED, bounds.end, None)
+
+    def at_start(self, t: datetime) -> Position:
+        """Return the position at `t` for a start that has no other source of its session.
+
+        Where `t` lies more than a year before all that the schedule knows, the clock has not been set: it is the first
+        session, NOT_STARTED, until the clock is stepped.
+
+        Raises:
+            ScheduleExhausted: `t` lies less than that before it.
+        """
+        try:
+            return self.at(t)
+        except ScheduleExhausted as error:
+            begins = datetime.combine(error.first, time(0), UTC)
+            if t + _UNSET_CLOCK > begins:
+                raise
+            first = self._first_from(begins, error)
+        return Position(first, SessionState.NOT_STARTED, _BEGINNING, self.boundaries(first).pre_market_start)
+
+    def _first_from(self, begins: datetime, error: ScheduleExhausted) -> Session:
+        """Return the first session; the day on which knowledge begins need not be known everywhere on earth."""
+        for days in range(3):
+            with suppress(ScheduleExhausted):
+                return self.schedule.session_at(begins + timedelta(days=days))
+        raise error
 
     def still_to_come(
         self, alarm: Alarm, session: Session, position: Position, now: datetime

@@ -5,6 +5,7 @@ judged rightly. One that is older than the newest, that repeats it, or that belo
 nothing. The calendar's states are never changed here: a contradiction is reported, and at most halts trading.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import Enum, unique
@@ -30,6 +31,9 @@ _NOT_TRADING: Final = (VenueStatus.PRE_OPEN, VenueStatus.QUOTING)
 
 _CLOSED: Final = (VenueStatus.CLOSE, VenueStatus.POST_CLOSE)
 
+_REASON: Final = re.compile(r"the venue reported ([A-Z_]+) at (\S+)")
+"""The reason of a halt by status, which a journal keeps."""
+
 
 @unique
 class VenueAction(Enum):
@@ -54,6 +58,20 @@ class _Stop(NamedTuple):
     status: VenueStatus
     at: datetime
 
+    @property
+    def reason(self) -> str:
+        """The reason of the halt."""
+        return f"the venue reported {self.status.name} at {self.at.isoformat()}"
+
+    @classmethod
+    def of(cls, reason: str | None) -> "_Stop | None":
+        """Return what the reason of a halt says, None where that is the application's own."""
+        found = None if reason is None else _REASON.fullmatch(reason)
+        try:
+            return None if found is None else cls(VenueStatus[found[1]], as_utc("at", datetime.fromisoformat(found[2])))
+        except (KeyError, ValueError):
+            return None
+
 
 NOTHING: Final = VenueDecision(VenueAction.NOTHING)
 
@@ -76,7 +94,8 @@ class VenueWatch:
 
     It lifts the halts that it has asked for and no other: what the application halts, the application resumes. A halt
     of its own that the application has lifted is not asked for again until the venue reports another. No halt outlasts
-    its session, but where the next one opens at its close.
+    its session, but where the next one opens at its close. A halt that a journal has kept, or that another replica has
+    begun, is its own by the reason.
     """
 
     __slots__ = ("_early_close", "_name", "_newest", "_reason", "_reported", "_session", "_stop")
@@ -122,6 +141,16 @@ class VenueWatch:
         )
         return decision._replace(contradiction=contradiction)
 
+    @property
+    def waits(self) -> bool:
+        """Whether something has stopped trading, so that time alone may bring a halt."""
+        return self._stop is not None
+
+    def resumed_since(self, halted: str | None) -> bool:
+        """Return whether a halt by status is in force that the venue has ended, as by what this watch has taken."""
+        stop = _Stop.of(halted)
+        return stop is not None and self._stop is None and self._newest is not None and stop.at <= self._newest
+
     def follow(self, standing: VenueStanding) -> VenueDecision:
         """Decide anew where time has passed, or the machine has moved: a halt that was not possible yet may be."""
         return NOTHING if self._follow_session(standing) is None else self._halt(standing)
@@ -136,18 +165,26 @@ class VenueWatch:
             return None
         session = position.session
         if known is None or session.date != known.date:
-            if known is None or known.close != session.open:
+            if known is None:
+                self._adopt(standing)
+            elif known.close != session.open:
                 self._stop = self._reason = None
             self._reported.clear()
         self._session = session
         return session
+
+    def _adopt(self, standing: VenueStanding) -> None:
+        """Take up the halt by status that is in force at the first status: an earlier run has begun it."""
+        stop = self._stop = _Stop.of(standing.halted)
+        if stop is not None:
+            self._reason, self._newest = standing.halted, stop.at
 
     def _decide(self, status: VenueStatus, at: datetime, position: Position, standing: VenueStanding) -> VenueDecision:
         """Decide what is to be done about a status, whatever it contradicts."""
         stopped_by = None if self._stop is None else self._stop.status
         if status is VenueStatus.TRADING or (status is VenueStatus.RESUME and stopped_by not in _CLOSED):
             # Where the application has halted trading too, or has resumed it, its word holds.
-            own = self._reason is not None and standing.halted == self._reason
+            own = _Stop.of(standing.halted) is not None
             self._stop = self._reason = None
             return VenueDecision(VenueAction.RESUME) if own else NOTHING
         news = status is not stopped_by and self._stops(status, at, position)
@@ -167,9 +204,11 @@ class VenueWatch:
 
     def _halt(self, standing: VenueStanding) -> VenueDecision:
         """Ask for a halt where something has stopped trading, once, and not beside another halt."""
+        if standing.halted is not None and not standing.can_halt and _Stop.of(standing.halted) is not None:
+            self._reason = standing.halted  # another replica leads, and has begun it
         if self._stop is None or self._reason is not None or standing.halted is not None or not standing.can_halt:
             return NOTHING
-        self._reason = f"the venue reported {self._stop.status.name} at {self._stop.at.isoformat()}"
+        self._reason = self._stop.reason
         return VenueDecision(VenueAction.HALT, self._reason)
 
 

@@ -9,7 +9,11 @@ from session_lifecycle._core.machine import ACTIVE, ENDED
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import Rolls
 from session_lifecycle._core.staleness import StalenessTimer
+from session_lifecycle._core.timeline import Position
+from session_lifecycle._core.venue_watch import VenueWatch
+from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
+from session_lifecycle._model.events import AlarmFired, AlarmSkipped
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
@@ -25,12 +29,14 @@ Timeline, session and configuration are compared as objects; each lifecycle hold
 class LifecycleView:
     """The properties of a lifecycle, as of the last reading of the clocks."""
 
-    __slots__ = ("_alarms", "_failing", "_progress", "_rolls", "begun", "leading")
+    __slots__ = ("_alarms", "_declared_session", "_failing", "_progress", "_rolls", "_venue", "begun", "leading")
 
     _alarms: AlarmScheduler | None
+    _declared_session: Session | None
     _failing: str | None
     _progress: Progress
     _rolls: Rolls
+    _venue: VenueWatch | None
     begun: bool
     leading: bool
 
@@ -98,15 +104,20 @@ class LifecycleView:
         """Return when a feed's newest data was fresh; None before the beginning, and where there has been none."""
         return wall_instant(feed.arrival, self._progress.last_reading) if self.begun else None
 
+    def judge_alarm(self, fired: AlarmFired, now: Reading) -> AlarmFired | AlarmSkipped:
+        """Judge an alarm again at the call of its handler, which was busy until now."""
+        assert self._alarms is not None, "it has fired"
+        return self._alarms.judge(fired, self.state, now)
+
     @property
     def market_open(self) -> bool:
         """Whether the market is open by the schedule: the state may be TIMEOUT or ERROR, or a roll late."""
         progress = self._progress
         position, wall = progress.position, progress.last_reading.wall
         day, mine = position.session.date, progress.session.date
-        if position.state is not ACTIVE or day < mine or (day == mine and progress.ended):
+        if day < mine or (day == mine and progress.ended):
             return False
-        return not any(start <= wall < end for start, end in position.session.breaks)
+        return _is_open(position, wall)
 
     @property
     def halted(self) -> str | None:
@@ -146,6 +157,12 @@ class LifecycleView:
         """The name of the venue's phase; None where none is on."""
         phases = self._progress.clock_state.phases
         return phases.stretch.name if phases.on and phases.stretch is not None else None
+
+    @property
+    def phase_session(self) -> Session | None:
+        """The session that the venue's phase counts for; None where none is on."""
+        phases = self._progress.clock_state.phases
+        return phases.stretch.session if phases.on and phases.stretch is not None else None
 
     @property
     def phase_tradable(self) -> bool:
@@ -199,6 +216,39 @@ class LifecycleView:
             awaiting_first_tick=self.awaiting_first_tick,
             phase=self.phase,
             observed_at=self._progress.last_reading.wall,
+            leads=self.leading,
+        )
+
+    def status_before_start(self, now: datetime) -> Status:
+        """Return what is known before the beginning, by the schedule alone: no journal has been read.
+
+        Raises:
+            ScheduleExhausted: the schedule does not know the present.
+        """
+        position = self._progress.timeline.at(now)
+        if position.state is ENDED:
+            self.schedule.session_at(now)  # raises, and says where the knowledge ends
+        session = self._declared_session or position.session
+        return Status(
+            name=self.name,
+            schedule=self.schedule.name,
+            state=SessionState.NOT_STARTED,
+            scheduled_state=position.state,
+            session=session.date,
+            open=session.open,
+            close=session.close,
+            next_boundary=position.until,
+            on_break=False,
+            can_trade=False,
+            roll_owed=False,
+            roll_attempt=0,
+            last_data_at=None,
+            reason=None,
+            observed_at=now,
+            feeds=len(self.feed_states),
+            market_open=_is_open(position, now),
+            running=False,
+            leads=False,
         )
 
     @property
@@ -234,7 +284,7 @@ class LifecycleView:
         progress = self._progress
         if self._alarms is not None or self._failing is not None or not progress.is_plain or self._rolls.stopping:
             return None
-        if progress.config.data_timeouts:
+        if progress.config.data_timeouts or (self._venue is not None and self._venue.waits):
             return None
         clock = progress.clock_state
         return (
@@ -247,6 +297,11 @@ class LifecycleView:
             clock.phases.due,
             progress.data.reported_for,
         )
+
+
+def _is_open(position: Position, t: datetime) -> bool:
+    """Return whether the market is open at `t`, which lies in that position."""
+    return position.state is ACTIVE and not any(start <= t < end for start, end in position.session.breaks)
 
 
 def _next_break(session: Session, now: datetime) -> datetime | None:

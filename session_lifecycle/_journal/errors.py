@@ -102,7 +102,7 @@ class JournalWriteFailed(LifecycleError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with `uncertain`, which is a keyword."""
-        return _write_failed, (self.journal, self.entry, self.reason, self.uncertain)
+        return _write_failed, (self.journal, self.entry, self.reason, self.uncertain), vars(self)
 
     def __str__(self) -> str:
         if self.uncertain:

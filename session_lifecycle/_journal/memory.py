@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from session_lifecycle._journal.errors import JournalLocked, JournalMismatch, JournalWriteFailed
 from session_lifecycle._journal.records import Record
+from session_lifecycle._model.uncopyable import Uncopyable
 
 
-class MemoryJournal:
+class MemoryJournal(Uncopyable):
     """A journal that lives as long as the process: for tests, and for restarting a manager within one process."""
 
     __module__ = "session_lifecycle"

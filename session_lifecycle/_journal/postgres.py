@@ -34,6 +34,7 @@ from session_lifecycle._journal.postgres_records import (
 from session_lifecycle._journal.postgres_tables import NOT_INSTALLED, VERSION, create_tables, place_of
 from session_lifecycle._journal.records import Record
 from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.uncopyable import Uncopyable
 
 _TERM_IS_OVER: Final = "SL001"
 _OTHER_CALENDAR: Final = "SL002"
@@ -68,7 +69,7 @@ class _Acquired(NamedTuple):
     term: int
 
 
-class PostgresJournal:
+class PostgresJournal(Uncopyable):
     """A journal in PostgreSQL 14 or later, for one process or for replicas on several hosts, of which one leads.
 
     Needs the extra `postgres`, and the tables that `create_tables` installs. Journals of one database and one `ttl`, on

@@ -8,7 +8,7 @@ from session_lifecycle._journal.errors import JournalCorrupt, JournalMismatch, J
 from session_lifecycle._journal.postgres_connection import Connection, connected, first_line
 from session_lifecycle._journal.postgres_records import read_after
 from session_lifecycle._journal.postgres_tables import NOT_INSTALLED, VERSION, place_of
-from session_lifecycle._journal.reading import Damage, JournalReading
+from session_lifecycle._journal.reading import Damage, JournalReading, only_name
 from session_lifecycle._journal.records import journal_state_after
 
 _WITHIN: Final = 10.0
@@ -40,7 +40,7 @@ async def _read(connection: Connection, name: str | None) -> JournalReading:
     rows = await (await connection.execute(_JOURNALS)).fetchall()
     journals = {row[0]: row[1:] for row in rows}
     if name is None:
-        name = _only_one(list(journals))
+        name = only_name(list(journals))
     if name not in journals:
         found = ", ".join(map(repr, journals)) or "none"
         msg = f"it holds no journal of the name {name!r}; the journals in it: {found}"
@@ -62,12 +62,3 @@ async def _read(connection: Connection, name: str | None) -> JournalReading:
     except ValueError as error:
         return JournalReading(name, calendar, records, Damage(0, str(error)))
     return JournalReading(name, calendar, records, None)
-
-
-def _only_one(names: list[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise ValueError("it is a database without a journal")
-    msg = f"it holds several journals; give one with --name: {', '.join(names)}"
-    raise ValueError(msg)

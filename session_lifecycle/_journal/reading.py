@@ -22,3 +22,13 @@ class JournalReading(NamedTuple):
     calendar: str | None
     records: tuple[Record, ...]
     damage: Damage | None
+
+
+def only_name(names: list[str]) -> str:
+    """Return the name of the one journal of a database; raise ValueError where there is none, or are several."""
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise ValueError("it is a database without a journal")
+    msg = f"it holds several journals; give one with --name: {', '.join(names)}"
+    raise ValueError(msg)

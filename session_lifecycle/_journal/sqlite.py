@@ -73,6 +73,7 @@ class SqliteJournal:
         self._lock: OwnerLock | None = None
         self._files: dict[Path, sqlite_files.Identity] = {}
         self._number: int | None = None  # of the last record; None where it has to be read
+        self._in_doubt = 0  # the last `seq` of which an append has ended in doubt
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f", {self.name!r}"
@@ -151,7 +152,7 @@ class SqliteJournal:
             return
         connection, self._connection = self._connection, None
         lock, self._lock = self._lock, None
-        self._files, self._number = {}, None
+        self._files, self._number, self._in_doubt = {}, None, 0
         _open_here.pop(self, None)
         try:
             if connection is not None:
@@ -214,8 +215,16 @@ class SqliteJournal:
         """
         what = ", ".join(record.entry.value for record in records)
         connection, lock = self._checked(what)
-        await self._begin(connection, what)
-        await self._commit(connection, lock, records, what)
+        try:
+            await self._begin(connection, what)
+            await self._commit(connection, lock, records, what)
+        except JournalWriteFailed as error:
+            if error.uncertain:
+                self._in_doubt = max(self._in_doubt, *(record.seq for record in records))
+            elif any(record.seq <= self._in_doubt for record in records):
+                # This one has written nothing; the one before it may have.
+                raise JournalWriteFailed(error.journal, what, error.reason, uncertain=True) from error
+            raise
 
     @asynccontextmanager
     async def transaction(self, session: date, done: Callable[[], Record]) -> AsyncGenerator[sqlite3.Connection | None]:

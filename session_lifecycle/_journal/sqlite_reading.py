@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from session_lifecycle._journal import sqlite_files, sqlite_tables
-from session_lifecycle._journal.reading import Damage, JournalReading
+from session_lifecycle._journal.reading import Damage, JournalReading, only_name
 from session_lifecycle._journal.sqlite_lock import primary_code, read_owner
 
 _SECONDS: Final = 5.0
@@ -48,7 +48,7 @@ def _read(file: Path, name: str | None, *, integrity: bool) -> JournalReading:
     connection = _connect(file)
     try:
         if name is None:
-            name = _only_one(sqlite_tables.names_of(connection))
+            name = only_name(sqlite_tables.names_of(connection))
         lock = sqlite_files.lock_path(file, name)
         content = sqlite_tables.read_content(connection, name, _counted(lock), lock)
         if content is None:
@@ -60,15 +60,6 @@ def _read(file: Path, name: str | None, *, integrity: bool) -> JournalReading:
         return content
     finally:
         connection.close()
-
-
-def _only_one(names: list[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise ValueError("it is a database without a journal")
-    msg = f"it holds several journals; give one with --name: {', '.join(names)}"
-    raise ValueError(msg)
 
 
 def _counted(lock: Path) -> int:

@@ -10,6 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.log import LOGGER
+from session_lifecycle._model.venue_status import EarlyClose
 
 _ZERO: Final = timedelta(0)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -82,7 +84,8 @@ def _factor(field: str, value: object) -> None:
 
 def _kind(field: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
-        raise ConfigurationError(field, value, f"must be a {kind.__name__}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise ConfigurationError(field, value, f"must be {article} {kind.__name__}")
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -174,6 +177,8 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
             quorum, a whole number of feeds (all of them, where there are fewer).
         journal_timeout: how long one append to the journal may take, in real time, before it is in doubt and is
             repeated.
+        early_close: what holds where the venue reports its close before the calendar's: by VENUE trading is halted, by
+            CALENDAR that is only reported. See `manager.record_status`.
         trade_on_standby: whether `can_trade` may be True while another replica leads the journal.
 
     Raises:
@@ -196,6 +201,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
     journal_timeout: timedelta = timedelta(seconds=5)
     trade_on_standby: bool = False
     require_first_tick: bool = True
+    early_close: EarlyClose = EarlyClose.VENUE
     data_timeouts: dict[str, timedelta | None] = {}
 
     def __post_init__(self) -> None:
@@ -226,6 +232,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
         if not isinstance(quorum, StaleWhen) and (type(quorum) is not int or quorum < 1):
             raise ConfigurationError("stale_when", quorum, "must be a StaleWhen, or a whole number of at least 1")
         _kind("trade_on_standby", self.trade_on_standby, bool)
+        _kind("early_close", self.early_close, EarlyClose)
 
     def __hash__(self) -> int:
         """Hash every field, the timeouts of phases whatever their order."""
@@ -238,12 +245,14 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
 
         `SESSION_AUTO_ROLL` is one of true, false, yes, no, on, off, 1, 0. `SESSION_TIMEOUT_SECONDS` and
         `SESSION_BOUNDARY_CHECK_INTERVAL` are numbers of seconds above zero, `SESSION_POST_MARKET_ROLL_DELAY` a number
-        of minutes, zero included.
+        of minutes, zero included. A variable whose name is nearly one of these is logged as a warning, without its
+        value.
 
         Raises:
             ConfigurationError: a variable holds something else; an empty one is refused too.
         """
         env = os.environ if environ is None else environ
+        _warn_of_misspelt_names(env)
         settings: dict[str, Any] = {}
         if (text := env.get("SESSION_AUTO_ROLL")) is not None:
             settings["auto_roll"] = _switch("SESSION_AUTO_ROLL", text)
@@ -258,10 +267,23 @@ _DURATIONS: Final = (
     ("check_interval", "SESSION_BOUNDARY_CHECK_INTERVAL", "seconds", False),
     ("post_market_roll_delay", "SESSION_POST_MARKET_ROLL_DELAY", "minutes", True),
 )
+_NEARLY: Final = 0.9
+"""The ratio of difflib from which a name counts as misspelt; SESSION_TIMEOUT, of web frameworks, is below."""
+
 _SWITCHES: Final = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
 }  # fmt: skip
+
+
+def _warn_of_misspelt_names(env: Mapping[str, str]) -> None:
+    from difflib import get_close_matches  # only used here
+
+    ours = ("SESSION_AUTO_ROLL", *(variable for _, variable, *_ in _DURATIONS))
+    for name in env:
+        near = () if name in ours else get_close_matches(name.upper(), ours, 1, _NEARLY)
+        for variable in near:
+            LOGGER.warning("the environment variable %s is not read; did you mean %s?", name, variable)
 
 
 def _switch(variable: str, text: str) -> bool:

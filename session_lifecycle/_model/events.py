@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from session_lifecycle._model.alarm import Alarm
+from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.errors import describe
 from session_lifecycle._model.event_base import (
     DEBUG,
@@ -31,6 +32,7 @@ from session_lifecycle._model.journal_events import (
 )
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
+from session_lifecycle._model.venue_events import CalendarContradicted
 
 if TYPE_CHECKING:
     _Cause: TypeAlias = "Event"
@@ -236,6 +238,28 @@ class RollFailed(TaggedEvent, frozen=True):
         then = f"next attempt at {self.retry_at}" if self.retry_at else "no further attempt"
         why = "" if self.error is None else f": {describe(self.error)}"
         return f"roll {self.session} → {self.next_session}, attempt {self.attempt} failed{why}; {then}"
+
+
+class SessionAdopted(TaggedEvent, frozen=True):
+    """The session was adopted anew after a step of the clock over more sessions than `max_catch_up_sessions`.
+
+    `session`, which was adopted from the clock at the start, is left without a roll, and `next_session`, the present's,
+    is entered. It happens before the first roll only, and where neither `session=` nor a journal says what is owed.
+    """
+
+    __module__ = "session_lifecycle"
+    _level = WARNING
+
+    session: date
+    next_session: date
+    observed_at: datetime = UNSET
+    name: str | None = None
+
+    def _text(self) -> str:
+        return (
+            f"session {self.next_session} adopted instead of {self.session}, without a roll: the clock stepped over "
+            "more sessions than max_catch_up_sessions since the start"
+        )
 
 
 class ClockStepped(TaggedEvent, frozen=True):
@@ -478,17 +502,21 @@ Event = (
     | RollStarted
     | RollSucceeded
     | RollFailed
+    | SessionAdopted
     | ClockStepped
     | HorizonNear
     | AlarmFired
     | AlarmSkipped
     | AlarmInterrupted
     | HandlerFailed
+    | HandlerBusy
+    | CallbackOverdue
     | FeedStale
     | FeedResumed
     | Halted
     | Resumed
     | UnexpectedData
+    | CalendarContradicted
     | ScheduleChanged
     | OverrideLost
     | RollFollowed

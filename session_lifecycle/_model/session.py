@@ -11,6 +11,7 @@ import msgspec
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession
+from session_lifecycle._model.html import html_table
 from session_lifecycle._model.legs import ANCHORS
 
 
@@ -122,6 +123,14 @@ class Session(msgspec.Struct, frozen=True):
                 )
                 raise InvalidSession(msg)
             earlier = phase
+
+    def _repr_html_(self) -> str:
+        instants = [("pre_market_start", self.pre_market_start), ("open", self.open)]
+        for start, end in self.breaks:
+            instants += [("break", start), ("resume", end)]
+        instants += [("close", self.close), ("post_market_end", self.post_market_end)]
+        rows = [(what, f"{at:%a %Y-%m-%d %H:%M:%S}") for what, at in instants if at is not None]
+        return html_table(f"Session {self.date:%a} {self.date}", ("", "UTC"), rows)
 
     def _utc(self, what: str, instant: datetime) -> datetime:
         if type(instant) is datetime and instant.tzinfo is UTC:

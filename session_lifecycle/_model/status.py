@@ -18,6 +18,8 @@ class Status(msgspec.Struct, frozen=True):
     the number of registered feeds, `stale_feeds` the names of the stale ones, the longest stale first, and
     `halted_feeds` those of the halted ones. `market_open` says that the market is open by the schedule, whatever the
     state. With `awaiting_first_tick`, `can_trade` waits for nothing but data since the open, the break or the halt.
+    `running` is False before the start and after the end: then `state` is NOT_STARTED, or the last one. `leads` is
+    False while another replica leads the shared journal.
     `phase` is the name of the venue's phase, None where none is on.
     """
 
@@ -44,6 +46,8 @@ class Status(msgspec.Struct, frozen=True):
     halted_feeds: tuple[str, ...] = ()
     market_open: bool = False
     awaiting_first_tick: bool = False
+    running: bool = True
+    leads: bool = True
     phase: str | None = None
 
     def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:

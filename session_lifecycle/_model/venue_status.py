@@ -49,6 +49,8 @@ class VenueStatus(Enum):
 class EarlyClose(Enum):
     """What holds where the venue reports its close before the calendar's."""
 
+    __module__ = "session_lifecycle"
+
     VENUE = "venue"
     """Trading is halted until the venue reports that it trades again, at most until the calendar's close."""
 

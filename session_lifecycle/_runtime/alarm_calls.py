@@ -63,6 +63,12 @@ class AlarmCalls:
         try:
             yield
         finally:
+            self.call_ended(event)
+
+    def call_ended(self, event: AlarmFired) -> None:
+        """Count a call as ended; after the last one, record that the alarm has."""
+        calls = self._calls.get(id(event))
+        if calls is not None:
             calls.left -= 1
             if not calls.left:
                 del self._calls[id(event)]

@@ -4,9 +4,12 @@ An exception or a timeout of such code becomes an event or a failed attempt. The
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Final, Protocol
+from functools import partial
+from math import inf
+from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
 
@@ -22,7 +25,8 @@ from session_lifecycle._model.errors import (
     SubscriberOverrun,
     describe,
 )
-from session_lifecycle._model.events import Event
+from session_lifecycle._model.events import AlarmFired, Event
+from session_lifecycle._runtime.call_scope import CallScope, oversee
 from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, in_asyncio, run_callback
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import Feed
@@ -72,41 +76,41 @@ class Scheduler(Protocol):
 class AppTasks:
     """Runs the application's code of all hosts in one task group, and reports its outcome to the driver.
 
-    On asyncio anybody can cancel a task natively, even before its first step: then none of its code runs. `watch` finds
-    such tasks and reports them as failed.
+    On asyncio anybody can cancel a task natively, even before its first step: then none of its code runs, and the task
+    group would be cancelled for it. So there `watch` starts every task and waits for its first step; one that takes
+    none is reported as failed. It also repeats cancellations that are swallowed, see `call_scope`.
     """
 
-    __slots__ = ("_event", "_group", "_running", "_scheduler", "_stopping", "_unseen")
+    __slots__ = ("_calls", "_event", "_group", "_in_asyncio", "_queue", "_running", "_scheduler", "_stopping")
 
     def __init__(self, scheduler: Scheduler, group: "anyio.abc.TaskGroup") -> None:
         self._scheduler: Final = scheduler
         self._group: Final = group
-        self._unseen: list[_Task] = []  # spawned, and not yet checked for their first step
+        self._in_asyncio: Final = in_asyncio()
+        self._queue: deque[_Task] = deque()  # to be started
+        self._calls: dict[CallScope, tuple[Host, str]] = {}  # calls that have not ended, and what each is
         self._running = 0
         self._stopping = False
         self._event = anyio.Event()
 
     async def watch(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
-        """Report tasks that were cancelled before their first step, until `stop` and the end of the last task."""
+        """Start tasks until `stop` and the end of the last one. Where it is cancelled, oversee the end of all calls."""
         task_status.started()
         while not (self._stopping and not self._running):
             try:
                 await self._event.wait()
                 self._event = anyio.Event()
-                unseen = self._unseen.copy()
-                await anyio.lowlevel.checkpoint()
+                while self._queue:
+                    await self._start(self._queue.popleft())
             except anyio.get_cancelled_exc_class():
                 if not absorb_foreign_cancellation():
+                    await self._oversee_all()
                     raise
                 self._event.set()
-                continue
-            del self._unseen[: len(unseen)]
-            # Every task that was queued before the checkpoint has taken its first step by now, or never will; on trio,
-            # where the order is arbitrary, there is no such cancellation.
-            for task in unseen if in_asyncio() else ():
-                if not task.started:
-                    task.lost(CancelledBeforeStart(task.name))
-                    self._task_ended(task.host)
+
+    async def _start(self, task: "_Task") -> None:
+        if not await start_once(self._group, task.run, task.name):
+            task.lost(CancelledBeforeStart(task.name))
 
     def stop(self) -> None:
         """Have `watch` return once the last task has ended: no other is started after that."""
@@ -117,17 +121,18 @@ class AppTasks:
 
     def start_roll(self, host: Host, roll: RollRound) -> None:
         """Await the application's roll once, in a task of its own. Cancel `host.attempt` to end it."""
-        host.attempt, host.rolling = anyio.CancelScope(), roll
+        name = f"roll to {roll.target.date}"
+        host.attempt, host.rolling = self._open_call(host, f"the {name}"), roll
         self._spawn(
             host,
             self._attempt_roll,
             roll,
             host.attempt,
-            name=f"roll to {roll.target.date}",
+            name=name,
             lost=lambda error: self._end_attempt(host, roll, error),
         )
 
-    async def _attempt_roll(self, host: Host, roll: RollRound, scope: "anyio.CancelScope") -> None:
+    async def _attempt_roll(self, host: Host, roll: RollRound, scope: CallScope) -> None:
         try:
             with scope, CallbackScope(host):
                 error = await _roll(host, roll)
@@ -159,12 +164,16 @@ class AppTasks:
             self._free_attempt(host)
 
     def _free_attempt(self, host: Host) -> None:
+        if host.attempt is not None:
+            self._close_call(host.attempt)
         host.attempt = host.rolling = None
         self._scheduler.roll_ended()
 
     def _end_attempt(self, host: Host, roll: RollRound, error: BaseException | None) -> None:
-        """Report the outcome of an attempt; with None it has returned."""
+        """Report the outcome of an attempt; with None it has returned. Where the driver is cancelled, none follows."""
         self._free_attempt(host)
+        if anyio.current_effective_deadline() == -inf:  # whichever of the driver's tasks gets its cancellation first
+            host.lifecycle.stop()
         host.end_roll(roll, error, self._scheduler.observe_or_last())
         self._scheduler.emit(host)
         self._scheduler.wake(host)
@@ -191,6 +200,10 @@ class AppTasks:
                 if handler.overrun:
                     handler.overrun = False
                     self._report_failure(host, handler, SubscriberOverrun(LIMIT), None)
+                busy_for, handler.busy_for = handler.busy_for, None
+                if busy_for is not None:
+                    now = self._scheduler.observe_or_last()
+                    self._scheduler.publish(host.report_busy(handler.label, busy_for, now))
                 if handler.claim():
                     await self._start_drain(host, handler)
         finally:
@@ -227,17 +240,37 @@ class AppTasks:
             await self._call_handler(host, handler, event)
 
     async def _call_handler(self, host: Host, handler: Handler, event: Event) -> None:
-        error = await run_callback(
-            handler,
-            handler.label,
-            handler.timeout,
-            lambda: host.call_handler(handler, event),
-            clock=self._scheduler.clock,
-            observe=self._scheduler.observe_or_last,
-        )
+        """Call a handler, unless the call has waited behind an earlier one and what it is about is over by now."""
+        argument = self._judge_again(host, handler, event) if handler.waited else event
+        if argument is None:
+            return
+        scope = self._open_call(host, f"handler {handler.label}")
+        try:
+            error = await run_callback(
+                handler,
+                handler.label,
+                handler.timeout,
+                partial(host.call_handler, handler, event, argument),
+                clock=self._scheduler.clock,
+                observe=self._scheduler.observe_or_last,
+                scope=scope,
+            )
+        finally:
+            self._close_call(scope)
         if error is not None:
             self._report_failure(host, handler, error, event)
             self._scheduler.wake(host)
+
+    def _judge_again(self, host: Host, handler: Handler, event: Event) -> Event | None:
+        """Return a waiting event as of now, None where what it is about is over."""
+        now = self._scheduler.observe_or_last()
+        if not isinstance(event, AlarmFired):
+            return handler.judge_again(event, now)
+        verdict = host.lifecycle.judge_alarm(event, now)
+        if isinstance(verdict, AlarmFired):
+            return verdict
+        self._scheduler.publish(host.skip_alarm(event, verdict))
+        return None
 
     def _report_failure(self, host: Host, handler: Handler, error: BaseException, cause: Event | None) -> None:
         self._scheduler.publish(host.report_failure(handler.label, error, cause, self._scheduler.observe_or_last()))
@@ -267,14 +300,20 @@ class AppTasks:
             nonlocal answer
             answer = bool(await probe(feed))
 
-        error = await run_callback(
-            feed,
-            f"the probe of feed {feed.name}",
-            feed.probe_timeout,
-            ask,
-            clock=self._scheduler.clock,
-            observe=self._scheduler.observe_or_last,
-        )
+        label = f"the probe of feed {feed.name}"
+        scope = self._open_call(host, label)
+        try:
+            error = await run_callback(
+                feed,
+                label,
+                feed.probe_timeout,
+                ask,
+                clock=self._scheduler.clock,
+                observe=self._scheduler.observe_or_last,
+                scope=scope,
+            )
+        finally:
+            self._close_call(scope)
         self._answer(host, feed, asked, error, answer=answer)
 
     def _answer(self, host: Host, feed: Feed, asked: timedelta, error: BaseException | None, *, answer: bool) -> None:
@@ -290,7 +329,52 @@ class AppTasks:
         self._scheduler.emit(host)
         self._scheduler.wake(host)
 
-    # ---- counting ----
+    # ---- cancelled calls that do not end ----
+
+    def _open_call(self, host: Host, label: str) -> CallScope:
+        """Return the scope for a call of the application's code, until `_close_call`."""
+        scope = CallScope(self._oversee)
+        self._calls[scope] = host, label
+        return scope
+
+    def _close_call(self, scope: CallScope) -> None:
+        scope.left = True  # where its task was lost, it has not been entered
+        self._calls.pop(scope, None)
+
+    def _oversee(self, scope: CallScope) -> None:
+        """Oversee the end of a call that was cancelled, in a task of its own."""
+        self._running += 1
+        self._launch(_Task("overseer", partial(self._overseeing, scope), self._overseer_lost))
+
+    def _overseer_lost(self, error: CancelledBeforeStart) -> None:  # noqa: ARG002 -- nothing else was lost
+        self._one_less()
+
+    async def _overseeing(self, scope: CallScope) -> None:
+        try:
+            while not scope.left:
+                try:
+                    await oversee(scope, partial(self._report_overdue, scope))
+                except anyio.get_cancelled_exc_class():
+                    if not absorb_foreign_cancellation():
+                        raise
+        finally:
+            self._one_less()
+
+    async def _oversee_all(self) -> None:
+        """Oversee the end of every call: all of them were cancelled."""
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                for scope in tuple(self._calls):
+                    tasks.start_soon(oversee, scope, partial(self._report_overdue, scope))
+
+    def _report_overdue(self, scope: CallScope, seconds: float) -> None:
+        call = self._calls.get(scope)
+        if call is not None:
+            host, label = call
+            waited = timedelta(seconds=seconds)
+            self._scheduler.publish(host.report_overdue(label, waited, self._scheduler.observe_or_last()))
+
+    # ---- starting and counting ----
 
     def _spawn(
         self,
@@ -305,17 +389,25 @@ class AppTasks:
         `lost` is called instead where the task was cancelled before its first step.
         """
         self._task_begins(host)
-        task = _Task(host, name, lost)
-        self._group.start_soon(self._counted, task, function, args, name=name)
-        self._unseen.append(task)
-        self._event.set()
 
-    async def _counted(self, task: "_Task", function: Callable[..., Awaitable[None]], args: Sequence[object]) -> None:
-        task.started = True
-        try:
-            await function(task.host, *args)
-        finally:
-            self._task_ended(task.host)
+        async def run() -> None:
+            try:
+                await function(host, *args)
+            finally:
+                self._task_ended(host)
+
+        def report_lost(error: CancelledBeforeStart) -> None:
+            lost(error)
+            self._task_ended(host)
+
+        self._launch(_Task(name, run, report_lost))
+
+    def _launch(self, task: "_Task") -> None:
+        if self._in_asyncio:
+            self._queue.append(task)
+            self._event.set()
+        else:
+            self._group.start_soon(task.run, name=task.name)
 
     def _task_begins(self, host: Host) -> None:
         host.tasks += 1
@@ -323,23 +415,22 @@ class AppTasks:
 
     def _task_ended(self, host: Host) -> None:
         host.tasks -= 1
-        self._running -= 1
-        if self._stopping:
-            self._event.set()
+        self._one_less()
         if not host.tasks:
             self._scheduler.tasks_ended(host)
 
+    def _one_less(self) -> None:
+        self._running -= 1
+        if self._stopping:
+            self._event.set()
 
-class _Task:
-    """A task that was spawned, and whether it has taken its first step."""
 
-    __slots__ = ("host", "lost", "name", "started")
+class _Task(NamedTuple):
+    """A task to be started; `lost` is called where it was cancelled before its first step."""
 
-    def __init__(self, host: Host, name: str, lost: Callable[[CancelledBeforeStart], None]) -> None:
-        self.host: Final = host
-        self.name: Final = name
-        self.lost: Final = lost
-        self.started = False
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
+    lost: Callable[[CancelledBeforeStart], None]
 
 
 async def _roll(host: Host, roll: RollRound) -> BaseException | None:

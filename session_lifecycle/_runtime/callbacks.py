@@ -8,16 +8,17 @@ callbacks.
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from datetime import timedelta
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import anyio
 
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import ClockFailed, HandlerTimeoutError, LifecycleError, describe
+from session_lifecycle._runtime.call_scope import CallScope
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,6 +63,11 @@ def inside(owner: object | None = None) -> bool:
     return any(scope.holds(owner) for scope in _scopes.get())
 
 
+def open_scopes() -> tuple[CallbackScope, ...]:
+    """Return the scopes that the calling task runs inside of."""
+    return tuple(scope for scope in _scopes.get() if scope.holds(None))
+
+
 async def run_callback(
     owner: object,
     label: str,
@@ -70,8 +76,12 @@ async def run_callback(
     *,
     clock: Clock,
     observe: Callable[[], Reading],
+    scope: CallScope,
 ) -> BaseException | None:
-    """Await a callback for less than `limit` of monotonic time; return its exception or timeout, None on success."""
+    """Await a callback for less than `limit` of monotonic time; return its exception or timeout, None on success.
+
+    It is awaited in `scope`, which is cancelled at the limit.
+    """
     failure: BaseException | None = None
     late: LifecycleError | None = None
     done = False
@@ -87,16 +97,16 @@ async def run_callback(
             verdict = HandlerTimeoutError(label, after.total_seconds())
         if not done:
             late = verdict
-            scope.cancel()
+            scope.cancel(f"{label} is over its time")
 
     try:
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as tasks:
-                if limit is not None:
-                    tasks.start_soon(expire, limit)
-                failure = await _outcome_of(owner, label, call)
-                done = True
-                tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            if limit is not None:
+                tasks.start_soon(expire, limit)
+            with scope:
+                failure = await _outcome_of(owner, label, call, scope)
+            done = True
+            tasks.cancel_scope.cancel(f"{label} has returned")
     except anyio.get_cancelled_exc_class() as cancelled:
         # A native cancellation of this very task after its last await must not end the driver's task group.
         if not absorb_foreign_cancellation():
@@ -107,7 +117,9 @@ async def run_callback(
     return late if failure is None else failure
 
 
-async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[object]]) -> BaseException | None:
+async def _outcome_of(
+    owner: object, label: str, call: Callable[[], Awaitable[object]], scope: CallScope
+) -> BaseException | None:
     """Await a callback and return its exception; the driver's own cancellation passes through."""
     try:
         with CallbackScope(owner):
@@ -119,6 +131,7 @@ async def _outcome_of(owner: object, label: str, call: Callable[[], Awaitable[ob
     except Exception as error:  # the application's own code
         return error
     except anyio.get_cancelled_exc_class() as cancelled:
+        scope.expose()  # so that the driver's own is known as such
         if not absorb_foreign_cancellation():
             raise
         return cancelled
@@ -145,6 +158,41 @@ def absorb_foreign_cancellation() -> bool:
     return True
 
 
+def cancelled_natively() -> bool:
+    """Return whether the cancellation just caught is native: no cancel scope around this task has been cancelled."""
+    return in_asyncio() and anyio.current_effective_deadline() != -inf
+
+
+def native_cancellations() -> int:
+    """Return how many native cancellations the calling task has received; 0 where a scope around it is cancelled."""
+    task = _asyncio_task()
+    return 0 if task is None or anyio.current_effective_deadline() == -inf else task.cancelling()
+
+
+def redeliver_cancellation() -> None:
+    """Have the native cancellation of the calling task delivered again, where another exception has replaced it.
+
+    As in `asyncio.TaskGroup` of Python 3.13. It comes in the loop's next turn, unless `asyncio.timeout`, or whatever
+    has cancelled the task, has taken it back by then.
+    """
+    task = _asyncio_task()
+    if task is not None:
+        task.get_loop().call_soon(_cancel_again, task)
+
+
+def _cancel_again(task: "asyncio.Task[object]") -> None:
+    if task.cancelling() and not task.done():
+        task.uncancel()  # so that the count stays as it is
+        task.cancel()
+
+
+def context_outside_callbacks() -> Context:
+    """Return a copy of the present context in which no callback is under way, for a task that outlives it."""
+    context = copy_context()
+    context.run(_scopes.set, ())
+    return context
+
+
 def in_asyncio() -> bool:
     """Return whether the calling task is one of asyncio."""
     return _asyncio_task() is not None
@@ -157,3 +205,11 @@ def _asyncio_task() -> "asyncio.Task[object] | None":
         return None if loaded is None else loaded.current_task()
     except RuntimeError:
         return None
+
+
+def sole_of(error: BaseException) -> BaseException:
+    """Return the only exception of a group, at any depth; anything else, or a group of several, as it is."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return sole_of(group.exceptions[0]) if len(group.exceptions) == 1 else group

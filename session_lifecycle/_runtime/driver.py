@@ -22,13 +22,18 @@ from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
 from session_lifecycle._model.events import Event
+from session_lifecycle._model.home_errors import DriverCancelled
 from session_lifecycle._runtime.app_tasks import AppTasks
+from session_lifecycle._runtime.callbacks import cancelled_natively, sole_of
 from session_lifecycle._runtime.cohorts import advance_cohorts
-from session_lifecycle._runtime.host import RUNNING, STOPPING, Host
+from session_lifecycle._runtime.home import Home
+from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.host_state import RUNNING, STOPPING
 from session_lifecycle._runtime.journal_tasks import JournalTasks
 from session_lifecycle._runtime.roll_slots import RollSlots
 from session_lifecycle._runtime.subscriptions import Broadcast, in_time_order
 from session_lifecycle._runtime.sure_start import start_surely
+from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._runtime.timer_queue import TimerQueue
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
@@ -42,6 +47,7 @@ class Driver:
 
     Args:
         clock: the clock of all hosts.
+        home: the event loop that it runs in.
         keep_running: go on without hosts, until `stop`: more may be added.
         max_concurrent_rolls: how many rolls are awaited at a time. None: any number.
         broadcast: takes the events of all hosts, for their common subscribers.
@@ -51,6 +57,7 @@ class Driver:
     def __init__(
         self,
         clock: Clock,
+        home: Home,
         *,
         keep_running: bool = False,
         max_concurrent_rolls: int | None = None,
@@ -58,6 +65,9 @@ class Driver:
         on_stopped: Callable[[Host], None] | None = None,
     ) -> None:
         self.clock: Final = clock
+        self.home: Final = home
+        self.failure: BaseException | None = None
+        """What has ended it; None while it runs, and where it was stopped or cancelled with a scope around it."""
         self._keep_running = keep_running
         self._broadcast = broadcast
         self._on_stopped = on_stopped
@@ -72,6 +82,9 @@ class Driver:
         self._sleep_scope: anyio.CancelScope | None = None
         self._stopping = False
         self._clock_failed = False
+        self._done = False
+        self.alive_at: datetime | None = None
+        """When it has last turned, by the wall clock; None before it runs."""
         self._additions: set[anyio.CancelScope] = set()
         self._journals = JournalTasks(self, self._stopped)
         self._last_reading: Reading
@@ -84,19 +97,25 @@ class Driver:
 
         Raises:
             LifecycleError: a host cannot begin. All of them have stopped then.
+            DriverCancelled: one of its tasks was cancelled from outside, which has ended it.
         """
         hosts = tuple(hosts)
         try:
             async with anyio.create_task_group() as journals:
-                await start_surely(journals, self._journals.run)
+                await start_surely(journals, self._journals.run, absorb=False)
+                self._journals.hold()
                 try:
                     await self._begin(hosts)
                     await self._drive(task_status)
+                except BaseException as error:
+                    self._keep_failure(error)
+                    raise
                 finally:
                     self._cancel_additions()
                     for host in dict.fromkeys((*hosts, *self._hosts, *self._draining)):
                         self._end(host)
                     self._journals.stop()
+            self._require_done()
         finally:
             for host in hosts:
                 host.end()  # also where the task that closes journals was lost
@@ -106,7 +125,7 @@ class Driver:
         with ExitStack() as exit_stack:
             async with anyio.create_task_group() as group:
                 self._app = AppTasks(self, group)
-                await start_surely(group, self._app.watch)
+                await start_surely(group, self._app.watch, absorb=False)
                 self._poll_due(self._last_reading)
                 task_status.started()
                 try:
@@ -121,6 +140,24 @@ class Driver:
                 while self._hosts:
                     await self._iterate()
                 self._app.stop()
+                self._done = True
+        self._require_done()
+
+    def _keep_failure(self, error: BaseException) -> None:
+        """Keep what has ended the driver, as the cause of calls that are refused from now on."""
+        if not isinstance(error, anyio.get_cancelled_exc_class()):
+            self.failure = sole_of(error)
+        elif cancelled_natively():
+            self.failure = DriverCancelled(self._kind)
+
+    def _require_done(self) -> None:
+        """Raise where a task group has ended early: a task in it ended cancelled, and anyio then cancels the group."""
+        if not self._done:
+            raise DriverCancelled(self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return "SessionGroup" if self._keep_running else "SessionBoundaryManager"
 
     async def add(self, host: Host) -> None:
         """Add a host while running. On return it has caught up, up to the first roll that is due.
@@ -147,7 +184,7 @@ class Driver:
 
     def _cancel_additions(self) -> None:
         for scope in self._additions:
-            scope.cancel()
+            scope.cancel("the group stops")
 
     def stop(self) -> None:
         """Stop all hosts, and do not keep running without hosts any longer."""
@@ -236,7 +273,7 @@ class Driver:
         """Open the journals of hosts and begin them; emit once what they adopt is durable."""
         for host in hosts:
             await host.open_journal(self.clock, partial(self._journals.request, host))
-        self.observe()
+        self.alive_at = self.observe().wall
         adopted = [(host.ledger, host.begin(self._last_reading)) for host in hosts]
         for ledger, entry in adopted:
             if ledger is not None and entry is not None:
@@ -258,7 +295,7 @@ class Driver:
         except ClockFailed as error:
             self._fail_all(error)
             return
-        self._clock_failed = False
+        self._clock_failed, self.alive_at = False, now.wall
         for host in self._monotonic_timers.pop_due(now.monotonic):
             host.monotonic = None
             self._dirty[host] = None
@@ -269,8 +306,10 @@ class Driver:
                 self._dirty[host] = None
             else:
                 cohort_members.append(host)
-        if now.step_since(before) is not None or not (self._dirty or cohort_members):
-            # The clock stepped, or returned early for a reason of its own: poll every host.
+        early = not (self._dirty or cohort_members) and not isinstance(self.clock, SystemClock)
+        if early or now.step_since(before) is not None:
+            # The clock stepped, or returned early for a reason of its own: poll every host. Else it only shows that it
+            # is alive.
             self._dirty.update(self._hosts)
             cohort_members = []
         self._poll_due(now, cohort_members)
@@ -278,6 +317,9 @@ class Driver:
     async def _sleep(self) -> None:
         """Sleep until the next deadline, or until woken. After a failure of the clock, wait a second of the loop's."""
         wall, elapsed = self._wall_timers.next_deadline(), self._monotonic_timers.next_deadline()
+        if isinstance(self.clock, SystemClock):
+            alive = self._last_reading.monotonic + self.clock.check_interval
+            elapsed = alive if elapsed is None else min(elapsed, alive)
         monotonic = None if elapsed is None else elapsed.total_seconds()
         with anyio.CancelScope() as scope:
             self._sleep_scope = scope
@@ -294,8 +336,12 @@ class Driver:
                 self._sleep_scope = None
 
     def _wake_driver(self) -> None:
-        if self._sleep_scope is not None:
-            self._sleep_scope.cancel()
+        if self._sleep_scope is None:
+            return
+        if self.home.here:
+            self._sleep_scope.cancel("woken by a call")
+        else:  # a cancellation that cannot be delivered would leave the scope marked, and every later one void
+            self.home.post(self._wake_driver)
 
     def _poll_due(self, now: Reading, cohort_members: Iterable[Host] = ()) -> None:
         """Poll hosts, start the rolls that are due, and schedule the next deadlines."""
@@ -325,6 +371,9 @@ class Driver:
     def _poll_host(self, host: Host, now: Reading) -> None:
         lifecycle = host.lifecycle
         lifecycle.poll(now)
+        adoption = lifecycle.due_adoption(now)
+        if adoption is not None:
+            host.execute(adoption, now)
         roll = lifecycle.due_roll(now)
         if roll is None:
             self._roll_slots.withdraw(host)
@@ -337,7 +386,7 @@ class Driver:
         for feed, asked in lifecycle.take_questions():
             self._app.start_probe(host, feed, asked)
         if host.attempt is not None and lifecycle.roll_expired:
-            host.attempt.cancel()
+            host.attempt.cancel("the roll is over its roll_timeout")
         self._poll_waiting_roll()
         if host.state is STOPPING and host.at_rest:
             self._remove(host)
@@ -414,7 +463,7 @@ class Driver:
             self._app.call_handlers(host)  # handlers of ERROR are needed now most of all
             if host.state is STOPPING:
                 if host.attempt is not None:
-                    host.attempt.cancel()  # its timeout cannot be observed any more
+                    host.attempt.cancel("the clock has failed")  # its timeout cannot be observed any more
                 elif host.at_rest:
                     self._remove(host)
 

@@ -7,6 +7,8 @@ from typing import Protocol
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._model.config import AdaptiveTimeout
 from session_lifecycle._model.errors import FeedRemoved
+from session_lifecycle._model.uncopyable import Uncopyable
+from session_lifecycle._runtime.home import Home, at_home
 
 Probe = Callable[["Feed"], Awaitable[bool]]
 """Called before a feed is found stale: True means that the feed is alive and the market idle."""
@@ -14,6 +16,11 @@ Probe = Callable[["Feed"], Awaitable[bool]]
 
 class FeedOwner(Protocol):
     """What a feed needs of its manager."""
+
+    @property
+    def home(self) -> Home | None:
+        """Where the manager has started; None before that."""
+        ...
 
     def record(self, feed: "Feed", timestamp: datetime | None) -> None:
         """Record data that needs more than a store: it has a timestamp, or the feed's state may change."""
@@ -40,10 +47,11 @@ class FeedOwner(Protocol):
         ...
 
 
-class Feed(FeedState):
+class Feed(Uncopyable, FeedState):
     """A source of market data that is watched for silence. Made by `manager.add_feed`.
 
-    Call its methods on the event loop's own thread only.
+    `record()` may be called in any thread, and what is read too. The other methods are for the manager's own event
+    loop: elsewhere they raise `WrongThreadError` or `WrongLoopError`, and change nothing.
     """
 
     __module__ = "session_lifecycle"
@@ -74,7 +82,8 @@ class Feed(FeedState):
 
         `timestamp` is the data's own time, as in `manager.record_data_received`. Where the feed is stale, fresh data
         ends that before this returns; it also ends a TIMEOUT that the feeds do not imply any more. Data for a feed that
-        has been removed is ignored.
+        has been removed is ignored. In another thread than the event loop's, what is more than a store takes effect in
+        the loop's next turn, and is dropped once the manager has stopped.
 
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
@@ -84,6 +93,10 @@ class Feed(FeedState):
             self.arrival: float | None = monotonic()
         else:
             self._owner.record(self, timestamp)
+
+    @property
+    def _home(self) -> Home | None:
+        return self._owner.home
 
     @property
     def can_trade(self) -> bool:
@@ -100,6 +113,7 @@ class Feed(FeedState):
         """When its newest data was fresh, in UTC; None where it has had none, or the manager has not started."""
         return self._owner.last_data_at(self)
 
+    @at_home
     def halt(self, reason: str) -> None:
         """Halt this feed: no data is expected of it until `resume()` or the close, and it does not count meanwhile.
 
@@ -113,6 +127,7 @@ class Feed(FeedState):
         self._refuse_removed("halt()")
         self._owner.halt(self, reason)
 
+    @at_home
     def resume(self) -> None:
         """End the halt of this feed: its silence is timed from now on.
 
@@ -125,6 +140,7 @@ class Feed(FeedState):
         self._refuse_removed("resume()")
         self._owner.resume(self)
 
+    @at_home
     def remove(self) -> None:
         """Stop watching this feed. A second call does nothing."""
         if not self.removed:

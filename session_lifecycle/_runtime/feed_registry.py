@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from session_lifecycle._journal.records import Entry, Record
-from session_lifecycle._model.clock import Clock, Reading, read
+from session_lifecycle._model.clock import Clock, Reading, as_utc, read
 from session_lifecycle._model.config import AdaptiveTimeout, require_duration
-from session_lifecycle._model.errors import ConfigurationError, ManagerStopped
+from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._runtime.arguments import require_async, require_feed_name, require_reason
 from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import AdaptiveFeed, Feed, Probe
+from session_lifecycle._runtime.home import Home
 from session_lifecycle._runtime.host import Host
 
 
@@ -24,9 +25,10 @@ class FeedRegistry:
         emit: emits what a call has brought about, and wakes the driver.
         observe_for: reads the clock for data with a timestamp, or without.
         require_running: returns the driver, or raises for a call, which it names, where the manager does not run.
+        home: returns where the manager has started.
     """
 
-    __slots__ = ("_clock", "_emit", "_host", "_lifecycle", "_observe_for", "_require_running")
+    __slots__ = ("_clock", "_emit", "_home", "_host", "_lifecycle", "_observe_for", "_require_running")
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class FeedRegistry:
         emit: Callable[[], None],
         observe_for: Callable[[datetime | None], Reading],
         require_running: Callable[[str], Driver],
+        home: Callable[[], Home | None],
     ) -> None:
         self._host: Final = host
         self._lifecycle: Final = host.lifecycle
@@ -43,6 +46,12 @@ class FeedRegistry:
         self._emit: Final = emit
         self._observe_for: Final = observe_for
         self._require_running: Final = require_running
+        self._home: Final = home
+
+    @property
+    def home(self) -> Home | None:
+        """Where the manager has started; None before that."""
+        return self._home()
 
     def add(
         self, name: str, timeout: timedelta | AdaptiveTimeout | None, *, probe: Probe | None, probe_timeout: timedelta
@@ -55,8 +64,6 @@ class FeedRegistry:
         if probe is not None:
             require_async("probe", "the feed", probe)
         require_duration("probe_timeout", probe_timeout)
-        if self._host.stopped:
-            raise ManagerStopped("add_feed()", self._lifecycle.state)
         monotonic = self._clock.monotonic
         if isinstance(policy, AdaptiveTimeout):
             feed: Feed = AdaptiveFeed(
@@ -76,11 +83,23 @@ class FeedRegistry:
         return feed
 
     def record(self, feed: Feed, timestamp: datetime | None) -> None:
-        """Record data that needs more than a store.
+        """Record data that needs more than a store; from another thread, in the loop's next turn.
 
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
+        home = self._home()
+        if home is not None and home.elsewhere:
+            timestamp = None if timestamp is None else as_utc("timestamp", timestamp)
+            home.hand_over(feed, lambda freshest: self._take(feed, freshest), timestamp)
+        else:
+            self._record(feed, timestamp)
+
+    def _take(self, feed: Feed, timestamp: datetime | None) -> None:
+        if not self._host.stopped:
+            self._record(feed, timestamp)
+
+    def _record(self, feed: Feed, timestamp: datetime | None) -> None:
         self._lifecycle.record_feed(feed, self._observe_for(timestamp), timestamp)
         if self._lifecycle.has_events:
             self._emit()

@@ -1,6 +1,6 @@
 """`SessionGroup`: thousands of managers in one task, with one driver and one clock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import anyio
@@ -15,7 +15,10 @@ from session_lifecycle._model.errors import (
     NotRunningError,
     ReentrancyError,
 )
+from session_lifecycle._runtime.arguments import require_clock
+from session_lifecycle._runtime.callbacks import CallbackScope, open_scopes
 from session_lifecycle._runtime.driver import Driver
+from session_lifecycle._runtime.home import Home, at_home
 from session_lifecycle._runtime.host import Host
 from session_lifecycle._runtime.lifespan import Lifespan
 from session_lifecycle._runtime.manager import SessionBoundaryManager
@@ -31,7 +34,8 @@ _CHECK_EVERY: Final = 32
 class SessionGroup(Lifespan):
     """Runs many managers in one task, such as one for each venue or one for each symbol.
 
-    Run it with `async with group:` or with `await task_group.start(group.run)`; once only. Once entered, every manager
+    Run it with `async with group:`, with `await task_group.start(group.run)`, or with `await group.start()` and `await
+    group.aclose()`; once only, and in one event loop, as a manager. Once entered, every manager
     has caught up to the first roll that is due. A member behaves as it does alone: its own `events()`, handlers,
     alarms, feeds, journal and `stop()` work, and a slow or failing one delays no other. Give each a `name`, which is on
     its events.
@@ -48,7 +52,7 @@ class SessionGroup(Lifespan):
     Raises:
         AlreadyStartedError: a manager has been started already, or is in a group.
         ConfigurationError: the managers have different clocks, or the limit is not a whole number above zero.
-        TypeError: one of `managers` is not a manager.
+        TypeError: one of `managers` is not a manager, or `clock` not a clock.
     """
 
     __module__ = "session_lifecycle"
@@ -60,6 +64,7 @@ class SessionGroup(Lifespan):
         "_driver",
         "_managers",
         "_max_concurrent_rolls",
+        "_removals",
         "_stopped",
         "_timelines",
     )
@@ -76,6 +81,7 @@ class SessionGroup(Lifespan):
         if limit is not None and (type(limit) is not int or limit < 1):
             rule = "must be a whole number above zero, or None for no limit"
             raise ConfigurationError("max_concurrent_rolls", limit, rule)
+        require_clock(clock)
         self._max_concurrent_rolls = limit
         self._clock = clock
         self._driver: Driver | None = None
@@ -84,6 +90,8 @@ class SessionGroup(Lifespan):
         self._timelines = SharedTimelines()
         self._managers: dict[Host, SessionBoundaryManager] = {}
         self._departures: dict[Host, anyio.Event] = {}
+        # The calls of `remove` that wait: for which host, and inside which callbacks.
+        self._removals: list[tuple[Host, tuple[CallbackScope, ...]]] = []
         for manager in managers:
             self._register(manager)
 
@@ -93,16 +101,18 @@ class SessionGroup(Lifespan):
 
     # ---- running ----
 
-    def _mark_started(self, call: str) -> None:
+    def _mark_started(self, call: str, home: Home | None = None) -> None:
         if self.started:
             raise AlreadyStartedError(type(self).__name__)
         if any(manager.started for manager in self._managers.values()):
             raise AlreadyStartedError
-        super()._mark_started(call)
+        super()._mark_started(call, home)
 
     async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
+        assert self._home is not None
         self._driver = Driver(
             self.clock,
+            self._home,
             keep_running=True,
             max_concurrent_rolls=self._max_concurrent_rolls,
             broadcast=self._broadcast,
@@ -114,6 +124,21 @@ class SessionGroup(Lifespan):
             self._stopped = True
             self._broadcast.close()
 
+    def _abandon(self) -> None:
+        self._stopped = True
+        for host in self._managers:
+            host.end()
+        self._broadcast.close()
+
+    def _refusal(self, call: str) -> GroupStopped:
+        error = GroupStopped(call)
+        error.__cause__ = None if self._driver is None else self._driver.failure
+        return error
+
+    def _in_own_callback(self) -> bool:
+        return any(host.in_callback for host in self._managers)
+
+    @at_home
     def stop(self) -> None:
         """Stop every manager: a roll under way may finish within its timeout, and is not retried; no other begins.
 
@@ -141,6 +166,7 @@ class SessionGroup(Lifespan):
         """The members, in the order in which they were added. A manager that has stopped is not a member any more."""
         return tuple(self._managers.values())
 
+    @at_home
     async def add(self, manager: SessionBoundaryManager) -> None:
         """Add a manager, at any time. In a running group it has caught up on return, to the first roll that is due.
 
@@ -153,8 +179,7 @@ class SessionGroup(Lifespan):
             TypeError: it is not a manager.
         """
         if self._stopped or (self._driver is not None and self._driver.stopping):
-            call = "add()"
-            raise GroupStopped(call)
+            raise self._refusal("add()")
         self._register(manager)
         if self._driver is None:
             await anyio.lowlevel.checkpoint()
@@ -166,6 +191,7 @@ class SessionGroup(Lifespan):
                 self._unregister(host)
                 raise
 
+    @at_home
     async def remove(self, manager: SessionBoundaryManager) -> None:
         """Stop a manager and wait until it has stopped, as on leaving `async with manager:`. The others go on.
 
@@ -174,15 +200,18 @@ class SessionGroup(Lifespan):
 
         Raises:
             NotAMember: the manager is not in this group. Nothing has changed.
-            ReentrancyError: called from inside a roll or a handler of this manager, which it would wait for.
+            ReentrancyError: called from inside a roll or a handler of this manager, which it would wait for; or of one
+                that such a call waits for, so that both would wait indefinitely.
+            TypeError: it is not a manager.
         """
+        _require_manager("group.remove()", manager)
         host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
         if host not in self._managers:
             if host.stopped:
                 await anyio.lowlevel.checkpoint()
                 return
             raise NotAMember(repr(manager))
-        if host.in_callback:
+        if any(each.in_callback for each in self._waited_for_by(host)):
             call = "group.remove()"
             raise ReentrancyError(call)
         driver = self._driver
@@ -192,9 +221,15 @@ class SessionGroup(Lifespan):
             return
         departed = self._departures.setdefault(host, anyio.Event())
         driver.stop_host(host)
-        with driver.let_clock_jump():
-            await departed.wait()
+        removal = host, open_scopes()
+        self._removals.append(removal)
+        try:
+            with driver.let_clock_jump():
+                await departed.wait()
+        finally:
+            self._removals.remove(removal)
 
+    @at_home
     def events(self) -> Subscription:
         """Return an async iterator over the events of all members from this call on; it ends with the group.
 
@@ -208,9 +243,7 @@ class SessionGroup(Lifespan):
     # ---- helpers ----
 
     def _register(self, manager: SessionBoundaryManager) -> None:
-        if not isinstance(manager, SessionBoundaryManager):
-            msg = f"a SessionGroup takes SessionBoundaryManagers, not {manager!r}"
-            raise TypeError(msg)
+        _require_manager("a SessionGroup", manager)
         host = manager._host  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
         if manager.started or host in self._managers:
             raise AlreadyStartedError
@@ -230,9 +263,27 @@ class SessionGroup(Lifespan):
     def _attach(self, driver: Driver, manager: SessionBoundaryManager) -> Host:
         return manager._attach(driver, "SessionGroup")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- a manager and its group are of one piece
 
+    def _waited_for_by(self, host: Host) -> Iterator[Host]:
+        """Yield a host, and those whose end its own rolls and handlers wait for, by calls of `remove`."""
+        found, waiting = {host: None}, [host]
+        while waiting:
+            host = waiting.pop()
+            yield host
+            for target, scopes in self._removals:
+                if target not in found and host.awaits(scopes):
+                    found[target] = None
+                    waiting.append(target)
+
     def _unregister(self, host: Host) -> None:
         """Remove a member that has stopped, and wake the calls of `remove` for it."""
         self._managers.pop(host, None)
         departed = self._departures.pop(host, None)
         if departed is not None:
             departed.set()
+
+
+def _require_manager(call: str, manager: object) -> None:
+    """Refuse what is not a manager."""
+    if not isinstance(manager, SessionBoundaryManager):
+        msg = f"{call} takes SessionBoundaryManagers, not {manager!r}"
+        raise TypeError(msg)

@@ -5,10 +5,9 @@ What must be durable before something else happens goes through the ledger here,
 
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
-from enum import Enum, unique
 from typing import Final
 
 import anyio
@@ -29,12 +28,16 @@ from session_lifecycle._journal.records import (
     completion,
     journal_state_after,
 )
+from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.clock import Clock, Reading
-from session_lifecycle._model.events import AlarmFired, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.events import AlarmFired, AlarmSkipped, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.venue_status import VenueStatus
 from session_lifecycle._runtime.alarm_calls import AlarmCalls
-from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, inside
+from session_lifecycle._runtime.call_scope import CallScope
+from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, open_scopes
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
+from session_lifecycle._runtime.host_state import DRAINING, NEW, RUNNING, STOPPED, STOPPING, HostState
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
 from session_lifecycle._runtime.replica import Replica
 from session_lifecycle._runtime.subscriptions import Broadcast
@@ -44,29 +47,6 @@ RollSession = Callable[[date], Awaitable[object]]
 
 WasRolled = Callable[[date], Awaitable[bool] | bool]
 """Returns whether the application has rolled to a date already; sync or async."""
-
-
-@unique
-class HostState(Enum):
-    """The progress of a host under its driver, in the order in which it passes these states."""
-
-    NEW = "new"
-    """It has not begun."""
-    RUNNING = "running"
-    """It has begun, and is driven."""
-    STOPPING = "stopping"
-    """It is driven until its attempt to roll, if one is under way, has ended."""
-    DRAINING = "draining"
-    """It is not driven any more, and its handlers finish the events in their queues."""
-    STOPPED = "stopped"
-    """None of its tasks runs, and its journal is closed."""
-
-
-NEW: Final = HostState.NEW
-RUNNING: Final = HostState.RUNNING
-STOPPING: Final = HostState.STOPPING
-DRAINING: Final = HostState.DRAINING
-STOPPED: Final = HostState.STOPPED
 
 
 class Host:
@@ -91,6 +71,7 @@ class Host:
         "progress",
         "ready",
         "replica",
+        "reported_logging",
         "roll_session",
         "rolling",
         "state",
@@ -144,7 +125,9 @@ class Host:
         self.state: HostState = NEW
         self.tasks: int = 0
         """How many tasks run application code of it."""
-        self.attempt: anyio.CancelScope | None = None
+        self.reported_logging: bool = False
+        """Whether it has emitted that the application's logging fails."""
+        self.attempt: CallScope | None = None
         """The scope of the attempt to roll that is under way."""
         self.wall: datetime | None = None
         """The deadline that the driver's queue of wall timers holds for it."""
@@ -277,8 +260,12 @@ class Host:
     @property
     def in_callback(self) -> bool:
         """Whether the calling task runs inside its roll, or inside one of its handlers or probes."""
+        return self.awaits(open_scopes())
+
+    def awaits(self, scopes: Iterable[CallbackScope]) -> bool:
+        """Return whether one of the scopes is open, and is of its roll, or of one of its handlers or probes."""
         owners = (self, *self.handlers, *self.lifecycle.feed_states)
-        return any(map(inside, owners))
+        return any(scope.holds(owner) for scope in scopes for owner in owners)
 
     def execute(self, decision: Decision, now: Reading) -> LedgerEntry | None:
         """Make a decision durable, then apply it; at once, where nothing needs to be durable or there is no journal.
@@ -333,6 +320,12 @@ class Host:
         self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
         return True
 
+    def record_status(self, status: VenueStatus, at: datetime, now: Reading) -> None:
+        """Take a status of the venue: halt at once, the record follows; resume once that is durable."""
+        decision = self.lifecycle.record_status(status, at, now)
+        if decision is not None:
+            self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
+
     @asynccontextmanager
     async def changing_hours(self) -> AsyncGenerator[None]:
         """Wait until no other change of hours is being written."""
@@ -378,7 +371,7 @@ class Host:
 
     def journal_failed(self, error: Exception, now: Reading) -> None:
         """Go to ERROR where records are in doubt for good; where another replica leads, stand by."""
-        if isinstance(error, NotLeadingError):
+        if isinstance(error, NotLeadingError) or not self.leads:
             self.lose_lead(str(error), now)
         else:
             self.lifecycle.fail(str(error), now)
@@ -386,22 +379,31 @@ class Host:
     def emit(self) -> Sequence[Event]:
         """Log, publish and return the events that the lifecycle holds. An ERROR is journalled too."""
         events = self.lifecycle.take_events()
-        self.dispatch(events)
-        return events
+        for record in self.lifecycle.take_records():
+            self.note(record)
+        failed = self.dispatch(events)
+        return [*events, *failed] if failed else events
 
-    def dispatch(self, events: Sequence[Event]) -> None:
-        """Log events, and publish them to their subscribers."""
+    def dispatch(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Log events, and publish them to their subscribers. Return another one, where logging has failed."""
+        failed: Sequence[Event] = ()
         for event in events:
             if isinstance(event, StateChanged) and event.dest is ERROR:
                 self.note(Record(Entry.FAILED, event.session, event.observed_at, note=event.reason or ""))
             elif self.alarms is not None:
                 self.alarms.observe(event, self.handlers)
-            log_event(event, self.lifecycle.schedule)
+            error = log_event(event, self.lifecycle.schedule)
             if self.subscribers is not None:
                 self.subscribers.publish(event)
+            if error is not None and not self.reported_logging:
+                self.reported_logging = True
+                failed = self._publish_failure("logging", error, event, event.observed_at)
+        return failed
 
-    async def call_handler(self, handler: Handler, event: Event) -> None:
+    async def call_handler(self, handler: Handler, event: Event, argument: Event) -> None:
         """Await a handler; that of an alarm, once it is durable that the alarm fires.
+
+        It is called with `argument`: the event, as of now.
 
         Raises:
             TypeError: it is not async.
@@ -409,9 +411,9 @@ class Host:
         """
         if self.alarms is not None and isinstance(event, AlarmFired):
             async with self.alarms.recorded(event):
-                await _awaited(handler, event)
+                await _awaited(handler, argument)
         else:
-            await _awaited(handler, event)
+            await _awaited(handler, argument)
 
     @property
     def leads(self) -> bool:
@@ -427,16 +429,42 @@ class Host:
         """Stand by: another replica leads, or this one cannot know. An attempt under way is cancelled."""
         if self.replica is not None and self.lifecycle.leading:
             self.replica.lose_lead(reason, now)
+            if self.ledger is not None:
+                self.ledger.discard(self.replica.refusal("a record"), now)
             if self.attempt is not None:
-                self.attempt.cancel()
+                self.attempt.cancel("the lead of the journal is lost")
 
     def report_failure(self, label: str, error: BaseException, cause: Event | None, now: Reading) -> tuple[Event, ...]:
-        """Emit that a handler has failed. One that fails on a `HandlerFailed` is logged only, to end the chain."""
+        """Emit that a handler has failed. No handler takes that of a handler of failures, to end the chain."""
+        return self._publish_failure(label, error, cause, now.wall)
+
+    def _publish_failure(
+        self, label: str, error: BaseException, cause: Event | None, observed_at: datetime
+    ) -> tuple[Event, ...]:
         session = self.lifecycle.session.date
-        event = HandlerFailed(label, error, cause, session, now.wall, name=self.lifecycle.name)
+        event = HandlerFailed(label, error, cause, session, observed_at, name=self.lifecycle.name)
         log_event(event, self.lifecycle.schedule)
-        if isinstance(cause, HandlerFailed):
-            return ()
+        self.broadcast.publish(event)
+        return (event,)
+
+    def report_busy(self, label: str, cause: Event, now: Reading) -> tuple[Event, ...]:
+        """Emit that a handler is still busy when its next event is due."""
+        session = self.lifecycle.session.date
+        return self._report(HandlerBusy(label, cause, session, now.wall, name=self.lifecycle.name))
+
+    def report_overdue(self, label: str, waited: timedelta, now: Reading) -> tuple[Event, ...]:
+        """Emit that code which was cancelled has not ended."""
+        session = self.lifecycle.session.date
+        return self._report(CallbackOverdue(label, waited, session, now.wall, name=self.lifecycle.name))
+
+    def skip_alarm(self, event: AlarmFired, skipped: AlarmSkipped) -> tuple[Event, ...]:
+        """Emit that an alarm's handler was busy for too long; its call counts as ended."""
+        if self.alarms is not None:
+            self.alarms.call_ended(event)
+        return self._report(skipped)
+
+    def _report(self, event: Event) -> tuple[Event, ...]:
+        log_event(event, self.lifecycle.schedule)
         self.broadcast.publish(event)
         return (event,)
 

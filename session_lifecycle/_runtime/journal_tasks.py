@@ -12,7 +12,8 @@ import anyio
 from session_lifecycle._runtime.app_tasks import Scheduler
 from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation
 from session_lifecycle._runtime.event_log import LOGGER
-from session_lifecycle._runtime.host import NEW, Host
+from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.host_state import NEW
 from session_lifecycle._runtime.sure_start import start_surely
 
 _PAUSE_SECONDS: Final = 1.0
@@ -30,6 +31,7 @@ class JournalTasks:
         "_closing",
         "_event",
         "_flushing",
+        "_held",
         "_leading",
         "_on_closed",
         "_ready",
@@ -47,6 +49,7 @@ class JournalTasks:
         self._leading: dict[Host, anyio.CancelScope] = {}
         self._flushing: set[Host] = set()
         self._event = anyio.Event()
+        self._held = False
         self._stopping = False
 
     def request(self, host: Host) -> None:
@@ -64,6 +67,11 @@ class JournalTasks:
         self._sharing[host] = None
         self._event.set()
 
+    def hold(self) -> None:
+        """Go on until `stop`, whatever is cancelled meanwhile: journals will be opened."""
+        self._held = True
+        self._event.set()
+
     def stop(self) -> None:
         """Return from `run` once everything that was asked for is done."""
         self._stopping = True
@@ -71,13 +79,16 @@ class JournalTasks:
 
     async def run(self, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         """Run until `stop`."""
+        task_status.started()
+        while not self._held:
+            await self._wait()  # may be cancelled: no journal is open yet, and this start may not have succeeded
+        self._event.set()  # for what has been asked for together with `hold`
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
-                task_status.started()
                 while self._ready or self._closing or self._flushing or not self._stopping:
                     await self._wait()
                     await self._start_tasks(group)
-                group.cancel_scope.cancel()
+                group.cancel_scope.cancel("the driver ends")
 
     async def _wait(self) -> None:
         try:
@@ -98,7 +109,7 @@ class JournalTasks:
         for host in [host for host in self._closing if host not in self._flushing and host not in self._ready]:
             leading = self._leading.get(host)
             if leading is not None:
-                leading.cancel()  # comes again once that has ended
+                leading.cancel("the manager stops")  # comes again once that has ended
                 continue
             del self._closing[host]
             await start_surely(group, self._close, host)

@@ -179,6 +179,11 @@ class Ledger:
         holding: Callable[[], AbstractContextManager[object]] | None = getattr(self._clock, "holding", None)
         return nullcontext() if holding is None else holding()
 
+    def discard(self, error: NotLeadingError, now: Reading) -> None:
+        """Refuse every entry: another replica leads. What one of them was about is known from the journal alone."""
+        self._fail(tuple(self._entries), error, now, keep=False)
+        self._release()
+
     # ---- what the task that writes calls ----
 
     async def flush(self, observe: Callable[[], Reading], settled: Callable[[], None]) -> Exception | None:
@@ -214,14 +219,18 @@ class Ledger:
             if not error.uncertain and len(batch) > 1:
                 self._singly = len(batch)
                 return None
+            if error.uncertain:
+                # What was refused together with them comes after them, so it is kept, and settled, like them.
+                batch, self._singly = tuple(entry for entry in self._entries if entry.begun), 0
             return self._fail(batch, error, observe(), keep=error.uncertain)
         except NotLeadingError as error:
             return self._fail(tuple(self._entries), error, observe(), keep=False)
         now = observe()
         self._written(records)
         for entry in batch:
-            self._entries.popleft()
-            self._apply(entry, now)
+            if entry in self._entries:  # else it was discarded meanwhile
+                self._entries.remove(entry)
+                self._apply(entry, now)
         return None
 
     async def _append(self, records: Sequence[Record]) -> None:
@@ -233,7 +242,7 @@ class Ledger:
         """
         if not records:
             return
-        failure: BaseException
+        failure: BaseException = TimeoutError()
         for tried in range(_TRIES):
             if tried:
                 await _pause()
@@ -242,8 +251,6 @@ class Ledger:
                     await self._journal.append(records)
             except (JournalWriteFailed, NotLeadingError):
                 raise
-            except TimeoutError as error:
-                failure = error
             except Exception as error:  # the journal may be the application's own code
                 failure = error
             except anyio.get_cancelled_exc_class() as cancelled:
@@ -275,7 +282,7 @@ class Ledger:
     def _fail(self, batch: Sequence[LedgerEntry], error: Exception, now: Reading, *, keep: bool) -> Exception | None:
         """Settle entries with an error. Where they are in doubt, keep those with records: the next append has them."""
         for entry in batch:
-            if not (keep and entry.records):
+            if not (keep and entry.records) and entry in self._entries:
                 self._entries.remove(entry)
             abandon, entry.abandon = entry.abandon, None  # once, however often it stays in doubt
             if abandon is not None:

@@ -12,28 +12,36 @@ from functools import cache
 from typing import Any, TypeVar, cast, overload
 
 import anyio
+from msgspec.structs import replace
 
 from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._model.alarm import Alarm, Misfire
-from session_lifecycle._model.clock import Clock, Reading, read
+from session_lifecycle._model.clock import Clock, Reading, as_utc, read
 from session_lifecycle._model.config import AdaptiveTimeout, LifecycleConfig, Resolution, require_duration
 from session_lifecycle._model.errors import ManagerStopped, NotRunningError, ReentrancyError, RollFailedError
 from session_lifecycle._model.events import AlarmFired, Event, RollFailed, RollSucceeded, StateChanged
+from session_lifecycle._model.journal_events import LeadershipLost
 from session_lifecycle._model.legs import Anchor
 from session_lifecycle._model.overrides import Override
-from session_lifecycle._model.session import Session, require_phase_name
+from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._model.status import Status
+from session_lifecycle._model.venue_status import VenueStatus
 from session_lifecycle._runtime import scopes
 from session_lifecycle._runtime.arguments import (
     require_async,
+    require_clock,
+    require_condition,
     require_config,
     require_journal,
+    require_name,
     require_reason,
     require_resolution,
+    require_session,
     require_states,
+    require_status,
     require_was_rolled,
 )
 from session_lifecycle._runtime.callbacks import inside
@@ -41,7 +49,8 @@ from session_lifecycle._runtime.driver import Driver
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import Feed, Probe
 from session_lifecycle._runtime.feed_registry import FeedRegistry
-from session_lifecycle._runtime.handlers import Handler, filter_for, on_alarm
+from session_lifecycle._runtime.handlers import Handler, filter_for, label_of, on_alarm
+from session_lifecycle._runtime.home import Home, at_home
 from session_lifecycle._runtime.host import Host, RollSession, WasRolled
 from session_lifecycle._runtime.lifespan import Lifespan
 from session_lifecycle._runtime.roll_transaction import done_statement, roll_transaction
@@ -61,8 +70,10 @@ _ON_TIME = timedelta(seconds=1)
 class SessionBoundaryManager(Lifespan):
     """Keeps the state of a trading session by schedule and clock, and rolls to the next one at its end.
 
-    Run it with `async with manager:` or with `await task_group.start(manager.run)`; once only. Call its methods on the
-    event loop's own thread only.
+    Run it with `async with manager:`, with `await task_group.start(manager.run)`, or with `await manager.start()` and
+    `await manager.aclose()`; once only. Once it has started, its methods are for that event loop alone: from another
+    thread they raise `WrongThreadError`, from another loop `WrongLoopError`, and change nothing. What is read, and
+    `record_data_received`, is for every thread. It cannot be copied or pickled.
 
     Args:
         schedule: a `Schedule`, or the name of an exchange_calendars calendar, aliases included.
@@ -103,6 +114,9 @@ class SessionBoundaryManager(Lifespan):
         super().__init__()
         require_async("roll_session", "a date", roll_session)
         require_config(config)
+        require_clock(clock)
+        require_session(session)
+        require_name(name)
         require_journal(journal)
         require_was_rolled(was_rolled)
         self._clock: Clock = _system_clock(config.check_interval) if clock is None else clock
@@ -124,20 +138,28 @@ class SessionBoundaryManager(Lifespan):
 
     # ---- running ----
 
-    def _mark_started(self, call: str) -> None:
+    def _mark_started(self, call: str, home: Home | None = None) -> None:
         self._refuse_inside(call)
-        super()._mark_started(call)
+        super()._mark_started(call, home)
 
     async def _drive(self, task_status: "anyio.abc.TaskStatus[None]") -> None:
-        driver = self._driver = Driver(self._clock)
+        assert self._home is not None
+        driver = self._driver = Driver(self._clock, self._home)
         await driver.run([self._host], task_status)
+
+    def _abandon(self) -> None:
+        self._host.end()
+
+    def _in_own_callback(self) -> bool:
+        return self._host.in_callback
 
     def _attach(self, driver: Driver, call: str) -> Host:
         """Mark the manager as started by `call`, and return its host for a driver that drives others too."""
-        self._mark_started(call)
+        self._mark_started(call, driver.home)
         self._driver = driver
         return self._host
 
+    @at_home
     def stop(self) -> None:
         """Stop: a roll under way may finish within its timeout, and is not retried. A second call does nothing.
 
@@ -234,13 +256,33 @@ class SessionBoundaryManager(Lifespan):
         return self._clock
 
     @property
+    def alive_at(self) -> datetime | None:
+        """When the manager's driver has last turned, in UTC; None before the start. For a watchdog.
+
+        On a `SystemClock` it turns at least every `check_interval`, so an older instant means that the event loop is
+        blocked, the machine was asleep, or the manager has stopped.
+        """
+        return None if self._driver is None else self._driver.alive_at
+
+    @property
     def schedule(self) -> Schedule:
         """The schedule, with the changes of `apply()`."""
         return self._lifecycle.schedule
 
     def status(self) -> Status:
-        """Return a snapshot of everything above, as of the manager's last reading of the clock."""
-        return self._require_begun("status()").status
+        """Return a snapshot of everything above, as of the manager's last reading of the clock.
+
+        It may be read at any time, on a standby too. Before the start the clock is read, and what a journal holds is
+        not known yet: the session is that of the schedule, or `session=`; `running`, `leads` and `can_trade` are False.
+
+        Raises:
+            ScheduleExhausted, ClockFailed: (before the start) the schedule does not know the present, or the clock
+                cannot be read.
+        """
+        if not self._lifecycle.begun:
+            return self._lifecycle.status_before_start(read(self._clock).wall)
+        status = self._lifecycle.status
+        return replace(status, running=False) if self._host.stopped else status
 
     @property
     def leads(self) -> bool:
@@ -262,17 +304,30 @@ class SessionBoundaryManager(Lifespan):
         a timestamp in the future counts as now. In TIMEOUT, fresh data makes the state ACTIVE before this returns.
         Where feeds are registered, they alone decide about TIMEOUT.
 
+        It may be called in any thread. In another one than the event loop's, what is more than a store takes effect in
+        the loop's next turn, and is dropped once the manager has stopped.
+
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
         """
         if timestamp is None and not self._progress.clock_state.inspect_all:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
             self._staleness.arrival = monotonic()
+        elif self._home is not None and self._home.elsewhere:
+            self._home.hand_over(self, self._take_data, None if timestamp is None else as_utc("timestamp", timestamp))
         else:
-            self._lifecycle.record_data(self._observe_for(timestamp), timestamp)
-            if self._lifecycle.has_events:
-                self._emit()
+            self._record_data(timestamp)
 
+    def _take_data(self, timestamp: datetime | None) -> None:
+        if not self._host.stopped:
+            self._record_data(timestamp)
+
+    def _record_data(self, timestamp: datetime | None) -> None:
+        self._lifecycle.record_data(self._observe_for(timestamp), timestamp)
+        if self._lifecycle.has_events:
+            self._emit()
+
+    @at_home
     def add_feed(
         self,
         name: str,
@@ -299,6 +354,8 @@ class SessionBoundaryManager(Lifespan):
             TypeError: an argument is of the wrong kind.
             ManagerStopped: the manager has stopped.
         """
+        if self._host.stopped:
+            raise self._refusal("add_feed()")
         if self._feed_registry is None:
             self._feed_registry = FeedRegistry(
                 self._host,
@@ -306,16 +363,18 @@ class SessionBoundaryManager(Lifespan):
                 emit=self._emit,
                 observe_for=self._observe_for,
                 require_running=self._require_leading,
+                home=lambda: self._home,
             )
         return self._feed_registry.add(name, timeout, probe=probe, probe_timeout=probe_timeout)
 
     # ---- decisions of the application ----
 
+    @at_home
     def halt(self, reason: str) -> None:
         """Halt trading: `can_trade` is False and no data is expected, until `resume()` or the close.
 
-        The state is not affected. A halt is not journalled: it does not survive a restart. While trading is halted
-        already the call has no effect, and is logged as a warning.
+        The state is not affected. With a journal a restart remembers the halt. While trading is halted already the call
+        has no effect, and is logged as a warning.
 
         Raises:
             HaltRefused: the state is none of PRE_MARKET, ACTIVE, TIMEOUT and ERROR.
@@ -328,6 +387,7 @@ class SessionBoundaryManager(Lifespan):
             LOGGER.warning("%r: halt(%r) has no effect: trading is halted already (%s)", self, reason, self.halted)
         self._emit()
 
+    @at_home
     def resume(self) -> None:
         """End the halt: data is expected again, and silence is timed from now on.
 
@@ -342,6 +402,36 @@ class SessionBoundaryManager(Lifespan):
             LOGGER.warning("%r: resume() has no effect: there is no halt", self)
         self._emit()
 
+    @at_home
+    def record_status(self, status: VenueStatus, at: datetime | None = None) -> None:
+        """Record what the venue itself reports of its trading, and hold it against the calendar.
+
+        HALT, PAUSE and, in the market's hours, PRE_OPEN and QUOTING halt trading; TRADING and RESUME end that halt, and
+        no halt of the application. A close before the calendar's, and trading while the calendar has the market closed,
+        is emitted as `CalendarContradicted`; the session's hours do not change. After an early close trading is halted,
+        unless `LifecycleConfig.early_close` is CALENDAR.
+
+        A status that comes late, repeatedly or out of order, or is of an earlier session, changes nothing. Call it with
+        the statuses of the market, or of the one instrument that is traded. A halt by status is journalled, as every
+        halt is. While another replica leads, the status is only remembered.
+
+        Args:
+            status: what is reported; `session_lifecycle.venues` translates the codes of feeds.
+            at: the venue's own instant of it, by default the present. One in the future counts as now.
+
+        Raises:
+            NaiveDatetimeError: `at` has no time zone. Nothing is recorded.
+            TypeError: `status` is no `VenueStatus`.
+            ClockFailed: the clock cannot be read.
+            NotRunningError, ManagerStopped: the manager does not run.
+        """
+        driver = self._require_running("record_status()")
+        require_status(status)
+        now = driver.observe()
+        self._host.record_status(status, now.wall if at is None else at, now)
+        self._emit()
+
+    @at_home
     async def end_session(self, reason: str) -> None:
         """End an open session now: take its remaining transitions, and roll.
 
@@ -355,6 +445,7 @@ class SessionBoundaryManager(Lifespan):
         now = self._require_writable("end_session()").observe()
         await self._execute(self._lifecycle.end_session(require_reason(reason), now), now)
 
+    @at_home
     def fail(self, reason: str) -> None:
         """Go to ERROR, until `recover()`. During a roll this happens once the attempt under way has ended.
 
@@ -369,14 +460,14 @@ class SessionBoundaryManager(Lifespan):
             LOGGER.warning("%r: fail(%r) has no effect in ERROR (%s)", self, reason, self._lifecycle.reason)
         self._emit()
 
+    @at_home
     async def apply(self, override: Override) -> None:
         """Change the hours of a date from now on: an early close announced at 11:00 takes effect today.
 
         The past is never rewritten. A `Closure` of the present session ends that now, in any state: its remaining
         transitions are taken with `catch_up=True` and the reason, and the next session is rolled to. A `Closure`
         announced before the open leaves no session on that date. The change is emitted as `ScheduleChanged`; where the
-        date has those hours already, nothing happens. An override is not journalled: give it to the schedule on a
-        restart.
+        date has those hours already, nothing happens. A journal keeps the change over a restart.
 
         Raises:
             OverrideRefused: the override contradicts the schedule or the past, its hours are impossible, or the
@@ -393,6 +484,7 @@ class SessionBoundaryManager(Lifespan):
             decision = self._lifecycle.change_schedule(override, now)
             await self._execute(decision or NOTHING, now)
 
+    @at_home
     async def recover(self, resolution: Resolution = Resolution.RETRY) -> None:
         """Leave ERROR: begin the roll that is owed again, or else replay the session from its start.
 
@@ -417,6 +509,7 @@ class SessionBoundaryManager(Lifespan):
         now = driver.observe()
         await self._execute(self._lifecycle.recover(resolution, now), now)
 
+    @at_home
     async def roll(self) -> RollSucceeded:
         """Roll manually, where `auto_roll` is off; return once the roll has completed.
 
@@ -425,6 +518,8 @@ class SessionBoundaryManager(Lifespan):
         Raises:
             RollNotOwedError: the session has not ended, or the roll is automatic or under way.
             RollFailedError: the last attempt failed; the state is ERROR.
+            NotLeadingError: another replica leads, or began to before the roll had completed. That one completes a roll
+                whose intent is in the journal, and `RollFollowed` says so here.
             ClockFailed: the clock cannot be read.
             ReentrancyError: called from inside this manager's own roll.
             NotRunningError, ManagerStopped: the manager does not run, or stopped first.
@@ -445,8 +540,12 @@ class SessionBoundaryManager(Lifespan):
                 target, attempts = (None, 0) if failed is None else (failed.next_session, failed.attempt)
                 cause = None if failed is None else failed.error
                 raise RollFailedError(ended, target, attempts, event.reason or "") from cause
-        raise ManagerStopped("roll()", self.state)
+            elif isinstance(event, LeadershipLost) and self._host.replica is not None:
+                rest = f"completing the roll from {ended}"
+                raise self._host.replica.refusal(rest)
+        raise self._refusal("roll()")
 
+    @at_home
     def roll_transaction(self) -> AbstractAsyncContextManager[Any]:
         """Return an async context manager: the transaction of the roll's own writes, inside `roll_session` only.
 
@@ -467,6 +566,7 @@ class SessionBoundaryManager(Lifespan):
         """
         return roll_transaction(self._host, self._require_running("roll_transaction()"))
 
+    @at_home
     def done_statement(self) -> tuple[str, tuple[object, ...]]:
         """Return the statement that writes the journal's *done*, and its parameters, inside `roll_session` only.
 
@@ -483,6 +583,7 @@ class SessionBoundaryManager(Lifespan):
 
     # ---- events ----
 
+    @at_home
     def events(self) -> Subscription:
         """Return an async iterator over all events from this call on; it ends with the manager.
 
@@ -491,6 +592,7 @@ class SessionBoundaryManager(Lifespan):
         """
         return self._host.broadcast.subscribe()
 
+    @at_home
     async def wait_for(self, *states: SessionState) -> SessionState:
         """Wait until one of `states` is entered, however briefly, and return it; at once where it is the present one.
 
@@ -513,7 +615,7 @@ class SessionBoundaryManager(Lifespan):
                 return cast("StateChanged", event).dest
         finally:
             broadcast.remove(entered)
-        raise ManagerStopped("wait_for()", self.state)
+        raise self._refusal("wait_for()")
 
     # ---- handlers, alarms and scopes ----
 
@@ -545,7 +647,8 @@ class SessionBoundaryManager(Lifespan):
             ConfigurationError: the timeout is out of range.
             ManagerStopped: the manager has stopped.
         """
-        return self._handler_decorator("on()", filter_for(what), missed=missed, timeout=timeout)
+        state = what if isinstance(what, SessionState) else None
+        return self._handler_decorator("on()", filter_for(what), missed=missed, timeout=timeout, state=state)
 
     def at(
         self,
@@ -581,6 +684,7 @@ class SessionBoundaryManager(Lifespan):
 
         return decorate
 
+    @at_home
     def alarms(
         self,
         anchor: Anchor | str,
@@ -599,23 +703,28 @@ class SessionBoundaryManager(Lifespan):
             ManagerStopped: the manager has stopped.
         """
         if self._host.stopped:
-            raise ManagerStopped("alarms()", self.state)
+            raise self._refusal("alarms()")
         alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
         fired = self._host.broadcast.subscribe(on_alarm(alarm))
         self._add_alarm(alarm)
         return cast("AsyncIterator[AlarmFired]", fired)
 
+    @at_home
     def during(
         self, *states: SessionState, phase: str | None = None, grace: timedelta | None = None
     ) -> AbstractAsyncContextManager[Session]:
         """Return an async context manager whose body runs while the state is one of `states`, and is then cancelled.
 
-        With `phase`, the body runs while the venue is in that phase, such as "overnight"; with states too, while both
-        hold.
+        With `phase`, the body runs while the venue is in that phase, such as "overnight", and is given the session that
+        the phase counts for; no roll ends it. With states too, it runs while both hold.
 
         Entering waits until the state is one of them, and gives the session. As soon as the state is none of them, or
         the manager stops, the body is cancelled, and the block is left without an error.
         `during(SessionState.ACTIVE, SessionState.TIMEOUT)` is "while the market is open".
+
+        Where the manager stops before such a state was entered, the body is entered all the same, and cancelled at its
+        first wait: Python cannot skip a body. So it is in a loop over `sessions()` of a manager that has stopped.
+        `run_while` calls nothing then.
 
         Args:
             states: one or more; none are needed with a phase.
@@ -628,47 +737,85 @@ class SessionBoundaryManager(Lifespan):
             InvalidSession: `phase` cannot be the name of a phase.
             ReentrancyError: (on entering) called from inside this manager's own roll.
             NotRunningError: (on entering) the manager has not started.
-            ManagerStopped: (on entering) the manager stopped before such a state was entered.
+            ManagerStopped: (on entering) the manager has stopped already, outside of a loop over its `sessions()`.
         """
-        if phase is None or states:
-            require_states("during()", states)
-        if phase is not None:
-            require_phase_name(phase)
+        require_condition("during()", states, phase)
         require_duration("grace", grace, never=True)
-        host = self._host
-        return scopes.during(
-            states,
-            grace,
-            phase=phase,
-            lifecycle=self._lifecycle,
-            broadcast=host.broadcast,
-            clock=self._clock,
-            wait_for=self.wait_for,
-        )
+        return scopes.during(scopes.While(states, phase), grace, around=self._surroundings, wait_for=self.wait_for)
 
+    @at_home
+    async def run_while(
+        self, function: Callable[[Session], Awaitable[object]], *states: SessionState, phase: str | None = None
+    ) -> None:
+        """Await `function(session)` once for each time that the state is one of `states`; cancel it when it is none.
+
+        With `phase`, it is awaited once for each time that the venue is in that phase, such as "overnight", with the
+        session that the phase counts for; no roll ends such a call. With states too, while both hold.
+
+        Return when the manager stops, which cancels the call. A new session always ends the call, and another one
+        begins where the state is one of `states` then. A state of no width, such as the POST_MARKET of a market that is
+        open around the clock, neither ends a call nor begins one. A function that returns early is not called again
+        until the state has been another, or the session is a new one. `run_while(trade, ACTIVE, TIMEOUT)` is "trade
+        while the market is open, every day".
+
+        Raises:
+            BaseException: what the function raises, and a cancellation of this call.
+            TypeError: the function is not async, neither a state nor a phase is given, or an argument is not a
+                `SessionState`.
+            InvalidSession: `phase` cannot be the name of a phase.
+            ReentrancyError: called from inside this manager's own roll.
+            NotRunningError: the manager has not started.
+        """
+        self._refuse_inside("run_while()")
+        require_async("the function of run_while()", "a session", function)
+        require_condition("run_while()", states, phase)
+        self._require_begun("run_while()")
+        await scopes.run_while(function, scopes.While(states, phase), label_of(function), around=self._surroundings)
+
+    @at_home
     def sessions(self) -> AsyncIterator[Session]:
         """Return an async iterator over the present session, unless it has ended, and each that is rolled into.
 
-        Sessions that are rolled into meanwhile are queued for a slow body. It ends with the manager.
+        Sessions that are rolled into meanwhile are queued for a slow body. It ends with the manager, in every state.
 
         Raises:
             NotRunningError: the manager has not started.
         """
         return scopes.sessions(lifecycle=self._require_begun("sessions()"), broadcast=self._host.broadcast)
 
+    @property
+    def _surroundings(self) -> scopes.Surroundings:
+        return scopes.Surroundings(self._lifecycle, self._host.broadcast, self._clock, self._report_overdue)
+
+    def _report_overdue(self, callback: str, seconds: float) -> None:
+        driver = self._driver
+        assert driver is not None, "without one nothing is cancelled"
+        waited = timedelta(seconds=seconds)
+        driver.publish(self._host.report_overdue(callback, waited, driver.observe_or_last()))
+
     def _handler_decorator(
-        self, call: str, event_filter: EventFilter, *, missed: bool, timeout: timedelta | None
+        self,
+        call: str,
+        event_filter: EventFilter,
+        *,
+        missed: bool,
+        timeout: timedelta | None,
+        state: SessionState | None = None,
     ) -> Callable[[Any], Any]:
+        if self._home is not None:
+            self._home.require(call)
         require_duration("timeout", timeout, never=True)
 
         def register(function: Any) -> Any:  # noqa: ANN401 -- the public signatures have the types
             require_async("a handler", "one event", function)
             if self._host.stopped:
-                raise ManagerStopped(call, self.state)
+                raise self._refusal(call)
             host = self._host
             if host.ready is None:
                 host.ready = deque()
-            handler = Handler(function, event_filter, host.ready, self._lifecycle, missed=missed, timeout=timeout)
+            handler = Handler(
+                function, event_filter, host.ready, self._lifecycle, missed=missed, timeout=timeout, state=state
+            )
             host.handlers += (handler,)
             host.broadcast.add(handler)
             return function
@@ -713,8 +860,14 @@ class SessionBoundaryManager(Lifespan):
         if self._driver is None or not self._lifecycle.begun:
             raise NotRunningError(call)
         if self._host.stopped:
-            raise ManagerStopped(call, self.state)
+            raise self._refusal(call)
         return self._driver
+
+    def _refusal(self, call: str) -> ManagerStopped:
+        """Return the refusal of a call after the end, from what has ended the driver."""
+        error = ManagerStopped(call, self.state)
+        error.__cause__ = None if self._driver is None else self._driver.failure
+        return error
 
     def _require_writable(self, call: str) -> Driver:
         """Return the driver; raise where the manager does not run, or what is to be written would wait for itself."""
@@ -735,7 +888,7 @@ class SessionBoundaryManager(Lifespan):
 
 def _is_outcome(event: Event) -> bool:
     match event:
-        case RollSucceeded() | RollFailed():
+        case RollSucceeded() | RollFailed() | LeadershipLost():
             return True
         case StateChanged():
             return event.dest is SessionState.ERROR

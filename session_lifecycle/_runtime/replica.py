@@ -7,7 +7,7 @@ from typing import Final
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import SharedJournal
 from session_lifecycle._journal.errors import NotLeadingError
-from session_lifecycle._journal.records import Record, adoption
+from session_lifecycle._journal.records import JournalState, Record, adoption
 from session_lifecycle._journal.standing import Standing
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.journal_events import ClockSkew, LeadershipGained, LeadershipLost
@@ -37,26 +37,43 @@ class Replica:
     def require_lead(self, call: str) -> None:
         """Raise `NotLeadingError` where another replica leads, or this one cannot know."""
         if not self.journal.leads:
-            raise NotLeadingError(call, repr(self.journal), self.journal.term)
+            raise self.refusal(call)
+
+    def refusal(self, what: str) -> NotLeadingError:
+        """Return the error of a call, or of a record, that is refused because this replica does not lead."""
+        return NotLeadingError(what, repr(self.journal), self.journal.term)
 
     def add(self, records: Sequence[Record]) -> None:
         """Count records that the journal held, or that this replica has written."""
         for record in records:
-            self._standing.add(record)
+            self._add(record)
 
     def follow(self, records: Sequence[Record], now: Reading) -> None:
         """Adopt the records of the replica that leads, and the lead, where this one has gained it."""
         journal, lifecycle = self.journal, self._lifecycle
         self._ledger.adopt(records)
         for record in records:
-            journal_state = self._standing.add(record)
+            journal_state = self._add(record)
             if journal_state is not None:
                 lifecycle.follow(record, journal_state, now, term=journal.term)
         if journal.leads and not lifecycle.leading:
             self.report_lead(now)
             lifecycle.lead(now, self._standing.state)
+            resumption = lifecycle.resume_by_venue(now)
+            if resumption is not None:
+                self._ledger.submit(resumption.records, resumption.apply)
             if self._standing.state is None:
                 self._ledger.submit((adoption(lifecycle.session, now.wall),))
+
+    def _add(self, record: Record) -> JournalState | None:
+        """Count a record; where it contradicts those before it, go to ERROR and leave it out."""
+        try:
+            return self._standing.add(record)
+        except ValueError as error:
+            if self._lifecycle.begun:
+                reason = f"the records of {self.journal!r} contradict each other at {record.seq}: {error}"
+                self._lifecycle.fail(reason, self._lifecycle.progress.last_reading)
+            return None
 
     def report_lead(self, now: Reading) -> None:
         """Emit that this replica leads."""

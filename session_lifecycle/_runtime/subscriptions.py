@@ -57,6 +57,11 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
+    @property
+    def ended(self) -> bool:
+        """Whether no more events are buffered: the manager has stopped, or the buffer has overrun."""
+        return self._ended
+
     async def __anext__(self) -> Event:
         """Return the oldest unread event: at once where there is one, without yielding to other tasks."""
         if self._unchecked:
@@ -113,13 +118,18 @@ def _any_event(_: Event) -> bool:
 class Broadcast:
     """Publishes events to its subscriptions. It holds them weakly: one without a reference elsewhere is removed."""
 
-    __slots__ = ("_closed", "_last_key", "_subscriptions")
+    __slots__ = ("__weakref__", "_closed", "_last_key", "_subscriptions")
 
     def __init__(self) -> None:
         # In the order of subscription, so that wakes are deterministic. None until there is one.
         self._subscriptions: dict[int, ref[Subscription]] | None = None
         self._last_key = 0
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it publishes nothing any more."""
+        return self._closed
 
     def subscribe(
         self, event_filter: EventFilter | None = None, *, limit: int = LIMIT, check_every: int = 1

@@ -29,21 +29,28 @@ async def start_once(group: "anyio.abc.TaskGroup", function: Callable[[], Awaita
     return started
 
 
-async def start_surely(group: "anyio.abc.TaskGroup", function: Callable[..., Awaitable[object]], *args: object) -> None:
+async def start_surely(
+    group: "anyio.abc.TaskGroup", function: Callable[..., Awaitable[object]], *args: object, absorb: bool = True
+) -> None:
     """Start a task of a function that reports its start.
 
     Where a native cancellation, of the new task before its first step or of the calling one, has ended the new task,
-    the function is called again in another.
+    the function is called again in another. With `absorb` off, one of the calling task is raised.
     """
-    while not await _start(group, function, args, getattr(function, "__name__", None)):
+    while not await _start(group, function, args, getattr(function, "__name__", None), absorb=absorb):
         pass
 
 
 async def _start(
-    group: "anyio.abc.TaskGroup", function: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str | None
+    group: "anyio.abc.TaskGroup",
+    function: Callable[..., Awaitable[object]],
+    args: tuple[object, ...],
+    name: str | None,
+    *,
+    absorb: bool = True,
 ) -> bool:
     """Start a task; return False where a native cancellation has ended it."""
-    started = cancelled = over = False
+    started = cancelled = over = lost = False
     coroutine: Coroutine[Any, Any, None] | None = None
 
     async def run(task_status: "anyio.abc.TaskStatus[None]") -> None:
@@ -60,14 +67,18 @@ async def _start(
         coroutine = run(task_status)
         return coroutine
 
-    _wake_unless(lambda: started or over)
+    def is_lost() -> None:
+        nonlocal lost
+        lost = True
+
+    _wake_unless(lambda: started or over, is_lost)
     try:
         await group.start(make, name=name)
     except RuntimeError:
         if started:
             raise
     except anyio.get_cancelled_exc_class():
-        if not absorb_foreign_cancellation():
+        if not (absorb and absorb_foreign_cancellation()) and not (lost and _take_back_cancellation()):
             raise
     finally:
         over = True
@@ -76,8 +87,14 @@ async def _start(
     return started and not cancelled
 
 
-def _wake_unless(started: Callable[[], bool]) -> None:
-    """Cancel the calling task natively where the task that it starts has not made its first step within a few turns.
+def _take_back_cancellation() -> bool:
+    """Take back the native cancellation of `_wake_unless`; return whether there was no other."""
+    task = sys.modules["asyncio"].current_task()
+    return bool(task.uncancel() == 0)
+
+
+def _wake_unless(started: Callable[[], bool], lost: Callable[[], None]) -> None:
+    """Cancel the calling task natively, and call `lost`, where a task has not made its first step within a few turns.
 
     `TaskGroup.start` of anyio 4.16 waits indefinitely for the end of a task that was cancelled before its first step.
     A step that was scheduled earlier runs earlier, so one that has not run by then never will.
@@ -97,6 +114,7 @@ def _wake_unless(started: Callable[[], bool]) -> None:
         if turns:
             loop.call_soon(check, turns - 1)
         else:
+            lost()
             task.cancel()
 
     loop.call_soon(check, _TURNS)

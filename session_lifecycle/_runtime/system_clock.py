@@ -15,6 +15,7 @@ import anyio
 
 from session_lifecycle._model.clock import Reading, as_utc, read
 from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.uncopyable import Uncopyable
 
 _LONGEST_SPIN: Final = timedelta(milliseconds=10)
 _READINGS_PER_SECOND: Final = 1_000_000
@@ -23,7 +24,7 @@ _READINGS_PER_SECOND: Final = 1_000_000
 _TIMER_RESOLUTION_SECONDS: Final = 0.001
 
 
-class SystemClock:
+class SystemClock(Uncopyable):
     """The machine's own clocks: `datetime.now(UTC)` and `time.monotonic`.
 
     A monotonic timer sees neither a suspend nor a step of the wall clock, so a sleep is made of slices of at most

@@ -12,7 +12,7 @@ one is installed all the same, a calendar that is built warns.
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
@@ -34,8 +34,11 @@ _NOT_CMES: Final = {
     "NYMEX": ("CMEGlobex_Crude", "CMEGlobex_NatGas"),
 }
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NAT_NANOS: Final = -(2**63)  # pandas' "no time", as an integer
+
+def calendar_names() -> list[str]:
+    """Return the name of every calendar and every alias, sorted."""
+    names: list[str] = _library().get_calendar_names()
+    return sorted(names)
 
 
 def canonical_name(name: object) -> str:
@@ -45,8 +48,7 @@ def canonical_name(name: object) -> str:
         CalendarUnavailable: exchange_calendars has no such calendar; suggests the names nearest to it. Or the alias is
             of a calendar that is not what the name says; suggests the names to use.
     """
-    library = _library()
-    names: list[str] = library.get_calendar_names()
+    library, names = _library(), calendar_names()
     if not isinstance(name, str) or name not in names:
         from difflib import get_close_matches  # only for this message
 
@@ -109,13 +111,13 @@ def all_sessions(calendar: Any) -> list[Session]:
     Raises:
         InvalidSession: the hours of a session are not in order, or two sessions overlap.
     """
-    columns = (calendar.opens_nanos, calendar.break_starts_nanos, calendar.break_ends_nanos, calendar.closes_nanos)
+    nanos = (calendar.opens_nanos, calendar.break_starts_nanos, calendar.break_ends_nanos, calendar.closes_nanos)
+    columns = [column.astype("datetime64[ns]").astype("datetime64[us]").tolist() for column in nanos]
     sessions: list[Session] = []
     days: list[date] = calendar.sessions.date.tolist()
-    for day, *nanos in zip(days, *(column.tolist() for column in columns), strict=True):
-        opened, break_start, break_end, closed = nanos
-        breaks = () if break_start == _NAT_NANOS else ((_instant(break_start), _instant(break_end)),)
-        session = Session(day, _instant(opened), _instant(closed), breaks)
+    for day, opened, break_start, break_end, closed in zip(days, *columns, strict=True):
+        breaks = () if break_start is None else ((_in_utc(break_start), _in_utc(break_end)),)
+        session = Session(day, _in_utc(opened), _in_utc(closed), breaks)
         if sessions and sessions[-1].close > session.open:
             msg = f"session {session.date} opens before session {sessions[-1].date} has closed"
             raise InvalidSession(msg)
@@ -173,8 +175,8 @@ def _library() -> Any:
     return exchange_calendars
 
 
-def _instant(nanos: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=nanos // 1000)
+def _in_utc(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=UTC)
 
 
 def _description(error: Exception) -> str:

@@ -5,7 +5,7 @@ that a later release fixes, or changes otherwise, stays as it is.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta, tzinfo
 from typing import Final
 
@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from session_lifecycle._model.session import Session
-from session_lifecycle._schedules.venue_hours import Row, VenueHours, hours_of, local_key, row_key
+from session_lifecycle._schedules.venue_hours import Row, VenueHours, hours_of, local_key, row_key, sessions_of
 
 _DAY: Final = timedelta(days=1)
 
@@ -52,12 +52,15 @@ def corrected(
         return list(before.values()), []
     after, rows = dict(before), dict[date, Row]()
     joining: list[Session] = []
+    make: dict[int, Callable[[date], Session]] = {}
     for day, row in _acting(known, before, zone, first, last):
         rows[day] = row
         after.pop(day, None)
         if row.hours is None:
             continue
-        session = row.hours.on(day, zone)
+        if id(row) not in make:
+            make[id(row)] = sessions_of(row.hours, zone)
+        session = make[id(row)](day)
         if row.joins_next:
             joining.append(session)
         else:
@@ -78,27 +81,29 @@ def _acting(
     known: VenueHours, before: dict[date, Session], zone: tzinfo, first: date, last: date
 ) -> Iterator[tuple[date, Row]]:
     """Yield the days on which a row acts, ascending, each with its row."""
-    rows = [row for row in known.rows if row.ends[0] <= last and row.ends[1] >= first]
-    wrong = [{row_key(hours) for hours in row.was} for row in rows]
-    rules = [number for number, row in enumerate(rows) if not row.days]
-    single: dict[date, list[int]] = {}
-    for number, row in enumerate(rows):
-        for day in row.days:
-            single.setdefault(day, []).append(number)
-    days = {*before, *(day for day in single if first <= day <= last)}
-    days.update(*(_span(rows[number], first, last) for number in rules if None in wrong[number]))
+    acts: dict[tuple[timedelta, ...] | None, list[Row]] = {}
+    days = {*before}
+    for row in known.rows:
+        start, end = row.ends
+        if start <= last and end >= first:
+            for hours in row.was:
+                acts.setdefault(row_key(hours), []).append(row)
+            if None in row.was:
+                days.update(_span(row, first, last))
     for day in sorted(days):
         session = before.get(day)
         key = None if session is None else local_key(session, zone)
-        for number in sorted([*rules, *single[day]]) if day in single else rules:
-            if key in wrong[number] and rows[number].includes(day, zone):
-                yield day, rows[number]
+        for row in acts.get(key, ()):
+            if row.includes(day, zone):
+                yield day, row
                 break
 
 
-def _span(rule: Row, first: date, last: date) -> Iterator[date]:
-    """Yield every day of a rule that adds sessions: it is about days that have none."""
-    start, end = max(first, rule.first), min(last, rule.last)
+def _span(row: Row, first: date, last: date) -> Iterator[date]:
+    """Yield every day that a row which adds sessions can be about: there is none on it."""
+    if row.days:
+        return (day for day in row.days if first <= day <= last)
+    start, end = max(first, row.first), min(last, row.last)
     return (start + n * _DAY for n in range((end - start).days + 1))
 
 

@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
-from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.errors import ConfigurationError, LifecycleError, OverrideRefused
 from session_lifecycle._model.overrides import Closure, Override
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
+    RULES_END,
     all_sessions,
     calendar_between,
     calendar_errors,
@@ -21,6 +22,7 @@ from session_lifecycle._schedules.calendars import (
 from session_lifecycle._schedules.corrections import Correction, corrected, reach
 from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.extended_hours import extended
+from session_lifecycle._schedules.html import schedule_html
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.regular_week import YEAR, continued
 from session_lifecycle._schedules.venue_hours import hours_of, with_phases
@@ -62,7 +64,8 @@ class ExchangeSchedule(KeptYears):
 
     Raises:
         CalendarUnavailable: there is no such calendar, or building it failed (chained to the cause).
-        OverrideRefused: an override contradicts the calendar or another override, or its hours are not in order.
+        OverrideRefused: an override contradicts the calendar or another override, its hours are not in order, or
+            `until` lies after 2200.
         ConfigurationError: no extended hours, or no such night, are on record for this venue.
         NaiveDatetimeError: `near` has no time zone.
     """
@@ -85,6 +88,8 @@ class ExchangeSchedule(KeptYears):
         super().__init__(overrides)
         if until is not None:
             require_date("until", until)
+            if until > RULES_END:
+                raise OverrideRefused(until, f"`until` cannot be later than {RULES_END}, where all rules end")
         day = (datetime.now(UTC) if near is None else as_utc("near", near)).date()
         self._name = canonical_name(name)
         if extended_hours and self._name not in EXTENDED_HOURS:
@@ -131,15 +136,26 @@ class ExchangeSchedule(KeptYears):
         `phases` is an array of tables with the fields of `Phase`, whose instants are datetimes with an offset.
 
         Raises:
-            OverrideRefused: the file has an unknown or invalid entry, or the constructor refuses an override.
-            OSError, tomllib.TOMLDecodeError: the file cannot be read, or is not TOML.
-            CalendarUnavailable, ConfigurationError: as raised by the constructor.
+            OverrideRefused: the file cannot be read, is not TOML, or has an unknown or invalid entry; or the
+                constructor refuses it, of which that error is the cause. Names the file.
         """
         content = read_overrides(path)
-        hours = content.overrides
-        return cls(
-            content.calendar, overrides=hours, until=content.until, night=content.night, near=near, **content.options
-        )
+        try:
+            return cls(
+                content.calendar,
+                overrides=content.overrides,
+                until=content.until,
+                night=content.night,
+                near=near,
+                **content.options,
+            )
+        except OverrideRefused as error:
+            raise OverrideRefused(error.date, f"{os.fspath(path)}: {error.why}") from error
+        except (LifecycleError, OverflowError) as error:
+            raise OverrideRefused(None, f"{os.fspath(path)}: {error}") from error
+
+    def _repr_html_(self) -> str:
+        return schedule_html(self)
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, tzinfo
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession, NotASession, ScheduleExhausted
 from session_lifecycle._model.session import Session, require_date
+from session_lifecycle._schedules.html import schedule_html
 
 
 class FixedSchedule:
@@ -43,6 +44,9 @@ class FixedSchedule:
 
     def __repr__(self) -> str:
         return f"<FixedSchedule {self._name!r} {self._dates[0]} to {self._dates[-1]}, {len(self._dates)} sessions>"
+
+    def _repr_html_(self) -> str:
+        return schedule_html(self)
 
     @property
     def name(self) -> str:

@@ -14,11 +14,15 @@ import msgspec
 
 from session_lifecycle._model.legs import FACTS, HOURS, REQUIRED_FACTS
 from session_lifecycle._model.session import Phase, Session, require_phase_name
+from session_lifecycle._schedules.text_files import shown
 
 ABSENT: Final = "none"
 TICKS_A_DAY: Final = 86_400_000_000
 
 _DAY: Final = timedelta(days=1)
+_MOST: Final = 24
+"""How many breaks, or phases, a session in a file may have: checking a day takes time by their number."""
+
 _HOUR: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{6})?)?)(?:([+-]\d{1,2})d)?", re.ASCII)
 # Clocks change at night: by day, each local time is one instant. The zones of all exchanges have one exception since
 # 1970, the morning of a Sunday in Athens, 1979-04-01.
@@ -69,8 +73,8 @@ class LocalPhase(NamedTuple):
 class LocalHours(msgspec.Struct, frozen=True):
     """The hours of a session in local time: the instants that it has, by their names, and its breaks.
 
-    `opens`, `closes` (ticks) and `by_night` are for comparing many sessions quickly: as long as no hour of `by_night`
-    is skipped or repeated on its day, local times have the same order as the instants.
+    `opens`, `closes` (ticks), `by_night` and `days` are for comparing many sessions quickly: where the clocks do not
+    change from the first to the last of its `days`, counted from its date, local times have the order of the instants.
     """
 
     facts: Mapping[str, LocalTimeOfDay]
@@ -78,6 +82,7 @@ class LocalHours(msgspec.Struct, frozen=True):
     opens: int
     closes: int
     by_night: tuple[LocalTimeOfDay, ...]
+    days: tuple[timedelta, timedelta]
     phases: tuple[LocalPhase, ...] = ()
 
     @property
@@ -111,7 +116,8 @@ def hours_from(fields: Mapping[str, Any]) -> LocalHours:
     every = [*facts.values(), *(hour for pair in breaks for hour in pair)]
     every += [hour for phase in phases for hour in (phase.start, phase.end)]
     by_night = tuple(hour for hour in every if not _DAWN <= hour.time < _LATE)
-    return LocalHours(facts, breaks, facts["open"].ticks, facts["close"].ticks, by_night, phases)
+    days = (min(hour.days for hour in every) * _DAY, max(hour.days for hour in every) * _DAY)
+    return LocalHours(facts, breaks, facts["open"].ticks, facts["close"].ticks, by_night, days, phases)
 
 
 def parse_fields(text: str) -> dict[str, Any]:
@@ -124,13 +130,13 @@ def parse_fields(text: str) -> dict[str, Any]:
     for word in text.split():
         name, _, content = word.partition("=")
         if name not in HOURS or not content:
-            refuse(f"{word!r} is not understood; there can be {', '.join(f'{each}=...' for each in HOURS)}")
+            refuse(f"{shown(word)} is not understood; there can be {', '.join(f'{each}=...' for each in HOURS)}")
         if name in found:
             refuse(f"{name} is given twice")
         if name == "breaks":
-            found[name] = () if content == ABSENT else tuple(map(_break, content.split(",")))
+            found[name] = () if content == ABSENT else _breaks(content)
         elif name == "phases":
-            found[name] = () if content == ABSENT else tuple(map(_phase, content.split(",")))
+            found[name] = () if content == ABSENT else _phases(content)
         else:
             found[name] = None if content == ABSENT and name not in REQUIRED_FACTS else time_of_day(content)
     return found
@@ -140,8 +146,11 @@ def field_texts(session: Session, zone: tzinfo) -> tuple[str, ...]:
     """Return the text of each field of a session's hours, in the order of `HOURS`.
 
     Raises:
-        ValueError: an hour occurs twice on its day in the exchange's local time.
+        ValueError: an hour occurs twice on its day in the exchange's local time, or there are too many breaks or
+            phases.
     """
+    _require_few("breaks", len(session.breaks))
+    _require_few("phases", len(session.phases))
 
     def text(instant: datetime | None) -> str:
         if instant is None:
@@ -183,16 +192,36 @@ def _phase(text: str) -> LocalPhase:
     start, *others = rest.split("/")
     if not at or not others or not set(others[1:]) <= {"tradable", "no_data"}:
         refuse(
-            f"{text!r} is not a phase, such as closing_auction@15:25/15:30, with /tradable and /no_data where it is so"
+            f"{shown(text)} is not a phase, such as closing_auction@15:25/15:30, with /tradable and /no_data where it "
+            "is so"
         )
     require_phase_name(name)
     return LocalPhase(name, time_of_day(start), time_of_day(others[0]), "tradable" in others, "no_data" not in others)
 
 
+def _breaks(text: str) -> tuple[tuple[LocalTimeOfDay, LocalTimeOfDay], ...]:
+    return tuple(map(_break, _few("breaks", text)))
+
+
+def _phases(text: str) -> tuple[LocalPhase, ...]:
+    return tuple(map(_phase, _few("phases", text)))
+
+
+def _few(what: str, text: str) -> list[str]:
+    parts = text.split(",")
+    _require_few(what, len(parts))
+    return parts
+
+
+def _require_few(what: str, number: int) -> None:
+    if number > _MOST:
+        refuse(f"there are {number} {what}; in a file a session can have {_MOST}")
+
+
 def _break(text: str) -> tuple[LocalTimeOfDay, LocalTimeOfDay]:
     start, slash, end = text.partition("/")
     if not slash:
-        refuse(f"{text!r} is not a break, such as 12:00/13:00")
+        refuse(f"{shown(text)} is not a break, such as 12:00/13:00")
     return time_of_day(start), time_of_day(end)
 
 
@@ -204,5 +233,5 @@ def time_of_day(text: str) -> LocalTimeOfDay:
     """
     found = _HOUR.fullmatch(text)
     if found is None:
-        refuse(f"{text!r} is not a time, such as 16:00, or 17:00-1d for the evening before, 00:00+1d for midnight")
+        refuse(f"{shown(text)} is not a time, such as 16:00, or 17:00-1d for the evening before, 00:00+1d for midnight")
     return LocalTimeOfDay(int(found[2] or 0), time.fromisoformat(found[1]))

@@ -20,11 +20,12 @@ from session_lifecycle._schedules.calendars import (
     known_days,
     warn_of_pandas,
 )
+from session_lifecycle._schedules.html import schedule_html
 from session_lifecycle._schedules.venue_hours import hours_of
 from session_lifecycle._schedules.years import LOADING, KeptYears
 
 _SOURCE: Final = "pandas_market_calendars"
-_INSTALL: Final = f"{_SOURCE} is not installed: pip install 'session-lifecycle[markets]'"
+_INSTALL: Final = f"{_SOURCE} is not installed: pip install 'session_lifecycle[markets]'"
 _WEEK_FROM_SUNDAY_EVENING: Final = "FOREX"
 _SUNDAY: Final = 6
 # Shanghai's class has lists up to the year before the one from which, it says, its rules are guesswork.
@@ -78,6 +79,9 @@ class MarketCalendarSchedule(KeptYears):
             self._timezone: tzinfo = calendar.tz
         self._load_around(self._clipped(day))
         self._apply_overrides()
+
+    def _repr_html_(self) -> str:
+        return schedule_html(self)
 
     @property
     def name(self) -> str:

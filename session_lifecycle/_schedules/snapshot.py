@@ -19,6 +19,7 @@ from session_lifecycle._model.overrides import Override, summary
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle._schedules.comparison import Difference, compare
+from session_lifecycle._schedules.html import schedule_html
 from session_lifecycle._schedules.local_hours import LocalHours
 from session_lifecycle._schedules.snapshot_format import (
     PathLike,
@@ -80,6 +81,9 @@ class SnapshotSchedule:
     def __repr__(self) -> str:
         head = self._head
         return f"<SnapshotSchedule {head.calendar!r}, knows {head.first} to {head.last}, {len(self._days)} sessions>"
+
+    def _repr_html_(self) -> str:
+        return schedule_html(self)
 
     @property
     def head(self) -> SnapshotHead:

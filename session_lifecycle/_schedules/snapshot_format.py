@@ -11,7 +11,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, cast
 from zoneinfo import ZoneInfo
@@ -31,11 +32,16 @@ from session_lifecycle._schedules.local_hours import (
     parse_fields,
     refuse,
 )
+from session_lifecycle._schedules.text_files import parse_toml, read_text, require_size, shown
 
 FORMAT: Final = 1
 PathLike = str | os.PathLike[str]
 
 _ISO: Final = len("2026-11-27")
+_EARLIEST, _LATEST = date(1000, 1, 1), date(8999, 12, 31)
+_MOST_SHOWN: Final = 5
+_NEXT_DAYS: Final = timedelta(days=2)
+_MIDNIGHT, _LAST_MINUTE = time(0), time(23, 59)
 _ABOUT: Final = (
     "A session a line, in the exchange's own time: its date, and what differs from `regular`. 17:00-1d is the evening",
     "before. `python -m session_lifecycle snapshot --check FILE` holds it against the installed calendar.",
@@ -85,13 +91,13 @@ def read_snapshot(path: PathLike) -> Content:
     """
     where = os.fspath(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_text(path)
         content = _decoded(text)
     except OSError as error:
         raise SnapshotRefused(
             where, None, f"it cannot be read ({error.strerror})", "check the file and its permissions"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SnapshotRefused(where, None, f"it is neither TOML nor JSON ({error})", _AGAIN) from error
     try:
         head, regular, lines = _parts(content)
@@ -101,7 +107,7 @@ def read_snapshot(path: PathLike) -> Content:
     try:
         zone = ZoneInfo(head.timezone)
     except (LookupError, ValueError, OSError) as error:
-        why = f"there is no time zone {head.timezone!r} on this machine"
+        why = f"there is no time zone {shown(head.timezone)} on this machine"
         raise SnapshotRefused(where, None, why, "fix the name, or install tzdata") from error
 
     def refusal(number: int, why: str) -> SnapshotRefused:
@@ -115,10 +121,11 @@ def read_snapshot(path: PathLike) -> Content:
 
 def _decoded(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
-        return cast("dict[str, Any]", json.loads(text))
-    import tomllib  # its import takes longer than reading a file, and JSON does not need it
-
-    return tomllib.loads(text)
+        try:
+            return cast("dict[str, Any]", json.loads(text))
+        except RecursionError:
+            refuse("it is nested too deeply")
+    return parse_toml(text)
 
 
 def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
@@ -129,7 +136,7 @@ def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
     """
     version = _take(content, "format", int, "a whole number")
     if version != FORMAT:
-        refuse(f"its format is {version}, and this release of session_lifecycle reads format {FORMAT}")
+        refuse(f"its format is {shown(version)}, and this release of session_lifecycle reads format {FORMAT}")
     head = SnapshotHead(
         calendar=_take(content, "calendar", str, "a name"),
         timezone=_take(content, "timezone", str, "a name"),
@@ -143,21 +150,30 @@ def _parts(content: dict[str, Any]) -> tuple[SnapshotHead, str, list[str]]:
         phases=_take(content, "phases", bool, "true or false") if "phases" in content else False,
         night=_take(content, "night", str, "a name") if "night" in content else None,
     )
-    if head.first > head.last:
-        refuse(f"`first` ({head.first}) lies after `last` ({head.last})")
+    require_days(head.first, head.last)
     for each in head.overrides:
-        _day(f"{each}"[:_ISO])
+        if not isinstance(each, str):
+            refuse(f"`overrides` must have a text for each override, not {shown(each)}")
+        _day(each[:_ISO])
     for name, each in head.made_from.items():
         if not isinstance(each, str):
-            refuse(f"`made_from`: {name} must be a version, not {each!r}")
+            refuse(f"`made_from`: {shown(name)[1:-1]} must be a version, not {shown(each)}")
     regular = _take(content, "regular", str, "hours, such as open=09:30 close=16:00")
     lines = _take(content, "sessions", (str, list), "a line for each session")
     lines = lines.splitlines() if isinstance(lines, str) else cast("list[str]", lines)
     if not all(isinstance(line, str) for line in lines):
         refuse("`sessions` must have a text for each session")
     if content:
-        refuse(f"{', '.join(map(repr, content))} is not understood")
+        refuse(f"{', '.join(map(shown, islice(content, _MOST_SHOWN)))} is not understood")
     return head, regular, lines
+
+
+def require_days(first: date, last: date) -> None:
+    """Raise ValueError unless the days are in order, and far from where sums of instants would overflow."""
+    if first > last:
+        refuse(f"`first` ({first}) lies after `last` ({last})")
+    if not _EARLIEST <= first <= last <= _LATEST:
+        refuse(f"the days from `first` ({first}) to `last` ({last}) must lie between {_EARLIEST} and {_LATEST}")
 
 
 def _take(content: dict[str, Any], name: str, kind: type | tuple[type, ...], what: str) -> Any:  # noqa: ANN401 -- of that kind
@@ -166,7 +182,7 @@ def _take(content: dict[str, Any], name: str, kind: type | tuple[type, ...], wha
     found = content.pop(name)
     # In Python a bool is an int, and a datetime is a date.
     if not isinstance(found, kind) or (isinstance(found, bool | datetime) and kind is not bool):
-        refuse(f"`{name}` must be {what}, not {found!r}")
+        refuse(f"`{name}` must be {what}, not {shown(found)}")
     return found
 
 
@@ -177,7 +193,7 @@ def _take_day(content: dict[str, Any], name: str) -> date:
 
 def _day(text: str) -> date:
     if len(text) != _ISO or text[4] != "-" or text[7] != "-":  # fromisoformat also accepts weeks
-        refuse(f"{text!r} is not a date, such as 2026-11-27")
+        refuse(f"{shown(text)} is not a date, such as 2026-11-27")
     return date.fromisoformat(text)
 
 
@@ -188,12 +204,17 @@ def _sessions(
     head: SnapshotHead,
     refusal: Callable[[int, str], SnapshotRefused],
 ) -> tuple[list[date], list[LocalHours]]:
-    """Return the sessions' dates and hours. They are compared in local time and converted to instants on demand."""
+    """Return the sessions' dates and hours. They are converted to instants on demand.
+
+    Local times have the same order as the instants, as long as the zone's offset is the same at both ends of the days
+    that are compared. Where it changes, and where hours are of distant days, the instants are compared.
+    """
     days: list[date] = []
     found: list[LocalHours] = []
     known: dict[str, LocalHours] = {}
     clocks_change = zone.utcoffset(None) is None
-    before, closed = date.min, 0
+    before, closed, even = date.min, 0, True
+    offset: timedelta | None = None
     for number, line in enumerate(lines):
         if not line or line[0] == "#":
             continue
@@ -206,8 +227,18 @@ def _sessions(
             midnight = day.toordinal() * TICKS_A_DAY
             if day <= before or midnight + hours.opens < closed or not head.first <= day <= head.last:
                 _refuse_order(day, before, head)
-            if hours.by_night and clocks_change:
-                _refuse_double(day, hours, zone)
+            if clocks_change:
+                first, last = hours.days
+                start = datetime.combine(day + first, _MIDNIGHT, zone).utcoffset()
+                end = datetime.combine(day + last, _LAST_MINUTE, zone).utcoffset()
+                was_even, even = even, start == end and last - first <= _NEXT_DAYS
+                if not (even and was_even and offset == start):
+                    opened = hours.on(day, zone).open
+                    if days and opened < found[-1].close.on(before, zone):
+                        _refuse_overlap(day, before)
+                offset = end
+                if hours.by_night:
+                    _refuse_double(day, hours, zone)
         except (ValueError, OverflowError) as error:
             raise refusal(number, str(error)) from error
         days.append(day)
@@ -218,7 +249,7 @@ def _sessions(
 
 def _parsed(standard: dict[str, Any], text: str) -> LocalHours:
     if text and text[0] != " ":
-        refuse(f"{text!r} must follow the date after a space")
+        refuse(f"{shown(text)} must follow the date after a space")
     return hours_from({**standard, **parse_fields(text.partition("#")[0])})
 
 
@@ -227,6 +258,10 @@ def _refuse_order(day: date, before: date, head: SnapshotHead) -> NoReturn:
         refuse(f"{day} does not come after {before}")
     if not head.first <= day <= head.last:
         refuse(f"{day} does not lie between `first` ({head.first}) and `last` ({head.last})")
+    _refuse_overlap(day, before)
+
+
+def _refuse_overlap(day: date, before: date) -> NoReturn:
     refuse(f"session {day} opens before session {before} has closed")
 
 
@@ -241,7 +276,8 @@ def _place(text: str, lines: list[str], number: int) -> str:
     rows = text.splitlines()
     start = next((at for at, row in enumerate(rows) if row.strip().strip('"').startswith("sessions")), 0) + 1
     at, line = start + number, lines[number]
-    return f"line {at + 1} ({line!r})" if line in "".join(rows[at : at + 1]) else f"session {number + 1} ({line!r})"
+    quoted = shown(line)
+    return f"line {at + 1} ({quoted})" if line in "".join(rows[at : at + 1]) else f"session {number + 1} ({quoted})"
 
 
 # ---- writing ----
@@ -251,14 +287,18 @@ def snapshot_text(head: SnapshotHead, zone: tzinfo, sessions: Iterable[Session],
     """Return the text of a file.
 
     Raises:
-        ValueError: an hour occurs twice on its day in the exchange's local time; says which.
+        ValueError: an hour occurs twice on its day in the exchange's local time, or `read_snapshot` would refuse the
+            file; says why.
     """
+    require_days(head.first, head.last)
     rows = [(session.date, field_texts(session, zone)) for session in sessions]
     # Of equally frequent hours take the later ones: the next sessions are more likely to have them.
     regular = Counter(texts for _, texts in reversed(rows)).most_common(1)[0][0]
     lines = [" ".join((f"{day}", *differing(texts, regular))) for day, texts in rows]
     usual = " ".join(f"{name}={text}" for name, text in zip(HOURS, regular, strict=True) if text != ABSENT)
-    return (_json if as_json else _toml)(head, usual, lines)
+    text = (_json if as_json else _toml)(head, usual, lines)
+    require_size(text.encode())
+    return text
 
 
 def _entries(head: SnapshotHead) -> dict[str, Any]:

@@ -6,9 +6,10 @@ hours that the row names as wrong, so a release that fixes them switches the row
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta, tzinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
+from pkgutil import get_data
 from typing import Any, Final, Literal, NoReturn, cast, get_args
 from zoneinfo import ZoneInfo
 
@@ -27,6 +28,9 @@ NONE: Final = "none"
 
 _PACKAGE: Final = "session_lifecycle._schedules"
 _NOON: Final = time(12)
+_HALF_DAY: Final = timedelta(hours=12)
+# The clocks of exchanges change at night: between these hours, each local time is as far from noon as it reads.
+_DAWN, _LATE = timedelta(hours=6), timedelta(hours=22)
 _HEAD: Final = {
     "calendar": str,
     "means": str,
@@ -111,7 +115,7 @@ class Row(msgspec.Struct, frozen=True):
     was: tuple[LocalHours | None, ...]
     hours: LocalHours | None
     source: str
-    days: tuple[date, ...] = ()
+    days: frozenset[date] = frozenset()
     first: date = date.min
     last: date = date.max
     weekdays: frozenset[int] = frozenset()
@@ -239,13 +243,14 @@ def hours_of(calendar: str) -> VenueHours:
     Raises:
         ValueError: the file has an unknown or invalid entry; names it.
     """
-    from importlib.resources import files  # slow to import
-
     name = file_name(calendar)
-    found = files(_PACKAGE).joinpath("hours_data", name)
-    if not found.is_file():
+    try:
+        found = get_data(_PACKAGE, f"hours_data/{name}")
+    except OSError:  # there is none, or the name cannot be a file's
+        found = None
+    if found is None:
         return VenueHours(calendar)
-    content = parsed_hours(name, found.read_text(encoding="utf-8"))
+    content = parsed_hours(name, found.decode())
     # A file system that does not distinguish cases, or a calendar that the application has registered.
     return content if content.calendar == calendar else VenueHours(calendar)
 
@@ -329,7 +334,7 @@ def _row(kind: Kind, table: dict[str, Any]) -> Row:
         tuple(map(_hours, was)),
         None if kind == "closed" else _hours(table["hours"]),
         " ".join(_texts("source", table["source"])),
-        tuple(sorted(_dates("days", table.get("days", ())))),
+        frozenset(_dates("days", table.get("days", ()))),
         table.get("from", date.min),
         table.get("until", date.max),
         frozenset(map(_weekday, _texts("weekdays", table.get("weekdays", ())))),
@@ -340,6 +345,8 @@ def _row(kind: Kind, table: dict[str, Any]) -> Row:
         table.get("first_wrong"),
         table.get("first_fixed"),
     )
+    if len(row.days) < len(table.get("days", ())):
+        _refuse("`days` has a day twice")
     if row.first > row.last:
         _refuse(f"`from` ({row.first}) lies after `until` ({row.last})")
     if not row.source.startswith("http"):
@@ -439,9 +446,38 @@ def _refuse(why: str) -> NoReturn:
 
 def local_key(session: Session, zone: tzinfo) -> tuple[timedelta, ...]:
     """Return a session's open, close and breaks by the venue's clock, counted from the midnight of its date."""
-    midnight = datetime.combine(session.date, time())
+    start = _start(session.date, zone)
     edges = (session.open, session.close, *(edge for pair in session.breaks for edge in pair))
+    key = tuple(edge - start for edge in edges)
+    if _by_day(key):
+        return key
+    midnight = datetime.combine(session.date, time())
     return tuple(edge.astimezone(zone).replace(tzinfo=None) - midnight for edge in edges)
+
+
+def sessions_of(hours: LocalHours, zone: tzinfo) -> Callable[[date], Session]:
+    """Return what makes the session of a day with these hours. It is `hours.on(day, zone)`, faster for hours by day."""
+    delays = {name: timedelta(microseconds=hour.ticks) for name, hour in hours.facts.items()}
+    pauses = [tuple(timedelta(microseconds=edge.ticks) for edge in pair) for pair in hours.breaks]
+    if hours.phases or not _by_day(delays.values()):
+        return lambda day: hours.on(day, zone)
+
+    def session(day: date) -> Session:
+        start = _start(day, zone)
+        breaks = tuple((start + pause, start + resume) for pause, resume in pauses)
+        facts: dict[str, Any] = {name: start + delay for name, delay in delays.items()}
+        return Session(day, breaks=breaks, **facts)
+
+    return session
+
+
+def _start(day: date, zone: tzinfo) -> datetime:
+    """Return a day's midnight, counted back from its noon by the clock."""
+    return datetime.combine(day, _NOON, zone).astimezone(UTC) - _HALF_DAY
+
+
+def _by_day(delays: Iterable[timedelta]) -> bool:
+    return all(_DAWN <= delay < _LATE for delay in delays)
 
 
 def row_key(hours: LocalHours | None) -> tuple[timedelta, ...] | None:

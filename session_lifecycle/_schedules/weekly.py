@@ -16,6 +16,7 @@ from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError, NotASession, OverrideRefused, ScheduleExhausted
 from session_lifecycle._model.overrides import Override, applied, by_date, of_seasons
 from session_lifecycle._model.session import Session, require_date
+from session_lifecycle._schedules.html import schedule_html
 from session_lifecycle._schedules.local_time import instant_of, zone_of
 
 _NAMES: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -116,6 +117,9 @@ class WeeklySchedule:
 
     def __repr__(self) -> str:
         return f"<WeeklySchedule {self._name!r} in {self._timezone}>"
+
+    def _repr_html_(self) -> str:
+        return schedule_html(self)
 
     @property
     def name(self) -> str:

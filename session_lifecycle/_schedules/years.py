@@ -293,11 +293,12 @@ class KeptYears:
         of_days = of_seasons(self._seasons, self.sessions, self._timezone)
         self._seasonal = frozenset(of_days.keys() - self._overrides.keys())
         self._overrides = {**of_days, **self._overrides}
-        for override in self._overrides.values():
+        ascending = sorted(self._overrides.values(), key=BY_DATE)  # so that each year is loaded once
+        for override in ascending:
             session = self._on(override.date)
             if session is not None or not skip(override):
                 self._replace(override.date, applied(override, session, self._timezone))
-        for override in self._overrides.values():
+        for override in ascending:
             self._require_apart(override.date)
 
     def _keep_years(self, first_year: int, last_year: int, sessions: Iterable[Session]) -> None:

@@ -18,7 +18,9 @@ from session_lifecycle._model.errors import (
     NeverSettledError,
     ReentrancyError,
 )
+from session_lifecycle._model.uncopyable import Uncopyable
 from session_lifecycle._runtime.callbacks import TRANSACTION, inside
+from session_lifecycle._runtime.home import Home, at_home
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -31,7 +33,7 @@ _MAX_PASSES: Final = 100_000
 _EXACT_PASSES: Final = 1_000  # then a callback that schedules itself again and again fills the queue: scan the tasks
 
 
-class SimulatedClock:
+class SimulatedClock(Uncopyable):
     """A `Clock` whose time passes only when the test advances it.
 
     `start` is the wall time at the beginning; `monotonic()` starts at 0.0 seconds. Time is kept in whole microseconds,
@@ -59,7 +61,9 @@ class SimulatedClock:
     * `step` wakes its sleepers all at once, and trio runs such a batch in an arbitrary order.
     * Two clocks with autojump in one event loop wait for each other; use one.
 
-    A clock belongs to one event loop and is used from the loop's own thread.
+    A clock belongs to the event loop that it is first slept or advanced in. From then on it is advanced, stepped and
+    slept by there only: another thread gets `WrongThreadError`, another loop `WrongLoopError`, and nothing changes. It
+    may be read anywhere.
 
     Raises:
         NaiveDatetimeError: `start` has no time zone.
@@ -78,6 +82,7 @@ class SimulatedClock:
         self._queue: list[tuple[int, int, _Sleeper]] = []
         self._registrations = count()
         self._holds = 0
+        self._home: Home | None = None
         self._released = anyio.Event()
 
     def __repr__(self) -> str:
@@ -91,6 +96,7 @@ class SimulatedClock:
         """Return the simulated seconds that have passed; a step does not change them."""
         return self._elapsed / 1e6
 
+    @at_home
     async def sleep_until(self, wall: datetime | None, monotonic: float | None) -> None:
         """Wait exactly until the earlier of the two, or until the wall clock steps. Infinity is the same as None.
 
@@ -107,10 +113,12 @@ class SimulatedClock:
             due = min(due, microseconds + (microseconds / 1e6 < monotonic))
         await self._sleep(due, heeds_steps=True)
 
+    @at_home
     async def sleep(self, delta: timedelta) -> None:
         """Wait until exactly `delta` has passed. Steps of the wall clock do not affect it."""
         await self._sleep(self._elapsed + delta // _MICROSECOND, heeds_steps=False)
 
+    @at_home
     async def advance(self, delta: timedelta) -> None:
         """Let `delta` pass. On return everything due by then has happened, in order, one deadline at a time.
 
@@ -128,6 +136,7 @@ class SimulatedClock:
         self._may_advance(delta)
         await self._advance(self._elapsed + delta // _MICROSECOND, on_wall=False)
 
+    @at_home
     async def advance_to(self, instant: datetime) -> None:
         """Let time pass until the wall clock reaches `instant`, as `advance` does. Steps on the way count.
 
@@ -140,6 +149,7 @@ class SimulatedClock:
         self._may_advance(instant - self.now())
         await self._advance(_since_epoch(instant), on_wall=True)
 
+    @at_home
     def step(self, delta: timedelta) -> None:
         """Step the wall clock by `delta`, forward or back, as NTP or an operator does. No time passes.
 
@@ -164,6 +174,7 @@ class SimulatedClock:
         ahead = [due for due in (self._queue[0][0] if self._queue else _NEVER, self._goal) if due is not None]
         return None if min(ahead) >= _NEVER else timedelta(microseconds=min(ahead) - self._elapsed)
 
+    @at_home
     @contextmanager
     def jumping(self) -> Generator[None]:
         """Enable autojump inside the block, for all tasks. May be nested.
@@ -177,6 +188,7 @@ class SimulatedClock:
         finally:
             self._jumping -= 1
 
+    @at_home
     @contextmanager
     def holding(self) -> Generator[None]:
         """Let no time pass inside the block, which waits for something real, such as a database. May be nested.
@@ -203,7 +215,13 @@ class SimulatedClock:
             raise ConcurrentAdvanceError
         _ = self.now() + delta  # raises OverflowError while nothing has changed
 
+    def _settle_down(self) -> None:
+        """Belong to this event loop, unless it belongs to one already."""
+        if self._home is None:
+            self._home = Home()
+
     async def _advance(self, end: int, *, on_wall: bool) -> None:
+        self._settle_down()
         self._advancing = True
         try:
             while True:
@@ -230,6 +248,7 @@ class SimulatedClock:
         return True
 
     async def _sleep(self, due: int, *, heeds_steps: bool) -> None:
+        self._settle_down()
         if due <= self._elapsed:
             await anyio.lowlevel.checkpoint()
             return

@@ -15,6 +15,8 @@ from session_lifecycle._journal.base import Journal, SharedJournal, Transactiona
 from session_lifecycle._journal.errors import JournalLocked, JournalMismatch, JournalWriteFailed
 from session_lifecycle._journal.records import Entry, Record
 
+__all__ = ["check_journal"]
+
 _AT: Final = datetime(2024, 3, 4, 21, 30, 0, 123456, tzinfo=UTC)
 _DAYS: Final = [date(2024, 3, 4) + timedelta(days=n) for n in range(12)]
 _T = TypeVar("_T")

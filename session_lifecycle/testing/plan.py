@@ -6,17 +6,23 @@ from typing import Any, Final
 
 import msgspec
 
+from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle.testing.local import Days
 
 _NO_TIME: Final = timedelta(0)
 
 
 class Act(msgspec.Struct, frozen=True):
-    """An action of a script at an instant. `text` is its line in the diary; without `do` it is only that line."""
+    """An action of a script at an instant: on the stage, or of the manager of that name, None for each.
+
+    `text` is its line in the diary; without `do` and `call` it is only that line.
+    """
 
     at: datetime
     text: str
     do: Callable[[Any], object] | None = None
+    call: Callable[[SessionBoundaryManager], object] | None = None
+    manager: str | None = None
 
 
 class Restart(Act, frozen=True):
@@ -43,11 +49,17 @@ class Silence(msgspec.Struct, frozen=True):
 
 
 class RollFault(msgspec.Struct, frozen=True):
-    """A fault in one attempt at the roll: a delay, or an error instead of the application's roll or `after` it."""
+    """A fault in one attempt at the roll: a delay, or an error instead of the application's roll or `after` it.
+
+    With `down` the application is killed there, and created again after that. The fault is in the roll of the manager
+    of that name, None for each.
+    """
 
     delay: timedelta = _NO_TIME
     error: Exception | None = None
     after: bool = False
+    down: timedelta | None = None
+    manager: str | None = None
 
 
 class ScriptPlan(msgspec.Struct, frozen=True):

@@ -13,10 +13,13 @@ from typing import Any, Final, cast
 import msgspec
 import pytest
 
+from session_lifecycle._model.errors import describe
+from session_lifecycle._model.events import Event, HandlerFailed, RollFailed
 from session_lifecycle._runtime.host import RollSession
 from session_lifecycle._runtime.manager import SessionBoundaryManager
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle.testing.clock import SimulatedClock
+from session_lifecycle.testing.recorder import Recorder, assertion_in, record
 from session_lifecycle.testing.result import Result
 
 __all__ = ["ManagerFactory", "session_manager", "simulated_clock", "simulated_start"]
@@ -32,12 +35,14 @@ class ManagerFactory:
     """Creates managers in simulated time: call it like `SessionBoundaryManager`, and enter the manager it returns.
 
     The default `schedule` is New York's, the default `roll_session` succeeds at once. `rolled_to` has the target date
-    of each attempt at a roll.
+    of each attempt at a roll. An AssertionError in a roll or a handler, which a manager survives, fails the test.
     """
 
     def __init__(self, clock: SimulatedClock) -> None:
         self.clock: Final = clock
         self.rolled_to: Final[list[date]] = []
+        self._failed: list[AssertionError] = []
+        self._recorders: list[Recorder] = []
 
     def __call__(
         self,
@@ -53,7 +58,26 @@ class ManagerFactory:
                 await roll_session(next_date)
 
         options["clock"] = self.clock
-        return SessionBoundaryManager(schedule, recorded, **options)
+        manager = SessionBoundaryManager(schedule, recorded, **options)
+        self._recorders.append(Recorder(self._take))
+        record(manager, self._recorders[-1])
+        return manager
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, HandlerFailed | RollFailed):
+            failed = assertion_in(event.error)
+            if failed is not None:
+                self._failed.append(failed)
+
+    def take_assertions(self) -> list[AssertionError]:
+        """Return each AssertionError of a roll or a handler since the last call."""
+        failed, self._failed = self._failed, []
+        return failed
+
+    def raise_assertion(self) -> None:
+        """Raise the first AssertionError of a roll or a handler since the last call; nothing where there was none."""
+        for failed in self.take_assertions():
+            raise failed
 
 
 @pytest.fixture
@@ -73,9 +97,25 @@ def simulated_clock(simulated_start: datetime) -> SimulatedClock:
 
 
 @pytest.fixture
-def session_manager(simulated_clock: SimulatedClock) -> ManagerFactory:
+def session_manager(simulated_clock: SimulatedClock) -> Generator[ManagerFactory]:
     """Return a factory of managers with `simulated_clock`. Enter a manager with `async with`."""
-    return ManagerFactory(simulated_clock)
+    factory = ManagerFactory(simulated_clock)
+    yield factory
+    factory.raise_assertion()  # of what ran on after the test, in the teardown of another fixture
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test that has passed, where a roll or a handler under `session_manager` has asserted in vain."""
+    factories = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, ManagerFactory)]
+    try:
+        yield
+    except BaseException as error:
+        for failed in (failed for factory in factories for failed in factory.take_assertions()):
+            error.add_note(f"a roll or a handler has failed before: {describe(failed)}")
+        raise
+    for factory in factories:
+        factory.raise_assertion()
 
 
 @pytest.hookimpl(wrapper=True)

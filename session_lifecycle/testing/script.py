@@ -28,11 +28,12 @@ _HALTED: Final = "halted by the script"
 
 
 class _Written(msgspec.Struct, frozen=True):
-    """The state of a script: the plan, the session that local times refer to, and the calls that built it."""
+    """The state of a script: the plan, the session and the manager that calls refer to, and the calls that built it."""
 
     plan: ScriptPlan
     day: date
     calls: tuple[str, ...]
+    manager: str | None = None
 
 
 class Script:
@@ -92,14 +93,17 @@ class Script:
 
         `factory` creates the application, and is called with the class of its manager. That class has the arguments of
         `SessionBoundaryManager`, but uses the script's schedule and clock, and applies the script's faults before the
-        application's roll. The factory returns the manager itself, or an application that creates it. An application
-        that is an async context manager is entered; one with an async method `run()` is run by that; for any other,
-        its manager is entered.
+        application's roll. The factory returns the manager itself, a `SessionGroup`, or an application that creates
+        them. An application that is an async context manager, as a group is, is entered; one with an async method
+        `run()` is run by that; for any other, its managers are entered. Several managers need names of their own.
 
         Raises:
-            ConfigurationError: the factory creates no manager or several, or a silence interrupts no data.
+            ConfigurationError: the factory creates no manager, or two of the same name; or a silence interrupts no
+                data.
+            AssertionError: as raised in a roll or a handler of the application, with the diary so far as a note. The
+                manager survives it, and the script does not.
             Exception: as raised by the application or a `call`, and in a strict script what the manager refuses, with
-                the diary so far as a note.
+                such a note too.
         """
         for silence in self._written.plan.silences:
             if not any(silence.feed is None or data.feed in (None, silence.feed) for data in self._written.plan.data):
@@ -113,6 +117,14 @@ class Script:
         """Select another session of the script: the times and roll faults of the following calls refer to it."""
         session = self._written.plan.days.on(day)
         return self._next(f"on({_shown(day)})", day=session.date)
+
+    def for_manager(self, name: str | None) -> "Script":
+        """Select one of several managers, by its name: the following calls and faults of the roll refer to it.
+
+        Without a selection, or with None, they refer to every manager. Data and the clock belong to all of them.
+        """
+        calls = (*self._written.calls, f"for_manager({name!r})")
+        return self._with(msgspec.structs.replace(self._written, calls=calls, manager=name))
 
     # ---- the market ----
 
@@ -146,15 +158,16 @@ class Script:
     def halt(self, start: LocalTime, end: LocalTime | None = None, *, reason: str = _HALTED) -> "Script":
         """Halt trading at `start`, and resume it at `end`. Without `end`, the halt lasts until the close."""
         begins, ends = (self._at("halt", start), None) if end is None else self._span("halt", start, end)
-        acts = [Act(begins, f"halt({reason!r})", lambda stage: stage.manager.halt(reason))]
+        name = self._written.manager
+        acts = [Act(begins, f"halt({reason!r})", call=lambda manager: manager.halt(reason), manager=name)]
         if ends is not None:
-            acts.append(Act(ends, "resume()", lambda stage: stage.manager.resume()))
+            acts.append(Act(ends, "resume()", call=lambda manager: manager.resume(), manager=name))
         options = {} if reason == _HALTED else {"reason": reason}
         return self._next(_call("halt", start, *(() if end is None else (end,)), **options), acts=tuple(acts))
 
     def apply(self, at: LocalTime, override: Override) -> "Script":
-        """Call `manager.apply(override)`: an early close or a closure is announced."""
-        return self._doing("apply", at, (override,), lambda stage: stage.manager.apply(override))
+        """Await `manager.apply(override)`: an early close or a closure is announced."""
+        return self._calling("apply", at, (override,), lambda manager: manager.apply(override))
 
     # ---- the clock ----
 
@@ -185,19 +198,29 @@ class Script:
         require_duration("slow_roll", delta)
         return self._faults(_call("slow_roll", delta), (RollFault(delay=delta),))
 
+    def kill_in_roll(self, down: timedelta = _NO_TIME, *, after: bool = False) -> "Script":
+        """Kill the application in the next attempt at the session's roll, and create another one after `down`.
+
+        By default the application's roll is not awaited. With `after` it has completed, and the manager does not get to
+        know: this is the crash that a journal resumes, and for which a roll must be idempotent.
+        """
+        require_duration("kill_in_roll", down, zero=True)
+        call = _call("kill_in_roll", *((down,) if down else ()), after=after)
+        return self._faults(call, (RollFault(after=after, down=down),))
+
     # ---- the operator and the application ----
 
     def fail(self, at: LocalTime, reason: str) -> "Script":
         """Call `manager.fail(reason)`."""
-        return self._doing("fail", at, (reason,), lambda stage: stage.manager.fail(reason))
+        return self._calling("fail", at, (reason,), lambda manager: manager.fail(reason))
 
     def recover(self, at: LocalTime, resolution: Resolution = Resolution.RETRY) -> "Script":
         """Await `manager.recover(resolution)`."""
-        return self._doing("recover", at, (resolution,), lambda stage: stage.manager.recover(resolution))
+        return self._calling("recover", at, (resolution,), lambda manager: manager.recover(resolution))
 
     def end_session(self, at: LocalTime, reason: str) -> "Script":
-        """Call `manager.end_session(reason)`."""
-        return self._doing("end_session", at, (reason,), lambda stage: stage.manager.end_session(reason))
+        """Await `manager.end_session(reason)`."""
+        return self._calling("end_session", at, (reason,), lambda manager: manager.end_session(reason))
 
     def call(self, at: LocalTime, function: Callable[[Any], object]) -> "Script":
         """Call a function with the application, to act on it or to check it. It may be sync or async.
@@ -213,7 +236,7 @@ class Script:
         """
         require_duration("restart", down, zero=True)
         call = _call("restart", at, *((down,) if down else ()))
-        return self._next(call, acts=(Restart(self._at("restart", at), "restart", None, down),))
+        return self._next(call, acts=(Restart(self._at("restart", at), "restart", down=down),))
 
     # ---- helpers ----
 
@@ -233,9 +256,16 @@ class Script:
         text = _call(name, *arguments)
         return self._next(_call(name, at, *arguments), acts=(Act(self._at(name, at), text, do),))
 
+    def _calling(
+        self, name: str, at: LocalTime, arguments: tuple[object, ...], call: Callable[[SessionBoundaryManager], object]
+    ) -> "Script":
+        act = Act(self._at(name, at), _call(name, *arguments), call=call, manager=self._written.manager)
+        return self._next(_call(name, at, *arguments), acts=(act,))
+
     def _faults(self, call: str, faults: tuple[RollFault, ...]) -> "Script":
         day, plan = self._written.day, self._written.plan
-        return self._next(call, roll_faults={**plan.roll_faults, day: (*plan.roll_faults.get(day, ()), *faults)})
+        named = [msgspec.structs.replace(fault, manager=self._written.manager) for fault in faults]
+        return self._next(call, roll_faults={**plan.roll_faults, day: (*plan.roll_faults.get(day, ()), *named)})
 
     def _next(
         self,
@@ -245,9 +275,13 @@ class Script:
         acts: tuple[Act, ...] = (),
         **changes: Any,  # noqa: ANN401 -- as those of msgspec.structs.replace
     ) -> "Script":
-        written, longer = self._written, copy(self)
+        written = self._written
         plan = msgspec.structs.replace(written.plan, acts=(*written.plan.acts, *acts), **changes)
-        object.__setattr__(longer, "_written", _Written(plan, day or written.day, (*written.calls, call)))
+        return self._with(_Written(plan, day or written.day, (*written.calls, call), written.manager))
+
+    def _with(self, written: _Written) -> "Script":
+        longer = copy(self)
+        object.__setattr__(longer, "_written", written)
         return longer
 
 

@@ -5,9 +5,10 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import date, datetime, timedelta
-from typing import Any, Final, TypeVar, cast
+from functools import partial
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -22,10 +23,10 @@ from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.feed import AdaptiveFeed
 from session_lifecycle._runtime.host import RollSession
 from session_lifecycle._runtime.manager import SessionBoundaryManager
-from session_lifecycle._runtime.subscriptions import Subscription
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle.testing.clock import SimulatedClock
 from session_lifecycle.testing.plan import Act, DataFeed, Restart, RollFault, ScriptPlan
+from session_lifecycle.testing.recorder import Recorder, assertion_in, record
 from session_lifecycle.testing.result import Line, Refused, Result, RollAttempt, diary
 
 App = TypeVar("App")
@@ -53,7 +54,6 @@ class Stage:
     """One run of a script: its clock, the current application, and the record of all that happened."""
 
     app: Any
-    manager: SessionBoundaryManager
 
     def __init__(self, plan: ScriptPlan, script: str) -> None:
         self.clock: Final = SimulatedClock(plan.days.start)
@@ -62,8 +62,10 @@ class Stage:
         self._end = plan.days.end
         self._acts = deque(sorted(plan.acts, key=lambda act: act.at))
         self._injected = {id(fault.error) for faults in plan.roll_faults.values() for fault in faults}
-        self._faults = {day: deque(faults) for day, faults in plan.roll_faults.items()}
-        self._made: list[SessionBoundaryManager] = []
+        self._faults: dict[tuple[str | None, date], deque[RollFault]] = {}  # those that are left, of each manager
+        self._made: dict[str | None, SessionBoundaryManager] = {}
+        self._recorders: list[Recorder] = []
+        self._running = 0  # how many managers have events that are still to come
         self._runs: list[list[Event]] = []
         self._rolls: list[RollAttempt] = []
         self._refused: list[Refused] = []
@@ -71,10 +73,11 @@ class Stage:
         self._failure: Exception | None = None
         self._down: timedelta | None = None  # how long the killed application stays down
         self._playing: anyio.CancelScope  # cancelled when the application fails
+        self._stopped: anyio.Event  # set when no manager has events to come
 
     async def play(self, factory: Callable[[type[SessionBoundaryManager]], App]) -> Result[App]:
         """Play the script to its end. Its events are in the diary and are not logged."""
-        LOGGER.addFilter(_drop)
+        LOGGER.logger.addFilter(_drop)
         try:
             await self._run(factory)
             while self._down is not None:
@@ -84,10 +87,10 @@ class Stage:
             error.add_note(diary(self._script, self._plan.days, self._lines))
             raise
         finally:
-            LOGGER.removeFilter(_drop)
+            LOGGER.logger.removeFilter(_drop)
         return Result(
             cast("App", self.app),
-            self.manager,
+            dict(self._made),
             tuple(map(tuple, self._runs)),
             tuple(self._rolls),
             tuple(self._refused),
@@ -104,23 +107,20 @@ class Stage:
         self._down = None
         self._playing = anyio.CancelScope()
         async with anyio.create_task_group() as tasks:
-            stopped = anyio.Event()
-            tasks.start_soon(self._read, self.manager.events(), stopped)
             try:
-                async with self._entered(tasks, stopped):
+                async with self._entered(tasks):
                     await self._perform(tasks)
             except BaseException as error:
                 if not _Killed.among(error):
                     if not isinstance(error, Exception):
                         raise
                     self._failure = self._failure or error  # raised by the application
-            await self.clock.advance(_NO_TIME)  # reads the last events
             tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
     def _make(self, factory: Callable[[type[SessionBoundaryManager]], object]) -> None:
-        """Create the application, and find its manager."""
+        """Create the application, and find its managers."""
         stage = self
 
         class Scripted(SessionBoundaryManager):
@@ -135,16 +135,24 @@ class Stage:
                 del schedule  # the script's times refer to the script's own schedule
                 require_async("roll_session", "a date", roll_session)
                 options["clock"] = stage.clock
-                super().__init__(stage._plan.days.schedule, stage._faulty(roll_session), **options)
-                stage._made.append(self)
+                name = options.get("name")
+                if name in stage._made:
+                    raise ConfigurationError("name", name, "must be another one for each manager of the application")
+                super().__init__(stage._plan.days.schedule, stage._faulty(roll_session, name), **options)
+                stage._made[name] = self
                 stage._play_until_the_end_of(options.get("config", LifecycleConfig()))
+                stage._running += 1
+                stage._recorders.append(Recorder(stage._record, stage._note_the_end))
+                record(self, stage._recorders[-1])
 
         self._made.clear()
+        self._recorders.clear()
+        self._running, self._stopped = 0, anyio.Event()
+        self._runs.append([])
         self.app = factory(Scripted)
-        if len(self._made) != 1:
-            rule = f"must create one manager of the class that it is called with; it has created {len(self._made)}"
+        if not self._made:
+            rule = "must create a manager of the class that it is called with; it has created none"
             raise ConfigurationError("factory", factory, rule)
-        self.manager = self._made[0]
 
     def _play_until_the_end_of(self, config: LifecycleConfig) -> None:
         """Extend the script until the last session has ended, by the application's configuration, and been rolled."""
@@ -154,9 +162,9 @@ class Stage:
         self._end = max(self._end, end_of(last, following, config.post_market_roll_delay) + _AFTERWARDS)
 
     @asynccontextmanager
-    async def _entered(self, tasks: TaskGroup, stopped: anyio.Event) -> AsyncGenerator[None]:
-        """Run the application inside the block: enter it, call its `run()`, or enter its manager."""
-        app, manager = self.app, self.manager
+    async def _entered(self, tasks: TaskGroup) -> AsyncGenerator[None]:
+        """Run the application inside the block: enter it, call its `run()`, or enter its managers."""
+        app, managers = self.app, [*self._made.values()]
         if hasattr(app, "__aenter__"):
             async with app:
                 yield
@@ -166,18 +174,26 @@ class Stage:
             try:
                 await self.clock.advance(_NO_TIME)
                 yield
-                manager.stop()
-                await stopped.wait()  # waits for a roll under way
+                for manager in managers:
+                    manager.stop()
+                await self._stopped.wait()  # waits for a roll under way
                 await self.clock.advance(_NO_TIME)
             finally:
                 scope.cancel()
         else:
-            async with manager:
+            async with AsyncExitStack() as stack:
+                for manager in managers:
+                    await stack.enter_async_context(manager)
                 yield
 
     async def _host(self, run: Callable[[], Any], scope: anyio.CancelScope) -> None:
         with scope:
-            await self._checked(run)
+            try:
+                await self._checked(run)
+            except BaseException as error:
+                if not _Killed.among(error):
+                    raise
+                self._playing.cancel()
 
     async def _checked(self, call: Callable[[], Any]) -> None:
         """Call a function of the application, sync or async. When it fails, the script ends."""
@@ -189,37 +205,68 @@ class Stage:
             self._failure = self._failure or error
             self._playing.cancel()
 
-    def _faulty(self, roll_session: RollSession) -> RollSession:
-        """Return the application's roll with the script's faults."""
+    def _faults_of(self, name: str | None, session: date) -> deque[RollFault]:
+        """Return the faults that are left in the roll of a session, of the manager of that name."""
+        key = name, session
+        if key not in self._faults:
+            planned = self._plan.roll_faults.get(session, ())
+            self._faults[key] = deque(fault for fault in planned if fault.manager in (None, name))
+        return self._faults[key]
+
+    def _faulty(self, roll_session: RollSession, name: str | None) -> RollSession:
+        """Return the roll of the manager of that name with the script's faults."""
 
         async def roll(next_date: date) -> None:
-            session, began = self.manager.session.date, self.clock.now()
-            faults = self._faults.get(session)
+            session, began = self._made[name].session.date, self.clock.now()
+            faults = self._faults_of(name, session)
             fault = faults.popleft() if faults else RollFault()
             reached, error = False, None
             try:
                 if fault.delay:
                     await self.clock.sleep(fault.delay)
-                if fault.error is None or fault.after:
+                if (fault.error is None and fault.down is None) or fault.after:
                     reached = True
                     await roll_session(next_date)
+                if fault.down is not None:
+                    self._kill(fault.down, "the application is killed in its roll")
                 if fault.error is not None:
                     raise fault.error.with_traceback(None)  # noqa: TRY301 -- as the roll would; a traceback of an earlier attempt is dropped
             except BaseException as raised:
                 error = raised
+                self._take_assertion(raised)
                 raise
             finally:
-                self._rolls.append(RollAttempt(session, next_date, began, self.clock.now(), reached, error))
+                self._rolls.append(RollAttempt(session, next_date, began, self.clock.now(), reached, error, name))
 
         return roll
 
-    async def _read(self, events: Subscription, stopped: anyio.Event) -> None:
-        run: list[Event] = []
-        self._runs.append(run)
-        async for event in events:
-            run.append(event)
-            self._lines.append(Line(event.observed_at, event.summary() + self._trace(event)))
-        stopped.set()
+    def _record(self, event: Event) -> None:
+        self._runs[-1].append(event)
+        self._note(event.summary() + self._trace(event), event.name, event.observed_at)
+        if isinstance(event, HandlerFailed):
+            self._take_assertion(event.error)
+
+    def _note_the_end(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._stopped.set()
+
+    def _note(self, text: str, name: str | None = None, at: datetime | None = None) -> None:
+        """Write a line of the diary, with the manager's name where there are several."""
+        before = f"{name}: " if len(self._made) > 1 and name is not None else ""
+        self._lines.append(Line(self.clock.now() if at is None else at, f"{before}{text}"))
+
+    def _kill(self, down: timedelta, text: str) -> NoReturn:
+        self._note(f"script: {text}")
+        self._down = down
+        raise _Killed
+
+    def _take_assertion(self, error: BaseException | None) -> None:
+        """End the script where the application's own code has asserted something in vain."""
+        if error is not None and id(error) not in self._injected and self._failure is None:
+            self._failure = assertion_in(error)
+            if self._failure is not None:
+                self._playing.cancel()
 
     def _trace(self, event: Event) -> str:
         """Return the traceback of an error of a handler, or of the application's own roll."""
@@ -247,29 +294,45 @@ class Stage:
         finally:
             for scope in scopes:
                 scope.cancel()
+        if self._down is not None:
+            raise _Killed
 
     async def _pass_to(self, instant: datetime) -> None:
         if self.clock.now() < instant:
             await self.clock.advance_to(instant)
 
     async def _do(self, act: Act) -> None:
-        self._lines.append(Line(self.clock.now(), f"script: {act.text}"))
         if isinstance(act, Restart):
-            self._down = act.down
-            raise _Killed
-        if act.do is None:
+            self._kill(act.down, act.text)
+        of_manager = "" if act.manager is None else f" of {act.manager}"
+        self._note(f"script: {act.text}{of_manager}")
+        if act.do is not None:
+            await self._act(act, None, partial(act.do, self))
+        elif act.call is not None:
+            for name in self._names(act.manager):
+                await self._act(act, name, partial(act.call, self._made[name]))
+        else:
             return
+        await self.clock.advance(_NO_TIME)
+
+    async def _act(self, act: Act, name: str | None, call: Callable[[], object]) -> None:
         try:
-            outcome = act.do(self)
+            outcome = call()
             if inspect.isawaitable(outcome):
                 with self.clock.jumping():  # in case it waits for time to pass
                     await outcome
         except LifecycleError as error:
             if self._plan.strict:
                 raise
-            self._refused.append(Refused(self.clock.now(), act.text, error))
-            self._lines.append(Line(self.clock.now(), f"refused: {describe(error)}"))
-        await self.clock.advance(_NO_TIME)
+            self._refused.append(Refused(self.clock.now(), act.text, error, name))
+            self._note(f"refused: {describe(error)}", name)
+
+    def _names(self, name: str | None) -> list[str | None]:
+        """Return the names of the managers that a call is for."""
+        if name is not None and name not in self._made:
+            rule = f"must be the name of a manager of the application, of {[*self._made]}"
+            raise ConfigurationError("for_manager", name, rule)
+        return [*self._made] if name is None else [name]
 
     async def _feed(self, data: DataFeed, scope: anyio.CancelScope) -> None:
         """Deliver data while the market is open, except during the script's silences."""
@@ -283,25 +346,28 @@ class Stage:
                 await self.clock.sleep(data.interval * (self._intervals_to_skip(data.interval) if stored else 1))
 
     def _deliver(self, data: DataFeed) -> object:
-        manager, now = self.manager, self.clock.now()
+        now = self.clock.now()
         if data.into is not None:
             return data.into(self.app)
-        if data.feed is None:
-            manager.record_data_received()
-        feeds = [feed for feed in manager.feeds if data.feed in (None, feed.name)]
+        feeds = [feed for manager in self._made.values() for feed in manager.feeds if data.feed in (None, feed.name)]
         if data.feed is not None and not feeds:
             raise ConfigurationError("data_every", data.feed, "must be a feed of the manager when the data arrives")
-        for feed in feeds:
-            if self._silent_until(feed.name, now) is None:
-                feed.record()
+        for manager in self._made.values():
+            if len(self._made) > 1 and self._open_from(manager, now) != now:
+                continue  # its hours differ from those of another manager
+            if data.feed is None:
+                manager.record_data_received()
+            for feed in manager.feeds:
+                if feed in feeds and self._silent_until(feed.name, now) is None:
+                    feed.record()
         return None
 
     def _only_stored(self, data: DataFeed) -> bool:
         """Whether data only stores its arrival: no feed is stale, and no gap between messages is measured."""
-        manager = self.manager
-        if data.into is not None or manager.state is SessionState.TIMEOUT or manager.stale_feeds:
+        managers = self._made.values()
+        if data.into is not None or any(each.state is SessionState.TIMEOUT or each.stale_feeds for each in managers):
             return False
-        return not any(isinstance(feed, AdaptiveFeed) for feed in manager.feeds)
+        return not any(isinstance(feed, AdaptiveFeed) for manager in managers for feed in manager.feeds)
 
     def _intervals_to_skip(self, interval: timedelta) -> int:
         """Return the number of intervals to skip: only the last message before a task wakes is needed."""
@@ -312,15 +378,27 @@ class Stage:
         """Return the first instant from now on at which data is due, or None beyond the end of the schedule."""
         due = self.clock.now()
         while True:
+            opens = [self._open_from(manager, due) for manager in self._made.values()]
+            later = min((t for t in opens if t is not None), default=None)
+            if later is None:
+                return None
+            until = self._silent_until(feed, later)
+            if until is None:
+                return later
+            due = until
+
+    @staticmethod
+    def _open_from(manager: SessionBoundaryManager, t: datetime) -> datetime | None:
+        """Return the first instant from `t` on at which a manager's market is open, off breaks."""
+        while True:
             try:
-                session = self.manager.schedule.session_at(due)
+                session = manager.schedule.session_at(t)
             except ScheduleExhausted:
                 return None
-            pause = next((end for start, end in session.breaks if start <= due < end), None)
-            later = session.open if due < session.open else pause or self._silent_until(feed, due)
-            if later is None:
-                return due
-            due = later
+            later = next((end for start, end in session.breaks if start <= t < end), max(session.open, t))
+            if later == t:
+                return t
+            t = later
 
     def _silent_until(self, feed: str | None, t: datetime) -> datetime | None:
         """Return the end of the silence at an instant, of a feed or (None) of all, or None outside of silences."""

@@ -6,7 +6,9 @@ import shlex
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 
 import pytest
 
@@ -86,7 +88,8 @@ def test_a_file_without_permission_is_one_line_on_stderr(monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert refused("status", "--hours", str(tmp_path / "h.toml"), now=NOW).endswith("h.toml: Permission denied\n")
+    message = refused("status", "--hours", str(tmp_path / "h.toml"), now=NOW)
+    assert f"cannot read {tmp_path / 'h.toml'}: Permission denied" in message
 
 
 def test_two_files_for_one_calendar_are_refused(tmp_path: Path) -> None:
@@ -114,8 +117,11 @@ def test_where_no_extended_hours_are_on_record_it_says_so() -> None:
     result = run("status", "XNYS", "XLON", "XHKG", "--extended-hours", now=utc(2026, 11, 26, 0, 30))
     assert result.exit_code == 0
     assert result.stderr == ("note: no extended hours are on record for XLON, XHKG; the default durations apply\n")
-    states = [line.split()[:2] for line in result.stdout.splitlines()[1:]]
-    assert states == [["XNYS", "post-market"], ["XLON", "not"], ["XHKG", "pre-market"]]
+    states = [line.split()[:2] for line in result.stdout.splitlines()[1:4]]
+    assert states == [["XNYS", "post-market"], ["XLON", "not"], ["XHKG", "pre-market~"]]
+    assert result.stdout.splitlines()[4:] == [
+        f"~ {name}: by configuration; the venue's own are not on record" for name in ("XLON", "XHKG")
+    ]
 
 
 def test_the_diagram_is_the_machine_s_and_nothing_else() -> None:
@@ -212,3 +218,27 @@ def test_a_result_that_cannot_be_written_is_one_line(target: str, line: str) -> 
     command = f"{shlex.quote(sys.executable)} -m session_lifecycle diagram {target}"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_the_version_is_that_of_the_package_and_of_python() -> None:
+    """On one line, without a command."""
+    assert printed("--version") == f"session_lifecycle {version('session_lifecycle')}, with Python {python_version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("tim", ["timeline"]), ("status XN", ["XNAS", "XNYS", "XNZE"])],
+)
+def test_the_shell_completes_commands_and_the_names_of_calendars(typed: str, offered: list[str]) -> None:
+    """As the script asks that `--show-completion` prints."""
+    completing = {"COMP_WORDS": f"session-lifecycle {typed}", "COMP_CWORD": str(len(typed.split()))}
+    code = "import sys; sys.argv[0] = 'session-lifecycle'; from session_lifecycle.__main__ import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **completing, "_SESSION_LIFECYCLE_COMPLETE": "complete_bash"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stdout.split(), result.stderr) == (offered, "")

@@ -5,7 +5,7 @@ import sys
 import tomllib
 import zoneinfo
 from datetime import date, datetime, timedelta
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ from tests.helpers.builders import DAY, MONDAY, utc, week
 from tests.helpers.command_line import as_json, hold_shape, printed, refused, run
 
 NOW = utc(2026, 11, 25, 17)
+# time-machine 2 moves the monotonic clock as well: it stands still, which doctor rightly reports.
+wall_clock_alone = pytest.mark.skipif(
+    int(version("time-machine").split(".")[0]) < 3, reason="time-machine 2 moves the monotonic clock as well"
+)
+
 TODAY = NOW.date()
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REQUIRED = [*PROJECT["dependencies"], *(f"{each}; extra == 'cli'" for each in PROJECT["optional-dependencies"]["cli"])]
@@ -222,9 +227,9 @@ def test_how_far_a_calendar_is_known() -> None:
         assert horizon.level == level
         assert "known until 2026-12-31" in horizon.text
         assert (horizon.remedy is None) == (level == "ok")
-        assert published.text == "no comparison with what the exchange has published is on record"
+        assert published.text.startswith("compared with what the exchange has published until 2026-12-31")
         assert "closing auction" in means.text
-        assert corrected.text == "104 of its sessions corrected, from 2026-02-01 to 2026-12-31"
+        assert corrected.text == "109 of its sessions corrected, from 2021-11-04 to 2026-12-31"
     assert {each.level for each in checked("XNYS")} == {"ok"}
 
 
@@ -235,6 +240,11 @@ def test_what_is_published_and_what_is_by_rule() -> None:
         assert published.level == level
         assert "until 2028-12-31; later days are by rule, not published" in published.text
         assert (published.remedy is None) == (level == "ok")
+    _, published, _ = checked("XLON")
+    assert (published.level, published.text) == (
+        "note",
+        "no comparison with what the exchange has published is on record",
+    )
 
 
 def test_corrections_that_nothing_needs_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +275,43 @@ def test_a_snapshot_has_a_horizon_and_a_past(tmp_path: Path, monkeypatch: pytest
     assert len(checked(str(file), MONDAY)) == 2
 
 
+# ---- the kernel's clock ----
+
+
+@pytest.mark.parametrize(
+    ("status", "maxerror", "level", "said"),
+    [
+        (0x2001, 12_345, "ok", "synchronized, and off by 12 ms at most"),
+        (0x2001, 16_000_000, "note", "off by 16000 ms at most"),
+        (0x40, 16_000_000, "note", "nothing synchronizes it"),
+    ],
+)
+def test_whether_the_clock_is_synchronized_is_what_the_kernel_says(
+    monkeypatch: pytest.MonkeyPatch, status: int, maxerror: int, level: str, said: str
+) -> None:
+    """STA_UNSYNC is 0x40; a synchronized clock that may be a second off is worth a note as well."""
+    monkeypatch.setattr(findings, "_timex", lambda: findings.Timex(status=status, maxerror=maxerror))
+    finding = only(findings.synchronization())
+    assert finding.level == level
+    assert said in finding.text
+    assert (finding.remedy is None) == (level == "ok")
+
+
+def test_where_the_system_does_not_say_there_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other systems have no adjtimex(2)."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert list(findings.synchronization()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the call is Linux's")
+def test_the_kernel_s_answer_is_read_as_its_header_has_it() -> None:
+    """maxerror is a plausible number of microseconds, and only known bits of `status` are set."""
+    timex = findings._timex()
+    assert timex is not None
+    assert 0 <= timex.maxerror <= 3_600_000_000
+    assert 0 <= timex.status < 0x10000
+
+
 # ---- the command ----
 
 
@@ -273,6 +320,7 @@ def fine_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what depends on how well the machine that runs the tests is kept."""
     monkeypatch.setattr(findings, "requires", lambda name: REQUIRED)
     monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are", None)]))
+    monkeypatch.setattr(findings, "synchronization", lambda: iter([]))
 
 
 @pytest.mark.usefixtures("fine_machine")
@@ -321,6 +369,7 @@ def test_nothing_is_cut_off_on_a_narrow_screen(width: int) -> None:
 
 
 @pytest.mark.usefixtures("fine_machine")
+@wall_clock_alone
 def test_what_other_sources_say_of_the_next_thirty_days_is_compared() -> None:
     """Without a difference, and with one that was judged, all is well; the reason is shown."""
     lines = printed("doctor", "XNYS", "XHKG", "--compare", "markets,quantlib", now=NOW).splitlines()
@@ -335,6 +384,7 @@ def test_what_other_sources_say_of_the_next_thirty_days_is_compared() -> None:
 
 
 @pytest.mark.usefixtures("fine_machine")
+@wall_clock_alone
 def test_a_difference_that_was_not_judged_is_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each day is a finding of its own, with both sides and what to do."""
     monkeypatch.setattr(other_sources, "judged", tuple)
@@ -381,7 +431,7 @@ def test_a_snapshot_that_does_not_know_the_days_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "words"),
     [
-        ("markets", "pandas_market_calendars", "pip install 'session-lifecycle[markets]'"),
+        ("markets", "pandas_market_calendars", "pip install 'session_lifecycle[markets]'"),
         ("quantlib", "QuantLib", "pip install QuantLib"),
         ("holidays", "holidays", "pip install holidays"),
     ],

@@ -29,25 +29,38 @@ def test_a_plan_lists_every_boundary_in_three_zones() -> None:
     text = printed("plan", "XNYS", "--from", "2026-11-25", "--days", "4", "--zone", "Europe/Berlin", now=NOW)
     assert text == (
         "XNYS, 2026-11-25 to 2026-11-28, America/New_York\n"
-        "session                     New York  Berlin  UTC\n"
-        "Wed 2026-11-25  pre-market  04:00     10:00   09:00\n"
-        "                open        09:30     15:30   14:30\n"
-        "                close       16:00     22:00   21:00\n"
-        "                end         16:30     22:30   21:30  roll to 2026-11-27\n"
-        "Thu 2026-11-26  closed                               holiday\n"
-        "Fri 2026-11-27  pre-market  04:00     10:00   09:00\n"
-        "                open        09:30     15:30   14:30\n"
-        "                close       13:00     19:00   18:00  half day\n"
-        "                end         13:30     19:30   18:30  roll to 2026-11-30\n"
+        "session                      New York  Berlin  UTC\n"
+        "Wed 2026-11-25  pre-market~  04:00     10:00   09:00\n"
+        "                open         09:30     15:30   14:30\n"
+        "                close        16:00     22:00   21:00\n"
+        "                end~         16:30     22:30   21:30  roll to 2026-11-27\n"
+        "Thu 2026-11-26  closed                                holiday\n"
+        "Fri 2026-11-27  pre-market~  04:00     10:00   09:00\n"
+        "                open         09:30     15:30   14:30\n"
+        "                close        13:00     19:00   18:00  half day\n"
+        "                end~         13:30     19:30   18:30  roll to 2026-11-30\n"
         "2026-11-27 half day: 09:30 to 13:00, usually 09:30 to 16:00\n"
+        "~ XNYS: by configuration; the venue's own are on record: --extended-hours\n"
     )
+
+
+def test_what_the_configuration_makes_is_marked_and_a_fact_of_the_venue_is_not() -> None:
+    """With the venue's own hours the pre-market is a fact; JSON says so for each boundary."""
+    days = ("--from", "2026-11-25", "--days", "1")
+    own = printed("plan", "XNYS", *days, "--extended-hours", now=NOW)
+    assert "pre-market  04:00" in own
+    assert "~" not in own
+    for options, configured in (((), ["pre_market_start", "end"]), (("--extended-hours",), [])):
+        [plan] = as_json("plan", "XNYS", *days, *options, now=NOW)
+        (session,) = plan["sessions"]
+        assert [moment["boundary"] for moment in session["moments"] if moment["configured"]] == configured
 
 
 def test_the_widest_plan_fits_80_columns() -> None:
     """Breaks, days of the week beside most times, and a roll in the same table."""
     text = printed("plan", "XTKS", "--days", "3", "--zone", "America/New_York", now=NOW, width=80)
     assert text == printed("plan", "XTKS", "--days", "3", "--zone", "America/New_York", now=NOW)
-    assert "break       11:30  Wed 21:30  02:30" in text
+    assert "break        11:30  Wed 21:30  02:30" in text
 
 
 def test_by_default_it_is_a_week_from_the_present_day_of_the_venue() -> None:
@@ -173,9 +186,10 @@ def test_clock_changes_are_found_to_the_minute(zone: str, year: int, changes: li
 def test_corrections_are_called_out_where_they_bite() -> None:
     """A typhoon day that exchange_calendars lists as a session, and a close that it has an hour late."""
     text = rows("XHKG", "--from", "2023-08-31", "--to", "2023-09-01")
-    assert text[-2:] == [
+    assert text[-3:] == [
         "Fri 2023-09-01 closed corrected",
         "2023-09-01 corrected: no session, not 09:30 HKT to 16:00 HKT",
+        "~ XHKG: by configuration; the venue's own are not on record",
     ]
     text = rows("CMES", "--from", "2026-11-24", "--to", "2026-11-25")
     assert [row for row in text if "corrected" in row] == [
@@ -302,10 +316,10 @@ def test_a_calendar_app_can_read_the_sessions() -> None:
     assert events[0].description.value.splitlines() == [
         "session 2026-11-27 of XNYS",
         "2026-11-27 half day: 09:30 to 13:00, usually 09:30 to 16:00",
-        "pre-market: Fri 04:00 EST (Fri 09:00 UTC)",
+        "pre-market (by configuration): Fri 04:00 EST (Fri 09:00 UTC)",
         "open: Fri 09:30 EST (Fri 14:30 UTC)",
         "close: Fri 13:00 EST (Fri 18:00 UTC)",
-        "end: Fri 13:30 EST (Fri 18:30 UTC)",
+        "end (by configuration): Fri 13:30 EST (Fri 18:30 UTC)",
         "then the roll to 2026-11-30",
     ]
     assert "break: Thu 12:00 HKT (Thu 04:00 UTC)" in events[1].description.value

@@ -139,7 +139,7 @@ def test_other_commands_take_it_in_a_calendar_s_place(file: Path, year: str) -> 
     file.write_text(year.replace("2026-11-25\n", "2026-11-25 close=12:15 # a power cut\n"))
     [value] = as_json("status", str(file), now=NOW)
     assert (value["calendar"], value["schedule"], value["state"]) == ("hours.toml", "XNYS", "active")
-    assert value["next"] == {"boundary": "close", "at": "2026-11-25T17:15:00+00:00"}
+    assert value["next"] == {"boundary": "close", "at": "2026-11-25T17:15:00+00:00", "configured": False}
     [value] = as_json("plan", str(file), "--days", "3", now=NOW)
     assert [each["session"] for each in value["sessions"]] == ["2026-11-25", "2026-11-27"]
     assert (value["holidays"], value["changes"]) == (["2026-11-26"], [])

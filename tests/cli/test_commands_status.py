@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from session_lifecycle._cli.views.board import StatusReport
+from session_lifecycle._cli.views.board import HEADER, StatusReport
 from session_lifecycle._cli.views.moments import countdown
 from tests.helpers.builders import utc
 from tests.helpers.command_line import as_json, hold_shape, printed, run
@@ -16,13 +16,15 @@ HALF_DAY = utc(2026, 11, 27, 17, 30)
 def test_the_board_says_state_session_local_time_and_what_comes_next() -> None:
     """A half day is marked, and said in words below."""
     assert printed("status", "XNYS", "XLON", "XHKG", "CMES", now=HALF_DAY) == (
-        "market  state        session      local time     next                        in\n"
-        "XNYS    active       2026-11-27*  Fri 12:30 EST  close 13:00            0:30:00\n"
-        "XLON    not started  2026-11-30   Fri 17:30 GMT  pre-market Mon 02:30  2 d  9 h\n"
-        "XHKG    not started  2026-11-30   Sat 01:30 HKT  pre-market Mon 04:00  2 d  2 h\n"
-        "CMES    active       2026-11-27*  Fri 11:30 CST  close 12:15            0:45:00\n"
+        "market  state        session      local time     next                         in\n"
+        "XNYS    active       2026-11-27*  Fri 12:30 EST  close 13:00             0:30:00\n"
+        "XLON    not started  2026-11-30   Fri 17:30 GMT  pre-market~ Mon 02:30  2 d  9 h\n"
+        "XHKG    not started  2026-11-30   Sat 01:30 HKT  pre-market~ Mon 04:00  2 d  2 h\n"
+        "CMES    active       2026-11-27*  Fri 11:30 CST  close 12:15             0:45:00\n"
         "* XNYS 2026-11-27 half day: 09:30 to 13:00, usually 09:30 to 16:00\n"
         "* CMES 2026-11-27 half day: 17:00 to 12:15, usually 17:00 to 16:00\n"
+        "~ XLON: by configuration; the venue's own are not on record\n"
+        "~ XHKG: by configuration; the venue's own are not on record\n"
     )
 
 
@@ -51,12 +53,13 @@ def test_as_json_it_has_the_documented_shape() -> None:
             "schedule": "XNYS",
             "timezone": "America/New_York",
             "state": "active",
+            "configured": False,
             "session": "2026-11-27",
             "open": "2026-11-27T14:30:00+00:00",
             "close": "2026-11-27T18:00:00+00:00",
             "on_break": False,
             "oddities": ["half_day"],
-            "next": {"boundary": "close", "at": "2026-11-27T18:00:00+00:00"},
+            "next": {"boundary": "close", "at": "2026-11-27T18:00:00+00:00", "configured": False},
             "observed_at": "2026-11-27T17:30:00+00:00",
             "phase": None,
         }
@@ -84,11 +87,20 @@ def test_the_raw_calendar_can_be_had() -> None:
 def test_where_the_table_does_not_fit_there_is_a_list() -> None:
     """Nothing is cut off or wrapped: every cell of the table is in the list, which is narrower."""
     table = printed("status", "XNYS", "us_futures", now=HALF_DAY, width=80)
-    listed = printed("status", "XNYS", "us_futures", now=HALF_DAY, width=40)
-    assert max(map(len, listed.splitlines())) <= 40 < max(map(len, table.splitlines())) <= 80
+    listed = printed("status", "XNYS", "us_futures", now=HALF_DAY, width=30)
+    assert max(map(len, listed.splitlines())) <= 30 < max(map(len, table.splitlines())) <= 80
     for row in table.splitlines()[1:3]:
         for cell in re.split(r"  +", row):
             assert cell in listed
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(64, {"local time"}), (50, {"local time", "session"})])
+def test_a_narrower_terminal_gets_a_table_of_fewer_columns(width: int, left_out: set[str]) -> None:
+    """What is next stays the longest; no line is wider than the terminal."""
+    lines = printed("status", "XNYS", "XLON", "CMES", now=HALF_DAY, width=width).splitlines()
+    header = set(re.split(r"  +| (?=next|in|state|session)", lines[0].strip()))
+    assert header & set(HEADER) == set(HEADER) - left_out
+    assert max(map(len, lines[:4])) <= width
 
 
 def test_a_pipe_gets_neither_colours_nor_cut_tables() -> None:

@@ -1,5 +1,6 @@
 """`timeline`: the bands fill the time, the text fits the screen, the picture is a picture."""
 
+import re
 import struct
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -30,6 +31,7 @@ def test_the_text_shows_a_row_for_each_venue_and_marks_the_present() -> None:
         "XHKG  ░█─██▒······░░░░█─█▒·······░░░░█─█▒·····································░░\n"
         "               ▲ now, Wed 15:56\n"
         "░ pre-market   █ active   ─ break   ▒ post-market   · not started\n"
+        "~ pre-market and post-market by configuration: XNYS, XLON, XTKS, XHKG\n"
     )
 
 
@@ -100,9 +102,9 @@ def test_beyond_what_the_calendar_knows_nothing_is_drawn() -> None:
 
 
 def test_a_png_is_a_picture(tmp_path: Path) -> None:
-    """Of a size that fits a page; nothing is printed."""
+    """Of a size that fits a page; what was drawn is said on one line."""
     file = tmp_path / "week.png"
-    assert printed(*WEEK, f"--output={file}", now=NOW) == ""
+    assert re.fullmatch(rf"{file}: XNYS.*, \w+ \S+ to \w+ \S+, UTC\n", printed(*WEEK, f"--output={file}", now=NOW))
     content = file.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", content[16:24])
@@ -112,7 +114,7 @@ def test_a_png_is_a_picture(tmp_path: Path) -> None:
 def test_an_svg_is_a_picture_with_every_state(tmp_path: Path) -> None:
     """Each colour of the legend is in it, for the bands too."""
     file = tmp_path / "week.svg"
-    assert printed(*WEEK, f"--output={file}", now=NOW) == ""
+    assert re.fullmatch(rf"{file}: XNYS.*, \w+ \S+ to \w+ \S+, UTC\n", printed(*WEEK, f"--output={file}", now=NOW))
     assert ET.parse(file).getroot().tag == "{http://www.w3.org/2000/svg}svg"
     text = file.read_text()
     for colour in ("#56b4e9", "#009e73", "#f0e442", "#e69f00", "#e8e8e8"):
@@ -124,7 +126,7 @@ def test_a_picture_of_another_time_has_no_present(tmp_path: Path) -> None:
     """There is nothing to mark, neither in the picture nor in the text."""
     file = tmp_path / "past.svg"
     args = ("timeline", "XNYS", "--from=2026-06-01", "--days=12")
-    assert printed(*args, f"--output={file}", now=NOW) == ""
+    assert re.fullmatch(rf"{file}: XNYS.*, \w+ \S+ to \w+ \S+, UTC\n", printed(*args, f"--output={file}", now=NOW))
     assert "#d55e00" not in file.read_text()
     assert "now" not in printed(*args, now=NOW)
 

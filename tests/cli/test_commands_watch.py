@@ -55,7 +55,7 @@ def test_as_json_it_prints_every_change_once(capsys: pytest.CaptureFixture[str])
         ("XHKG", "08:30", "not_started", False),
         ("XNYS", "09:00", "pre_market", False),
     ]
-    assert value[0]["next"] == {"boundary": "break_start", "at": "2026-11-27T04:00:00+00:00"}
+    assert value[0]["next"] == {"boundary": "break_start", "at": "2026-11-27T04:00:00+00:00", "configured": False}
 
 
 def test_a_board_that_is_observed_again_queries_the_calendar_only_when_something_changes(

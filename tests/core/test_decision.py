@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from session_lifecycle import (
+    ClockStepped,
     Entry,
     IllegalTransition,
     JournalWriteFailed,
@@ -15,6 +16,7 @@ from session_lifecycle import (
     OverrideRefused,
     Record,
     Resolution,
+    RollNotOwedError,
     SessionLifecycle,
     SessionState,
     SpecialHours,
@@ -206,6 +208,19 @@ async def test_an_error_that_was_left_meanwhile_is_not_left_again() -> None:
     host.emit()
     second.apply(NOON)
     assert (host.lifecycle.state, list(host.emit())) == (SessionState.ACTIVE, [])
+
+
+@pytest.mark.parametrize("resolution", [Resolution.MARK_DONE, Resolution.SKIP])
+async def test_a_roll_that_is_not_owed_any_more_is_not_resolved(resolution: Resolution) -> None:
+    """The clock steps back to before the session's end while that is written: it raises, and nothing is announced."""
+    host = await running(Full())
+    host.lifecycle.fail("out of order", NOON)
+    decision = host.lifecycle.recover(resolution, NIGHT)
+    host.lifecycle.take_events()
+    with pytest.raises(RollNotOwedError, match=r"stepped back .*use Resolution\.RETRY"):
+        decision.apply(Reading(NOON.wall, NIGHT.monotonic))
+    assert state_of(host) is SessionState.ERROR
+    assert [type(event) for event in host.lifecycle.take_events()] == [ClockStepped]
 
 
 async def test_a_halt_that_has_ended_meanwhile_is_not_ended_again() -> None:

@@ -550,7 +550,9 @@ class Run:
         return True
 
     def resume(self, name: str | None) -> None:
-        self.lifecycle.resume(self.now, None if name is None else self.feed_states[name])
+        decision = self.lifecycle.resume(self.now, None if name is None else self.feed_states[name])
+        if decision is not None:
+            decision.apply(self.now)
         self.serve()
 
     def fail(self) -> None:

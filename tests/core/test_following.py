@@ -27,6 +27,7 @@ from session_lifecycle import (
     ScheduleChanged,
     SpecialHours,
     StateChanged,
+    VenueStatus,
 )
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.lifecycle import SessionLifecycle
@@ -263,8 +264,7 @@ def test_halts_are_followed() -> None:
     standby.core.add_feed(quotes[1], standby.now)
     assert (standby.core.halted, quotes[1].halted) == ("news", "mute")
     leader.resume()
-    leader.core.resume(leader.now, quotes[0])
-    leader._record(leader.take())
+    leader.resume(quotes[0])
     events = follow(leader, standby)
     assert [event.feed for event in events if isinstance(event, Resumed)] == [None, "quotes"]
     assert (standby.core.halted, quotes[1].halted) == (None, None)
@@ -549,6 +549,14 @@ def test_an_error_of_the_standby_alone_is_left_by_the_heir() -> None:
         assert_legal(standby.log)
 
 
+def test_an_error_is_left_by_the_heir_of_an_empty_journal() -> None:
+    """There is no record of it, nor of anything else."""
+    standby = Replica(weekdays(), at(MONDAY, (16, 0)), leads=False)
+    standby.core.fail("a typo", standby.now)
+    standby.lead()
+    assert standby.core.state is ACTIVE
+
+
 def test_a_leader_that_stands_by_gives_up_its_attempt() -> None:
     """The attempt under way has failed with the reason; what it returns later changes nothing, and no other begins."""
     leader, _ = pair()
@@ -580,7 +588,7 @@ def test_a_leader_that_could_not_write_is_no_error_of_the_standby() -> None:
             decision = leader.core.roll_succeeded(roll, leader.now)
         leader.stand_by()
         assert decision.abandon is not None
-        decision.abandon(RuntimeError("another replica leads"))
+        decision.abandon(RuntimeError("another replica leads"), leader.now)
         assert leader.core.state is ENDED
         assert not leader.take()
 
@@ -641,3 +649,52 @@ def test_before_its_beginning_it_only_takes_note() -> None:
     core.stand_by(now)
     core.begin(now)
     assert not core.can_trade
+
+
+# ---- what the venue reports of itself ----
+
+
+def test_a_standby_remembers_what_the_venue_reports_and_the_leader_halts() -> None:
+    """Each replica reads the feed, one acts; the standby's halt is the leader's, and lifting it is no new halt."""
+    leader, standby = pair()
+    for replica in (leader, standby):
+        assert replica.core.record_status(VenueStatus.HALT, NOON, replica.now) is None
+    assert (leader.core.halted is None, standby.core.halted) == (False, None)
+    leader._record(leader.take())
+    assert [(each.entry, each.note) for each in leader.core.take_records()] == [(Entry.HALTED, leader.core.halted)]
+    follow(leader, standby)
+    assert standby.core.halted == leader.core.halted
+    assert standby.core.take_records() == ()
+    standby.core.lead(standby.now, standby.standing.state)
+    resumption = standby.core.resume(standby.now)
+    assert resumption is not None
+    resumption.apply(standby.now)
+    standby.core.poll(standby.now)
+    assert standby.core.halted is None
+
+
+def test_a_standby_that_gains_the_lead_halts_by_what_it_remembers() -> None:
+    """The leader has vanished before it could."""
+    _, standby = pair()
+    standby.core.record_status(VenueStatus.HALT, NOON, standby.now)
+    standby.core.lead(standby.now, standby.standing.state)
+    assert standby.core.halted == f"the venue reported HALT at {NOON.isoformat()}"
+    assert [record.entry for record in standby.core.take_records()] == [Entry.HALTED]
+    assert standby.core.resume_by_venue(standby.now) is None
+
+
+def test_a_standby_that_gains_the_lead_resumes_by_what_it_remembers() -> None:
+    """The leader has halted, and has vanished before it could resume; a halt of the application stays."""
+    for words, lifted in ((f"the venue reported HALT at {NOON.isoformat()}", True), ("our own", False)):
+        leader, standby = pair()
+        leader.halt(words)
+        leader._record(leader.take())
+        follow(leader, standby)
+        standby.core.record_status(VenueStatus.TRADING, NOON, standby.now)
+        assert standby.core.halted == words
+        standby.core.lead(standby.now, standby.standing.state)
+        resumption = standby.core.resume_by_venue(standby.now)
+        assert (resumption is not None) is lifted
+        if resumption is not None:
+            resumption.apply(standby.now)
+            assert standby.core.halted is None

@@ -60,12 +60,14 @@ def restarted(
 # ---- halts ----
 
 
-def test_a_halt_survives_a_restart() -> None:
+def test_fault_64_a_halt_survives_a_restart() -> None:
     """The session is replayed to ACTIVE with trading halted all the way, and nothing is emitted of it a second time."""
     life = restarted(held(halts={"": "daily loss limit"}))
     assert (life.core.state, life.core.halted, life.core.can_trade) == (ACTIVE, "daily loss limit", False)
     assert not of(Halted, life.log)
-    assert life.core.resume(life.now)
+    decision = life.core.resume(life.now)
+    assert decision is not None
+    decision.apply(life.now)
     assert life.core.can_trade
 
 

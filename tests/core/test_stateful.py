@@ -413,7 +413,7 @@ class Bench:
                 case "fail":
                     manager.fail("told to")
                 case "end_session":
-                    manager.end_session("told to")
+                    await manager.end_session("told to")
                 case "recover":
                     await manager.recover()
                 case "naive":
@@ -462,7 +462,7 @@ class Bench:
                 self.completed.append(event.next_session)
         said = [words for event in self.log[self.compared :] if (words := told(event)) is not None]
         assert [_as_far_as_known(*pair) for pair in zip(said, model.said, strict=False)] == model.said[: len(said)]
-        assert len(said) == len(model.said), (said, model.said)
+        assert len(said) == len(model.said), "\n".join(["", *map(repr, said), "--", *map(repr, model.said)])
         self.compared = len(self.log)
         model.said.clear()
 

@@ -421,7 +421,7 @@ def lived(core: SessionLifecycle, start: datetime, days: int) -> list[StateChang
     return log
 
 
-def test_a_process_of_twenty_years_does_not_grow() -> None:
+def test_fault_74_a_process_of_twenty_years_does_not_grow() -> None:
     """What a lifecycle keeps of its timeline after five years is all that it ever keeps."""
     core, year = SessionLifecycle(Arithmetic(), config=LifecycleConfig(data_timeout=None)), 365
     counts: list[int] = []

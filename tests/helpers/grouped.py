@@ -50,5 +50,5 @@ class Grouped(SessionBoundaryManager):
     def stop(self) -> None:
         """Stop. Within `async with` the group goes on until that is left; else nobody else would stop it."""
         super().stop()
-        if self._group._tasks is None:
+        if self._group._block is None:
             self._group.stop()

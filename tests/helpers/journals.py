@@ -155,11 +155,11 @@ def summed_up(records: list[Record]) -> JournalState:
             break
     day = entry.session if entry.entry is Entry.ADOPTED else entry.target
     assert day is not None
-    adoption = max(n for n, record in enumerate(records) if record.entry is Entry.ADOPTED)
+    kept_after = day - timedelta(days=15)
     alarms = {
         (record.session, record.subject): record.entry is Entry.ALARM_ENDED
-        for record in records[adoption:]
-        if record.entry in (Entry.ALARM_BEGUN, Entry.ALARM_ENDED) and record.session > day - timedelta(days=15)
+        for record in records
+        if record.entry in (Entry.ALARM_BEGUN, Entry.ALARM_ENDED) and record.session > kept_after
     }
     return JournalState(
         day,
@@ -180,8 +180,8 @@ def summed_up(records: list[Record]) -> JournalState:
         },
         changes=tuple(
             ChangedHours(record.target, None)
-            for record in records[adoption:]
-            if record.entry is Entry.CHANGED and record.target is not None and record.target >= day
+            for record in records
+            if record.entry is Entry.CHANGED and record.target is not None and record.target > kept_after
         ),
         alarms=alarms,
     )

@@ -16,12 +16,12 @@ from session_lifecycle import (
     Override,
     Record,
     Resolution,
-    Resumed,
     Schedule,
     SessionState,
     StateChanged,
 )
 from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._journal.records import adoption, changed, intent
@@ -162,8 +162,6 @@ class Leader(Replica):
                     self._add(
                         Record(Entry.HALTED, event.session, self.wall, note=event.reason, subject=event.feed or "")
                     )
-                case Resumed(lapsed=False):
-                    self._add(Record(Entry.RESUMED, event.session, self.wall, subject=event.feed or ""))
                 case AlarmFired():
                     self._add(Record(Entry.ALARM_BEGUN, event.session, self.wall, subject=event.key))
                     if self.finishes_alarms:
@@ -201,9 +199,10 @@ class Leader(Replica):
         self.core.halt(reason, self.now)
         self._record(self.take())
 
-    def resume(self) -> None:
-        self.core.resume(self.now)
-        self._record(self.take())
+    def resume(self, feed: FeedState | None = None) -> None:
+        decision = self.core.resume(self.now, feed)
+        if decision is not None:
+            self._carry_out(decision)
 
     def fail(self, reason: str = "the book does not add up") -> None:
         self.core.fail(reason, self.now)

@@ -82,6 +82,7 @@ class Model:
         if state is ENDED:
             return False
         self.i = owner if session is None else session
+        self.fresh = session is None  # nothing is owed from before the start, and no roll has begun
         self.read = 0  # how much of the script
         self.over = False  # the session has been ENDED, and not rolled since
         self.failed = self.quiet = self.stopping = self.fail_later = False
@@ -260,14 +261,25 @@ class Model:
         following, each = self.i + 1, self.config.missed_sessions is MissedSessions.EACH
         nobody_knows = following == len(self.sessions) or (state is ENDED and not each)
         too_many = owner - self.i > self.config.max_catch_up_sessions and owner > self.waived
+        if too_many and not nobody_knows and self.fresh and state is not ENDED:
+            self._adopt(owner)
+            return
         if nobody_knows or too_many:
             self.break_down()
             return
         self.target = following if each else max(following, owner)
         self.attempt, self.due = 0, self.mono
 
+    def _adopt(self, owner: int) -> None:
+        """Be in another session, without a roll: the clock of the start was wrong."""
+        due = min(self.scripts[self.i][-1][0], self.wall)
+        self.carried = self.carried_quiet = False
+        self.i, self.read, self.over, self.walking = owner, 0, False, True
+        self.say(ENDED, "roll", due)
+
     def _begin_attempt(self) -> None:
         assert self.target is not None
+        self.fresh = False
         what = self.plan[self.planned % len(self.plan)]
         self.planned += 1
         self.attempt += 1
@@ -444,7 +456,8 @@ class Model:
         self._left()
 
     def crash(self) -> None:
-        """Leave by an exception or a cancellation: what can be cancelled is."""
+        """Leave by an exception or a cancellation: what can be cancelled is, and no other roll is pursued."""
+        self.stopping = True
         if self.begun is not None:
             kind = self.plan[(self.planned - 1) % len(self.plan)].kind
             if kind == "shields":  # nobody has a look meanwhile

@@ -9,7 +9,6 @@ import anyio
 import psycopg
 import pytest
 
-import session_lifecycle
 from session_lifecycle import (
     ConfigurationError,
     Entry,
@@ -272,20 +271,6 @@ def test_no_message_repeats_a_password() -> None:
     with pytest.raises(ConfigurationError) as caught:
         PostgresJournal("password=secret nonsense", "desk")
     assert "secret" not in str(caught.value)
-
-
-def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lacks the driver reads what to install."""
-    monkeypatch.setitem(session_lifecycle.__dict__["_LAZY"], "PostgresJournal", "_journal.absent")
-
-    def absent(name: str) -> object:
-        raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
-
-    monkeypatch.delitem(session_lifecycle.__dict__, "PostgresJournal", raising=False)
-    monkeypatch.setattr("importlib.import_module", absent)
-    with pytest.raises(ModuleNotFoundError) as caught:
-        session_lifecycle.__getattr__("PostgresJournal")
-    assert "session_lifecycle[postgres]" in caught.value.__notes__[0]
 
 
 # ---- who leads ----

@@ -121,7 +121,7 @@ def books(database: Database) -> None:
 
 
 @pytest.mark.parametrize("when", ["cut_before", "cut_after"])
-async def test_an_append_whose_connection_is_cut_is_written_once(
+async def test_fault_75_an_append_whose_connection_is_cut_is_written_once(
     database: Database, proxy: TcpProxy, when: str
 ) -> None:
     """Whether the server has it is found out on another connection, under a new term."""
@@ -176,7 +176,7 @@ async def test_a_done_that_is_cut_is_not_committed(database: Database, proxy: Tc
 
 
 @pytest.mark.usefixtures("books")
-async def test_terminated_backends_cost_no_record_and_not_the_lead(database: Database) -> None:
+async def test_fault_75_terminated_backends_cost_no_record_and_not_the_lead(database: Database) -> None:
     """While records are appended and a roll is open, every connection is ended ten times."""
     async with opened(database.conninfo(), LONG) as one:
         await one.append([adopted()])

@@ -444,6 +444,29 @@ async def test_fault_45_a_lock_that_cannot_be_written_is_uncertain(path: Path) -
     assert await kept(path) == history(2)
 
 
+async def test_fault_45_what_is_in_doubt_stays_so_until_it_is_appended(path: Path) -> None:
+    """A second try that certainly writes nothing does not say that the first has not: here it has."""
+    journal = await left_open(path, 1)
+    lock, connection = journal._lock, journal._connection
+    assert lock is not None
+    assert connection is not None
+    lock._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(JournalWriteFailed, match="its lock could not be written"):
+        await journal.append(history(2))
+    lock._connection.execute("PRAGMA query_only = OFF")
+    connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(JournalWriteFailed, match="readonly") as caught:
+        await journal.append(history(2))
+    assert caught.value.uncertain
+    with pytest.raises(JournalWriteFailed, match="readonly") as caught:
+        await journal.append(history(3)[2:])
+    assert not caught.value.uncertain
+    connection.execute("PRAGMA query_only = OFF")
+    await journal.append(history(3))
+    await journal.close()
+    assert await kept(path) == history(3)
+
+
 async def test_a_lock_that_another_process_has_taken_is_noticed(path: Path) -> None:
     """Where the lock was lost in between, nothing is written; where nobody has had it, it is taken again."""
     journal = await left_open(path, 1)

@@ -84,6 +84,16 @@ def test_fault_40_killed_at_each_point_that_matters(point: str, folder: Path) ->
     assert story.audit().complaints == []
 
 
+@pytest.mark.parametrize("point", ["append.written", "append.committed", "lock.counted", "roll.committed"])
+def test_fault_40_killed_around_the_commit_of_a_rolls_own_transaction(point: str, folder: Path) -> None:
+    """The books and *done* are in one database: after each life both have the roll, or neither, and none is twice."""
+    story = kill_at(point, folder, spawn, ["middle"], in_transaction=True)
+    assert story.findings == []
+    assert story.endings[-2].point == point
+    audited = story.audit()
+    assert (audited.complaints, audited.doubled) == ([], 0)
+
+
 @pytest.mark.long
 def test_fault_40_killed_at_every_point_there_is() -> None:
     """The first, the second, the middle and the last time, in forks, which start faster."""
@@ -92,20 +102,24 @@ def test_fault_40_killed_at_every_point_there_is() -> None:
     assert int(figures["kills"]) > 4 * len(POINTS) - 10
 
 
-def test_fault_40_killed_at_random() -> None:
+@pytest.mark.parametrize("books", ["transaction", "elsewhere"])
+def test_fault_40_killed_at_random(books: str) -> None:
     """Killed at random instants, points and calls, on clocks that go on, jump ahead or go back."""
-    figures = laboratory("--kills", "30", "--seed", "7")
-    assert int(figures["kills"]) >= 30
+    figures = laboratory("--kills", "15", "--seed", "7", "--books", books)
+    assert int(figures["kills"]) >= 15
     assert figures["skipped"] == figures["announced and repeated"] == figures["other findings"] == "0"
+    assert books == "elsewhere" or figures["doubled"] == "0"
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_fault_40_killed_at_random_for_minutes() -> None:
-    """Killed many hundred times, so that rare combinations come up."""
-    figures = laboratory("--kills", "800", "--seed", "8")
-    assert int(figures["kills"]) >= 800
+@pytest.mark.parametrize(("books", "kills"), [("transaction", 400), ("elsewhere", 200)])
+def test_fault_40_killed_at_random_for_minutes(books: str, kills: int) -> None:
+    """Killed hundreds of times, so that rare combinations come up; elsewhere a roll may be done twice, flagged."""
+    figures = laboratory("--kills", str(kills), "--seed", "8", "--books", books)
+    assert int(figures["kills"]) >= kills
     assert figures["skipped"] == figures["announced and repeated"] == figures["other findings"] == "0"
+    assert (int(figures["doubled"]) > 0) is (books == "elsewhere")  # so the count can tell
 
 
 def test_two_jobs_share_the_kills() -> None:
@@ -160,6 +174,30 @@ def test_the_audit_finds_a_journal_behind_the_announcements(books: Any) -> None:
     plan, effects, announcements, views = books
     behind = [replace(views[0], session=labels(plan)[0]), *views[1:]]
     assert audit(plan, effects, announcements, behind).others != []
+
+
+@pytest.fixture(scope="module")
+def shared_books(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Any, Any, list[Any]]:
+    """The same, of an application whose books are in the journal's database."""
+    story = killed_at("block.written", 2, Plan(days(4), in_transaction=True), tmp_path_factory.mktemp("shared"))
+    assert story.live(story.order()).finished
+    assert story.audit().complaints == []
+    return story.plan, read_book(story.folder / "effects"), read_book(story.folder / "announcements"), story.views
+
+
+def test_the_audit_finds_work_that_is_done_twice(shared_books: Any) -> None:
+    plan, effects, announcements, views = shared_books
+    again = [*views[:-1], replace(views[-1], rows=(*views[-1].rows, views[-1].rows[0]))]
+    result = audit(plan, effects, announcements, again)
+    assert (result.repeated != [], result.doubled) == (True, 1)
+
+
+def test_the_audit_finds_one_half_of_a_transaction(shared_books: Any) -> None:
+    plan, effects, announcements, views = shared_books
+    half = [replace(views[0], rows=(*views[0].rows, (labels(plan)[2], "roll"))), *views[1:]]
+    assert audit(plan, effects, announcements, half).others != []
+    half = [*views[:-1], replace(views[-1], rows=views[-1].rows[:-1])]
+    assert audit(plan, effects, announcements, half).skipped != []
 
 
 # ---- the holder's lock ----

@@ -30,6 +30,7 @@ from session_lifecycle import (
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._model.config import Resolution
 from tests.labs.simulation.__main__ import Task, carry_out, main
 from tests.labs.simulation.checker import Checker, Violation
 from tests.labs.simulation.faults import FAULTS
@@ -186,6 +187,11 @@ def days(sessions) -> tuple[World, Log]:
     world.pass_time(SECOND)
     for stamp in (world.wall - 2 * SECOND, None, None):  # late, unexpected, and told already
         world.hear_data(stamp)
+    world.armed = {"done in doubt": 0}
+    while world.member.lifecycle.state is not SessionState.ERROR:
+        looks(world, 1)
+    world.recover(Resolution.RETRY)
+    world.settle()
     world.calm(4)
     world.note("gone")
     return world, world.lines  # type: ignore[attr-defined]
@@ -245,6 +251,12 @@ def writes(entry: Entry) -> Callable[[Line], bool]:
     return lambda line: line[0] == "wrote" and line[1].entry is entry
 
 
+def refusal(log: Log) -> Line:
+    """Return the line in which the first intent is refused."""
+    return "refused", log[at(log, writes(Entry.INTENT))][1], "for good"
+
+
+DOUBTED = lambda log: log[at(log, lambda line: line[0] == "refused" and line[1].entry is Entry.DONE)][1].seq  # noqa: E731
 A_ROLL = tells(RollSucceeded, skipped=())
 SKIPPING = lambda line: tells(RollSucceeded)(line) and bool(line[1].skipped)  # noqa: E731
 OPENING = tells(StateChanged, trigger="open_market")
@@ -314,6 +326,18 @@ DOCTORED: dict[str, tuple[str, Callable[[Log], Log]]] = {
     ),
     "a roll that is told before it is durable": ("durable", lambda log: without(log, at(log, writes(Entry.DONE)))),
     "a roll that is begun without an intent": ("durable", lambda log: without(log, at(log, writes(Entry.INTENT)))),
+    "a roll in doubt that is told before it is known": (
+        "rolls",
+        lambda log: without(log, at(log, lambda line: writes(Entry.DONE)(line) and line[1].seq == DOUBTED(log))),
+    ),
+    "a roll in doubt whose ERROR is left by nobody": (
+        "ERROR holds",
+        lambda log: without(log, at(log, lambda line: line[:2] == ("asked", "recover"), -1)),
+    ),
+    "a record that was refused, and is written": (
+        "durable",
+        lambda log: [*log[: at(log, writes(Entry.INTENT))], refusal(log), *log[at(log, writes(Entry.INTENT)) :]],
+    ),
     "an intent beside an open one": ("unfinished", lambda log: twice(log, at(log, writes(Entry.INTENT)))),
     "a resumed roll without its flag": ("resumed", lambda log: changed(log, at(log, RESUMED), resumed=False)),
     "a flag on a roll that is not resumed": (
@@ -344,7 +368,7 @@ DOCTORED: dict[str, tuple[str, Callable[[Log], Log]]] = {
         lambda log: without(log, at(log, lambda line: line[:2] == ("asked", "recover"))),
     ),
     "an ERROR that was not written down": ("durable", lambda log: without(log, at(log, writes(Entry.FAILED)))),
-    "an ERROR that was not told": ("chained", lambda log: without(log, at(log, FAILING))),
+    "an ERROR that was not told": ("durable", lambda log: without(log, at(log, FAILING))),
     "a recovery to the wrong place": (
         "recover",
         lambda log: changed(log, at(log, RECOVERING), dest=SessionState.ENDED),

@@ -12,6 +12,7 @@ from msgspec.structs import fields, replace
 from session_lifecycle import (
     AdaptiveTimeout,
     ConfigurationError,
+    EarlyClose,
     LifecycleConfig,
     MissedSessions,
     RetryPolicy,
@@ -92,6 +93,7 @@ def test_the_defaults() -> None:
         "trade_on_standby": False,
         "require_first_tick": True,
         "data_timeouts": {},
+        "early_close": EarlyClose.VENUE,
         **{name: default for name, (default, *_) in DURATIONS.items() if "." not in name},
     }
     assert (RetryPolicy(), [policy.name for policy in MissedSessions]) == (config.roll_retry, ["LATEST", "EACH"])
@@ -194,6 +196,7 @@ def test_a_rule_or_a_quorum_is_taken(value: StaleWhen | int) -> None:
     [
         ("auto_roll", (1, 0, None, "yes"), "must be a bool"),
         ("trade_on_standby", (1, 0, None, "yes"), "must be a bool"),
+        ("early_close", ("venue", True, None, 0), "must be an EarlyClose"),
         ("require_first_tick", (1, 0, None, "yes"), "must be a bool"),
         ("roll_retry", (None, 3, RetryPolicy), "must be a RetryPolicy"),
         ("missed_sessions", (None, "latest", "EACH", MissedSessions), "must be a MissedSessions"),
@@ -233,7 +236,7 @@ def test_a_replaced_setting_is_validated() -> None:
 
 
 class Recorded(dict[str, str]):
-    """An environment that notes what is asked for."""
+    """An environment that notes which values are asked for; names may be listed."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
@@ -246,12 +249,12 @@ class Recorded(dict[str, str]):
     def __getitem__(self, key: str) -> str:
         raise AssertionError(key)
 
-    __iter__ = keys = items = values = __getitem__
+    items = values = __getitem__
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     """What is not set keeps its default, and four variables are read, no other."""
-    environment = Recorded()
+    environment = Recorded({"SECRET": "x", "SESSION_TIMEOUT_SECOND": "5"})
     assert LifecycleConfig.from_env(environment) == LifecycleConfig()
     assert environment.asked == {
         "SESSION_AUTO_ROLL",
@@ -266,6 +269,33 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SESSION_TIMEOUT_SECONDS", "42")
     monkeypatch.setenv("SESSION_PRE_MARKET", "rubbish that nobody reads")
     assert LifecycleConfig.from_env() == LifecycleConfig(data_timeout=timedelta(seconds=42))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("SESSION_TIMEOUT_SECOND", "SESSION_TIMEOUT_SECONDS"),
+        ("SESSION_TIMEOUTSECONDS", "SESSION_TIMEOUT_SECONDS"),
+        ("SESION_AUTO_ROLL", "SESSION_AUTO_ROLL"),
+        ("session_auto_roll", "SESSION_AUTO_ROLL"),
+        ("SESSION_BOUNDRY_CHECK_INTERVAL", "SESSION_BOUNDARY_CHECK_INTERVAL"),
+        ("SESSION_POSTMARKET_ROLL_DELAY", "SESSION_POST_MARKET_ROLL_DELAY"),
+    ],
+)
+def test_a_misspelt_name_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture, name: str, near: str) -> None:
+    """It sets nothing, and the log says which name is meant, without the value."""
+    with caplog.at_level("WARNING", logger="session_lifecycle"):
+        assert LifecycleConfig.from_env({name: "s3cret", "PATH": "/bin"}) == LifecycleConfig()
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("session_lifecycle", "WARNING")
+    assert record.getMessage() == f"the environment variable {name} is not read; did you mean {near}?"
+
+
+def test_the_names_of_other_programs_are_not_misspelt(caplog: pytest.LogCaptureFixture) -> None:
+    """A desktop's and a web application's, and ours themselves."""
+    others = ("SESSION_MANAGER", "SESSION_TIMEOUT", "SESSION_SECRET", "SESSION_COOKIE_SECURE", "TIMEOUT_SECONDS", "")
+    LifecycleConfig.from_env(dict.fromkeys(others, "x") | {"SESSION_AUTO_ROLL": "no", "SESSION_TIMEOUT_SECONDS": "5"})
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import copy
 import inspect
 import pickle
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
 import session_lifecycle
 from session_lifecycle import SessionState
 from session_lifecycle._journal import errors as journal_errors
-from session_lifecycle._model import errors
+from session_lifecycle._model import errors, home_errors
 from tests.helpers.builders import DAY, MONDAY
 
 NAIVE = datetime(2024, 3, 4, 17)  # noqa: DTZ001 -- no time zone is the point
@@ -180,12 +180,16 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "JournalLocked",
-        {"journal": "/data/j", "pid": 42},
-        ["the journal /data/j is held by process 42", "Stop the other one", "a journal of its own"],
+        {"journal": "/data/j", "pid": 42, "since": datetime(2026, 1, 5, 14, 30, tzinfo=UTC)},
+        [
+            "the journal /data/j is held by process 42 since 2026-01-05 14:30:00 UTC",
+            "Stop the other one",
+            "a journal of its own",
+        ],
     ),
     (
         "JournalLocked",
-        {"journal": "/data/j", "pid": None},
+        {"journal": "/data/j", "pid": None, "since": None},
         ["the journal /data/j is held by another manager", "Stop the other one"],
     ),
     (
@@ -209,6 +213,26 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
         ["roll_transaction() was refused: the manager has no journal", "Nothing was written"],
     ),
     (
+        "WrongThreadError",
+        {"call": "halt()"},
+        ["halt() was called in another thread", "Nothing was changed", "loop.call_soon_threadsafe", "run_sync_soon"],
+    ),
+    (
+        "WrongLoopError",
+        {"call": "halt()"},
+        ["halt() was called in another event loop", "Nothing was changed", "call_soon_threadsafe", "run_sync_soon"],
+    ),
+    (
+        "WrongTaskError",
+        {"kind": "SessionGroup"},
+        ["left in another task than it was entered in", "the SessionGroup has been stopped", "`await aclose()`"],
+    ),
+    (
+        "DriverCancelled",
+        {"kind": "SessionGroup"},
+        ["the task that drives the SessionGroup was cancelled from outside", "make a new SessionGroup"],
+    ),
+    (
         "CancelledBeforeStart",
         {"task": "roll to 2024-03-05"},
         ["'roll to 2024-03-05' was cancelled natively before its first step", "none of its code ran"],
@@ -225,8 +249,13 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     ),
     (
         "JournalWriteFailed",
-        {"journal": "/data/j", "entry": "intent", "reason": "disk full"},
+        {"journal": "/data/j", "entry": "intent", "reason": "disk full", "uncertain": False},
         ["'intent' could not be written to the journal /data/j: disk full", "fix the disk", "manager.recover()"],
+    ),
+    (
+        "JournalWriteFailed",
+        {"journal": "/data/j", "entry": "done", "reason": "no answer", "uncertain": True},
+        ["whether 'done' was written to the journal /data/j is uncertain: no answer", "manager.recover()"],
     ),
     (
         "SubscriberOverrun",
@@ -252,7 +281,7 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
 ]
 EVERY = {
     cls.__name__: cls
-    for module in (errors, journal_errors)
+    for module in (errors, home_errors, journal_errors)
     for _, cls in inspect.getmembers(module, inspect.isclass)
     if issubclass(cls, errors.LifecycleError)
 }

@@ -20,6 +20,8 @@ from session_lifecycle import (
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    CalendarContradicted,
+    CallbackOverdue,
     ClockSkew,
     ClockStepped,
     DataStale,
@@ -27,6 +29,7 @@ from session_lifecycle import (
     FeedResumed,
     FeedStale,
     Halted,
+    HandlerBusy,
     HandlerFailed,
     HorizonNear,
     LeadershipGained,
@@ -42,10 +45,12 @@ from session_lifecycle import (
     RollSucceeded,
     ScheduleChanged,
     Session,
+    SessionAdopted,
     SessionState,
     StateChanged,
     Status,
     UnexpectedData,
+    VenueStatus,
 )
 from tests.helpers.builders import DAY, MONDAY, utc
 
@@ -96,6 +101,7 @@ REQUIRED: dict[type[Any], dict[str, object]] = {
     RollStarted: {"session": MONDAY, "next_session": MONDAY + DAY, "attempt": 1},
     RollSucceeded: {"session": MONDAY, "next_session": MONDAY + DAY, "attempt": 1},
     RollFailed: {"session": MONDAY, "next_session": MONDAY + DAY, "attempt": 1},
+    SessionAdopted: {"session": MONDAY, "next_session": MONDAY + DAY},
     ClockStepped: {"delta": DAY},
     HorizonNear: {"known_until": MONDAY},
     AlarmFired: {
@@ -113,11 +119,19 @@ REQUIRED: dict[type[Any], dict[str, object]] = {
         "reason": "the session was skipped",
     },
     HandlerFailed: {"handler": "desk.flatten", "error": OOPS},
+    HandlerBusy: {"handler": "desk.flatten"},
+    CallbackOverdue: {"callback": "the roll to 2024-03-05"},
     FeedStale: {"feed": "trades", "session": MONDAY, "scheduled_at": NOON, "observed_at": LATER},
     FeedResumed: {"feed": "trades", "session": MONDAY, "silent_for": DAY},
     Halted: {"reason": "news pending", "session": MONDAY},
     Resumed: {"session": MONDAY},
     UnexpectedData: {"session": MONDAY},
+    CalendarContradicted: {
+        "status": VenueStatus.CLOSE,
+        "session": MONDAY,
+        "state": SessionState.ACTIVE,
+        "reported_at": NOON,
+    },
     ScheduleChanged: {"day": MONDAY, "before": Session(MONDAY, NOON, LATER), "after": None, "session": MONDAY},
     AlarmInterrupted: {"key": "close-900s", "session": MONDAY},
     OverrideLost: {"day": MONDAY, "after": None, "session": MONDAY},
@@ -137,16 +151,20 @@ DEFAULTS: dict[type[Any], dict[str, object]] = {
     RollStarted: {"resumed": False, "observed_at": UNSET},
     RollSucceeded: {"resumed": False, "skipped": (), "overrun": False, "observed_at": UNSET, "duration": ZERO},
     RollFailed: {"resumed": False, "error": None, "retry_at": None, "observed_at": UNSET, "duration": ZERO},
+    SessionAdopted: {"observed_at": UNSET},
     ClockStepped: {"session": None, "observed_at": UNSET},
     HorizonNear: {"session": None, "observed_at": UNSET, "vouched_until": None},
     AlarmFired: {"catch_up": False, "number": 1},
     AlarmSkipped: {},
     HandlerFailed: {"cause": None, "session": None, "observed_at": UNSET},
+    HandlerBusy: {"cause": None, "session": None, "observed_at": UNSET},
+    CallbackOverdue: {"waited": ZERO, "session": None, "observed_at": UNSET},
     FeedStale: {"never": False, "last_data_at": None, "reason": ""},
     FeedResumed: {"observed_at": UNSET},
     Halted: {"feed": None, "observed_at": UNSET},
     Resumed: {"feed": None, "lapsed": False, "observed_at": UNSET},
     UnexpectedData: {"feed": None, "observed_at": UNSET},
+    CalendarContradicted: {"until": None, "halted": False, "observed_at": UNSET},
     ScheduleChanged: {"reason": "", "observed_at": UNSET},
     AlarmInterrupted: {"observed_at": UNSET},
     OverrideLost: {"reason": "", "observed_at": UNSET},
@@ -212,11 +230,20 @@ LINES = {
     RollStarted: "roll 2024-03-04 → 2024-03-05, attempt 1",
     RollSucceeded: "roll 2024-03-04 → 2024-03-05 completed",
     RollFailed: "roll 2024-03-04 → 2024-03-05, attempt 1 failed; no further attempt",
+    SessionAdopted: (
+        "session 2024-03-05 adopted instead of 2024-03-04, without a roll: the clock stepped over more sessions than "
+        "max_catch_up_sessions since the start"
+    ),
     ClockStepped: "the wall clock stepped by +86400 s",
     HorizonNear: "the calendar knows no session after 2024-03-04: update its source",
     AlarmFired: "2024-03-04 alarm open + 2:00:00, in ACTIVE",
     AlarmSkipped: "2024-03-04 alarm open + 2:00:00 of 2024-03-04 12:00:00+00:00 was skipped: the session was skipped",
     HandlerFailed: "handler desk.flatten failed: Oops('oops')",
+    HandlerBusy: "handler desk.flatten is still busy, and an event waits for it",
+    CallbackOverdue: (
+        "the roll to 2024-03-05 has not ended 0 s after its cancellation: let CancelledError pass, and bound what "
+        "waits behind a shield"
+    ),
     FeedStale: "2024-03-04 feed trades is stale: ",
     FeedResumed: "2024-03-04 feed trades is back after 1 day, 0:00:00",
     Halted: "2024-03-04 trading halted: news pending",
@@ -224,6 +251,10 @@ LINES = {
     UnexpectedData: (
         "data while the calendar says that the venue is closed, before session 2024-03-04: check its hours, "
         "and pre_market and post_market_roll_delay"
+    ),
+    CalendarContradicted: (
+        "2024-03-04 the venue reported CLOSE at 2024-03-04T12:00:00+00:00, where the calendar says ACTIVE; nothing has "
+        "changed: check its hours, and apply() an override"
     ),
     ScheduleChanged: (
         "2024-03-04 changed (): was 2024-03-04T12:00:00+00:00 to 2024-03-04T12:00:01+00:00, is no session"
@@ -275,7 +306,9 @@ def test_a_session_beyond_the_published_hours_says_so() -> None:
 def test_the_level_is_that_of_logging() -> None:
     """INFO where it is ordinary, more where it needs attention, and a roll's own steps are left to DEBUG."""
     levels = {type(event): event.level for event in EVENTS}
-    assert {levels.pop(kind) for kind in (HandlerFailed, AlarmInterrupted, OverrideLost)} == {logging.ERROR}
+    assert {levels.pop(kind) for kind in (HandlerFailed, CallbackOverdue, AlarmInterrupted, OverrideLost)} == {
+        logging.ERROR
+    }
     assert {levels.pop(kind) for kind in (RollStarted, RollSucceeded)} == {logging.DEBUG}
     ordinary = (
         BreakStarted,
@@ -376,6 +409,8 @@ STATUS = Status(
     halted_feeds=("orders",),
     market_open=True,
     awaiting_first_tick=True,
+    running=False,
+    leads=False,
     phase="continuous",
 )
 
@@ -404,6 +439,8 @@ def test_a_status_is_plain_json() -> None:
         "halted_feeds": ["orders"],
         "market_open": True,
         "awaiting_first_tick": True,
+        "running": False,
+        "leads": False,
         "phase": "continuous",
     }
     assert list(STATUS.as_dict()) == [field.name for field in fields(Status)]
@@ -419,6 +456,8 @@ def test_a_status_made_without_feeds_or_halts_has_none() -> None:
         "halted_feeds": (),
         "market_open": False,
         "awaiting_first_tick": False,
+        "running": True,
+        "leads": True,
         "phase": None,
     }
     assert {field.name for field in fields(Status)} == {*required, *defaults}

@@ -1,15 +1,17 @@
-"""What the manager's tests with a journal share: every kind of journal that comes with the package."""
+"""What the manager's tests with a journal share: every journal of the package that needs no server."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from session_lifecycle import Journal, MemoryJournal
+from session_lifecycle import Journal, MemoryJournal, SqliteJournal
 
 
-@pytest.fixture(params=["memory"])
-def journals(request: pytest.FixtureRequest) -> Callable[[], Journal]:
+@pytest.fixture(params=["memory", "sqlite"])
+def journals(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Journal]:
     """Return a function that gives the journal of the test anew; one in memory is the same object each time."""
-    assert request.param == "memory"
+    if request.param == "sqlite":
+        return lambda: SqliteJournal(tmp_path / "journal.db", name="journal")
     journal = MemoryJournal()
     return lambda: journal

@@ -1,38 +1,60 @@
 """One log line for each event, with the event's fields as structured extras."""
 
+import io
+import json
 import logging
 import pickle
+import sys
+from collections.abc import Generator
 from datetime import timedelta
 
+import anyio
 import pytest
 from msgspec.structs import fields, replace
 
 from session_lifecycle import (
     Alarm,
     AlarmFired,
+    AlarmInterrupted,
     AlarmSkipped,
     BreakEnded,
     BreakStarted,
+    CalendarContradicted,
+    CallbackOverdue,
+    ClockSkew,
     ClockStepped,
     Event,
     FeedResumed,
     FeedStale,
     Halted,
+    HandlerBusy,
     HandlerFailed,
     HorizonNear,
+    LeadershipGained,
+    LeadershipLost,
+    LifecycleConfig,
     ManagerStopped,
+    OverrideLost,
     Resumed,
     RollFailed,
+    RollFollowed,
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
     Session,
+    SessionAdopted,
+    SessionBoundaryManager,
+    SessionGroup,
     SessionState,
     StateChanged,
     UnexpectedData,
+    VenueStatus,
 )
+from session_lifecycle._model.event_base import Scheduled
 from session_lifecycle._runtime.event_log import LOGGER, log_event
+from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MONDAY, utc, weekdays
+from tests.helpers.harness import roll_nothing
 
 DUE, SEEN = utc(2024, 3, 4, 14, 30), utc(2024, 3, 4, 14, 31)
 TUESDAY = MONDAY + DAY
@@ -144,6 +166,70 @@ CASES: list[tuple[Event, int, str]] = [
         logging.WARNING,
         f"2024-03-05 changed (closed: typhoon): was {DUE + DAY:%FT%T}+00:00 to {SEEN + DAY:%FT%T}+00:00, is no session",
     ),
+    (
+        AlarmInterrupted("flatten", MONDAY),
+        logging.ERROR,
+        (
+            "2024-03-04 alarm flatten was interrupted by the end of an earlier run: whether its handlers have done "
+            "their work is not known, and it does not fire again"
+        ),
+    ),
+    (
+        OverrideLost(TUESDAY, None, MONDAY, "the schedule ends before"),
+        logging.ERROR,
+        (
+            "2024-03-05 was changed to no session, which could not be restored: the schedule ends before. It has the "
+            "schedule's own hours; apply what holds"
+        ),
+    ),
+    (RollFollowed(MONDAY, TUESDAY, 7), logging.INFO, "roll 2024-03-04 → 2024-03-05 followed, of term 7"),
+    (
+        RollFollowed(MONDAY, TUESDAY + DAY, 7, skipped=(TUESDAY,)),
+        logging.INFO,
+        "roll 2024-03-04 → 2024-03-06 followed, of term 7 (skipped 2024-03-05)",
+    ),
+    (LeadershipGained(7, MONDAY), logging.INFO, "this replica leads, in term 7"),
+    (
+        LeadershipLost(7, "the lease was over", MONDAY),
+        logging.WARNING,
+        "this replica does not lead any more (its term was 7): the lease was over",
+    ),
+    (
+        ClockSkew(timedelta(seconds=-2.5), MONDAY),
+        logging.WARNING,
+        "the journal's server is -2.5 s from this clock: check both machines' time",
+    ),
+    (
+        HandlerBusy(
+            "app.flatten", StateChanged(SessionState.PRE_MARKET, SessionState.ACTIVE, "open_market", MONDAY, DUE, SEEN)
+        ),
+        logging.WARNING,
+        "handler app.flatten is still busy, and StateChanged waits for it",
+    ),
+    (
+        CallbackOverdue("app.flatten", timedelta(seconds=5), MONDAY),
+        logging.ERROR,
+        (
+            "app.flatten has not ended 5 s after its cancellation: let CancelledError pass, and bound what "
+            "waits behind a shield"
+        ),
+    ),
+    (
+        SessionAdopted(MONDAY, TUESDAY),
+        logging.WARNING,
+        (
+            "session 2024-03-05 adopted instead of 2024-03-04, without a roll: the clock stepped over more sessions "
+            "than max_catch_up_sessions since the start"
+        ),
+    ),
+    (
+        CalendarContradicted(VenueStatus.CLOSE, MONDAY, SessionState.ACTIVE, DUE, halted=True),
+        logging.WARNING,
+        (
+            f"2024-03-04 the venue reported CLOSE at {DUE.isoformat()}, where the calendar says ACTIVE; trading is "
+            "halted: check its hours, and apply() an override"
+        ),
+    ),
 ]
 EVENTS = [event for event, *_ in CASES]
 
@@ -171,7 +257,7 @@ def test_an_event_is_one_line(caplog: pytest.LogCaptureFixture, event: Event, le
     assert "\n" not in record.getMessage()
 
 
-def test_a_line_stays_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_67_a_line_stays_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """Control characters in a name or a reason are escaped in the line, and stay as they are in the fields."""
     (record,) = log(caplog, Halted("a\nb", MONDAY, name="desk\x1b[2J"))
     assert record.getMessage() == r"desk\x1b[2J: 2024-03-04 trading halted: a\nb"
@@ -183,7 +269,11 @@ def test_an_event_is_structured(caplog: pytest.LogCaptureFixture, event: Event) 
     """The event's fields are attributes of the record, beside its kind, the calendar and the manager's name."""
     (record,) = log(caplog, replace(event, name="desk"))
     expected = {field.name: getattr(event, field.name) for field in fields(event) if field.name != "name"}
-    expected |= {"event": type(event).__name__, "calendar": "XNYS", "manager": "desk"}
+    durations = {name: value for name, value in expected.items() if isinstance(value, timedelta)}
+    expected |= {f"{name}_seconds": value.total_seconds() for name, value in durations.items()}
+    if isinstance(event, Scheduled):
+        expected["lateness_seconds"] = event.lateness.total_seconds()
+    expected |= {"session_event": type(event).__name__, "calendar": "XNYS", "manager": "desk"}
     bare = vars(logging.makeLogRecord({})).keys()
     # "message" and "asctime" are set by formatters, "taskName" since Python 3.12.
     assert {key: value for key, value in vars(record).items() if key not in {*bare, "message", "taskName"}} == expected
@@ -227,7 +317,7 @@ def test_what_nobody_wants_costs_no_record(
 ) -> None:
     """Below the logger's level nothing is handed to it, so that no record is made; at its level, one is."""
     handed: list[int] = []
-    monkeypatch.setattr(LOGGER, "log", lambda level, *_, **__: handed.append(level))
+    monkeypatch.setattr(LOGGER.logger, "log", lambda level, *_, **__: handed.append(level))
     log(caplog, event, level + 1)
     assert handed == []
     log(caplog, event, level)
@@ -239,4 +329,117 @@ def test_a_record_survives_pickling(caplog: pytest.LogCaptureFixture) -> None:
     for event in EVENTS:
         (record,) = log(caplog, event)
         record.exc_info = None  # a traceback cannot be pickled; QueueHandler drops it too
-        assert pickle.loads(pickle.dumps(record)).event == type(event).__name__
+        assert pickle.loads(pickle.dumps(record)).session_event == type(event).__name__
+
+
+# ---- the application's own logging ----
+
+
+class Broken(logging.Filter):
+    """A filter of the application's with a defect."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        raise RuntimeError("a broken filter")
+
+
+class BrokenHandler(logging.Handler):
+    """A handler whose own lock, filters and `emit` work, and whose `handle` does not."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise OSError("a broken handler")
+
+
+@pytest.fixture
+def logger() -> Generator[logging.Logger]:
+    """Return the library's logger, and remove afterwards what a test adds to it."""
+    logger = logging.getLogger("session_lifecycle")
+    filters, handlers, level = logger.filters[:], logger.handlers[:], logger.level
+    LOGGER._reported.clear()
+    yield logger
+    logger.filters[:], logger.handlers[:] = filters, handlers
+    logger.setLevel(level)
+    LOGGER._reported.clear()
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("error", [RuntimeError, OSError])
+def test_fault_69_logging_that_raises_ends_no_manager(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str], grouped: bool, error: type[Exception]
+) -> None:
+    """It goes on through a roll and a warning, emits the failure once, and stderr has its traceback once."""
+    if error is RuntimeError:
+        logger.addFilter(Broken())
+    else:
+        logger.addHandler(BrokenHandler())
+    logger.setLevel(logging.DEBUG)
+
+    async def main() -> list[Event]:
+        clock = SimulatedClock(utc(2024, 3, 4, 14, 0))
+        config = LifecycleConfig(data_timeout=None)
+        manager = SessionBoundaryManager(weekdays(name="XNYS"), roll_nothing, clock=clock, config=config)
+        group = SessionGroup([manager]) if grouped else None
+        events = manager.events() if group is None else group.events()
+        async with manager if group is None else group:
+            await clock.advance(timedelta(hours=1))
+            manager.halt("a")
+            manager.halt("b")  # no effect, and a warning
+            await clock.advance(timedelta(hours=10))
+            assert manager.session.date == TUESDAY
+        return [event async for event in events]
+
+    failed = [event for event in anyio.run(main) if isinstance(event, HandlerFailed)]
+    assert [(event.handler, type(event.error)) for event in failed] == [("logging", error)]
+    shown = capsys.readouterr().err
+    assert shown.count("session_lifecycle goes on") == shown.count("Traceback") == 1
+
+
+def test_fault_69_errors_of_logging_are_silent_where_logging_says_so(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `logging.raiseExceptions` False nothing is printed; without a stderr nothing can be."""
+    logger.addFilter(Broken())
+    with monkeypatch.context() as patch:
+        patch.setattr(logging, "raiseExceptions", False)
+        LOGGER.error("one")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", None)
+        LOGGER.error("two")
+    assert capsys.readouterr().err == ""
+    LOGGER.error("three")
+    assert "a broken filter" in capsys.readouterr().err
+
+
+def test_fault_67_other_lines_stay_lines_too(logger: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    """A message with arguments, of which some are errors, keeps where it was logged, and the exception."""
+    with caplog.at_level(logging.WARNING, LOGGER.name):
+        LOGGER.warning("%s: %r of %s", "a\nb", "c\n", ValueError("\x1b[2J\u2028\u202e"))
+        try:
+            raise OOPS
+        except ValueError:
+            LOGGER.exception("100 %\n")
+    first, second = caplog.records
+    assert first.getMessage() == r"a\nb: 'c\n' of \x1b[2J\u2028\u202e"
+    assert first.funcName == second.funcName == "test_fault_67_other_lines_stay_lines_too"
+    assert (second.getMessage(), second.levelname, second.exc_info and second.exc_info[1]) == (
+        r"100 %\n",
+        "ERROR",
+        OOPS,
+    )
+
+
+def test_structlog_keeps_the_message_beside_the_fields() -> None:
+    """Its `ExtraAdder` copies extras over its own keys, of which `event` is the message."""
+    structlog = pytest.importorskip("structlog")
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    adder, renderer = structlog.stdlib.ExtraAdder(), structlog.processors.JSONRenderer(default=str)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=[adder]))
+    logger = logging.getLogger("session_lifecycle")
+    logger.addHandler(handler)
+    try:
+        log_event(replace(ClockStepped(timedelta(hours=-1), MONDAY), name="desk"), weekdays(name="XNYS"))
+    finally:
+        logger.removeHandler(handler)
+    line = json.loads(stream.getvalue())
+    assert line["event"] == "desk: the wall clock stepped by -3600 s"
+    assert (line["session_event"], line["delta_seconds"], line["manager"]) == ("ClockStepped", -3600.0, "desk")

@@ -140,6 +140,43 @@ async def test_one_that_is_refused_does_not_take_the_others_with_it():
     assert [record.entry for record in journal.records] == [ADOPTED, HALTED, RESUMED]
 
 
+async def test_what_was_refused_together_with_one_in_doubt_waits_for_nothing():
+    """The first is in doubt for good, so what comes after it cannot be written: its caller is told, and does not hang.
+
+    It is kept, in its order, and withdrawn once it is there, because it came too late.
+    """
+    refused = JournalWriteFailed("in memory", "two", "no space left")
+    in_doubt = JournalWriteFailed("in memory", "one", "no answer", uncertain=True)
+    journal = Slow(refused, in_doubt, entries=[HALTED])
+    manager, clock, _ = keeping(NOON, journal)
+    async with running(manager):
+        manager.halt("first")
+        async with in_background(manager.end_session, "fire drill") as outcome:
+            await until(lambda: outcome)
+        assert outcome == [in_doubt]
+        await clock.advance(NOW)
+        assert manager.state is ERROR
+        await manager.recover()
+        assert manager.state is ACTIVE
+    assert journal.written == [ADOPTED, HALTED, Entry.ENDED, FAILED, WITHDRAWN, RECOVERED]
+
+
+async def test_an_intent_that_was_in_doubt_and_then_refused_is_written_anew():
+    """No roll is begun on the strength of a record that is not in the journal after all."""
+    refused = JournalWriteFailed("in memory", "intent", "no space left")
+    in_doubt = JournalWriteFailed("in memory", "intent", "no answer", uncertain=True)
+    journal = Slow(in_doubt, refused, refused, entries=[INTENT])
+    manager, clock, rolls = keeping(EVENING, journal)
+    async with running(manager):
+        await clock.advance(HOUR)
+        assert (manager.state, rolls.dates) == (ERROR, [])
+        assert INTENT not in journal.written
+        await manager.recover()
+        await clock.advance(NOW)
+        assert (manager.session.date, rolls.dates) == (TUESDAY, [TUESDAY])
+    assert journal.written == [ADOPTED, FAILED, RECOVERED, INTENT, DONE]
+
+
 async def test_no_wait_lies_between_a_commit_and_what_it_allows():
     """Once *done* is durable, the next session is entered before anything else runs."""
     seen: list[object] = []
@@ -829,6 +866,21 @@ async def test_leaving_waits_no_longer_than_a_journal_that_never_answers_may_tak
         async with manager:
             manager.halt("news")
     assert await is_free(journal)
+
+
+async def test_leaving_waits_until_the_journal_is_closed():
+    """Closing may take its time, and the journal is free for the next manager."""
+
+    class Slowly(MemoryJournal):
+        async def close(self):
+            await anyio.sleep(0.02)
+            await super().close()
+
+    journal = Slowly()
+    manager, _, _ = keeping(NOON, journal)
+    async with running(manager):
+        pass
+    await journal.open("fixed")
 
 
 async def test_a_journal_that_hangs_in_close_does_not_hang_the_manager():

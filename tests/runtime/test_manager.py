@@ -224,7 +224,7 @@ async def test_fault_51_used_before_start():
     for read in ("scheduled_state", "session", "next_boundary"):
         with pytest.raises(NotRunningError, match=read):
             getattr(manager, read)
-    for call in (manager.stop, manager.status, lambda: manager.fail("x")):
+    for call in (manager.stop, lambda: manager.fail("x")):
         with pytest.raises(NotRunningError, match="async with"):
             call()
     for call in (manager.recover, manager.roll, lambda: manager.wait_for(ACTIVE), lambda: manager.end_session("x")):
@@ -239,6 +239,20 @@ async def test_fault_51_used_before_start():
         assert manager.state is ACTIVE
         assert "running" in repr(manager)
     assert "stopped" in repr(manager)
+
+
+async def test_the_status_can_be_read_before_the_start_and_after_the_end():
+    """Before the start it is what the schedule says; a health check needs no other case, and nothing has begun."""
+    manager, _ = make(at(MONDAY, (16, 0)))
+    before = manager.status()
+    assert (before.running, before.leads, before.can_trade, before.market_open) == (False, False, False, True)
+    assert (before.state, before.scheduled_state, before.session) == (NOT_STARTED, ACTIVE, MONDAY)
+    assert before.observed_at == at(MONDAY, (16, 0))
+    async with manager:
+        during = manager.status()
+        assert (during.running, during.leads, during.state) == (True, True, ACTIVE)
+        assert (during.open, during.close, during.next_boundary) == (before.open, before.close, before.next_boundary)
+    assert not manager.status().running
 
 
 async def test_fault_51_used_after_stop():

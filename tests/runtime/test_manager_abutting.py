@@ -65,7 +65,7 @@ def listen(start: datetime, *script, **settings) -> tuple[SessionBoundaryManager
     return SessionBoundaryManager(WEEK, Rolls(clock, *script), clock=clock, config=config), clock
 
 
-async def test_a_timeout_goes_on_over_midnight():
+async def test_fault_62_a_timeout_goes_on_over_midnight():
     """What was TIMEOUT at the close is TIMEOUT from the open on, at one instant; nothing may be traded in between."""
     manager, clock = listen(LATE)
     async with running(manager) as log:
@@ -88,7 +88,7 @@ async def test_a_timeout_goes_on_over_midnight():
         assert manager.state is TIMEOUT
 
 
-async def test_silence_is_timed_over_midnight():
+async def test_fault_62_silence_is_timed_over_midnight():
     """A feed that fell silent three minutes before midnight is TIMEOUT two minutes after it, and may be traded till."""
     manager, clock = listen(at(MONDAY, (23, 57)))
     async with running(manager) as log:

@@ -175,24 +175,35 @@ async def test_started_in_mid_session():
 
 
 async def test_restarted_with_a_journal():
-    """A restart in the next session's hours rolls first, then makes up for that session's alarms."""
+    """After a restart in the next session's hours what has fired is over, but for alarms that recur after a restart.
+
+    What the earlier run did not have is made up for, once the session has been rolled into.
+    """
     journal = MemoryJournal()
+
+    def registered(manager: SessionBoundaryManager) -> tuple[list[AlarmFired], list[AlarmFired]]:
+        once = register(manager, "open", HOUR, misfire=RUN_ONCE)
+        return once, register(manager, "open", HOUR + MINUTE, misfire=RUN_ONCE, recurring_after_restart=True)
+
     manager, clock = make(at(MONDAY, (15, 0)), journal=journal)
-    calls = register(manager, "open", HOUR)
+    first = registered(manager)
     async with manager:
         await clock.advance_to(at(MONDAY, (16, 0)))
-    assert len(calls) == 1
+    assert [len(calls) for calls in first] == [1, 1]
     manager, clock = make(at(TUESDAY, (16, 0)), journal=journal)
-    calls = register(manager, "open", HOUR)
+    once, recurring = registered(manager)
+    late = register(manager, "open", 2 * HOUR)
     before_close = register(manager, "close", -QUARTER, misfire=RUN_ONCE)
     async with running(manager) as log:
         await clock.advance_to(at(TUESDAY, (21, 0)))
-    assert [(each.session, each.catch_up) for each in calls] == [(TUESDAY, True)]
+    assert [(each.session, each.catch_up) for each in once] == [(TUESDAY, True)]
+    assert [(each.session, each.catch_up) for each in recurring] == [(MONDAY, True), (TUESDAY, True)]
+    assert [(each.session, each.catch_up) for each in late] == [(TUESDAY, False)]
     assert [(each.session, each.state, each.catch_up) for each in before_close] == [
         (MONDAY, ACTIVE, True),
         (TUESDAY, ACTIVE, False),
     ]
-    assert [each.session for each in of(AlarmSkipped, log)] == [MONDAY]
+    assert [(each.alarm.offset, each.session) for each in of(AlarmSkipped, log)] == [(2 * HOUR, MONDAY)]
 
 
 async def test_restarted_after_a_session_was_ended_by_hand():

@@ -319,6 +319,8 @@ async def test_status_is_a_snapshot_that_json_can_hold():
         "halted_feeds": [],
         "market_open": True,
         "awaiting_first_tick": False,
+        "running": True,
+        "leads": True,
         "phase": None,
     }
 

@@ -40,7 +40,7 @@ OPEN = at(MONDAY, (14, 30))
 # ---- the manager's own data ----
 
 
-async def test_the_open_waits_for_the_first_data():
+async def test_fault_63_the_open_waits_for_the_first_data():
     """Yesterday's data, and data just before the open, is no reason to trade; the first message after it is."""
     manager, clock = listen(OPEN - MINUTE)
     async with running(manager):
@@ -79,7 +79,7 @@ async def test_a_start_after_the_open_waits_too():
         assert manager.can_trade
 
 
-async def test_the_end_of_a_break_waits():
+async def test_fault_63_the_end_of_a_break_waits():
     """What came before lunch, or during it, is not of the afternoon."""
     manager, clock = listen(at(MONDAY, (16, 58)), LUNCHING)
     async with running(manager):

@@ -91,8 +91,8 @@ async def test_intent_then_roll_then_done_then_entered_then_told(caplog):
 
     class Told(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.event.startswith("Roll") and record.manager is None:
-                trace.append(record.event)
+            if record.session_event.startswith("Roll") and record.manager is None:
+                trace.append(record.session_event)
 
     async def roll(next_date: date) -> None:
         trace.append("roll begins")
@@ -526,6 +526,7 @@ async def test_an_aliass_journal_is_its_calendars(journals):
             assert manager.state is ACTIVE
 
 
+@pytest.mark.parametrize("journals", ["memory"], indirect=True)  # a thousand commits to a disk take seconds
 async def test_years_in_one_journal(journals):
     """A restart after five hundred rolls agrees with the run that never stopped."""
     manager, clock, rolls = begin(at(MONDAY, (15, 0)), journals(), schedule=weekdays(n=520))

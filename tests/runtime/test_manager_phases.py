@@ -1,6 +1,8 @@
 """Phases through the manager: what is read, alarms, handlers and scopes; alone, in a group, and after a restart."""
 
+from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
+from functools import partial
 
 import anyio
 import pytest
@@ -12,7 +14,6 @@ from session_lifecycle import (
     FixedSchedule,
     InvalidSession,
     LifecycleConfig,
-    ManagerStopped,
     Phase,
     PhaseEnded,
     PhaseStarted,
@@ -28,6 +29,7 @@ from tests.helpers.harness import (
     HOUR,
     MINUTE,
     NOT_STARTED,
+    POST_MARKET,
     PRE_MARKET,
     TUESDAY,
     make,
@@ -167,26 +169,116 @@ async def test_a_scope_of_a_phase_and_a_state_needs_both() -> None:
 
 
 async def test_a_scope_that_waits_for_a_phase_ends_with_the_manager() -> None:
-    """As one that waits for a state does; a name that no phase can have is refused at the call."""
+    """As one that waits for a state does: its body is cancelled at its first wait. `run_while` calls nothing then."""
     manager, _clock = make(at(MONDAY, (2, 0)), schedule=nights())
+    steps: list[str] = []
+
+    async def wait() -> None:
+        async with manager.during(phase="closing_auction"):
+            steps.append("entered")
+            await anyio.sleep_forever()
+        steps.append("left")
+
+    async def never(_: Session) -> None:
+        raise AssertionError
+
+    async def call() -> None:
+        await manager.run_while(never, phase="closing_auction")
+        steps.append("returned")
+
+    async with anyio.create_task_group() as tasks, manager:
+        tasks.start_soon(wait)
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        manager.stop()
+    assert sorted(steps) == ["entered", "left", "returned"]
+
+
+async def test_what_is_no_phase_is_refused_at_the_call() -> None:
+    """A boundary's name, and neither a state nor a phase."""
+    manager, _clock = make(at(MONDAY, (2, 0)), schedule=nights())
+
+    async def never(_: Session) -> None:
+        raise AssertionError
+
     with pytest.raises(InvalidSession):
         manager.during(phase="close")
     with pytest.raises(TypeError):
         manager.during()
-    failures: list[BaseException] = []
+    with pytest.raises(TypeError):
+        manager.during("overnight")  # a phase is named by its keyword
+    async with running(manager):
+        with pytest.raises(InvalidSession):
+            await manager.run_while(never, phase="close")
+        with pytest.raises(TypeError):
+            await manager.run_while(never)
 
-    async def wait() -> None:
-        try:
-            async with manager.during(phase="closing_auction"):
-                raise AssertionError
-        except ManagerStopped as error:
-            failures.append(error)
 
-    async with anyio.create_task_group() as tasks, manager:
-        tasks.start_soon(wait)
-        await anyio.wait_all_tasks_blocked()
+async def test_a_function_runs_while_a_phase_is_on() -> None:
+    """Once for each time that it is on, with the session that it counts for; no roll ends the call."""
+    manager, clock = make(at(MONDAY, (0, 30)), schedule=nights(3))
+    calls: list[tuple[str, date, object]] = []
+
+    def noting(name: str, *, wait: bool = True) -> Callable[[Session], Awaitable[None]]:
+        async def note(session: Session) -> None:
+            calls.append((name, session.date, clock.now()))
+            try:
+                if wait:
+                    await anyio.sleep_forever()
+            finally:
+                calls.append((f"{name} over", session.date, clock.now()))
+
+        return note
+
+    async with running(manager), anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(manager.run_while, noting("after"), phase="post_market"))
+        tasks.start_soon(partial(manager.run_while, noting("call", wait=False), phase="call"))
+        await clock.advance_to(at(MONDAY, (23, 0)))
+        assert manager.session.date == TUESDAY  # it has rolled, and the after-market goes on
+        assert calls[-1] == ("after", MONDAY, at(MONDAY, (21, 0)))
+        await clock.advance_to(at(TUESDAY, (22, 0)))
         manager.stop()
-    assert len(failures) == 1
+    assert calls == [
+        ("call", MONDAY, at(MONDAY, (16, 0))),
+        ("call over", MONDAY, at(MONDAY, (16, 0))),
+        ("call", MONDAY, at(MONDAY, (18, 0))),
+        ("call over", MONDAY, at(MONDAY, (18, 0))),
+        ("after", MONDAY, at(MONDAY, (21, 0))),
+        ("after over", MONDAY, at(TUESDAY, (1, 0))),
+        ("call", TUESDAY, at(TUESDAY, (16, 0))),
+        ("call over", TUESDAY, at(TUESDAY, (16, 0))),
+        ("call", TUESDAY, at(TUESDAY, (18, 0))),
+        ("call over", TUESDAY, at(TUESDAY, (18, 0))),
+        ("after", TUESDAY, at(TUESDAY, (21, 0))),
+        ("after over", TUESDAY, at(TUESDAY, (22, 0))),
+    ]
+
+
+async def test_a_function_runs_while_a_phase_and_a_state_hold() -> None:
+    """Begun in the after-market of POST_MARKET, it ends with that state, long before the phase."""
+    manager, clock = make(at(MONDAY, (20, 0)), schedule=nights(2))
+    calls: list[tuple[str, object]] = []
+
+    async def note(session: Session) -> None:
+        calls.append((f"{session.date}", clock.now()))
+        try:
+            await anyio.sleep_forever()
+        finally:
+            calls.append(("over", clock.now()))
+
+    async with running(manager), anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(manager.run_while, note, POST_MARKET, phase="post_market"))
+        await clock.advance_to(at(TUESDAY, (0, 30)))
+        assert manager.phase == "post_market"
+        tasks.cancel_scope.cancel()
+    assert calls == [("2024-03-04", at(MONDAY, (21, 0))), ("over", at(MONDAY, (21, 30)))]
+
+
+async def test_a_scope_entered_after_the_roll_gives_the_session_of_the_phase() -> None:
+    """The after-market of Monday, in Tuesday's session."""
+    manager, _clock = make(at(MONDAY, (23, 0)), schedule=nights())
+    async with running(manager), manager.during(phase="post_market") as session:
+        assert (session.date, manager.session.date) == (MONDAY, TUESDAY)
 
 
 async def test_a_group_decides_phases_once_for_all() -> None:

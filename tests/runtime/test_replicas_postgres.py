@@ -20,6 +20,7 @@ from session_lifecycle import (
     Session,
     SessionBoundaryManager,
     Subscription,
+    run_due,
 )
 from tests.conftest import BACKENDS, Backend
 from tests.helpers.journal_days import DAY, FIRST
@@ -85,6 +86,8 @@ async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Dat
     of_leader, of_standby = leader.events(), standby.events()
     async with standby_after(leader, standby):
         assert (leader.leads, standby.leads) == (True, False)
+        seen = standby.status()
+        assert (seen.running, seen.leads, seen.can_trade, seen.session) == (True, False, False, leader.session.date)
         assert leader.can_trade
         assert not standby.can_trade
         with pytest.raises(NotLeadingError):
@@ -140,3 +143,28 @@ async def test_a_roll_under_way_ends_with_the_lead_and_is_done_later(database: D
         assert gained.term == 10
         succeeded = await until(events, RollSucceeded)
         assert (succeeded.session, begun) == (FIRST, 2)
+
+
+async def test_two_jobs_at_a_time_make_one_roll(database: Database) -> None:
+    """`run_due` returns at once where another process leads, and finds nothing to do after it."""
+    schedule = two_sessions(timedelta(seconds=1))
+    begun, go_on, rolled = anyio.Event(), anyio.Event(), list[str]()
+
+    async def slow(_: date) -> None:
+        begun.set()
+        await go_on.wait()
+        rolled.append("first")
+
+    async def other(_: date) -> None:
+        rolled.append("other")
+
+    assert await run_due(replica(database, schedule, other)) == ()
+    await anyio.sleep(1.1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_due, replica(database, schedule, slow))
+        await begun.wait()
+        with anyio.fail_after(10):
+            assert await run_due(replica(database, schedule, other)) == ()
+        go_on.set()
+    assert await run_due(replica(database, schedule, other)) == ()
+    assert rolled == ["first"]

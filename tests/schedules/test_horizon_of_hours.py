@@ -1,6 +1,7 @@
 """How far hours are known: where lists of feasts end, and what a desk adds beyond."""
 
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -12,13 +13,16 @@ from session_lifecycle import (
     ScheduleExhausted,
     SnapshotSchedule,
     SpecialHours,
+    replay,
     write_snapshot,
 )
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Reading
+from session_lifecycle._schedules.calendars import RULES_END, known_days
 from session_lifecycle._schedules.regular_week import continued
 from session_lifecycle._schedules.venue_hours import calendars_with_hours, hours_of
 from tests.helpers.builders import DAY, MONDAY, utc, weekdays
+from tests.labs.simulation.hours import NAMES
 
 NEAR = utc(2026, 11, 1)
 NEW_YEAR = date(2027, 1, 1)
@@ -26,7 +30,7 @@ END = date(2027, 12, 31)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in calendars_with_hours() if hours_of(name).known_until))
-def test_a_calendar_ends_where_its_lists_of_feasts_end(name: str) -> None:
+def test_fault_77_a_calendar_ends_where_its_lists_of_feasts_end(name: str) -> None:
     """The last listed day is known, and the next one is unknown, not a session."""
     schedule = ExchangeSchedule(name, near=NEAR)
     assert schedule.known_until == hours_of(name).known_until
@@ -37,11 +41,61 @@ def test_a_calendar_ends_where_its_lists_of_feasts_end(name: str) -> None:
         schedule.next_session(schedule.known_until)
 
 
+ENDING = sorted(
+    name
+    for name in NAMES
+    if (days := known_days(name)) and min(days[1], hours_of(name).known_until or RULES_END) < RULES_END
+)
+
+
+def test_the_calendars_that_end_are_those_with_lists() -> None:
+    assert {"XIDX", "XKAR", "XKLS", "XBKK", "XBOM", "XSHG", "XSES"} <= {*ENDING}
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_fault_77_a_manager_warns_thirty_days_before_a_list_ends(name: str) -> None:
+    """Of every calendar that ends: within thirty days one with the last session, before that none about the end."""
+    end = ExchangeSchedule(name, near=NEAR).known_until
+    midnight = datetime.combine(end, time(), UTC)
+    schedule = ExchangeSchedule(name, near=midnight)
+    with pytest.raises(ScheduleExhausted):
+        schedule.session_on(end + DAY)
+    with pytest.raises(ScheduleExhausted):
+        schedule.session_at(midnight + 2 * DAY)
+    warnings: list[list[HorizonNear]] = []
+    for days in (45, 29):
+        core = SessionLifecycle(schedule)
+        core.begin(Reading(midnight - days * DAY, timedelta(0)))
+        warnings.append([event for event in core.take_events() if isinstance(event, HorizonNear)])
+    early, late = warnings
+    assert all(event.vouched_until is not None for event in early), "it is about what is published"
+    assert [event.known_until for event in late] == [schedule.previous_session(end + DAY).date]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("corrections", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_calendar_replays_legally(name: str, corrections: bool) -> None:
+    """2024 to 2027, or up to its end: each transition begins where the one before it has led to, and never earlier."""
+    schedule = ExchangeSchedule(name, corrections=corrections, near=NEAR)
+    last = min(schedule.known_until, date(2027, 12, 31))
+    sessions = schedule.sessions(date(2024, 1, 1), last)
+    for before, after in pairwise(sessions):
+        assert before.close <= after.open
+    events = list(replay(schedule, sessions[0].open - DAY, sessions[-2].close))
+    assert {event.session for event in events} >= {session.date for session in sessions[1:-2]}
+    for earlier, later in pairwise(events):
+        assert earlier.dest is later.source
+        assert earlier.scheduled_at <= later.scheduled_at
+        assert later.session > earlier.session if later.trigger == "roll" else later.session == earlier.session
+
+
 def test_what_is_vouched_for_is_on_record_or_not() -> None:
     assert ExchangeSchedule("XNYS", near=NEAR).vouched_until == date(2028, 12, 31)
     assert ExchangeSchedule("24/7", near=NEAR).vouched_until is None
     assert ExchangeSchedule("XNYS", near=NEAR).means.startswith("The core trading session")
-    assert ExchangeSchedule("24/7", near=NEAR).means == ""
+    assert ExchangeSchedule("24/7", near=NEAR).means.endswith("It stands for no exchange.")
 
 
 def test_a_year_that_a_desk_adds_has_the_regular_week_and_its_closures() -> None:
@@ -91,6 +145,8 @@ def test_until_within_the_known_days_changes_nothing() -> None:
     assert schedule.vouched_until == date(2028, 12, 31)
     with pytest.raises(TypeError, match=r"until must be a datetime\.date"):
         ExchangeSchedule("XNYS", until=NEAR)
+    with pytest.raises(OverrideRefused, match="cannot be later than 2200-12-31"):
+        ExchangeSchedule("XBOM", until=date.max)
 
 
 def test_a_file_of_hours_adds_a_year(tmp_path) -> None:
@@ -102,9 +158,14 @@ def test_a_file_of_hours_adds_a_year(tmp_path) -> None:
     path.write_text('calendar = "XBOM"\nuntil = "next year"\n')
     with pytest.raises(OverrideRefused, match="until must be a date, such as 2027-12-31, not 'next year'"):
         ExchangeSchedule.from_file(path)
-    path.write_text('calendar = "XBOM"\n[[closure]]\ndate = 2027-01-26\n')
-    with pytest.raises(ScheduleExhausted, match="an hours file with `until`"):
+    season = "[[special_hours]]\nfrom = 2026-12-01\nuntil = 2026-12-04\nweekdays = []\nclose = 13:00:00\n"
+    path.write_text(f'calendar = "XBOM"\n{season}')
+    with pytest.raises(OverrideRefused, match="`weekdays` names none"):
         ExchangeSchedule.from_file(path)
+    path.write_text('calendar = "XBOM"\n[[closure]]\ndate = 2027-01-26\n')
+    with pytest.raises(OverrideRefused, match="an hours file with `until`") as refused:
+        ExchangeSchedule.from_file(path)
+    assert isinstance(refused.value.__cause__, ScheduleExhausted)
 
 
 def test_the_regular_week_has_the_latest_hours_and_the_regular_days_only() -> None:
@@ -127,8 +188,8 @@ def test_a_manager_warns_once_a_session_beyond_what_is_vouched_for() -> None:
         now = Reading(start + timedelta(hours=hour), timedelta(hours=hour))
         core.poll(now)
         while (turn := core.due_roll(now)) is not None:
-            core.begin_roll(turn, now, journalled=False).apply()
-            core.roll_succeeded(turn, now).apply()
+            core.begin_roll(turn, now, journalled=False).apply(now)
+            core.roll_succeeded(turn, now).apply(now)
         log += core.take_events()
     found = [event for event in log if isinstance(event, HorizonNear)]
     assert [event.session for event in found] == [date(2029, 1, 2), date(2029, 1, 3), date(2029, 1, 4)]

@@ -225,7 +225,7 @@ def test_a_name_that_is_unknown_is_refused_with_those_near_to_it(name: str, word
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else of the package needs it."""
     monkeypatch.setitem(sys.modules, "pandas_market_calendars", None)
-    with pytest.raises(CalendarUnavailable, match=r"pip install 'session-lifecycle\[markets\]'"):
+    with pytest.raises(CalendarUnavailable, match=r"pip install 'session_lifecycle\[markets\]'"):
         MarketCalendarSchedule("NYSE")
 
 

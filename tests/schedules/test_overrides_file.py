@@ -5,7 +5,15 @@ from datetime import date, time
 
 import pytest
 
-from session_lifecycle import Closure, ExchangeSchedule, OverrideRefused, SpecialHours
+from session_lifecycle import (
+    CalendarUnavailable,
+    Closure,
+    ConfigurationError,
+    ExchangeSchedule,
+    LifecycleError,
+    OverrideRefused,
+    SpecialHours,
+)
 from tests.helpers.builders import utc
 
 FILE = """
@@ -59,6 +67,7 @@ def test_a_file_describes_a_schedule(tmp_path):
         ('calendar = "XNYS"\n[[special_hours]]\ndate = 2024-11-26\nclose = "14:00"', "must be a time"),
         ('calendar = "XNYS"\n[[special_hours]]\ndate = 2024-11-26\nclose = 2024-11-26T14:00:00', "no time zone"),
         ('calendar = "XNYS"\n[[special_hours]]\ndate = 2024-11-26\nbreaks = [3]', "breaks"),
+        ('calendar = "XNYS"\n[[closure]]\ndate = 2024-11-26\nreason = 3', "`reason` must be a text"),
     ],
 )
 def test_a_file_that_is_not_understood_is_refused(tmp_path, text, why):
@@ -70,9 +79,25 @@ def test_a_file_that_is_not_understood_is_refused(tmp_path, text, why):
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_no_toml_or_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        ExchangeSchedule.from_file(tmp_path / "none.toml")
-    (tmp_path / "bad.toml").write_text("calendar = ")
-    with pytest.raises(tomllib.TOMLDecodeError):
-        ExchangeSchedule.from_file(tmp_path / "bad.toml")
+@pytest.mark.parametrize(
+    ("content", "why", "cause"),
+    [
+        (None, "No such file or directory", FileNotFoundError),
+        (b"calendar = ", "it is not TOML", tomllib.TOMLDecodeError),
+        (b"calendar = '\xff'", "it is not TOML", UnicodeDecodeError),
+        (b'calendar = "XNYZ"', "no calendar is called 'XNYZ'", CalendarUnavailable),
+        (b'calendar = "XHKG"\nextended_hours = true', "none are on record for XHKG", ConfigurationError),
+        (b'calendar = "XNYS"\n[[closure]]\ndate = 2024-11-28', "no session", OverrideRefused),
+        (b'calendar = "XNYS"\n[[closure]]\ndate = 1900-11-28', "knows sessions from 1970", LifecycleError),
+        (b'calendar = "XNYS"' + 2 * b"\n[[closure]]\ndate = 2024-11-26", "contradict each other", OverrideRefused),
+    ],
+)
+def test_whatever_is_wrong_with_a_file_the_error_names_it(tmp_path, content, why, cause):
+    path = tmp_path / "hours.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(OverrideRefused) as caught:
+        ExchangeSchedule.from_file(path)
+    assert str(path) in str(caught.value)
+    assert why in str(caught.value)
+    assert isinstance(caught.value.__cause__, cause)

@@ -297,7 +297,7 @@ def set_to(**entries: object) -> Callable[[dict[str, Any]], object]:
         (set_to(first="2027-01-01"), "`first` (2027-01-01) lies after `last` (2025-12-31)"),
         (set_to(corrections=1), "`corrections` must be true or false, not 1"),
         (set_to(overrides=["a storm"]), "'a storm' is not a date"),
-        (set_to(overrides=[7]), "'7' is not a date"),
+        (set_to(overrides=[7]), "`overrides` must have a text for each override, not 7"),
         (set_to(made_from={"pandas": 3}), "`made_from`: pandas must be a version, not 3"),
         (set_to(timezone="New York"), "there is no time zone 'New York' on this machine"),
         (set_to(timezone="../zone"), "there is no time zone '../zone'"),
@@ -587,7 +587,7 @@ async def main():
         near.append(event.known_until)
 
     async with manager:
-        manager.apply(SpecialHours(date(2026, 11, 25), close=time(12)))
+        await manager.apply(SpecialHours(date(2026, 11, 25), close=time(12)))
         await clock.advance(timedelta(hours=2))
         assert manager.session.date == date(2026, 11, 27), manager.session
         await clock.advance(timedelta(days=60))

@@ -19,6 +19,7 @@ from session_lifecycle._schedules.venue_hours import (
     local_key,
     parsed_hours,
     row_key,
+    sessions_of,
 )
 from tests.labs.simulation.hours import NAMES
 
@@ -62,6 +63,22 @@ def _span(days: list[date]) -> tuple[date, date]:
     return min(days), max(days)
 
 
+def test_every_calendar_has_a_file():
+    assert sorted(NAMES) == CALENDARS
+
+
+@pytest.mark.parametrize("name", CALENDARS)
+def test_what_is_vouched_for_has_been_compared_with_a_publication(name):
+    """Its address is on record, and it reaches that day."""
+    content = hours_of(name)
+    for each in content.compared:
+        assert each.source.startswith("http"), each.source
+        assert each.first <= each.last
+        assert each.on >= date(2026, 1, 1)
+    if content.vouched_until is not None:
+        assert max(each.last for each in content.compared) >= content.vouched_until
+
+
 @pytest.mark.parametrize("name", CALENDARS)
 def test_every_file_is_in_order(name):
     """It is named after its calendar, its rows have sources, and no row hides another one of its kind completely."""
@@ -72,10 +89,6 @@ def test_every_file_is_in_order(name):
     assert [row.kind for row in content.rows] == sorted((row.kind for row in content.rows), key=KINDS.index)
     for row in content.rows:
         assert all(each.startswith("http") for each in row.source.split()), row.source
-        assert len(set(row.days)) == len(row.days)
-    for compared in content.compared:
-        assert compared.first <= compared.last
-        assert compared.source.strip()
     if content.known_until is not None and content.vouched_until is not None:
         assert content.vouched_until <= content.known_until
     single = [day for row in content.rows for day in row.days]
@@ -111,6 +124,7 @@ WAS = 'was = "open=09:30 close=16:00"\n'
         (CLOSED + WAS + "days = [2026-01-02]\nfrom = 2026-01-02", "give either `days` or `from`"),
         (CLOSED + WAS + 'days = [2026-01-02]\nweekdays = ["mon"]', "exclude each other"),
         (CLOSED + WAS + 'days = ["2026-01-02"]', "must be an array of dates"),
+        (CLOSED + WAS + "days = [2026-01-02, 2026-01-02]", "`days` has a day twice"),
         (CLOSED + WAS + 'days = [2026-01-02]\nhours = "open=1:00"', "`hours` are not possible"),
         (CLOSED + WAS + "days = [2026-01-02]\nday = 3", "'day' is not understood"),
         (CLOSED + 'was = "09:30-16:00"\ndays = [2026-01-02]', "'09:30-16:00' is not understood"),
@@ -169,4 +183,17 @@ def test_hours_are_compared_by_the_venues_clock():
     zone = ZoneInfo("America/Chicago")
     session = hours.on(date(2026, 3, 9), zone)
     assert local_key(session, zone) == row_key(hours)
+    assert sessions_of(hours, zone)(session.date) == session
     assert row_key(None) is None
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "Australia/Sydney", "Africa/Casablanca", "UTC"])
+def test_hours_by_day_are_made_as_exactly_as_others(zone):
+    """On every day of years with changes of the clock, what is made from the noon is what is made from each hour."""
+    hours = hours_from(parse_fields("open=06:00 close=21:59 breaks=11:30/12:30,15:00/15:05 pre_market_start=06:00"))
+    venue = ZoneInfo(zone)
+    make = sessions_of(hours, venue)
+    for day in (date(2025, 1, 1) + n * DAY for n in range(730)):
+        session = hours.on(day, venue)
+        assert make(day) == session
+        assert local_key(session, venue) == row_key(hours)

@@ -294,7 +294,9 @@ def test_sessions_follow_each_other_and_every_query_agrees(
     for each in found:
         last = (each.close - timedelta(microseconds=1)).astimezone(schedule.timezone)
         day = last.date() if roll in {None, time(0)} or last.time() < roll else last.date() + DAY
-        assert each.date == day or last.fold  # what closes at the second occurrence of its hour
+        noon = datetime.combine(each.date, time(12), schedule.timezone)
+        left_out = noon.astimezone(UTC).astimezone(schedule.timezone).date() != each.date  # Samoa's 30 December 2011
+        assert each.date == day or last.fold or left_out  # what closes at the second occurrence of its hour
 
 
 @given(st.sampled_from(ZONES), st.data())

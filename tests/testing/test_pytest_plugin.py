@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 
 PLUGIN = "session_lifecycle.testing.pytest_plugin"
 USE = f'pytest_plugins = ["{PLUGIN}"]\n'
-QUIET = ("-p", "no:cacheprovider", "-p", "no:xdist")
+QUIET = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio")
 
 CLOCKED = """
 import pytest
@@ -131,6 +131,99 @@ def test_a_failing_test_shows_the_diary_of_its_day(pytester: pytest.Pytester) ->
     text = result.stdout.str()
     assert text.count(f"- {pytest_plugin.DIARY} -") == 3
     assert text.count("  15:00:00  script: halt('halted by the script')") == 3
+
+
+ASSERTING = """
+from datetime import timedelta
+import anyio
+import pytest
+from session_lifecycle import HandlerFailed, SessionState
+from session_lifecycle.testing import SimulatedClock
+from tests.helpers.harness import season
+
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture
+def anyio_backend():
+    return BACKEND
+
+async def day(session_manager, clock, roll=None, handler=None, failures=None):
+    manager = session_manager(season(), roll)
+    if handler is not None:
+        manager.on(SessionState.ACTIVE)(handler)
+    if failures is not None:
+        manager.on(HandlerFailed)(failures)
+    async with manager:
+        await clock.advance(timedelta(hours=9))
+
+async def test_roll(session_manager, simulated_clock):
+    async def roll(next_date):
+        assert len(session_manager.rolled_to) == 2, "the first attempt"
+
+    await day(session_manager, simulated_clock, roll)
+
+async def test_group_in_a_roll(session_manager, simulated_clock):
+    async def wrong():
+        assert session_manager is None, "in a group"
+
+    async def roll(next_date):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wrong)
+
+    await day(session_manager, simulated_clock, roll)
+
+async def test_handler(session_manager, simulated_clock):
+    async def handler(event):
+        assert event is None, "in a handler"
+
+    await day(session_manager, simulated_clock, handler=handler)
+
+async def test_handler_of_failures(session_manager, simulated_clock):
+    async def handler(event):
+        raise ValueError
+
+    async def failures(event):
+        assert event is None, "in a handler of failures"
+
+    await day(session_manager, simulated_clock, handler=handler, failures=failures)
+
+async def test_own_failure_comes_first(session_manager, simulated_clock):
+    async def handler(event):
+        assert event is None, "in a handler, too"
+
+    await day(session_manager, simulated_clock, handler=handler)
+    raise KeyError("the test's own")
+
+async def test_other_errors_fail_nothing(session_manager, simulated_clock):
+    async def handler(event):
+        raise ValueError
+
+    await day(session_manager, simulated_clock, handler=handler)
+
+@pytest.fixture
+async def running(session_manager, simulated_clock):
+    async def handler(event):
+        assert event is None, "in a teardown"
+
+    yield lambda: None
+    await day(session_manager, simulated_clock, handler=handler)
+
+async def test_teardown(running):
+    running()
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_a_roll_or_a_handler_asserts_fails_its_test(pytester: pytest.Pytester, backend: str) -> None:
+    """Though the manager survives it; the test's own failure is shown where it has one, and other errors are events."""
+    pytester.makepyfile(USE + ASSERTING.replace("BACKEND", repr(backend)))
+    result = pytester.runpytest_inprocess(*QUIET)
+    result.assert_outcomes(failed=5, passed=2, errors=1)
+    text = result.stdout.str()
+    for said in ("the first attempt", "in a group", "in a handler", "in a handler of failures", "in a teardown"):
+        assert f"AssertionError: {said}" in text
+    assert 'KeyError: "the test\'s own"' in text
+    assert "a roll or a handler has failed before: AssertionError('in a handler, too" in text.replace('"in', "'in")
 
 
 DIFFERING = """

@@ -1,5 +1,6 @@
 """Scripts: what they do and when, what they refuse at once, and what comes of them."""
 
+import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,8 +35,10 @@ from session_lifecycle import (
     ScheduleExhausted,
     Session,
     SessionBoundaryManager,
+    SessionGroup,
     SpecialHours,
     StateChanged,
+    UnexpectedData,
 )
 from session_lifecycle.testing import Result, Script, assert_legal
 from session_lifecycle.testing.strategies import fault_scripts
@@ -366,6 +369,118 @@ def test_a_restart_kills_the_application_and_makes_another() -> None:
     assert len(result.events) == sum(map(len, result.runs))
 
 
+# ---- a kill inside the roll ----
+
+
+class Journalled(App):
+    """An application with a journal that survives it, and books that may be written twice."""
+
+    journal: MemoryJournal
+    books: list[date]
+
+    def __init__(self, manager_class: type[SessionBoundaryManager]) -> None:
+        self.manager = manager_class("XLON", self.roll, journal=self.journal)
+        self.rolled, self.seen = self.books, []
+
+
+class EnteredJournalled(Journalled):
+    async def __aenter__(self) -> None:
+        await self.manager.__aenter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.manager.__aexit__(*error)
+
+
+class HostedJournalled(Journalled):
+    async def run(self) -> None:
+        async with self.manager:
+            await anyio.sleep_forever()
+
+
+class ServedJournalled(Journalled):
+    async def run(self) -> None:
+        await self.manager.run()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", [Journalled, EnteredJournalled, HostedJournalled, ServedJournalled])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_inside_the_roll_is_resumed_from_the_journal(backend: str, kind: Any, after: bool) -> None:
+    """Before the application's roll, or after it: then it is repeated, with `resumed=True`."""
+    journal, books = MemoryJournal(), list[date]()
+    mine = type("Mine", (kind,), {"journal": journal, "books": books})
+    result = play(SCRIPT.kill_in_roll(10 * MINUTE, after=after), mine, backend=backend)
+    result.assert_legal()
+    assert len(result.runs) == 2
+    assert [(each.reached, each.succeeded) for each in result.rolls] == [(after, False), (True, True)]
+    [done] = result.of(RollSucceeded)
+    assert (done.resumed, done.next_session) == (True, TUESDAY)
+    assert done.observed_at >= utc(2024, 3, 4, 21, 40)
+    assert books == [TUESDAY] * (1 + after)
+    assert "script: the application is killed in its roll" in repr(result)
+
+
+def test_legal_events_of_a_script_know_its_restarts() -> None:
+    """Each run begins anew; within one an event that cannot be is found."""
+    result = play(SCRIPT.restart("11:00", HOUR))
+    with pytest.raises(AssertionError, match="illegal"):
+        assert_legal(result.events)
+    result.assert_legal()
+    broken = dataclasses.replace(result, runs=(result.runs[0], result.runs[1][1:-2] + result.runs[1][-1:]))
+    with pytest.raises(AssertionError, match="illegal"):
+        broken.assert_legal()
+
+
+# ---- what the application asserts ----
+
+
+class Asserting(App):
+    """An application whose roll or handler asserts, in a task group of its own or not."""
+
+    where = ""
+
+    def __init__(self, manager_class: type[SessionBoundaryManager]) -> None:
+        super().__init__(manager_class)
+        self.manager.on(StateChanged)(self.check)
+        self.manager.on(HandlerFailed)(self.check_failure)
+
+    async def roll(self, next_date: date) -> None:
+        if self.where == "group":
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.wrong)
+        assert self.where != "roll" or self.rolled
+        self.rolled.append(next_date)
+
+    async def wrong(self) -> None:
+        raise AssertionError("in a group")
+
+    async def check(self, event: StateChanged) -> None:
+        assert self.where != "handler" or event.dest is not ACTIVE
+        if self.where == "chain":
+            raise ValueError
+
+    async def check_failure(self, event: HandlerFailed) -> None:
+        assert self.where != "chain"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("where", ["roll", "group", "handler", "chain"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_assertion_in_a_roll_or_a_handler_fails_the_test(where: str, backend: str, strict: bool) -> None:
+    """Though the manager survives it, and a second attempt at the roll would succeed."""
+    mine = type("Mine", (Asserting,), {"where": where})
+    with pytest.raises(AssertionError) as failed:
+        play(Script(WEEK, MONDAY, strict=strict), mine, backend=backend)
+    assert failed.traceback[-1].path.name == "test_script.py"
+    assert "Script(" in failed.value.__notes__[0]
+
+
+def test_an_assertion_of_the_script_itself_is_a_fault_like_another() -> None:
+    """`roll_fails` may raise one on purpose."""
+    result = play(SCRIPT.roll_fails(error=AssertionError("on purpose")))
+    assert [each.succeeded for each in result.rolls] == [False, True]
+
+
 # ---- how an application is run ----
 
 
@@ -539,15 +654,132 @@ def test_an_application_that_ends_early_has_ended() -> None:
     assert edges(play(SCRIPT, Brief)) == ["04:00:00 PRE_MARKET", "09:30:00 ACTIVE"]
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_an_application_has_one_manager(count: int) -> None:
-    """None, or several, is refused."""
+@pytest.mark.parametrize(("count", "said"), [(0, "factory = .* must create a manager .* none"), (2, "name = None")])
+def test_an_application_has_managers_of_different_names(count: int, said: str) -> None:
+    """None, or two of the same name, is refused."""
 
     def factory(manager_class: type[SessionBoundaryManager]) -> list[App]:
         return [App(manager_class) for _ in range(count)]
 
-    with pytest.raises(ConfigurationError, match=rf"factory = .* must create one manager .* it has created {count}"):
+    with pytest.raises(ConfigurationError, match=said):
         play(SCRIPT, factory)
+
+
+# ---- several managers, and a group ----
+
+
+class Desks:
+    """Two managers, run on their own."""
+
+    def __init__(self, manager_class: type[SessionBoundaryManager]) -> None:
+        self.managers = [manager_class("XLON", self.roller(name), name=name) for name in ("a", "b")]
+        self.rolled: list[tuple[str, date]] = []
+
+    def roller(self, name: str) -> Callable[[date], Any]:
+        async def roll(next_date: date) -> None:
+            self.rolled.append((name, next_date))
+
+        return roll
+
+
+class Grouped(Desks):
+    """Two managers in a group, which is entered."""
+
+    async def __aenter__(self) -> None:
+        self.group = SessionGroup(self.managers)
+        await self.group.__aenter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.group.__aexit__(*error)
+
+
+class Served(Desks):
+    """Two managers in a group that is run until both have stopped."""
+
+    async def run(self) -> None:
+        group = SessionGroup(self.managers)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(group.run)
+            with anyio.CancelScope(shield=True):
+                async for _ in self.managers[0].events():
+                    pass
+            group.stop()
+
+
+def grouped(manager_class: type[SessionBoundaryManager]) -> SessionGroup:
+    return SessionGroup(Desks(manager_class).managers)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("factory", [Desks, Grouped, Served, grouped])
+def test_several_managers_are_played(factory: Any, backend: str) -> None:
+    """Data and the clock are for all of them, calls and faults of the roll for all or for the one that is selected."""
+    script = QUOTES.halt("10:00", "10:05").for_manager("b").halt("11:00", "11:05", reason="b").roll_fails()
+    script = script.for_manager(None).roll_fails().call("14:00", lambda app: None)
+    result = play(script, factory, backend=backend)
+    result.assert_legal()
+    assert [(each.name, each.reason) for each in result.of(Halted)] == [
+        ("a", "halted by the script"),
+        ("b", "halted by the script"),
+        ("b", "b"),
+    ]
+    assert not [each for each in result.of(StateChanged) if each.dest is TIMEOUT]
+    assert len(result.of(StateChanged, "a")) == len(result.of(StateChanged, "b")) == 5
+    assert {each: [a.succeeded for a in result.rolls if a.name == each] for each in "ab"} == {
+        "a": [False, True],
+        "b": [False, False, True],
+    }
+    assert list(result.managers) == ["a", "b"]
+    assert result.manager is result.managers["a"]
+    assert result.state_at("16:30", name="b") is ENDED
+    with pytest.raises(ConfigurationError, match=r"state_at = None .* must be the name of a manager"):
+        result.state_at("16:30")
+    shown = repr(result)
+    assert "10:00:00  b: 2024-03-04 trading halted" in shown
+    assert "11:00:00  script: halt('b') of b" in shown
+    assert repr(script) in shown
+
+
+def test_hours_of_one_of_several_managers_are_its_own() -> None:
+    """The other one goes on, and data comes to it alone."""
+    script = QUOTES.for_manager("a").apply("10:00", SpecialHours(MONDAY, close=time(14)))
+    result = play(script, grouped)
+    result.assert_legal()
+    closes = {each.name: each.observed_at for each in result.of(StateChanged) if each.dest is POST_MARKET}
+    assert closes == {"a": utc(2024, 3, 4, 19), "b": utc(2024, 3, 4, 21)}
+    assert not result.of(UnexpectedData)
+
+
+def test_a_manager_may_join_a_running_group() -> None:
+    """Its events are read, its roll is the script's, and calls reach it."""
+
+    class Growing(Grouped):
+        def __init__(self, manager_class: type[SessionBoundaryManager]) -> None:
+            super().__init__(manager_class)
+            self.manager_class = manager_class
+
+        async def grow(self) -> None:
+            await self.group.add(self.manager_class("XLON", self.roller("c"), name="c"))
+
+    result = play(SCRIPT.call("10:00", Growing.grow).for_manager("c").halt("11:00").roll_fails(), Growing)
+    result.assert_legal()
+    assert [each.name for each in result.of(Halted)] == ["c"]
+    assert [each.succeeded for each in result.rolls if each.name == "c"] == [False, True]
+    assert ("c", TUESDAY) in result.app.rolled
+
+
+def test_what_one_of_several_managers_refuses_is_its_own() -> None:
+    """The others do what they are asked."""
+    script = Script(WEEK, MONDAY, strict=False).for_manager("a").end_session("10:00", "x")
+    result = play(script.for_manager(None).halt("11:00"), grouped)
+    assert [(each.name, each.what) for each in result.refused] == [("a", "halt('halted by the script')")]
+    assert [each.name for each in result.of(Halted)] == ["b"]
+
+
+def test_a_manager_that_is_not_there_is_refused_when_it_is_called() -> None:
+    """With the names that there are."""
+    with pytest.raises(ConfigurationError, match=r"for_manager = 'c' .* \['a', 'b'\]"):
+        play(SCRIPT.for_manager("c").halt("10:00"), Desks)
 
 
 def test_a_roll_that_is_not_async_is_refused_as_ever() -> None:

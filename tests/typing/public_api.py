@@ -18,6 +18,8 @@ from session_lifecycle import (
     Boundaries,
     BreakEnded,
     BreakStarted,
+    CalendarContradicted,
+    CallbackOverdue,
     Clock,
     ClockSkew,
     ClockStepped,
@@ -34,6 +36,7 @@ from session_lifecycle import (
     FixedSchedule,
     Halted,
     HaltRefused,
+    HandlerBusy,
     HandlerFailed,
     HandlerTimeoutError,
     HorizonNear,
@@ -56,6 +59,7 @@ from session_lifecycle import (
     Schedule,
     ScheduleChanged,
     Session,
+    SessionAdopted,
     SessionBoundaryManager,
     SessionMachine,
     SessionState,
@@ -68,8 +72,10 @@ from session_lifecycle import (
     Subscription,
     SystemClock,
     UnexpectedData,
+    VenueStatus,
     boundaries,
     replay,
+    run_due,
     write_snapshot,
 )
 from session_lifecycle.testing import (
@@ -208,8 +214,10 @@ async def check_manager(schedule: Schedule, clock: Clock) -> None:
         assert_type(manager.status().as_dict(), dict[str, str | int | bool | list[str] | None])
         assert_type(await manager.wait_for(SessionState.ACTIVE, SessionState.TIMEOUT), SessionState)
         assert_type(await manager.roll(), RollSucceeded)
+        assert_type(await run_due(manager), tuple[RollSucceeded, ...])
         manager.record_data_received()
         manager.record_data_received(NOW)
+        assert_type(manager.record_status(VenueStatus.HALT, at=NOW), None)
         assert_type(await manager.end_session("early close"), None)
         assert_type(await manager.apply(Closure(NOW.date())), None)
         manager.end_session("never awaited")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine] -- it does nothing
@@ -399,6 +407,10 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
         case UnexpectedData():
             assert_type(event.feed, str | None)
             return f"{event.session}"
+        case CalendarContradicted():
+            assert_type(event.status, VenueStatus)
+            assert_type(event.until, datetime | None)
+            return f"{event.state} {event.reported_at} {event.halted}"
         case ScheduleChanged():
             assert_type(event.after, Session | None)
             return f"{event.day} {event.reason}"
@@ -414,6 +426,12 @@ def tell(event: Event) -> str:  # noqa: PLR0911 -- one for each kind of event
             return f"{event.term}"
         case ClockSkew():
             return f"{event.skew}"
+        case SessionAdopted():
+            return f"{event.session} {event.next_session}"
+        case HandlerBusy():
+            return f"{event.handler} {event.cause}"
+        case CallbackOverdue():
+            return f"{event.callback} {event.waited}"
         case _:
             assert_never(event)
 

@@ -11,7 +11,7 @@ from session_lifecycle._cli import findings
 from session_lifecycle._cli.failures import CommandRefused
 from session_lifecycle._cli.findings import Finding, Level
 from session_lifecycle._cli.options import Calendars, Json, json_schema_of
-from session_lifecycle._cli.output import Instant, show, show_json
+from session_lifecycle._cli.output import Instant, show, show_json, with_progress
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._model.errors import CalendarUnavailable
 from session_lifecycle._runtime.system_clock import SystemClock
@@ -57,9 +57,16 @@ def doctor(
     sources = _parse_sources(compare, calendars)
     clock = SystemClock()
     t = clock.now()
-    checks = (findings.packages(), findings.saturdays(), findings.clocks(clock), findings.time_zones(t.year))
+    checks = (
+        findings.packages(),
+        findings.saturdays(),
+        findings.clocks(clock),
+        findings.synchronization(),
+        findings.time_zones(t.year),
+    )
     found = [finding for check in checks for finding in check]
-    found += [finding for name in calendars or () for finding in _named(name, t, sources)]
+    names = with_progress([*(calendars or ())], lambda name: f"checking {name}")
+    found += [finding for name in names for finding in _named(name, t, sources)]
     report = DoctorReport(all(finding.level != "problem" for finding in found), t, tuple(found))
     if json:
         show_json(report)

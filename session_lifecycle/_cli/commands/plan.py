@@ -23,11 +23,12 @@ from session_lifecycle._cli.options import (
     day_range,
     json_schema_of,
 )
-from session_lifecycle._cli.output import show, show_json
+from session_lifecycle._cli.output import show, show_json, with_progress
 from session_lifecycle._cli.venues import open_venues
-from session_lifecycle._cli.views.moments import BOUNDARIES, day_and_time, place
+from session_lifecycle._cli.views.moments import day_and_time, footnote, place
 from session_lifecycle._cli.views.planned import Plan, PlanReport, planned
 from session_lifecycle._cli.views.usual import ODDITIES
+from session_lifecycle._model.text import one_line
 from session_lifecycle._runtime.system_clock import SystemClock
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ def plan(
         phases=phases,
         corrections=not no_corrections,
     )
-    plans = [planned(venue, *days.at(venue.schedule.timezone, t), zone) for venue in venues]
+    plans = [
+        planned(venue, *days.at(venue.schedule.timezone, t), zone)
+        for venue in with_progress(venues, lambda venue: f"planning {venue.asked}")
+    ]
     if json:
         show_json([each.venue for each in plans])
     elif ics:
@@ -117,7 +121,7 @@ def _table(plan: Plan, zone: tzinfo | None, *, last: bool) -> "Iterator[Renderab
         )
     yield table
     for note in _footnotes(plan):
-        yield Text(note)
+        yield Text(one_line(note))
     if not last:
         yield Text()
 
@@ -130,7 +134,7 @@ def _session_rows(plan: Plan) -> Iterator[_Row]:
             notes = [ODDITIES[oddity] for oddity in each.oddities if oddity in _MARKED.get(moment.boundary, ())]
             notes += plan.changed.get((day, moment), ())
             roll = f"roll to {each.next_session}" if moment.boundary == "end" and each.next_session is not None else ""
-            yield _Row(day, first, BOUNDARIES[moment.boundary], moment.at, ", ".join(notes), roll)
+            yield _Row(day, first, moment.text, moment.at, ", ".join(notes), roll)
             first = ""
         for phase in each.phases:
             until = f"until {day_and_time(phase.end, plan.zone, day)}{'' if phase.tradable else ', not tradable'}"
@@ -164,6 +168,8 @@ def _footnotes(plan: Plan) -> Iterator[str]:
         when = f"{dates[0]}" if len(dates) == 1 else f"{len(dates)} sessions from {dates[0]} on"
         yield f"{when} {kind}: {text}" + (f" ({why})" if kind == "override" else "")
     venue = plan.venue
+    if any(moment.configured for each in venue.sessions for moment in each.moments):
+        yield footnote(venue.calendar, on_record=plan.has_own_hours)
     if venue.vouched_until is not None and any(each.session > venue.vouched_until for each in venue.sessions):
         yield f"after {venue.vouched_until} by rule, not published"
     if venue.known_until < venue.last:

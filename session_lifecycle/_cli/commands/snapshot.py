@@ -25,6 +25,7 @@ from session_lifecycle._cli.views.moments import PhaseReport, phases_of
 from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
+from session_lifecycle._model.text import one_line
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SnapshotCheck, SnapshotSchedule, versions, write_snapshot
@@ -161,13 +162,13 @@ def snapshot(
         notify(f"note: {schedule.name} is known until {end}, where the snapshot ends")
     require_order(start, end)
     write_snapshot(schedule, out, start, end)
-    show(f"{out}: {_content(SnapshotSchedule.load(out))}")
+    show(one_line(f"{out}: {_content(SnapshotSchedule.load(out))}"))
 
 
 def _content(loaded: SnapshotSchedule) -> str:
     head = loaded.head
     n = len(loaded.sessions(head.first, head.last))
-    return f"{loaded.name}, {n} sessions from {head.first} to {head.last}"
+    return f"{one_line(loaded.name)}, {n} sessions from {head.first} to {head.last}"
 
 
 def _check(file: Path, hours: Iterable[Path] | None, *, json: bool) -> None:
@@ -226,7 +227,7 @@ def _overrides(calendar: str, hours: Iterable[Path] | None) -> list[Override] | 
 def _text(loaded: SnapshotSchedule, result: SnapshotReport, differences: SnapshotCheck) -> "RenderableType":
     from rich.text import Text
 
-    file, text = result.snapshot, Text()
+    file, text = one_line(result.snapshot), Text()
     if result.agrees:
         text.append(f"{file} agrees with the installed calendar: {_content(loaded)}", "bold green")
     elif not result.differences:
@@ -243,5 +244,5 @@ def _text(loaded: SnapshotSchedule, result: SnapshotReport, differences: Snapsho
     was, now = result.made_from, result.installed
     changed = [f"{name} {was[name]}, now {now[name]}" for name in was if was[name] != now.get(name, was[name])]
     if changed:
-        text.append(f"\nmade from {'; '.join(changed)}")
+        text.append(f"\nmade from {'; '.join(map(one_line, changed))}")
     return text

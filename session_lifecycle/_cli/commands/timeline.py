@@ -24,7 +24,7 @@ from session_lifecycle._cli.options import (
     day_range,
     json_schema_of,
 )
-from session_lifecycle._cli.output import show, show_json
+from session_lifecycle._cli.output import show, show_json, with_progress
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views import blocks
 from session_lifecycle._cli.views.bands import Stretch, TimelineReport, timeline_report
@@ -75,13 +75,15 @@ def timeline(
         phases=phases,
         corrections=not no_corrections,
     )
-    rows = [timeline_report(venue, stretch) for venue in venues]
+    rows = [timeline_report(venue, stretch) for venue in with_progress(venues, lambda venue: f"dividing {venue.asked}")]
     if json:
         show_json(rows)
     elif output is not None:
         from session_lifecycle._cli.views import picture  # imports matplotlib
 
         with writing(output):
-            picture.draw(output, rows, stretch, clock.now())
+            for _ in with_progress([output], lambda path: f"drawing {path}"):
+                picture.draw(output, rows, stretch, clock.now())
+        show(f"{output}: {', '.join(row.calendar for row in rows)}, {stretch}")
     else:
         show(blocks.draw(rows, stretch, clock.now()))

@@ -9,7 +9,13 @@ import msgspec
 
 from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
-from session_lifecycle._cli.views.moments import PhaseReport, coming, is_on_break, scheduled_state
+from session_lifecycle._cli.views.moments import (
+    PhaseReport,
+    coming,
+    is_on_break,
+    is_state_configured,
+    scheduled_state,
+)
 from session_lifecycle._model.legs import LEGS, Label, StateValue
 
 _DAY: Final = timedelta(days=1)
@@ -91,11 +97,15 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 
 
 class Band(msgspec.Struct, frozen=True):
-    """A stretch of time, `start` inclusive and `end` exclusive, in which neither state nor break changes."""
+    """A stretch of time, `start` inclusive and `end` exclusive, in which neither state nor break changes.
+
+    `configured` says that the state lasts for as long as the configuration has it: no fact of the venue.
+    """
 
     session: date
     state: StateValue
     on_break: bool
+    configured: bool
     start: Instant
     end: Instant
 
@@ -148,5 +158,6 @@ def _bands(venue: Venue, stretch: Stretch) -> Iterator[Band]:
             raise AssertionError(venue.asked, start)  # pragma: no cover -- a schedule that knows on has a boundary
         until = min(following.at, end)
         session = position.session
-        yield Band(session.date, scheduled_state(position), is_on_break(session, start), start, until)
+        configured = is_state_configured(session, position.state)
+        yield Band(session.date, scheduled_state(position), is_on_break(session, start), configured, start, until)
         start = until

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from session_lifecycle._cli.failures import CommandRefused
 from session_lifecycle._cli.views.bands import APPEARANCES, Band, Kind, Stretch, TimelineReport
+from session_lifecycle._cli.views.moments import MARK
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -45,6 +46,9 @@ def draw(rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> "Te
     for kind, block in blocks.items():
         legend.append(block, APPEARANCES[kind].style).append(f" {kind}   ")
     legend.rstrip()
+    configured = [row.calendar for row in rows if any(band.configured for band in row.bands)]
+    if configured:
+        legend.append(f"\n{MARK} pre-market and post-market by configuration: {', '.join(configured)}")
     return Text("\n").join([*lines, legend])
 
 

@@ -10,13 +10,15 @@ from session_lifecycle._cli.output import Instant
 from session_lifecycle._cli.venues import Venue
 from session_lifecycle._cli.views.bands import APPEARANCES
 from session_lifecycle._cli.views.moments import (
-    BOUNDARIES,
+    MARK,
     STATES,
     Moment,
     coming,
     countdown,
     day_and_time,
+    footnote,
     is_on_break,
+    is_state_configured,
     scheduled_state,
 )
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
@@ -30,16 +32,23 @@ if TYPE_CHECKING:
 
 _STYLES: Final[dict[str, str]] = {kind: each.row_style for kind, each in APPEARANCES.items()}
 _ENDS: Final = "{} ends with {}, which does not mean that the market is closed: {}"
+_LEFT_OUT: Final[tuple[tuple[str, ...], ...]] = ((), ("local time",), ("local time", "session"))
+"""Which columns are left out where there is no room for all of them, in this order."""
+
 HEADER: Final = ("market", "state", "session", "local time", "next", "in")
 
 
 class StatusReport(msgspec.Struct, frozen=True):
-    """The state of a venue by the clock. `next` is null where the calendar's knowledge ends, `phase` between phases."""
+    """The state of a venue by the clock. `next` is null where the calendar's knowledge ends, `phase` between phases.
+
+    `configured` says that the state lasts for as long as the configuration has it: no fact of the venue.
+    """
 
     calendar: str
     schedule: str
     timezone: str
     state: StateValue
+    configured: bool
     session: date
     open: Instant
     close: Instant
@@ -62,15 +71,20 @@ class StatusRow(msgspec.Struct, frozen=True):
         """Return the row's cells, in the order of `HEADER`."""
         status, zone = self.status, self.venue.schedule.timezone
         local = status.observed_at.astimezone(zone)
-        state = "break" if status.on_break else STATES[self.position.state]
+        state = "break" if status.on_break else STATES[self.position.state] + MARK * status.configured
         if status.phase is not None:
             state += f", {status.phase}"
         session = f"{status.session}{'*' if self.notes else ''}"
         cells = [status.calendar, state, session, f"{local:%a %H:%M %Z}"]
         if status.next is None:
             return [*cells, "not known", ""]
-        what = f"{BOUNDARIES[status.next.boundary]} {day_and_time(status.next.at, zone, local.date())}"
+        what = f"{status.next.text} {day_and_time(status.next.at, zone, local.date())}"
         return [*cells, what, countdown(status.next.at - status.observed_at)]
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether anything in the row is made by the configuration."""
+        return self.status.configured or (self.status.next is not None and self.status.next.configured)
 
     def end_of_knowledge(self) -> str:
         """Return a line that says where the schedule's knowledge has ended, and what to do."""
@@ -110,6 +124,7 @@ class Board:
             schedule=venue.schedule.name,
             timezone=str(venue.schedule.timezone),
             state=scheduled_state(position),
+            configured=is_state_configured(session, position.state),
             session=session.date,
             open=session.open,
             close=session.close,
@@ -135,8 +150,12 @@ def next_phase_edge(row: StatusRow) -> datetime | None:
     return min((edge for edge in edges if edge > row.status.observed_at), default=None)
 
 
+def _style(cell: str) -> str:
+    return _STYLES.get(cell.partition(",")[0].removesuffix(MARK), "")
+
+
 def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
-    """Return the board as a table or, where even a tight one is wider than `width`, as a list."""
+    """Return the board as a table, without columns that a narrow one has no room for, or else as a list."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -144,18 +163,24 @@ def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
     texts = [row.cells() for row in rows]
     widths = [max(map(len, column)) for column in zip(HEADER, *texts, strict=True)]
     footnotes = [Text(f"* {row.status.calendar} {note}") for row in rows for note in row.notes]
+    footnotes += [
+        Text(footnote(row.status.calendar, on_record=row.venue.has_own_hours)) for row in rows if row.is_marked
+    ]
     footnotes += [Text(row.end_of_knowledge()) for row in rows if row.status.next is None]
-    room = (width - sum(widths)) // (len(widths) - 1)
-    if room >= 1:
+    for left_out in _LEFT_OUT:
+        kept = [n for n, name in enumerate(HEADER) if name not in left_out]
+        room = (width - sum(widths[n] for n in kept)) // (len(kept) - 1)
+        if room < 1:
+            continue
         table = Table(box=None, pad_edge=False, padding=(0, min(room, 2), 0, 0), header_style="bold")
-        for name in HEADER:
-            table.add_column(name, no_wrap=True, justify="right" if name == "in" else "left")
+        for n in kept:
+            table.add_column(HEADER[n], no_wrap=True, justify="right" if HEADER[n] == "in" else "left")
         for cells in texts:
-            table.add_row(*cells[:1], Text(cells[1], _STYLES.get(cells[1].partition(",")[0], "")), *cells[2:])
+            table.add_row(*(Text(cells[n], _style(cells[n])) if n == 1 else cells[n] for n in kept))
         return Group(table, *footnotes)
     lists = Table(box=None, pad_edge=False, show_header=False)
     for cells in texts:
         lists.add_row(Text(cells[0], "bold"), "")
         for name, cell in zip(HEADER[1:], cells[1:], strict=True):
-            lists.add_row(f"  {name}", Text(cell, _STYLES.get(cell.partition(",")[0], "")))
+            lists.add_row(f"  {name}", Text(cell, _style(cell)))
     return Group(lists, *footnotes)

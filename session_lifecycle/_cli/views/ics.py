@@ -6,9 +6,9 @@ from typing import Any
 
 from icalendar import Calendar, Event
 
-from session_lifecycle._cli.views.moments import BOUNDARIES
 from session_lifecycle._cli.views.planned import Plan, PlannedSession
 from session_lifecycle._cli.views.usual import ODDITIES
+from session_lifecycle._model.text import one_line
 
 
 def calendar_file(plans: Iterable[Plan], written_at: datetime) -> bytes:
@@ -37,7 +37,7 @@ def _event(plan: Plan, planned: PlannedSession, written_at: datetime) -> Any:  #
     event.add("dtend", at["close"])
     odd = ", ".join(ODDITIES[each] for each in planned.oddities)
     event.add("summary", f"{name} {odd}" if odd else name)
-    event.add("description", "\n".join(_description(plan, planned)))
+    event.add("description", "\n".join(map(one_line, _description(plan, planned))))
     event.add("categories", ["trading session"])
     event.add("transp", "TRANSPARENT")  # an open market does not make its reader busy
     return event
@@ -47,7 +47,8 @@ def _description(plan: Plan, planned: PlannedSession) -> list[str]:
     lines = [f"session {planned.session} of {plan.venue.schedule}", *plan.notes[planned.session]]
     for moment in planned.moments:
         local, utc = moment.at.astimezone(plan.zone), moment.at.astimezone(UTC)
-        lines.append(f"{BOUNDARIES[moment.boundary]}: {local:%a %H:%M %Z} ({utc:%a %H:%M} UTC)")
+        by = " (by configuration)" if moment.configured else ""
+        lines.append(f"{moment.word}{by}: {local:%a %H:%M %Z} ({utc:%a %H:%M} UTC)")
     for phase in planned.phases:
         start, end = phase.start.astimezone(plan.zone), phase.end.astimezone(plan.zone)
         lines.append(f"{phase.name}: {start:%a %H:%M} to {end:%a %H:%M %Z}{'' if phase.tradable else ', not tradable'}")

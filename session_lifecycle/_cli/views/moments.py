@@ -23,11 +23,31 @@ BOUNDARIES: Final[dict[Anchor, str]] = {
 _NEXT: Final[dict[SessionState, Anchor]] = {leg.state: leg.boundary for leg in LEGS}
 
 
+MARK: Final = "~"
+"""What stands after a boundary or a state that the configuration makes, and no fact of the venue."""
+
+_DEFAULTED: Final = {leg.boundary: leg.fact for leg in LEGS if leg.default is not None}
+
+
 class Moment(msgspec.Struct, frozen=True):
-    """A boundary or a break of a session, and when it is. The roll to the next session is due at `end`."""
+    """A boundary or a break of a session, and when it is. The roll to the next session is due at `end`.
+
+    `configured` says that the configuration's durations make it: it is no fact of the venue.
+    """
 
     boundary: Anchor
     at: Instant
+    configured: bool
+
+    @property
+    def text(self) -> str:
+        """What people read for it, marked where the configuration makes it."""
+        return f"{self.word}{MARK if self.configured else ''}"
+
+    @property
+    def word(self) -> str:
+        """What people read for it."""
+        return BOUNDARIES[self.boundary]
 
 
 class PhaseReport(msgspec.Struct, frozen=True):
@@ -52,7 +72,26 @@ def moments(session: Session, bounds: Boundaries) -> Iterator[Moment]:
     for leg, at in zip(LEGS, bounds, strict=True):
         if leg.state is SessionState.ACTIVE:
             yield from breaks(session)
-        yield Moment(leg.boundary, at)
+        yield Moment(leg.boundary, at, is_configured(session, leg.boundary))
+
+
+def is_configured(session: Session, boundary: Anchor) -> bool:
+    """Return whether a boundary of a session is made by the configuration, since the venue's own is not known."""
+    fact = _DEFAULTED.get(boundary)
+    return fact is not None and getattr(session, fact) is None
+
+
+def is_state_configured(session: Session, state: SessionState) -> bool:
+    """Return whether a state lasts for as long as the configuration has it: a pre-market, or a post-market."""
+    if state is SessionState.PRE_MARKET:
+        return is_configured(session, "pre_market_start")
+    return state is SessionState.POST_MARKET and is_configured(session, "end")
+
+
+def footnote(calendar: str, *, on_record: bool) -> str:
+    """Return what the mark says of a calendar, and where the venue's own hours are on record."""
+    remedy = "the venue's own are on record: --extended-hours" if on_record else "the venue's own are not on record"
+    return f"{MARK} {calendar}: by configuration; {remedy}"
 
 
 def facts(session: Session | None) -> Iterator[Moment]:
@@ -62,15 +101,15 @@ def facts(session: Session | None) -> Iterator[Moment]:
     for leg in LEGS:
         at: datetime | None = getattr(session, leg.fact)
         if at is not None:
-            yield Moment(leg.boundary, at)
+            yield Moment(leg.boundary, at, configured=False)
     yield from breaks(session)
 
 
 def breaks(session: Session) -> Iterator[Moment]:
     """Yield the starts and ends of a session's breaks, in order."""
     for start, end in session.breaks:
-        yield Moment("break_start", start)
-        yield Moment("break_end", end)
+        yield Moment("break_start", start, configured=False)
+        yield Moment("break_end", end, configured=False)
 
 
 def coming(position: Position, t: datetime) -> Moment | None:
@@ -81,7 +120,8 @@ def coming(position: Position, t: datetime) -> Moment | None:
         for moment in breaks(position.session):
             if t < moment.at:
                 return moment
-    return Moment(_NEXT[position.state], position.until)
+    boundary = _NEXT[position.state]
+    return Moment(boundary, position.until, is_configured(position.session, boundary))
 
 
 def is_on_break(session: Session, t: datetime) -> bool:

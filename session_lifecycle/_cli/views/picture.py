@@ -17,6 +17,9 @@ _DATES: Final[Any] = dates  # matplotlib.dates has no types
 
 _NOW: Final = "#D55E00"
 _GREY: Final = "#707070"
+_PALE: Final = 0.4
+"""The opacity of a band that the configuration makes, and no fact of the venue."""
+
 _GRID: Final = "#C8C8C8"
 _HOURS: Final = (0, 6, 12, 18)
 _MOST_LABELS: Final = 10
@@ -35,10 +38,13 @@ def draw(path: Path, rows: Sequence[TimelineReport], stretch: Stretch, now: date
     edge = 0.7 if len(list(stretch.midnights)) <= _MOST_DAYS_WITH_EDGES else 0  # an edge would cover narrow bands
     for n, row in enumerate(rows):
         for kind, each in APPEARANCES.items():
-            spans = [_span(band) for band in row.bands if band.kind == kind]
             where = (n - each.height / 2, each.height)
-            axes.broken_barh(spans, where, facecolors=each.colour, edgecolors="white", linewidth=edge, zorder=2)
-    names = [f"{row.calendar}\n{place(row.timezone)}" for row in rows]
+            for configured, alpha in ((False, 1), (True, _PALE)):
+                spans = [_span(band) for band in row.bands if band.kind == kind and band.configured is configured]
+                style = {"facecolors": each.colour, "edgecolors": "white", "linewidth": edge, "alpha": alpha}
+                axes.broken_barh(spans, where, **style, zorder=2)
+    # matplotlib would read what stands between two dollar signs as a formula.
+    names = [f"{row.calendar}\n{place(row.timezone)}".replace("$", r"\$") for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.2, -0.55)  # room for the present at the bottom
     axes.set_xlim(_DATES.date2num(stretch.start), _DATES.date2num(stretch.end))
@@ -50,6 +56,8 @@ def draw(path: Path, rows: Sequence[TimelineReport], stretch: Stretch, now: date
         _mark_now(axes, stretch, now)
     axes.set_title(f"Trading sessions, {stretch}", loc="left", pad=26, fontsize=13, fontweight="bold")
     patches = [Patch(color=each.colour, label=kind) for kind, each in APPEARANCES.items()]
+    if any(band.configured for row in rows for band in row.bands):
+        patches.append(Patch(color=_GREY, alpha=_PALE, label="pale: by configuration"))
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
     figure.savefig(path, format=path.suffix[1:])
 

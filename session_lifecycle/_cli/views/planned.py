@@ -76,7 +76,8 @@ class Plan(msgspec.Struct, frozen=True):
     """A venue's plan, with the notes and changes that the table and the calendar file also show.
 
     `notes` say in words what is unusual about a session. `changed` are the moments whose time was changed, and `closed`
-    the dates that lost their session, each with the kinds of the changes.
+    the dates that lost their session, each with the kinds of the changes. `has_own_hours` says that
+    `--extended-hours` would give the venue's own pre-market and post-market hours.
     """
 
     venue: PlanReport
@@ -84,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True):
     notes: Mapping[date, Sequence[str]]
     changed: Mapping[tuple[date, Moment], Sequence[ChangeKind]]
     closed: Mapping[date, ChangeKind]
+    has_own_hours: bool
 
 
 def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
@@ -126,6 +128,7 @@ def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
         {session.date: tuple(pattern.describe(session)) for session in sessions},
         changed,
         {change.difference.date: change.kind for change in changes if change.difference.a is None},
+        venue.has_own_hours,
     )
 
 

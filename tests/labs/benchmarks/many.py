@@ -31,8 +31,8 @@ async def no_roll(_: date) -> None:
 
 
 def hours(opening: datetime) -> FixedSchedule:
-    """Return three days' sessions of six hours, the first of which opens then."""
-    days = [timedelta(days=number) for number in range(3)]
+    """Return sixty days' sessions of six hours, the first of which opens then: no horizon is near."""
+    days = [timedelta(days=number) for number in range(60)]
     return FixedSchedule(
         [Session(opening.date() + day, opening + day, opening + day + timedelta(hours=6)) for day in days]
     )

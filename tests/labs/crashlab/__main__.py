@@ -22,6 +22,9 @@ def main() -> int:
     parser.add_argument("--points", action="store_true", help="instead: four kills at each of the named points")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes to share the work (default: 1)")
+    parser.add_argument(
+        "--books", choices=("transaction", "elsewhere"), help="where the work is (default: both, drawn)"
+    )
     parser.add_argument("--story", type=int, metavar="K", help="tell only the story of this number")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave every story's files there")
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
@@ -32,7 +35,7 @@ def main() -> int:
     elif options.jobs > 1:
         figures = share(options)
     else:
-        figures = many(options.seed, options.kills, options.keep, options.story)
+        figures = many(options.seed, options.kills, options.keep, options.story, options.books)
     if options.json:
         print(json.dumps(vars(figures)))
         return 0
@@ -42,7 +45,8 @@ def main() -> int:
     if not figures.failures:
         return 0
     if not options.points:
-        print("story S/K again: python -m tests.labs.crashlab --seed S --story K --keep FOLDER")
+        books = f" --books {options.books}" if options.books else ""
+        print(f"story S/K again: python -m tests.labs.crashlab --seed S --story K --keep FOLDER{books}")
     return 1
 
 
@@ -52,7 +56,8 @@ def share(options: argparse.Namespace) -> Figures:
         subprocess.Popen(
             [sys.executable, "-m", "tests.labs.crashlab", "--json"]
             + ["--seed", f"{options.seed + n}", "--kills", f"{options.kills // options.jobs + 1}"]
-            + (["--keep", str(options.keep)] if options.keep else []),
+            + (["--keep", str(options.keep)] if options.keep else [])
+            + (["--books", options.books] if options.books else []),
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -73,6 +78,7 @@ def closing(figures: Figures, seconds: float) -> str:
         "restarts": figures.restarts,
         "rolls": figures.rolls,
         "resumed": figures.resumed,
+        "doubled": figures.doubled,
         "skipped": figures.skipped,
         "announced and repeated": figures.repeated,
         "other findings": figures.others,

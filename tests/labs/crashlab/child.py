@@ -4,6 +4,9 @@ A folder holds all of it: `plan`, `journal`, `effects` (what the rolls did to th
 manager said), `killed` (the point at which the last life ended). Lines of the books are JSON, each synced at once,
 numbered by life and by place within it, so that the order of all that happened can be told afterwards.
 
+What a roll is for is kept elsewhere, as lines "commit" of the effects, or in the journal's own database, as rows of the
+table BOOK, written in the roll's own transaction.
+
 Shortcomings: a kill loses nothing that has been written, synced or not; that the journal syncs is the business of its
 own tests.
 """
@@ -18,7 +21,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -56,11 +59,16 @@ LONGEST_SECONDS = 30
 RECORDED = (Entry.ADOPTED, Entry.ENDED, Entry.INTENT, Entry.DONE, Entry.SKIPPED, Entry.FAILED, Entry.RECOVERED)
 """The kinds of records that a life writes."""
 
+BOOK = "lab_book"
+IN_TRANSACTION = ("block.begun", "block.written", "block.committed")
+"""Points in and after the block of a roll's own transaction."""
+
 POINTS = (
     *(f"{entry.value}.{when}" for entry in RECORDED for when in ("before", "after")),
     *("append.begun", "append.written", "append.committed", "append.counted", "lock.counted"),
     *("open.locked", "open.introduced", "open.written", "open.committed", "open.counted", "open.loaded"),
     *("roll.begun", "roll.middle", "roll.committed"),
+    *IN_TRANSACTION,
     *("tell.before", "tell.after"),
 )
 """Where a life can be ended: around each kind of record, between an append's steps, in the roll, around the news."""
@@ -78,6 +86,8 @@ class Plan:
     """Rolls that fail until a person steps in, and what the person decides."""
     cut_short: frozenset[date] = frozenset()
     """Sessions that are ended by hand."""
+    in_transaction: bool = False
+    """Whether the roll's work is in the journal's database, and committed in the roll's own transaction."""
 
     def save(self, folder: Path) -> None:
         value = {
@@ -86,6 +96,7 @@ class Plan:
             "asks": self.asks,
             "outages": {f"{day}": resolution.value for day, resolution in self.outages.items()},
             "cut_short": [f"{day}" for day in sorted(self.cut_short)],
+            "in_transaction": self.in_transaction,
         }
         (folder / "plan").write_text(json.dumps(value))
 
@@ -101,6 +112,7 @@ class Plan:
             value["asks"],
             {date.fromisoformat(day): Resolution(name) for day, name in value["outages"].items()},
             frozenset(map(date.fromisoformat, value["cut_short"])),
+            value["in_transaction"],
         )
 
 
@@ -202,6 +214,14 @@ class Life(logging.Handler):
         self._effects = os.open(folder / "effects", flags, 0o600)
         self._announcements = os.open(folder / "announcements", flags, 0o600)
         self._past = read_book(folder / "effects")
+        self.manager: SessionBoundaryManager
+        if self.plan.in_transaction:
+            self.write_row(f"CREATE TABLE IF NOT EXISTS {BOOK} (date TEXT, how TEXT)")
+
+    def write_row(self, statement: str, *values: str) -> None:
+        """Write to the application's own table from a connection of its own."""
+        with closing(sqlite3.connect(self.folder / "journal")) as connection, connection:
+            connection.execute(statement, values)
 
     def note(self, book: int, what: str, day: date | None = None, **fields: object) -> None:
         """Add a line to a book, durably."""
@@ -214,7 +234,7 @@ class Life(logging.Handler):
             self._past.append(line)
 
     def emit(self, record: logging.LogRecord) -> None:
-        match getattr(record, "event", None):
+        match getattr(record, "session_event", None):
             case "RollStarted" | "RollSucceeded" as name:
                 self.announce("log", name, record)
             case "StateChanged":
@@ -244,18 +264,32 @@ class Life(logging.Handler):
         await self.clock.sleep(timedelta(seconds=20))
         self.points.hit("roll.middle")
         await self.clock.sleep(timedelta(seconds=20))
-        if day in self.plan.outages and not (self.folder / f"repaired-{day}").exists():
-            self.note(self._effects, "failed", day)
-            raise ConnectionError("down")
+        if self.plan.in_transaction:
+            async with self.manager.roll_transaction() as tx:
+                self.points.hit("block.begun")
+                if tx is not None:
+                    tx.execute(f"INSERT INTO {BOOK} VALUES (?, 'roll')", (f"{day}",))
+                    self.points.hit("block.written")
+                    self.fail_in_outage(day)
+            self.points.hit("block.committed")
+        else:
+            self.fail_in_outage(day)
         self.note(self._effects, "commit", day)
         self.points.hit("roll.committed")
 
+    def fail_in_outage(self, day: date) -> None:
+        if day in self.plan.outages and not (self.folder / f"repaired-{day}").exists():
+            self.note(self._effects, "failed", day)
+            raise ConnectionError("down")
+
     def was_rolled(self, day: date) -> bool:
+        if self.plan.in_transaction:
+            return any(row[0] == f"{day}" for row in read_rows(self.folder / "journal"))
         return any(line["date"] == f"{day}" and line["what"] in ("commit", "by hand") for line in self._past)
 
     async def main(self) -> None:
         last = self.plan.sessions[-1].date
-        manager = SessionBoundaryManager(
+        manager = self.manager = SessionBoundaryManager(
             FixedSchedule(self.plan.sessions, name="lab"),
             self.roll,
             config=LifecycleConfig(
@@ -298,6 +332,8 @@ class Life(logging.Handler):
             seen = self.folder / f"seen-{day}"
             (self.folder / f"repaired-{day}" if seen.exists() else seen).touch()
         elif resolution is Resolution.MARK_DONE and not self.was_rolled(day):
+            if self.plan.in_transaction:
+                self.write_row(f"INSERT INTO {BOOK} VALUES (?, 'by hand')", f"{day}")
             self.note(self._effects, "by hand", day)
         await manager.recover(resolution)
 
@@ -340,6 +376,12 @@ def read_book(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def read_rows(path: Path) -> list[tuple[str, str]]:
+    """Return the rows of the application's own table: the date that was rolled to, and how."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"SELECT date, how FROM {BOOK} ORDER BY rowid").fetchall()
 
 
 def kill_at_call(number: int) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from session_lifecycle import MissedSessions, Resolution, Session
 from tests.labs.crashlab import child
-from tests.labs.crashlab.child import POINTS, ROLL_DELAY, Life, Plan, Points, read_book
+from tests.labs.crashlab.child import BOOK, IN_TRANSACTION, POINTS, ROLL_DELAY, Life, Plan, Points, read_book
 
 ROOT = Path(__file__).parents[3]
 FIRST_DAY = date(2024, 3, 4)
@@ -40,6 +40,7 @@ ONCE_A_LIFE = tuple(point for point in POINTS if point.startswith("open"))
 ESSENTIAL = (
     *("intent.before", "intent.after", "append.begun", "append.written", "append.committed"),
     *("roll.middle", "roll.committed", "done.after", "tell.after", "recovered.before"),
+    *("block.begun", "block.written", "block.committed"),
     *("lock.counted", "append.counted", "open.locked", "open.introduced", "open.written", "open.committed"),
 )
 """The points at which the order of things decides: those that the tests kill at in processes of their own."""
@@ -142,6 +143,8 @@ class View:
     session: str
     intent: str | None
     error: bool
+    rows: tuple[tuple[str, str], ...] = ()
+    """Of the application's own table, where its work is in the same database: the date, and how it was rolled to."""
 
 
 def read_journal(path: Path) -> View | None:
@@ -159,8 +162,10 @@ def read_journal(path: Path) -> View | None:
         if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
             msg = f"{path}: the database is damaged"
             raise ValueError(msg)
-        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if "session_lifecycle_record" not in tables:
             return None
+        book = connection.execute(f"SELECT date, how FROM {BOOK}").fetchall() if BOOK in tables else []
         rows = connection.execute("SELECT * FROM session_lifecycle_record ORDER BY seq").fetchall()
     finally:
         connection.close()
@@ -186,7 +191,7 @@ def read_journal(path: Path) -> View | None:
                 error = True
             case "recovered":
                 error = False
-    return None if session is None else View(tuple(records), session, intent, error)
+    return None if session is None else View(tuple(records), session, intent, error, tuple(book))
 
 
 # ---- the audit ----
@@ -198,6 +203,8 @@ class Audit:
 
     rolls: int = 0
     resumed: int = 0
+    doubled: int = 0
+    """Rolls whose work was done twice: it may be, where it is done elsewhere, and then each time is flagged."""
     skipped: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -215,8 +222,12 @@ def audit(
     book = sorted(effects + announcements, key=_place)
     _audit_repeats(result, plan, book, views)
     _audit_order(result, plan, book, views)
-    _audit_gaps(result, plan, book, views)
-    result.rolls = len({line["date"] for line in book if line["what"] in ("commit", "by hand")})
+    done = [line["date"] for line in book if line["what"] in ("commit", "by hand")]
+    if plan.in_transaction:
+        done = [day for day, _ in views[-1].rows] if views[-1] is not None else []
+        _audit_transactions(result, views)
+    _audit_gaps(result, plan, book, views, set(done))
+    result.rolls, result.doubled = len(set(done)), len(done) - len(set(done))
     result.resumed = sum(line["what"] == "started" and line["resumed"] for line in book)
     return result
 
@@ -271,6 +282,22 @@ def _audit_repeats(result: Audit, plan: Plan, book: list[dict[str, Any]], views:
                 announced.add(day)
 
 
+def _audit_transactions(result: Audit, views: list[View | None]) -> None:
+    """After each life the work of a roll is in the books if, and only if, its *done* is in the journal; and once."""
+    for run, view in enumerate(views):
+        if view is None:
+            continue
+        worked = sorted(day for day, how in view.rows if how == "roll")
+        done = sorted(
+            record["target"] for record in view.records if record["entry"] == "done" and "transaction" in record["note"]
+        )
+        result.repeated += [
+            f"life {run}: the work of {day} is done twice" for day in {*worked} if worked.count(day) > 1
+        ]
+        if worked != done:
+            result.others.append(f"life {run}: the books have {worked}, the journal {done}")
+
+
 def _given_up(view: View, day: str) -> bool:
     return any(record["entry"] == "skipped" and record["target"] == day for record in view.records)
 
@@ -319,10 +346,11 @@ def _audit_order(result: Audit, plan: Plan, book: list[dict[str, Any]], views: l
             stands = view.session
 
 
-def _audit_gaps(result: Audit, plan: Plan, book: list[dict[str, Any]], views: list[View | None]) -> None:
+def _audit_gaps(
+    result: Audit, plan: Plan, book: list[dict[str, Any]], views: list[View | None], done: set[str]
+) -> None:
     """From the first session to the last, each was rolled to, or was told to be skipped and for a reason."""
     labels = [f"{session.date}" for session in plan.sessions]
-    done = {line["date"] for line in book if line["what"] in ("commit", "by hand")}
     steps: dict[str, tuple[str, list[str]]] = {}
     for view in views:
         for record in view.records if view is not None else ():
@@ -412,7 +440,7 @@ def days(count: int, first: date = FIRST_DAY) -> tuple[Session, ...]:
     return tuple(Session(opened.date(), opened, opened + HOUR) for opened in opens)
 
 
-def eventful() -> Plan:
+def eventful(*, in_transaction: bool = False) -> Plan:
     """Return a plan in which every point is passed: failing rolls with each way out, and sessions cut short."""
     sessions = days(10)
     outages = {
@@ -422,19 +450,27 @@ def eventful() -> Plan:
         sessions[7].date: Resolution.RETRY,
         sessions[8].date: Resolution.SKIP,
     }
-    return Plan(sessions, outages=outages, cut_short=frozenset({sessions[3].date, sessions[7].date}))
+    cut_short = frozenset({sessions[3].date, sessions[7].date})
+    return Plan(sessions, outages=outages, cut_short=cut_short, in_transaction=in_transaction)
 
 
 PASSAGES = ("first", "second", "middle", "last")
 
 
-def kill_at(point: str, folder: Path, start: Callable[[Order], Ending], passages: Iterable[str] = PASSAGES) -> Story:
+def kill_at(
+    point: str,
+    folder: Path,
+    start: Callable[[Order], Ending],
+    passages: Iterable[str] = PASSAGES,
+    *,
+    in_transaction: bool = False,
+) -> Story:
     """Kill one application at the first, the second, the middle and the last passage of a point, life after life.
 
     A point that is passed once a life, in opening the journal, is met in the first life, soon after, in the middle of
     the schedule and near its end; in between, lives are killed before a commit, so that the log has a tail.
     """
-    story = Story(folder, eventful(), start)
+    story = Story(folder, eventful(in_transaction=in_transaction or point in IN_TRANSACTION), start)
     try:
         for which in passages:
             _kill_once(story, point, which)
@@ -482,6 +518,7 @@ class Figures:
     restarts: int = 0
     rolls: int = 0
     resumed: int = 0
+    doubled: int = 0
     skipped: int = 0
     repeated: int = 0
     others: int = 0
@@ -493,6 +530,7 @@ class Figures:
         self.restarts += len(story.endings) - 1
         self.rolls += result.rolls
         self.resumed += result.resumed
+        self.doubled += result.doubled
         self.skipped += len(result.skipped)
         self.repeated += len(result.repeated)
         self.others += len(result.others)
@@ -500,20 +538,21 @@ class Figures:
         self.failures += [f"{name}: {complaint}" for complaint in result.complaints]
 
     def merge(self, other: "Figures") -> None:
-        for name in ("kills", "restarts", "rolls", "resumed", "skipped", "repeated", "others"):
+        for name in ("kills", "restarts", "rolls", "resumed", "doubled", "skipped", "repeated", "others"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.points.update(other.points)
         self.failures += other.failures
 
 
-def random_plan(rng: random.Random) -> Plan:
-    """Draw a plan."""
+def random_plan(rng: random.Random, books: str | None = None) -> Plan:
+    """Draw a plan; with `books`, one whose books are there: "transaction" or "elsewhere"."""
     sessions = days(rng.randint(4, 14))
     inner = [session.date for session in sessions[1:-1]]
     outages = {day: rng.choice(list(Resolution)) for day in inner if rng.random() < 0.2}
     cut_short = frozenset(day for day in inner if rng.random() < 0.15)
     policy = MissedSessions.LATEST if rng.random() < 0.25 else MissedSessions.EACH
-    return Plan(sessions, policy, rng.random() < 0.25, outages, cut_short)
+    asks, drawn = rng.random() < 0.25, rng.random() < 0.5
+    return Plan(sessions, policy, asks, outages, cut_short, drawn if books is None else books == "transaction")
 
 
 def random_start(rng: random.Random, story: Story) -> datetime:
@@ -527,10 +566,10 @@ def random_start(rng: random.Random, story: Story) -> datetime:
     return min(now, sessions[-1].open)
 
 
-def random_story(seed: str, folder: Path, kills: int) -> Story:
+def random_story(seed: str, folder: Path, kills: int, books: str | None = None) -> Story:
     """Tell one application's story: lives killed by the clock, at a point or at any call, then one in peace."""
     rng = random.Random(seed)
-    story = Story(folder, random_plan(rng), fork)
+    story = Story(folder, random_plan(rng, books), fork)
     typical, killed = 0.03, False
     for _ in range(min(kills, rng.randint(1, 10))):
         order = story.order(random_start(rng, story) if story.endings else None)
@@ -556,7 +595,7 @@ def random_story(seed: str, folder: Path, kills: int) -> Story:
     return story
 
 
-def many(seed: int, kills: int, keep: Path | None = None, only: int | None = None) -> Figures:
+def many(seed: int, kills: int, keep: Path | None = None, only: int | None = None, books: str | None = None) -> Figures:
     """Tell stories until there are enough kills, or the one numbered `only`."""
     figures = Figures()
     number = 0 if only is None else only
@@ -564,7 +603,7 @@ def many(seed: int, kills: int, keep: Path | None = None, only: int | None = Non
         name = f"{seed}/{number}"
         with _folder(keep, name) as folder:
             limit = kills if only is not None else kills - figures.kills
-            story = random_story(name, folder, limit)
+            story = random_story(name, folder, limit, books)
             figures.add(story, story.audit(), f"story {name}")
         if only is not None or len(figures.failures) > 4:
             break

@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         "_core/rolls.py",
         "Rolls.succeeded",
-        (operand("monotonic", "False"),),
+        (operand("ended", "False"),),
         "A roll that swallows the end of its time and returns has succeeded with overrun=True.",
         (
             "tests/runtime/test_manager_roll.py::test_fault_35_a_roll_that_swallows_its_cancellation_has_succeeded_with_an_overrun",
@@ -228,7 +228,7 @@ MUTANTS = (
         "Progress._stays_open",
         (returns("following open", "False"),),
         "Where the next session opens at the very close, what is stale or halted stays so.",
-        ("tests/runtime/test_manager_abutting.py::test_a_timeout_goes_on_over_midnight",),
+        ("tests/runtime/test_manager_abutting.py::test_fault_62_a_timeout_goes_on_over_midnight",),
     ),
     Mutant(
         "_core/rolls.py",
@@ -263,7 +263,7 @@ MUTANTS = (
         "Progress._cross_break",
         (argument("replace", "awaited_since", "clock.awaited_since"),),
         "After a break one may trade once data has come since.",
-        ("tests/runtime/test_manager_first_data.py::test_the_end_of_a_break_waits",),
+        ("tests/runtime/test_manager_first_data.py::test_fault_63_the_end_of_a_break_waits",),
     ),
     Mutant(
         "_core/feeds.py",
@@ -305,14 +305,14 @@ MUTANTS = (
         "Timeline.at",
         (drop_if("_MOST_POSITIONS"),),
         "A process that runs for decades keeps no position of all of them.",
-        ("tests/core/test_timeline.py::test_a_process_of_twenty_years_does_not_grow",),
+        ("tests/core/test_timeline.py::test_fault_74_a_process_of_twenty_years_does_not_grow",),
     ),
     Mutant(
         "_core/timeline.py",
         "Timeline.boundaries",
         (drop_if("_MOST_BOUNDS"),),
         "A process that runs for decades keeps no boundaries of all of them.",
-        ("tests/core/test_timeline.py::test_a_process_of_twenty_years_does_not_grow",),
+        ("tests/core/test_timeline.py::test_fault_74_a_process_of_twenty_years_does_not_grow",),
     ),
     Mutant(
         "_core/timeline.py",

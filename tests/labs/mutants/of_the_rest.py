@@ -23,7 +23,7 @@ MUTANTS = (
     Mutant(
         "_core/lifecycle.py",
         "SessionLifecycle.change_schedule",
-        (assigned("record", "None"),),
+        (assigned("records", "records", nth=1),),
         "A session that is closed at run time is not opened again by a restart.",
         ("tests/runtime/test_manager_hours.py::test_a_closure_is_journalled_as_the_end_of_the_session",),
     ),
@@ -145,7 +145,7 @@ MUTANTS = (
         "ExchangeSchedule._set_days",
         (assigned("listed", "None"),),
         "A calendar ends where its lists of feasts end.",
-        ("tests/schedules/test_horizon_of_hours.py::test_a_calendar_ends_where_its_lists_of_feasts_end",),
+        ("tests/schedules/test_horizon_of_hours.py::test_fault_77_a_calendar_ends_where_its_lists_of_feasts_end",),
     ),
     Mutant(
         "_schedules/years.py",
@@ -205,7 +205,7 @@ MUTANTS = (
         ("tests/runtime/test_subscriptions.py::test_events_come_in_order_and_end",),
     ),
     Mutant(
-        "_model/events.py",
+        "_model/event_base.py",
         "EventBase.summary",
         (returns("one_line", "self._text()"),),
         "A summary is one line: the control characters of names and reasons are escaped.",
@@ -284,7 +284,7 @@ MUTANTS = (
     ),
     Mutant(
         "testing/clock.py",
-        "SimulatedClock._settle",
+        "SimulatedClock._settle_tasks",
         (drop_operand("ready", nth=2),),
         "An advance waits until the ready queue is empty: every task is blocked.",
         (
@@ -294,14 +294,14 @@ MUTANTS = (
     ),
     Mutant(
         "testing/clock.py",
-        "SimulatedClock._settle",
+        "SimulatedClock._settle_tasks",
         (assigned("ready", "None"),),
         "Settling costs the same however many tasks are blocked.",
         ("tests/testing/test_settling.py::test_blocked_tasks_cost_an_advance_nothing",),
     ),
     Mutant(
         "testing/clock.py",
-        "SimulatedClock._settle",
+        "SimulatedClock._settle_tasks",
         (drop_raise("NeverSettledError"),),
         "A task that never blocks is named.",
         ("tests/testing/test_settling.py::test_a_task_that_never_blocks_is_reported",),

@@ -19,7 +19,7 @@ MUTANTS = (
     Mutant(
         "_runtime/app_tasks.py",
         "AppTasks._attempt_roll",
-        (argument("end_roll", 1, "None"),),
+        (argument("_end_attempt", 2, "None"),),
         "A roll that raises has failed.",
         ("tests/runtime/test_manager_roll.py::test_a_failed_roll_is_tried_again_at_growing_intervals",),
     ),
@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant(
         "_runtime/lifespan.py",
         "Lifespan._close",
-        (call_becomes("cancel", "self.stop()"),),
+        (call_becomes("cancel", "self.stop()", nth=1),),
         "Leaving by an exception does not wait for the roll.",
         ("tests/runtime/test_manager.py::test_an_error_of_the_body_does_not_wait_for_the_roll",),
     ),

@@ -66,6 +66,8 @@ class Checker:
         self.kept_ended = self.kept_error = False
         self.kept_intent: tuple[int, tuple[date, ...]] | None = None
         self.kept_beyond: int | None = None
+        self.kept_before: int | None = None  # the session before that one, of which an ERROR may still be recorded
+        self.lately: list[tuple[Record, tuple[Any, ...]]] = []  # the last records, and all of that before each
         self.announced = -1
         self.given_up: set[date] = set()
         self.latest: datetime | None = None  # the latest wall time of any run
@@ -98,7 +100,7 @@ class Checker:
         self.first = session
         self.stepped: timedelta | None = None
         self.high = wall
-        self.ended = self.on_break = self.stopping = False
+        self.ended = self.on_break = self.stopping = self.begun = False
         self.marks_passed = 0
         self.abandoned_target: int | None = None
         self.waived = -1
@@ -108,9 +110,16 @@ class Checker:
         self.round: int | None = None
         self.attempts = 0
         self.retry_at: timedelta | None = None
-        self.has_returned = self.done_written = self.marked = self.error_noted = False
+        self.has_returned = self.done_written = self.marked = False
+        self.returned_at: timedelta | None = None
+        self.to_note = 0  # how many ERRORs have been told that nobody has tried to write down
+        self.noted: set[int] = set()
+        self.doubted: set[int] = set()  # the records that are, or were, in doubt
+        self.refused_for_good: set[int] = set()
+        self.decisions: set[tuple[Any, ...] | None] = set()  # what was asked for, and is not durable
         self.succeeded: int | None = None
         self.since: timedelta | None = None
+        self.carried: bool | None = None  # since a close at which the next session opens: whether data was missing
         self.newest: timedelta | None = None
         self.heard_before: timedelta | None = None
         self.warned: date | None = None  # for that session it was last told that data came before it
@@ -132,6 +141,7 @@ class Checker:
             self.i = self.hours.owner(self.wall) if self.first is None else self.hours.index[self.first]
             self.state = NOT_STARTED
         self.announced = max(self.announced, self.i)
+        self.begun = True
 
     def gone(self) -> None:
         """The process is gone."""
@@ -169,7 +179,10 @@ class Checker:
         elif what == "roll":
             self.waived = self.hours.owner(self.wall)
         else:
-            self.asked_for = (what, *details)
+            if self.journal:
+                self.decisions.add((what, *details))
+            else:
+                self.asked_for = (what, *details)
             if what == "recover" and details[0] is not Entry.RECOVERED:
                 self.waived = self.hours.owner(self.wall)
                 wanted = self._target()
@@ -178,27 +191,61 @@ class Checker:
 
     def returned(self) -> None:
         """The application's roll has returned, or says that it has happened."""
-        self.has_returned = True
+        self.has_returned, self.returned_at = True, self.mono
 
     def wrote(self, record: Record) -> None:
-        """A record is durable."""
-        self._plan(record)
+        """A record is durable; what was in doubt comes to be so with the next append."""
+        if record.seq in self.refused_for_good:
+            self.wrong("durable", f"it was refused, and is written later: {record}")
+        if record.seq not in self.doubted:
+            self._plan(record)
+        self._noted(record)
         self._keep(record)
-        self.error_noted = record.entry is Entry.FAILED
-        if record.entry is Entry.DONE:
+        decision = self._decision_of(record)
+        if decision in self.decisions:
+            self.decisions.remove(decision)
+            self.asked_for = decision
+        elif record.entry is Entry.DONE:
             self.done_written = True
+            # Where the attempt has been given up as uncertain, the roll counts as done once ERROR is left.
+            self.marked = self.marked or (self.began is None and record.seq in self.doubted)
         elif record.entry is Entry.INTENT:
             self.round = self.hours.index[record.target]
+        self.done_written = self.done_written or record.entry is Entry.DONE
 
-    def refused(self, record: Record) -> None:
-        """A record could not be made durable, and this run has been told."""
+    def _decision_of(self, record: Record) -> tuple[Any, ...] | None:
+        """Return what somebody has asked for that the record is of; None for one that comes of a roll that returned."""
+        if record.entry is Entry.ENDED:
+            return ("end",)
+        if record.entry is Entry.DONE and self.has_returned:
+            return None
+        return "recover", record.entry, record.target
+
+    def refused(self, record: Record, how: str) -> None:
+        """A record was not made durable, as far as is known: "for good", "together" with others, or "in doubt"."""
+        self._noted(record)
+        decision = self._decision_of(record)
+        if how == "together" or record.seq in self.doubted:
+            return  # it may come again
+        if how == "for good" and decision in self.decisions:
+            self.decisions.remove(decision)
         self._plan(record)
-        if record.entry is Entry.INTENT or (record.entry is Entry.DONE and self.has_returned):
+        entry, is_roll = record.entry, decision is None
+        (self.doubted if how == "in doubt" else self.refused_for_good).add(record.seq)
+        if entry is Entry.INTENT or (entry is Entry.DONE and is_roll):
             self.must_fail = True
-            self.uncertain = self.uncertain or record.entry is Entry.DONE
-        elif record.entry is not Entry.FAILED:
-            self.asked_for = None
-        self.error_noted = record.entry is Entry.FAILED
+            self.uncertain = self.uncertain or entry is Entry.DONE
+        elif how == "in doubt" and entry is not Entry.FAILED and self.begun and self.state is not ERROR:
+            self.must_fail = True
+
+    def _noted(self, record: Record) -> None:
+        """An ERROR is written down, or that is tried. What comes of an earlier run is before this one has begun."""
+        if record.entry is not Entry.FAILED or record.seq in self.noted or not self.begun:
+            return
+        if not self.to_note:
+            self.wrong("durable", f"an ERROR is written down that was not told: {record}")
+        self.to_note -= 1
+        self.noted.add(record.seq)
 
     def surfaced(self, record: Record) -> None:
         """A record turns out to be durable after a crash, whatever the run before had been told of it."""
@@ -212,10 +259,20 @@ class Checker:
 
     def _keep(self, record: Record) -> None:
         entry, index = record.entry, self.hours.index
+        if entry is Entry.WITHDRAWN:
+            self._withdraw(record)
+            return
+        before = (
+            self.kept, self.kept_ended, self.kept_error, self.kept_intent, self.kept_beyond, self.kept_before,
+            self.given_up,
+        )  # fmt: skip
+        self.lately = [*self.lately[-9:], (record, before)]
         if entry is Entry.ADOPTED:
             self.kept = index[record.session]
             return
-        if self.kept is None or index[record.session] != self.kept:
+        session = index[record.session]
+        late = entry in (Entry.FAILED, Entry.RECOVERED) and session == self.kept_before
+        if self.kept is None or (session != self.kept and not late):
             self.wrong("durable", f"{record} does not belong to session {self.kept}")
         if entry is Entry.ENDED:
             self.kept_ended = True
@@ -225,14 +282,30 @@ class Checker:
             target = index[record.target]
             if target <= self.kept or (self.kept_intent is not None and self.kept_intent[0] != target):
                 self.wrong("durable", f"{record} after {self.kept_intent}")
-            self.kept, self.kept_ended, self.kept_error = target, False, False
+            self.kept_before, self.kept, self.kept_ended, self.kept_error = self.kept, target, False, False
             self.kept_intent = self.kept_beyond = None
         elif entry is Entry.SKIPPED:
             self.kept_ended, self.kept_error, self.kept_intent = True, False, None
             self.kept_beyond = index[record.target]
-            self.given_up.update((*record.skipped, record.target))
+            self.given_up = self.given_up | {*record.skipped, record.target}
         else:
             self.kept_error = entry is Entry.FAILED
+
+    def _withdraw(self, record: Record) -> None:
+        """Do not count a record any more, nor what it has led to: only that of a decision which came too late."""
+        place = next((n for n, (each, _) in enumerate(self.lately) if str(each.seq) == record.subject), None)
+        gone = None if place is None else self.lately[place][0]
+        if place is None or gone is None or gone.entry not in {Entry.ENDED, Entry.DONE, Entry.SKIPPED}:
+            self.wrong("durable", f"{record} withdraws {gone}")
+        later = [each for each, _ in self.lately[place + 1 :]]
+        (
+            self.kept, self.kept_ended, self.kept_error, self.kept_intent, self.kept_beyond, self.kept_before,
+            self.given_up,
+        ) = self.lately[place][1]  # fmt: skip
+        del self.lately[place:]
+        self.done_written = False
+        for each in later:
+            self._keep(each)
 
     def _closed_before(self, wall: datetime) -> date | None:
         """Return the session that comes next, where the venue is closed by the clock alone."""
@@ -345,13 +418,37 @@ class Checker:
                 "catch-up", f"by the clock it is {self.hours.stage(self.hours.owner(self.wall), self.wall)}: {event}"
             )
         if event.dest is ACTIVE:
-            self.since, self.marks_passed, self.on_break = self.mono, 0, False
+            self._opened()
         elif event.dest is POST_MARKET:
-            self.since, self.on_break = None, False
+            self._closed(event)
         elif event.dest is ENDED:
             self.ended = True
 
+    def _opened(self) -> None:
+        """Expect data from now on; where the market has not closed before, silence goes on as it was."""
+        self.marks_passed, self.on_break = 0, False
+        if self.carried is None or self.since is None:
+            self.since = self.mono
+        elif self.carried and self._is_fresh():
+            self.since, self.carried = self.mono, False
+        if not self.carried:
+            self.carried = None
+
+    def _closed(self, event: StateChanged) -> None:
+        """Expect no data, unless the next session opens at this very instant, by the schedule."""
+        self.on_break = False
+        if event.reason is None and self._abuts(self.i):
+            self.carried = event.source is TIMEOUT or bool(self.carried)
+        else:
+            self.since = self.carried = None
+
+    def _abuts(self, i: int) -> bool:
+        return self.hours.edges[i][3] <= self.hours.edges[i][2] == self.hours.edges[i + 1][1]
+
     def _went_quiet(self, event: StateChanged) -> None:
+        if self.carried:
+            self.carried = None  # it was TIMEOUT at the close, and nothing has come since
+            return
         if self.since is None or self.on_break or self.high >= self.hours.edges[self.i][2]:
             self.wrong("TIMEOUT", f"no data is expected: {event}")
         due = self._silent_at()
@@ -398,10 +495,11 @@ class Checker:
             self.wrong("ERROR", f"while an attempt is under way: {event}")
         if "max_catch_up_sessions" in (event.reason or "") and (self.round is not None or not self._is_capped()):
             self.wrong("cap", f"only {self._backlog()} sessions were missed: {event}")
-        if self.journal and not self.error_noted:
-            self.wrong("durable", f"told before anybody tried to write it down: {event}")
-        self.must_fail = self.error_noted = False
-        self.since, self.on_break, self.retry_at = None, False, None
+        self.must_fail = False
+        self.to_note += self.journal
+        self.on_break, self.retry_at = False, None
+        if self.carried is None or event.source in (ACTIVE, TIMEOUT):
+            self.since = self.carried = None
         if not self.journal:
             self.round = None
 
@@ -410,21 +508,25 @@ class Checker:
         owed = self.ended or self.wall >= self.hours.ends[self.i]
         if event.dest is not (ENDED if owed else NOT_STARTED):
             self.wrong("recover", f"a roll is {'' if owed else 'not '}owed: {event}")
+        if owed and not self.ended and not self._abuts(self.i):
+            self.since = self.carried = None
         self.ended, self.high, self.attempts = owed, self.wall, 0
         self.waived = self.hours.owner(self.wall)
         _, entry, target = self.asked_for
         self.asked_for = None
         if entry is Entry.DONE:
-            self.marked, self.round = True, self._target()
+            self.marked, self.round = True, self.hours.index[target]
         elif entry is Entry.SKIPPED:
             self.abandoned_target, self.round, self.uncertain = self.hours.index[target], None, False
-            self.given_up.update((*self._between(self.abandoned_target), target))
+            self.given_up = self.given_up | {*self._between(self.abandoned_target), target}
 
     def _entered(self, event: StateChanged) -> None:
         if self.succeeded is None or self.hours.index[event.session] != self.succeeded:
             self.wrong("chained", f"no roll to it has succeeded: {event}")
         if self.succeeded <= self.i:
             self.wrong("entered twice", f"the session was {self.hours.sessions[self.i].date}: {event}")
+        if not all(self.hours.edges[i][2] == self.hours.edges[i + 1][1] for i in range(self.i, self.succeeded)):
+            self.since = self.carried = None  # the market has closed in between
         self.i, self.succeeded = self.succeeded, None
         self.ended, self.high = False, self.wall
         self.abandoned_target = self.round = None
@@ -465,7 +567,7 @@ class Checker:
         self._hold_skipped(target, event.skipped)
         timeout = self.config.roll_timeout
         if self.began is not None and event.overrun is not (
-            timeout is not None and self.mono - self.began[1] >= timeout
+            timeout is not None and self.returned_at - self.began[1] >= timeout
         ):
             self.wrong("rolls", f"begun at {self.began[1]}: {event}")
         self.announced = self.succeeded = target
@@ -525,6 +627,8 @@ class Checker:
             self.wrong("unexpected data", f"it came before {self.unexpected}, and was not told")
         before, self.unexpected = self._closed_before(wall), None
         self.watchful = before is not None and before != self.warned
+        if self.to_note:
+            self.wrong("durable", "an ERROR was told, and nobody tried to write it down")
         if self.must_fail:
             self.wrong("ERROR", f"{state}, although a record was refused or the last attempt has failed")
         if owed is not (self.ended or wall >= hours.ends[i]):
@@ -553,6 +657,8 @@ class Checker:
             if self._is_fresh():
                 self.wrong("TIMEOUT", "there is fresh data")
             return
+        if self.carried:
+            self.wrong("TIMEOUT", "data was missing when the last session closed, and it was not told")
         due = self._silent_at()
         if due is not None and self.mono >= due:
             self.wrong("TIMEOUT", f"silent since {due}, and it was not told")

@@ -22,6 +22,7 @@ CRASHES = (
     "crash after done", "crash after telling", "crash in the decision, lost", "crash in the decision, kept",
 )  # fmt: skip
 WRITES = ("intent refused", "intent in doubt", "done refused", "done in doubt", "record refused", "record in doubt")
+SLOW = ("journal is slow", "journal is slow")
 LOOK_FAULTS = (
     "clock steps forward", "clock steps forward", "clock steps over days", "clock steps over years", "clock steps back",
     "clock steps back", "clock steps back", "looks late", "looks late", "looks late by days", "crash between looks",
@@ -29,8 +30,8 @@ LOOK_FAULTS = (
     "ended by hand", "old data", "future data", "data out of order",
 )  # fmt: skip
 DURING = ("stopped during a roll", "cancelled during a roll", "failed during a roll")
-FAULTS = (*LOOK_FAULTS, *ROLL_FAULTS, *ROLL_FAULTS, *CRASHES, *WRITES, *WRITES, *DURING)
-HOOKS = frozenset((*CRASHES, *WRITES, *DURING))
+FAULTS = (*LOOK_FAULTS, *ROLL_FAULTS, *ROLL_FAULTS, *CRASHES, *WRITES, *WRITES, *SLOW, *DURING)
+HOOKS = frozenset((*CRASHES, *WRITES, *SLOW, *DURING))
 ROLLS = frozenset(ROLL_FAULTS)
 DECISIONS = (Entry.RECOVERED, Entry.SKIPPED, Entry.ENDED)
 

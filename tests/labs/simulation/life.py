@@ -1,18 +1,18 @@
 """One application's life on one calendar, driven synchronously: the process, its clocks, its roll and its people.
 
-It does what the package's driver does (look, begin the roll that is due, tell, cancel what takes too long) with the
-driver's own members, but is told when to look instead of sleeping, and carries the roll out itself. Faults are armed
-for a place in the protocol, or written into the script that the rolls follow; each strikes when the life comes there.
+It does what the package's driver does (look, begin the roll that is due, write what waits in the ledger, tell, cancel
+what takes too long) with the driver's own hosts and ledgers, but is told when to look instead of sleeping, and carries
+the roll out itself. Faults are armed for a place in the protocol, or written into the script that the rolls follow;
+each strikes when the life comes there.
 """
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from session_lifecycle import (
     Entry,
@@ -20,6 +20,7 @@ from session_lifecycle import (
     IllegalTransition,
     JournalMismatch,
     JournalWriteFailed,
+    LifecycleError,
     Record,
     RollNotOwedError,
     RollStarted,
@@ -33,6 +34,9 @@ from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import Resolution
 from session_lifecycle._runtime.host import Host
+from session_lifecycle._runtime.host_state import RUNNING
+from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
+from session_lifecycle.testing import SimulatedClock
 from tests.labs.simulation.checker import Checker
 from tests.labs.simulation.faults import (
     DAY,
@@ -40,11 +44,41 @@ from tests.labs.simulation.faults import (
     HOUR,
     MARGIN,
     MINUTE,
+    SECOND,
     ZERO,
     draw_config,
 )
 from tests.labs.simulation.hours import Hours
 from tests.labs.simulation.torn import Crash, TornJournal
+
+T = TypeVar("T")
+
+
+class LifeLedger(Ledger):
+    """The package's ledger, whose appends neither wait nor are repeated by themselves: there is no event loop."""
+
+    __slots__ = ("acknowledged",)
+
+    acknowledged: Callable[[], None]
+    """Called when an append has succeeded or failed, before anybody knows."""
+
+    async def _append(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        try:
+            await self._journal.append(records)
+        finally:
+            self.acknowledged()
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise AssertionError(coroutine)
 
 
 @dataclass(slots=True)
@@ -95,11 +129,13 @@ class Life:
         )
         self.mono = timedelta(seconds=rng.randrange(1000))
         self.attempt: Attempt | None = None
+        self.away = 0  # how many appends more will fail
+        self.crashed = self.requested = self.has_told = False
         self.member: Host
         if self.journal is not None:
             self.journal.strike = self._strike
             self.journal.wrote = self._wrote
-            self.journal.refused = lambda record: self.note("refused", record)
+            self.journal.refused = lambda record, how: self.note("refused", record, how)
             self.journal.surfaced = lambda record: (self._list(record), self.note("surfaced", record))
 
     # ---- what is noted ----
@@ -120,6 +156,7 @@ class Life:
                 self.faults["silence"] += 1
         elif isinstance(event, RollSucceeded):
             self.figures["rolls"] += 1
+            self.has_told = True
             self.announced.add(event.next_session)
             self.listed.update(event.skipped)
         elif isinstance(event, RollStarted):
@@ -152,63 +189,108 @@ class Life:
 
     def _may_crash(self, fault: str) -> None:
         if self.armed and self._hit(fault):
+            self.crashed = True
             raise Crash
 
-    def _strike(self, record: Record) -> str:
+    def _strike(self, records: Sequence[Record]) -> str:
         """Say what happens to an append."""
+        if self.away and self.stormy:
+            self.away -= 1
+            self.faults["journal stays away"] += 1
+            return self.rng.choice(("fails", "in doubt, kept", "in doubt, lost"))
         if not self.armed:
             return ""
-        entry = record.entry
+        for entry in {record.entry: None for record in records}:
+            how = self._strike_at(entry)
+            if how:
+                return how
+        return ""
+
+    def _strike_at(self, entry: Entry) -> str:
         what = "intent" if entry is Entry.INTENT else "done" if entry is Entry.DONE else "record"
-        if self._hit(f"{what} refused"):
-            return "fails"
-        if self._hit(f"{what} in doubt"):
-            return "in doubt"
+        for fault in ("refused", "in doubt"):
+            if self._hit(f"{what} {fault}"):
+                self.away = self.rng.choice((0, 0, 1, 2, 4))
+                return "fails" if fault == "refused" else self.rng.choice(("in doubt, kept", "in doubt, lost"))
         place = "in the intent" if what == "intent" else "in done" if what == "done" else "in the decision"
         if what != "record" or entry in DECISIONS:
             for how in ("lost", "kept"):
                 if self._hit(f"crash {place}, {how}"):
+                    self.crashed = True
                     return how
         return ""
+
+    def _written(self, records: Sequence[Record]) -> None:
+        """Records are durable, and their continuations come next."""
+        if any(record.entry is Entry.DONE for record in records):
+            self._may_crash("crash after done")
+
+    def _acknowledged(self) -> None:
+        """The journal answers, or has taken its time."""
+        if self.member.state is RUNNING and self.armed and not self.crashed and self._hit("journal is slow"):
+            self.pass_time(self.rng.random() * self.rng.choice((SECOND, 10 * MINUTE, 12 * HOUR)))
+            self.note("look", self.wall, self.mono)
 
     # ---- the process ----
 
     def start(self, session: date | None = None) -> None:
         """Start a process on what the last one has left."""
         while True:
+            self.crashed = self.requested = self.has_told = False
             self.note("starting", self.wall, self.mono, session)
             self.figures["starts"] += 1
             lifecycle = SessionLifecycle(self.hours.schedule, config=self.config, session=session)
             self.member = Host(lifecycle, _never, None, self.journal, session)
             self.ears = self.member.broadcast.subscribe(self._hear)
             self.attempt = None
+            self._open_journal()
             try:
-                self.member.begin(Reading(self.wall, self.mono))
-            except JournalWriteFailed:
-                self.member.end()
+                entry = self.member.begin(self.now)
             except JournalMismatch:
-                self.member.end()
+                self._leave()
                 kept, intent = self.checker.kept, self.checker.kept_intent
                 if self.hours.index.get(session) in (kept, intent and intent[0]):
                     raise
                 session = None
-            else:
+                continue
+            self.write()
+            if entry is None or entry._error is None:
                 break
-            self.note("gone")
+            self._leave()
         self.note("started")
-        self.member.emit()
+        self.member.state = RUNNING
+        self.tell()
         self.serve()
+
+    def _open_journal(self) -> None:
+        """Open the journal as a host does, with a ledger that needs no event loop."""
+        member, journal = self.member, self.journal
+        if journal is None:
+            return
+        at_once(member.open_journal(SimulatedClock(self.wall), self._request))
+        ledger = LifeLedger(
+            journal, repr(journal), MINUTE, SimulatedClock(self.wall), request=self._request, written=self._written
+        )
+        ledger.acknowledged = self._acknowledged
+        ledger.adopt(journal.records)
+        member.ledger = ledger
+
+    def _request(self) -> None:
+        self.requested = True
+
+    def _leave(self) -> None:
+        self.note("gone")
+        self.member.end()
+        if self.journal is not None:
+            self.journal.leave()
 
     def leave(self, *, crash: bool) -> None:
         """End the process; what it has not told, nobody hears."""
         if self.attempt is not None and self.rng.random() < 0.5 and self.attempt.effect:
             self.effects.add(self.attempt.turn.target.date)
         self.attempt = None
-        self.note("gone")
-        if not crash:
-            self.member.end()
-        elif self.journal is not None:
-            self.journal.crash()
+        self.crashed = crash
+        self._leave()
 
     def restart(self) -> None:
         """Start again: at once or days later, without or with a reboot, or with a clock that is wrong."""
@@ -272,31 +354,54 @@ class Life:
             left = attempt.ends_at - self.mono
         return max(left, ZERO)
 
+    @property
+    def now(self) -> Reading:
+        return Reading(self.wall, self.mono)
+
     # ---- what the driver does ----
 
+    def tell(self) -> None:
+        """Emit what has happened. After a crash there is nobody who could."""
+        if self.crashed or self.member.state is not RUNNING:
+            return
+        self.member.emit()
+        if self.has_told:
+            self.has_told = False
+            self._may_crash("crash after telling")
+
+    def write(self) -> None:
+        """Write what waits in the ledger, as the driver's task does."""
+        ledger = self.member.ledger
+        while ledger is not None and self.requested:
+            self.requested = False
+            error = at_once(ledger.flush(lambda: self.now, self.tell))
+            if error is not None:
+                self.member.journal_failed(error, self.now)
+                self.tell()
+
     def serve(self) -> None:
-        """Bring the member up to date, and all that comes of it."""
-        now = Reading(self.wall, self.mono)
-        member, lifecycle = self.member, self.member.lifecycle
+        """Bring the host up to date, and all that comes of it."""
+        lifecycle = self.member.lifecycle
         self.figures["looks"] += 1
         self.note("look", self.wall, self.mono)
         while True:
             attempt = self.attempt
             if attempt is not None and attempt.ends_at is not None and attempt.ends_at <= self.mono:
-                self._finish(attempt, now)
-            lifecycle.poll(now)
-            turn = lifecycle.due_roll(now)
-            begun = False
+                self._finish(attempt)
+            lifecycle.poll(self.now)
+            turn = lifecycle.due_roll(self.now)
             if turn is not None:
                 self._may_crash("crash before the intent")
-                begun = member.begin_roll(turn, now)
-                self._may_crash("crash after the intent")
-            member.emit()
-            if begun and turn is not None:
-                self.attempt = self._begin(turn)
-            elif self.attempt is not None and self.attempt.ends_at is None and lifecycle.roll_expired:
-                self._cancel(self.attempt)
-            if self.attempt is None or self.attempt.ends_at is None or self.attempt.ends_at > self.mono:
+                self._begin_roll(turn)
+            self.tell()
+            self.write()
+            attempt = self.attempt
+            if attempt is not None and attempt.ends_at is None and lifecycle.roll_expired:
+                self._cancel(attempt)
+            lifecycle.poll(self.now)
+            if attempt is not None and attempt.ends_at is not None and attempt.ends_at <= self.mono:
+                continue
+            if not lifecycle.has_events and lifecycle.due_roll(self.now) is None and not self.requested:
                 break
         self.note(
             "settled",
@@ -308,6 +413,23 @@ class Life:
             lifecycle.roll_owed,
             lifecycle.roll_expired,
         )
+
+    def _begin_roll(self, turn: RollRound) -> None:
+        """Begin the attempt that is due once its intent is durable."""
+        ledger = self.member.ledger
+        records, apply, abandon = self.member.lifecycle.begin_roll(turn, self.now, journalled=ledger is not None)
+
+        def begin(now: Reading) -> None:
+            self._may_crash("crash after the intent")
+            apply(now)
+            if turn.started_at is not None:
+                self.tell()
+                self.attempt = self._begin(turn)
+
+        if records and ledger is not None:
+            ledger.submit(records, begin, abandon)
+        else:
+            begin(self.now)
 
     def _begin(self, turn: RollRound) -> Attempt:  # noqa: PLR0911 -- one return for each kind of fault
         """Begin what the application does for its roll."""
@@ -353,7 +475,7 @@ class Life:
             assert timeout is not None
             attempt.error, attempt.effect = RollTimeoutError(timeout.total_seconds()), self.rng.random() < 0.3
 
-    def _finish(self, attempt: Attempt, now: Reading) -> None:
+    def _finish(self, attempt: Attempt) -> None:
         """End an attempt whose time has come, as the driver does: at once, with nothing awaited in between."""
         if attempt.effect:
             self.effects.add(attempt.turn.target.date)
@@ -362,19 +484,16 @@ class Life:
         if attempt.error is None:
             self.note("returned")
             self._may_crash("crash after the roll")
-        self.member.end_roll(attempt.turn, attempt.error, now)
-        if attempt.error is None:
-            self._may_crash("crash after done")
-        self.member.emit()
-        if attempt.error is None:
-            self._may_crash("crash after telling")
+        self.member.end_roll(attempt.turn, attempt.error, self.now)
+        self.tell()
+        self.write()
 
     # ---- what people do ----
 
     def ask_roll(self) -> bool:
         """Roll by hand; return whether one could be begun."""
         try:
-            self.member.lifecycle.request_roll(Reading(self.wall, self.mono))
+            self.member.lifecycle.request_roll(self.now)
         except RollNotOwedError:
             return False
         self.note("asked", "roll")
@@ -382,33 +501,43 @@ class Life:
         return True
 
     def recover(self, resolution: Resolution) -> None:
-        """Leave ERROR."""
-        now = Reading(self.wall, self.mono)
-        decision = self.member.lifecycle.recover(resolution, now)
-        assert decision.record is not None
-        self.note("asked", "recover", decision.record.entry, decision.record.target)
+        """Leave ERROR, once it is known what the journal holds, as the manager does."""
+        if self.member.ledger is not None:
+            doubt = self.member.ledger.submit(())
+            self.write()
+            if doubt._error is not None:
+                self.serve()
+                return
         try:
-            self.member.execute(decision)
-        except JournalWriteFailed:
-            pass
-        else:
+            decision = self.member.lifecycle.recover(resolution, self.now)
+        except IllegalTransition:  # a decision that was in doubt has left ERROR
+            self.serve()
+            return
+        (record,) = decision.records
+        self.note("asked", "recover", record.entry, record.target)
+        if self._carry_out(self.member.execute(decision, self.now)):
             self.figures[f"recovered by {resolution.value}"] += 1
-        self.member.emit()
         self.serve()
+
+    def _carry_out(self, entry: LedgerEntry | None) -> bool:
+        """Wait for a decision; return whether it has been carried out."""
+        self.tell()
+        self.write()
+        if entry is not None and entry._error is not None:
+            assert isinstance(entry._error, JournalWriteFailed | LifecycleError)
+            return False
+        return True
 
     def end_session(self) -> bool:
         """End the session now, where it is one that can be."""
-        now = Reading(self.wall, self.mono)
         self.note("look", self.wall, self.mono)
         try:
-            decision = self.member.lifecycle.end_session("trading is over", now)
+            decision = self.member.lifecycle.end_session("trading is over", self.now)
         except IllegalTransition:
             self.serve()
             return False
         self.note("asked", "end")
-        with suppress(JournalWriteFailed):
-            self.member.execute(decision)
-        self.member.emit()
+        self._carry_out(self.member.execute(decision, self.now))
         self.serve()
         return True
 
@@ -416,8 +545,8 @@ class Life:
         """Fail."""
         self.note("look", self.wall, self.mono)
         self.note("asked", "fail")
-        self.member.lifecycle.fail("somebody says so", Reading(self.wall, self.mono))
-        self.member.emit()
+        self.member.lifecycle.fail("somebody says so", self.now)
+        self.tell()
         self.serve()
 
     def hear_data(self, stamp: datetime | None = None) -> None:
@@ -425,8 +554,8 @@ class Life:
         lifecycle = self.member.lifecycle
         self.note("look", self.wall, self.mono)
         self.note("data", self.wall, self.mono, stamp)
-        lifecycle.record_data(Reading(self.wall, self.mono), stamp)
-        self.member.emit()
+        lifecycle.record_data(self.now, stamp)
+        self.tell()
         self.serve()
 
 

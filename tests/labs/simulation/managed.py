@@ -4,6 +4,7 @@ What is noted of a look is read off the clock when an event is told or a record 
 """
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, timedelta
 from random import Random
@@ -25,7 +26,7 @@ from session_lifecycle import (
 )
 from session_lifecycle._model.config import Resolution
 from session_lifecycle.testing import SimulatedClock
-from tests.labs.simulation.checker import Checker
+from tests.labs.simulation.checker import Checker, Violation
 from tests.labs.simulation.faults import DAY, HOUR, MINUTE, SECOND, ZERO, draw_config
 from tests.labs.simulation.hours import Hours
 from tests.labs.simulation.torn import Crash, TornJournal
@@ -35,6 +36,15 @@ ENDED, ERROR = SessionState.ENDED, SessionState.ERROR
 
 class _Left(Exception):
     pass
+
+
+def _raised(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, or those of a group."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _raised(each)
+    else:
+        yield error
 
 
 class ManagedWorld:
@@ -49,17 +59,20 @@ class ManagedWorld:
         self.journal = TornJournal()
         self.journal.strike = self._strike
         self.journal.wrote = lambda record: self._journalled("wrote", record)
-        self.journal.refused = lambda record: self._journalled("refused", record)
+        self.journal.refused = lambda record, how: self._journalled("refused", record, how)
         self.journal.surfaced = lambda record: self.note("surfaced", record)
         self.log: list[tuple[Any, ...]] = []
         self.faults: Counter[str] = Counter()
         self.rolls = 0
         self.has_started = True
+        self.crashed = False
         self.calm = False
         self.manager: SessionBoundaryManager
 
     def note(self, *line: Any) -> None:
-        """Note what happens, and hold it."""
+        """Note what happens, and hold it. After a crash nothing does."""
+        if self.crashed:
+            return
         self.log.append(line)
         getattr(self.checker, line[0])(*line[1:])
 
@@ -75,16 +88,18 @@ class ManagedWorld:
         self.rolls += isinstance(event, RollSucceeded)
         return False
 
-    def _journalled(self, how: str, record: Record) -> None:
+    def _journalled(self, what: str, record: Record, *how: str) -> None:
         if record.entry is not Entry.ADOPTED:
             self._look()
-        self.note(how, record)
+        self.note(what, record, *how)
+        self.crashed = self.journal.dead
 
-    def _strike(self, record: Record) -> str:
-        if self.calm or record.entry is Entry.ADOPTED or self.rng.random() > 0.06:
+    def _strike(self, records: Sequence[Record]) -> str:
+        if self.calm or records[0].entry is Entry.ADOPTED or self.rng.random() > 0.06:
             return ""
-        how = self.rng.choice(("fails", "in doubt", "lost", "kept"))
-        self.faults[f"{record.entry.value}: {how}"] += 1
+        how = self.rng.choice(("fails", "in doubt, kept", "in doubt, lost", "lost", "kept"))
+        self.faults[f"{records[-1].entry.value}: {how}"] += 1
+        self.crashed = how == "lost"
         return how
 
     async def roll(self, next_date: date) -> None:
@@ -103,6 +118,7 @@ class ManagedWorld:
         except anyio.get_cancelled_exc_class():
             if kind != "yields" or self.config.roll_timeout is None:
                 raise
+        self._look()
         self.note("returned")
 
     async def live(self, until: int) -> None:
@@ -120,18 +136,20 @@ class ManagedWorld:
             ears = self.manager._host.broadcast.subscribe(self._hear)
             self.has_started = False
             self.note("starting", self.clock.now(), timedelta(seconds=self.clock.monotonic()), session)
-            crashed = False
             try:
                 await self._run(until)
-            except (_Left, JournalWriteFailed):
-                pass
-            except Crash:
-                crashed = True
+            except BaseException as error:
+                if any(isinstance(each, Violation) for each in _raised(error)):
+                    raise
+                if not all(isinstance(each, _Left | JournalWriteFailed | Crash) for each in _raised(error)):
+                    raise
             del ears
             self.has_started = True
+            if self.crashed:  # nothing has let go of the clock, nor of anything else
+                self.clock = SimulatedClock(self.clock.now())
+            self.crashed = False
             self.note("gone")
-            if crashed:
-                self.journal.crash()
+            self.journal.leave()
             if self.rng.random() < 0.3:
                 await self.clock.advance(self.rng.random() * 3 * DAY)
 
@@ -205,13 +223,14 @@ class ManagedWorld:
 
     async def _recover(self) -> None:
         lifecycle = self.manager._lifecycle
-        resolution = self.rng.choice(tuple(Resolution)) if lifecycle.roll_owed else Resolution.RETRY
-        self._look()
-        record = lifecycle.recover(resolution, self.manager._driver.observe()).record
-        assert record is not None
-        self.note("asked", "recover", record.entry, record.target)
         with suppress(JournalWriteFailed):
-            await self.manager.recover(resolution)
+            await self.manager._host.resolve_doubt()
+            if self.manager.state is ERROR:
+                resolution = self.rng.choice(tuple(Resolution)) if lifecycle.roll_owed else Resolution.RETRY
+                self._look()
+                (record,) = lifecycle.recover(resolution, self.manager._driver.observe()).records
+                self.note("asked", "recover", record.entry, record.target)
+                await self.manager.recover(resolution)
         await self._pass(ZERO)
 
     def _ask_roll(self) -> None:

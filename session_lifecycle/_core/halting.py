@@ -1,0 +1,114 @@
+"""The part of a lifecycle that halts trading and resumes it: for the application, and by what the venue reports."""
+
+from abc import ABC
+from collections.abc import Sequence
+from datetime import datetime
+
+from session_lifecycle._core.data_watch import CLOSED
+from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.feeds import FeedState
+from session_lifecycle._core.machine import NOT_STARTED
+from session_lifecycle._core.replica import ReplicaLifecycle
+from session_lifecycle._core.venue_watch import VenueAction, VenueDecision, VenueStanding, VenueWatch
+from session_lifecycle._journal.records import Entry, Record
+from session_lifecycle._model.clock import Reading, as_utc
+from session_lifecycle._model.errors import HaltRefused
+from session_lifecycle._model.venue_status import VenueStatus
+
+
+class HaltingLifecycle(ReplicaLifecycle, ABC):
+    """A lifecycle in which trading, or one feed, is halted and resumed.
+
+    `_venue` is the watch over the venue's statuses, None until there is one. `_unrecorded` are the records of halts
+    that its statuses have begun by themselves.
+    """
+
+    __slots__ = ("_unrecorded",)
+
+    _unrecorded: list[Record] | None
+
+    def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
+        """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
+
+        Raises:
+            HaltRefused: the session is not open, nor about to be. Nothing has changed.
+        """
+        self.poll(now)
+        if not self._can_halt:
+            raise HaltRefused(self.state)
+        if (self.halted if feed is None else feed.halted) is not None:
+            return False
+        self._progress.halt(reason, feed)
+        self.poll(now)
+        return True
+
+    def resume(self, now: Reading, feed: FeedState | None = None) -> Decision | None:
+        """Decide to end a halt; None where there is none."""
+        self.poll(now)
+        if (self.halted if feed is None else feed.halted) is None:
+            return None
+
+        def apply(now: Reading) -> None:
+            self.poll(now)
+            if (self.halted if feed is None else feed.halted) is not None:
+                self._progress.resume(feed)
+                self.poll(now)
+
+        subject = "" if feed is None else feed.name
+        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
+
+    @property
+    def _can_halt(self) -> bool:
+        closed = self.state is NOT_STARTED or self.state in CLOSED
+        return not closed or self._progress.clock_state.carried is not None
+
+    # ---- what the venue reports of itself ----
+
+    def record_status(self, status: VenueStatus, at: datetime, now: Reading) -> Decision | None:
+        """Take a status of the venue, as of its instant `at`: halt where it stops trading, report a contradiction.
+
+        Return the decision to end the halt that an earlier status has begun, where this one does; None else. While
+        another replica leads, the status is only remembered.
+
+        Raises:
+            NaiveDatetimeError: `at` has no time zone. Nothing is recorded.
+        """
+        at = as_utc("at", at)
+        self.poll(now)
+        if self._venue is None:
+            self._venue = VenueWatch(self.config.early_close, self.name)
+        decision = self._venue.record(status, at, self._venue_standing(now))
+        if not self.leading:
+            return None
+        self._halt_by_venue(decision, now)
+        if decision.contradiction is not None:
+            self._progress.emit(decision.contradiction)
+        self.poll(now)
+        return self.resume(now) if decision.action is VenueAction.RESUME else None
+
+    def resume_by_venue(self, now: Reading) -> Decision | None:
+        """Decide to end a halt by status that the venue has ended while another replica led; None where there is none.
+
+        That replica may have vanished before it recorded the end.
+        """
+        resumed = self._venue is not None and self._venue.resumed_since(self.halted)
+        return self.resume(now) if resumed else None
+
+    def _follow_venue(self, venue: VenueWatch, now: Reading) -> None:
+        """Halt trading where time has passed, or the machine has moved, and an earlier status asks for it now."""
+        self._halt_by_venue(venue.follow(self._venue_standing(now)), now)
+
+    def _venue_standing(self, now: Reading) -> VenueStanding:
+        return VenueStanding(now.wall, self._progress.timeline, self.halted, self.leading and self._can_halt)
+
+    def _halt_by_venue(self, decision: VenueDecision, now: Reading) -> None:
+        """Halt trading where a status of the venue asks for it, and note the record."""
+        if decision.action is VenueAction.HALT:
+            self._progress.halt(decision.reason, None)
+            record = Record(Entry.HALTED, self.session.date, now.wall, note=decision.reason)
+            self._unrecorded = [*(self._unrecorded or ()), record]
+
+    def take_records(self) -> Sequence[Record]:
+        """Return the records of what has happened by itself since the last call: the halts by a venue's status."""
+        records, self._unrecorded = self._unrecorded, None
+        return records or ()

@@ -1,0 +1,199 @@
+"""Code that swallows its cancellation, on real event loops: reported, cancelled again, and no core is kept busy."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import anyio
+import pytest
+
+from session_lifecycle import (
+    CallbackOverdue,
+    Event,
+    FixedSchedule,
+    HandlerFailed,
+    HandlerTimeoutError,
+    LifecycleConfig,
+    RetryPolicy,
+    RollSucceeded,
+    Session,
+    SessionBoundaryManager,
+)
+from session_lifecycle._runtime import call_scope
+from tests.helpers.harness import ACTIVE, ENDED, POST_MARKET, of, roll_nothing, run
+
+DAY = timedelta(days=1)
+MS = timedelta(milliseconds=1)
+QUIET = {"data_timeout": None, "pre_market": timedelta(0), "post_market_roll_delay": timedelta(0)}
+SHARE = 0.3
+"""What share of a core may be used while such code goes on; anyio alone uses all of it."""
+
+
+class Stubborn:
+    """Code that goes on for some seconds, whatever cancels it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.cancelled = 0
+
+    async def __call__(self, *_: object) -> None:
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            try:
+                await anyio.sleep(0.2)
+            except anyio.get_cancelled_exc_class():
+                self.cancelled += 1
+
+
+def closing(after: timedelta) -> FixedSchedule:
+    """Return a schedule whose first session closes soon; the next one is tomorrow's."""
+    now = datetime.now(UTC)
+    return FixedSchedule(
+        [Session((now + n * DAY).date(), now + n * DAY - 60_000 * MS, now + n * DAY + after) for n in range(9)]
+    )
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it reported, and cancelled again, sooner."""
+    monkeypatch.setattr(call_scope, "OVERDUE_SECONDS", 0.4)
+    monkeypatch.setattr(call_scope, "_PAUSE_SECONDS", 0.1)
+
+
+async def collect(manager: SessionBoundaryManager, log: list[Event]) -> None:
+    async for event in manager.events():
+        log.append(event)  # noqa: PERF401 -- each is to be read as soon as it has come
+
+
+async def rolls(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
+    config = LifecycleConfig(**QUIET, roll_timeout=100 * MS, roll_retry=RetryPolicy(attempts=1))
+    manager = SessionBoundaryManager(closing(100 * MS), stubborn, config=config)
+    return manager, partial(manager.wait_for, ENDED)
+
+
+async def handles(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
+    manager = SessionBoundaryManager(closing(DAY / 2), roll_nothing, config=LifecycleConfig(**QUIET))
+    manager.on(ACTIVE, timeout=100 * MS)(stubborn)
+    return manager, partial(manager.wait_for, ACTIVE)
+
+
+async def lives(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
+    manager = SessionBoundaryManager(closing(200 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+
+    async def life() -> None:
+        async with manager.during(ACTIVE):
+            await stubborn()
+
+    return manager, life
+
+
+async def is_called(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
+    manager = SessionBoundaryManager(closing(200 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+    return manager, partial(manager.run_while, stubborn, ACTIVE)
+
+
+@pytest.mark.parametrize("kind", [rolls, handles, lives, is_called], ids=lambda kind: kind.__name__)
+def test_fault_66_code_that_swallows_its_cancellation(kind, anyio_backend):
+    """A roll, a handler, a body and a call: `CallbackOverdue` once, several deliveries, and an idle core meanwhile."""
+    stubborn, log, used = Stubborn(1.5), list[Event](), list[float]()
+
+    async def main() -> None:
+        manager, begin = await kind(stubborn)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, manager, log)
+            async with manager:
+                tasks.start_soon(begin)
+                await anyio.sleep(0.4)
+                cpu, began = time.process_time(), time.monotonic()
+                await anyio.sleep(0.8)
+                used.append((time.process_time() - cpu) / (time.monotonic() - began))
+                await anyio.sleep(0.6)
+
+    run(main, anyio_backend)
+    (overdue,) = of(CallbackOverdue, log)
+    assert overdue.waited >= timedelta(seconds=0.4)
+    assert overdue.callback
+    assert stubborn.cancelled >= 5
+    assert used[0] < SHARE
+    assert [type(event.error) for event in of(HandlerFailed, log)] == [HandlerTimeoutError] * (kind is handles)
+    assert [event.overrun for event in of(RollSucceeded, log)] == (
+        [True] if kind is rolls else [False] * (kind in (lives, is_called))
+    )
+
+
+def test_fault_66_a_manager_that_is_left_by_an_exception(anyio_backend, caplog):
+    """Everything of the application's is cancelled then: what swallows that is logged, and keeps no core busy."""
+    stubborn, used = Stubborn(1.5), list[float]()
+
+    async def watch() -> None:
+        await anyio.sleep(0.3)
+        cpu, began = time.process_time(), time.monotonic()
+        await anyio.sleep(0.8)
+        used.append((time.process_time() - cpu) / (time.monotonic() - began))
+
+    async def main() -> None:
+        manager = SessionBoundaryManager(closing(DAY / 2), roll_nothing, config=LifecycleConfig(**QUIET))
+        manager.on(ACTIVE)(stubborn)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            with pytest.raises(ZeroDivisionError):  # noqa: PT012 -- what is left is the block
+                async with manager:
+                    await anyio.sleep(0.1)
+                    raise ZeroDivisionError
+
+    run(main, anyio_backend)
+    assert "has not ended" in caplog.text
+    assert stubborn.cancelled >= 5
+    assert used[0] < SHARE
+
+
+def test_fault_66_a_shielded_commit_is_overdue_and_ends_by_itself(anyio_backend):
+    """What waits behind a shield of its own is left alone, and reported all the same."""
+    log, done = list[Event](), list[float]()
+
+    async def commit(_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(1)
+            done.append(time.monotonic())
+
+    async def main() -> None:
+        manager = SessionBoundaryManager(closing(200 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, manager, log)
+            async with manager:
+                tasks.start_soon(manager.run_while, commit, ACTIVE)
+                await manager.wait_for(POST_MARKET)
+                await anyio.sleep(1.2)
+
+    run(main, anyio_backend)
+    assert len(done) == 1
+    assert len(of(CallbackOverdue, log)) == 1
+
+
+@pytest.mark.anyio
+async def test_a_body_that_ends_in_time_is_not_overdue():
+    """Cleanup that ends within the time is nobody's business, and is cancelled at each of its waits as ever."""
+    log, waits = list[Event](), list[str]()
+    manager = SessionBoundaryManager(closing(50 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+
+    async def clean(_: object) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            for _ in range(3):
+                try:
+                    await anyio.sleep(1)
+                except anyio.get_cancelled_exc_class():
+                    waits.append("cancelled")
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(collect, manager, log)
+        async with manager:
+            tasks.start_soon(manager.run_while, clean, ACTIVE)
+            await manager.wait_for(POST_MARKET)
+            await anyio.sleep(0.3)
+    assert waits == ["cancelled"] * 3
+    assert of(CallbackOverdue, log) == []
