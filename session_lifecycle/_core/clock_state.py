@@ -50,9 +50,3 @@ class ClockState(Struct, frozen=True, gc=False):
     closed_before: date | None = None
     inspect_all: bool = False
     phases: PhaseProgress = NO_PHASES
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether a phase is on in which no data is expected."""
-        stretch = self.phases.stretch
-        return self.phases.on and stretch is not None and not stretch.phase.data_expected

@@ -101,10 +101,10 @@ class DataWatch:
         if clock.carried is None or since is None or clock.opened is None:
             if self.feeds is not None:
                 self.feeds.open(now)
-            if self.halted is not None or clock.is_quiet:
+            if self.halted is not None or clock.phases.quiet:
                 self.suspend(clock)
             awaited = now if self.halted is None else None
-            since = None if clock.is_quiet else awaited
+            since = None if clock.phases.quiet else awaited
         elif clock.carried is TIMEOUT and not stale:
             since = now
         return Expectation(since, now if clock.opened is None else clock.opened, awaited, TIMEOUT if stale else None)
@@ -120,7 +120,7 @@ class DataWatch:
 
         None: trading is halted, or a phase is on in which no data comes.
         """
-        if self.halted is not None or clock.is_quiet:
+        if self.halted is not None or clock.phases.quiet:
             return None
         now = clock.last_reading.monotonic
         if self.feeds is not None:
@@ -287,8 +287,9 @@ class DataWatch:
 
     def _timeout_source(self, clock: ClockState) -> str:
         stretch = clock.phases.stretch
-        in_phase = clock.phases.on and stretch is not None and stretch.name in self._config.data_timeouts
-        return f"data_timeouts of {stretch.name}" if in_phase and stretch is not None else "data_timeout"
+        if clock.phases.on and stretch is not None and stretch.phase.name in self._config.data_timeouts:
+            return f"data_timeouts of {stretch.phase.name}"
+        return "data_timeout"
 
     # ---- the budgets of phases ----
 
@@ -296,9 +297,9 @@ class DataWatch:
         """Adopt the timeout of the phase that is on, or the general one. Return whether it is shorter than before."""
         config, stretch = self._config, clock.phases.stretch
         timeout, own = config.data_timeout, None
-        if clock.phases.on and stretch is not None and stretch.name in config.data_timeouts:
-            timeout = own = config.data_timeouts[stretch.name]
-            own = None if clock.is_quiet else own
+        if clock.phases.on and stretch is not None and stretch.phase.name in config.data_timeouts:
+            timeout = own = config.data_timeouts[stretch.phase.name]
+            own = None if clock.phases.quiet else own
         before, self.staleness.timeout = self.staleness.timeout, timeout
         self._budget = None if own is None else (clock.last_reading.monotonic, own)
         return timeout is not None and (before is None or timeout < before)
@@ -372,7 +373,7 @@ class DataWatch:
         In a phase with data, such as a night, the venue is not closed.
         """
         position = clock.position
-        if clock.phases.on and not clock.is_quiet:
+        if clock.phases.on and not clock.phases.quiet:
             return None
         day = position.session.date
         closed = position.state is NOT_STARTED or position.state is ENDED

@@ -5,99 +5,111 @@ before. So phases follow the clock and the schedule, not the machine. Each is de
 changes nothing.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Sequence
 from datetime import date, datetime
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from session_lifecycle._model.session import Phase, Session
 
+_START: Final = attrgetter("start")
+
 
 class PhaseStretch(NamedTuple):
-    """A phase of a session, and until when it lasts: its end, or the start of the next one where they overlap."""
+    """A phase of a session: from its start to its end, or to the start of the next one where they overlap."""
 
     session: Session
     phase: Phase
+    start: datetime
     end: datetime
-
-    @property
-    def start(self) -> datetime:
-        """When the phase starts."""
-        return self.phase.start
 
     @property
     def key(self) -> tuple[date, str, datetime]:
         """What stays the same where the phase lasts longer, or not as long."""
-        return self.session.date, self.phase.name, self.phase.start
-
-    @property
-    def name(self) -> str:
-        """The name of the phase."""
-        return self.phase.name
+        return self.session.date, self.phase.name, self.start
 
 
-def stretches(sessions: Iterable[Session]) -> tuple[PhaseStretch, ...]:
-    """Return the phases of consecutive sessions in order of time. One that overlaps the next is cut short there."""
-    found = [
-        PhaseStretch(session, phase, phase.end) for session in sessions if session.phases for phase in session.phases
-    ]
-    if not found:
-        return ()
-    found.sort(key=lambda each: (each.phase.start, each.session.date))
-    cut = (
-        each if at + 1 == len(found) or each.end <= found[at + 1].start else each._replace(end=found[at + 1].start)
-        for at, each in enumerate(found)
-    )
-    return tuple(each for each in cut if each.start < each.end)
+def stretches(session: Session) -> tuple[PhaseStretch, ...]:
+    """Return the phases of a session in order of time."""
+    return tuple(PhaseStretch(session, phase, phase.start, phase.end) for phase in session.phases)
+
+
+def in_order(of_sessions: Sequence[Sequence[PhaseStretch]]) -> tuple[PhaseStretch, ...]:
+    """Return the phases of several sessions in order of time. One that overlaps the next is cut short there."""
+    found = [each for own in of_sessions for each in own]
+    if all(found[n].start >= found[n - 1].end for n in range(1, len(found))):
+        return tuple(found)
+    found.sort(key=lambda each: (each.start, each.session.date))
+    for n in range(1, len(found)):
+        if found[n].start < found[n - 1].end:
+            found[n - 1] = found[n - 1]._replace(end=found[n].start)
+    return tuple(each for each in found if each.start < each.end)
 
 
 class PhaseProgress(NamedTuple):
     """How far the phases have been delivered. `stretch` is on, or comes next; None where none is known.
 
     `due` is the instant of what is delivered next: the start of the stretch, or its end once it is `on`. `through` is
-    the instant up to which phases have been delivered.
+    the instant up to which phases have been delivered. `quiet` says that one is on in which no data is expected.
+    `known` are the phases near the present, in order, and `following` the number of the one after the stretch.
     """
 
     stretch: PhaseStretch | None = None
     on: bool = False
     due: datetime | None = None
     through: datetime | None = None
+    quiet: bool = False
+    known: tuple[PhaseStretch, ...] = ()
+    following: int = 0
 
-    def next_of(self, known: Iterable[PhaseStretch]) -> "PhaseProgress":
-        """Return it with the next of the known phases, unless one is on."""
+    def crossed(self) -> "PhaseProgress":
+        """Return it after what is due: the phase is on, or over; then the next one is on where it starts at once."""
+        stretch, known, number = self.stretch, self.known, self.following
+        assert stretch is not None
+        if not self.on:
+            return _on(stretch, known, number)
+        if number < len(known) and known[number].start == stretch.end:
+            return _on(known[number], known, number + 1)
+        return _before(known, number, stretch.end)
+
+    def moved(self, known: tuple[PhaseStretch, ...]) -> "PhaseProgress":
+        """Return it with the phases that are known near another session. The one that is on stays as it is."""
         if self.on:
-            return self
-        found = next((each for each in known if self.through is None or each.start >= self.through), None)
-        if found is self.stretch:
-            return self
-        return PhaseProgress(found, on=False, due=None if found is None else found.start, through=self.through)
+            assert self.stretch is not None
+            return self._replace(known=known, following=bisect_left(known, self.stretch.end, key=_START))
+        return _before(known, 0 if self.through is None else bisect_left(known, self.through, key=_START), self.through)
 
-    def changed(self, stretch: PhaseStretch) -> "PhaseProgress":
-        """Return it with the stretch that is on replaced by the same one of other hours."""
-        return PhaseProgress(stretch, on=True, due=stretch.end, through=self.through)
-
-    def anew(self, known: Iterable[PhaseStretch], now: datetime) -> "PhaseProgress":
-        """Return it, with none on, after the phases have changed: what is on, or comes next, is delivered next."""
-        over = now if self.through is None else max(now, self.through)
-        found = next((each for each in known if each.end > over), None)
-        return PhaseProgress(found, on=False, due=None if found is None else found.start, through=self.through)
-
-    def begun(self) -> "PhaseProgress":
-        """Return it with the stretch on."""
-        assert self.stretch is not None
-        return PhaseProgress(self.stretch, on=True, due=self.stretch.end, through=self.stretch.start)
-
-    def ended(self, known: Iterable[PhaseStretch], at: datetime) -> "PhaseProgress":
-        """Return it with the stretch over at that instant, and the next of the known phases."""
-        return PhaseProgress(through=at).next_of(known)
+    def changed(self, now: datetime, known: tuple[PhaseStretch, ...]) -> "PhaseProgress":
+        """Return it after the hours have changed. One that is on stays on where the new hours have it as well."""
+        number = next((n for n, each in enumerate(known) if each.end > now), len(known))
+        if self.on and number < len(known) and self.stretch is not None and known[number].key == self.stretch.key:
+            return _on(known[number], known, number + 1)
+        through = now if self.on else self.through
+        if through is not None and through > now:
+            number = next((n for n, each in enumerate(known) if each.end > through), len(known))
+        return _before(known, number, through)
 
 
-NO_PHASES = PhaseProgress()
+NO_PHASES: Final = PhaseProgress()
 """Where there is no phase."""
 
 
-def first_of(known: Iterable[PhaseStretch], session: date, now: datetime) -> PhaseProgress:
+def first_of(known: tuple[PhaseStretch, ...], session: date, now: datetime) -> PhaseProgress:
     """Return the progress at a beginning: a session's phases from its first one on, after an earlier one that is on."""
-    found = next((each for each in known if each.session.date >= session or each.end > now), None)
-    if found is None:
-        return NO_PHASES
-    return PhaseProgress(found, on=False, due=found.start, through=found.start)
+    for number, each in enumerate(known):
+        if each.session.date >= session or each.end > now:
+            return _before(known, number, each.start)
+    return NO_PHASES
+
+
+def _on(stretch: PhaseStretch, known: tuple[PhaseStretch, ...], following: int) -> PhaseProgress:
+    quiet = not stretch.phase.data_expected
+    return PhaseProgress(stretch, True, stretch.end, stretch.start, quiet, known, following)  # noqa: FBT003 -- fast
+
+
+def _before(known: tuple[PhaseStretch, ...], number: int, through: datetime | None) -> PhaseProgress:
+    if number >= len(known):
+        return PhaseProgress(through=through, known=known, following=number)
+    following = known[number]
+    return PhaseProgress(following, due=following.start, through=through, known=known, following=number + 1)

@@ -21,7 +21,7 @@ from session_lifecycle._core.machine import (
     allowed_in,
     dest_of,
 )
-from session_lifecycle._core.phases import PhaseProgress, first_of
+from session_lifecycle._core.phases import PhaseProgress, PhaseStretch, first_of
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
@@ -183,16 +183,14 @@ class Progress:
     def relocate(self, position: Position) -> None:
         """Adopt another position at the last reading: the hours have changed, and with them perhaps the phases."""
         self.clock_state = replace(self.clock_state, position=position)
-        known, now = self.timeline.phases_near(position.session), self.last_reading.wall
-        phases = self.clock_state.phases
-        if phases.on:
-            is_on = next((each for each in known if each.start <= now < each.end), None)
-            if is_on is not None and phases.stretch is not None and is_on.key == phases.stretch.key:
-                self.clock_state = replace(self.clock_state, phases=phases.changed(is_on))
-                return
-            self._end_phase(now)
-            phases = self.clock_state.phases
-        self.clock_state = replace(self.clock_state, phases=phases.anew(known, now))
+        before, wall = self.clock_state.phases, self.last_reading.wall
+        after = before.changed(wall, self.timeline.phases_near(position.session))
+        if after.on:  # the one that is on goes on
+            self.clock_state = replace(self.clock_state, phases=after)
+            return
+        self._follow_phase(after)
+        if before.on and before.stretch is not None:
+            self._emit_end(before.stretch, wall)
 
     def enter(self, session: Session, bounds: Boundaries, *, stayed_open: bool) -> None:
         """Roll into the next session. `stayed_open` says that the market has not closed in between, by the schedule."""
@@ -225,8 +223,8 @@ class Progress:
         if position.until is None or not position.since <= wall < position.until:
             try:
                 position = self.timeline.at(wall)
-                if position.session is not clock.position.session:
-                    phases = phases.next_of(self.timeline.phases_near(position.session))
+                if position.session is not clock.position.session and self.timeline.has_phases:
+                    phases = phases.moved(self.timeline.phases_near(position.session))
             except Exception:
                 # Nothing is known about the present: better no boundary than a past one, which would stay due.
                 self.clock_state = replace(clock, last_reading=now, position=position._replace(since=wall, until=None))
@@ -351,48 +349,32 @@ class Progress:
         return phase_due if due is None or (phase_due is not None and phase_due < due) else due
 
     def _cross_phase(self, due: datetime) -> None:
-        if self.clock_state.phases.on:
-            self._end_phase(due)
-            return
-        clock = self.clock_state
-        phases = clock.phases.begun()
-        stretch = phases.stretch
-        assert stretch is not None
-        session, phase = stretch.session.date, stretch.phase
-        self._follow_phase(phases)
-        wall = clock.last_reading.wall
-        self.emit(
-            PhaseStarted(
-                phase.name,
-                session,
-                due,
-                wall,
-                phase.tradable,
-                phase.data_expected,
-                self._is_late(due),
-                name=self.name,
-            )
-        )
+        before = self.clock_state.phases
+        after = before.crossed()
+        self._follow_phase(after)
+        if before.on and before.stretch is not None:
+            self._emit_end(before.stretch, due)
+        if after.on and after.stretch is not None:
+            session, phase, wall = after.stretch.session.date, after.stretch.phase, self.clock_state.last_reading.wall
+            about = phase.tradable, phase.data_expected, self._is_late(due), self.name
+            self.emit(PhaseStarted(phase.name, session, due, wall, *about))
 
-    def _end_phase(self, due: datetime) -> None:
-        clock = self.clock_state
-        stretch = clock.phases.stretch
-        assert stretch is not None
-        self._follow_phase(clock.phases.ended(self.timeline.phases_near(clock.position.session), due))
-        wall = clock.last_reading.wall
-        self.emit(PhaseEnded(stretch.name, stretch.session.date, due, wall, self._is_late(due), name=self.name))
+    def _emit_end(self, stretch: PhaseStretch, due: datetime) -> None:
+        wall = self.clock_state.last_reading.wall
+        self.emit(PhaseEnded(stretch.phase.name, stretch.session.date, due, wall, self._is_late(due), self.name))
 
     def _follow_phase(self, phases: PhaseProgress) -> None:
         """Enter or leave a phase, with its effects on the watch over data."""
         before = self.clock_state
         clock = self.clock_state = replace(before, phases=phases)
-        if clock.is_quiet and clock.expected_since is not None:
+        if phases.quiet and clock.expected_since is not None:
             self.data.suspend(clock)
             self.clock_state = replace(clock, expected_since=None)
-        elif before.is_quiet and not clock.is_quiet and self._is_trading:
+        elif before.phases.quiet and not phases.quiet and self._is_trading:
             self.clock_state = replace(clock, expected_since=self.data.expect(clock))
-        clock = self.clock_state
-        shorter = bool(self.config.data_timeouts) and self.data.follow_phase(clock)
+        if not self.config.data_timeouts:
+            return
+        clock, shorter = self.clock_state, self.data.follow_phase(self.clock_state)
         if shorter and clock.state is ACTIVE and clock.expected_since is not None:
             self.clock_state = replace(clock, expected_since=clock.last_reading.monotonic)  # it counts from here
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
-from session_lifecycle._core.phases import PhaseStretch, stretches
+from session_lifecycle._core.phases import PhaseStretch, in_order, stretches
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import NotASession, ScheduleExhausted
@@ -69,6 +69,7 @@ class Timeline:
         "_post_market_roll_delay",
         "_pre_market",
         "_since",
+        "has_phases",
         "schedule",
     )
 
@@ -77,6 +78,8 @@ class Timeline:
         self._pre_market = config.pre_market
         self._post_market_roll_delay = config.post_market_roll_delay
         self._bounds: dict[date, tuple[Session, Boundaries]] = {}
+        self.has_phases: bool = False
+        """Whether any session that it has looked at has phases, or the one after it."""
         self._phases: dict[date, tuple[Session, tuple[PhaseStretch, ...]]] = {}
         self._since: list[datetime] = []  # of every position that is known, ascending
         self._positions: list[Position] = []
@@ -124,18 +127,13 @@ class Timeline:
 
     def phases_near(self, session: Session) -> tuple[PhaseStretch, ...]:
         """Return the phases of a session and of the two next to it, in order of time."""
+        if not self.has_phases:
+            return ()
         known = self._phases.get(session.date)
         if known is not None and known[0] is session:
             return known[1]
-        return self._keep_phases(self.previous(session), session, self.following(session))
-
-    def _keep_phases(
-        self, previous: Session | None, session: Session, following: Session | None
-    ) -> tuple[PhaseStretch, ...]:
-        known = self._phases.get(session.date)
-        if known is not None and known[0] is session:
-            return known[1]
-        found = stretches(each for each in (previous, session, following) if each is not None)
+        near = self.previous(session), session, self.following(session)
+        found = in_order([stretches(each) for each in near if each is not None])
         self._phases.pop(session.date, None)
         self._phases[session.date] = session, found
         if len(self._phases) > _MOST_BOUNDS:
@@ -172,15 +170,11 @@ class Timeline:
         before = self.previous(session)
         previous_end = _BEGINNING
         if before is not None:
-            earlier = self.previous(before)
-            previous = self.between(earlier, before, session)
+            previous = self.between(self.previous(before), before, session)
             if t < previous.end:
-                self._keep_phases(earlier, before, session)
                 return _position(before, previous, _BEGINNING, t)
             previous_end = previous.end
-        following = self.following(session)
-        self._keep_phases(before, session, following)
-        return _position(session, self.between(before, session, following), previous_end, t)
+        return _position(session, self.between(before, session, self.following(session)), previous_end, t)
 
     def _past_the_last(self, t: datetime, error: ScheduleExhausted) -> Position:
         try:
@@ -243,6 +237,8 @@ class Timeline:
 
     def between(self, previous: Session | None, session: Session, following: Session | None) -> Boundaries:
         """Return a session's four boundaries; its neighbours are given."""
+        if session.phases or (following is not None and following.phases):
+            self.has_phases = True
         return boundaries(
             session,
             previous,

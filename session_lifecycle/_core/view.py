@@ -156,7 +156,7 @@ class LifecycleView:
     def phase(self) -> str | None:
         """The name of the venue's phase; None where none is on."""
         phases = self._progress.clock_state.phases
-        return phases.stretch.name if phases.on and phases.stretch is not None else None
+        return phases.stretch.phase.name if phases.on and phases.stretch is not None else None
 
     @property
     def phase_session(self) -> Session | None:

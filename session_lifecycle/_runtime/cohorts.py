@@ -73,6 +73,8 @@ class CohortResult:
         self._emit(events, names)
 
     def _emit(self, events: Sequence[Event], names: list[str | None]) -> None:
+        if not names:
+            return  # the first has emitted its own
         steps: list[list[Event]] = []
         for event in events:
             named = partial(cast("Callable[..., Event]", type(event)), *_unnamed(event))

@@ -346,7 +346,8 @@ class _Sleeper:
 
     async def wait(self) -> None:
         await self._event.wait()
-        self._event = anyio.Event()
+        if not self.woken:
+            self._event = anyio.Event()
 
 
 def _ready_queue(loop: asyncio.AbstractEventLoop) -> deque[Any] | None:

@@ -24,6 +24,7 @@ from session_lifecycle import (
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle._core.phases import in_order as joined
 from session_lifecycle._core.phases import stretches
 from session_lifecycle._model.clock import Reading
 from session_lifecycle.testing import assert_legal
@@ -258,8 +259,8 @@ def test_hours_that_change_take_their_phases_along() -> None:
 def test_overlapping_phases_of_two_sessions_are_cut() -> None:
     """The earlier one ends where the later one starts, so that one is on at most."""
     late = day_with(Phase("post_market", at(MONDAY, (21, 0)), at(MONDAY + DAY, (3, 0)), tradable=True))
-    found = stretches([late, day_with(*phases(MONDAY + DAY), day=MONDAY + DAY)])
-    assert [(each.name, each.end) for each in found[:2]] == [
+    found = joined([stretches(late), stretches(day_with(*phases(MONDAY + DAY), day=MONDAY + DAY))])
+    assert [(each.phase.name, each.end) for each in found[:2]] == [
         ("post_market", at(MONDAY + DAY, (1, 0))),
         ("overnight", at(MONDAY + DAY, (9, 0))),
     ]

@@ -140,7 +140,7 @@ class Board:
 def _phase(venue: Venue, session: Session, t: datetime) -> str | None:
     """Return the name of the phase that is on; it may be of a session next to this one."""
     near = venue.timeline.phases_near(session)
-    return next((each.name for each in near if each.start <= t < each.end), None)
+    return next((each.phase.name for each in near if each.start <= t < each.end), None)
 
 
 def next_phase_edge(row: StatusRow) -> datetime | None:
