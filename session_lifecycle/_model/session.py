@@ -129,6 +129,8 @@ class Session(msgspec.Struct, frozen=True):
         for start, end in self.breaks:
             instants += [("break", start), ("resume", end)]
         instants += [("close", self.close), ("post_market_end", self.post_market_end)]
+        for phase in self.phases:
+            instants += [(phase.name, phase.start), (f"{phase.name}.end", phase.end)]
         rows = [(what, f"{at:%a %Y-%m-%d %H:%M:%S}") for what, at in instants if at is not None]
         return html_table(f"Session {self.date:%a} {self.date}", ("", "UTC"), rows)
 

@@ -69,3 +69,50 @@ def test_the_timeline_has_the_phases_of_its_days() -> None:
     ]
     [row] = as_json("timeline", "XTKS", *days, now=NIGHT)
     assert row["phases"] == []
+
+
+def test_the_timeline_draws_the_phases_below_the_row(tmp_path: Path) -> None:
+    """A letter for each name; capitals where orders cannot trade. Friday's night is absent, as that of the holiday."""
+    days = ("--from", "2026-11-25", "--days", "4")
+    assert printed("timeline", "--hours", hours(tmp_path), *days, now=NIGHT, width=80) == (
+        "Wed 2026-11-25 to Sat 2026-11-28, UTC\n"
+        "      |Wed 25           |Thu 26            |Fri 27           |Sat 28\n"
+        "XNYS  ·······░░░░█████▒···························░░░░███▒······················\n"
+        "      pooooorrrrre    cpp                  oooooorrrrre ppp\n"
+        "░ pre-market   █ active   ─ break   ▒ post-market   · not started\n"
+        "p post_market   o overnight   r pre_market   e opening_auction   c\n"
+        "closing_auction\n"
+        "~ pre-market and post-market by configuration: XNYS\n"
+    )
+    drawn = printed("timeline", "XTKS", "--phases", "--from", "2026-11-24", "--days", "1", now=NIGHT, width=80)
+    assert "c closing_auction   capitals: not tradable" in drawn
+    assert "C" in drawn.splitlines()[3]
+    assert "auction" not in printed("timeline", "XTKS", "--from", "2026-11-24", "--days", "1", now=NIGHT)
+
+
+def test_a_name_without_a_free_letter_gets_the_next_one(tmp_path: Path) -> None:
+    """The names of a desk's own phases may be alike."""
+    path = tmp_path / "desk.toml"
+    rows = "".join(
+        f'  {{ name = "a{n}", start = 2026-11-24T{n:02}:00:00Z, end = 2026-11-24T{n:02}:40:00Z, tradable = true }},\n'
+        for n in range(23)
+    )
+    path.write_text(f'calendar = "XNYS"\n[[special_hours]]\ndate = 2026-11-24\nphases = [\n{rows}]\n')
+    drawn = printed("timeline", "--hours", str(path), "--from", "2026-11-24", "--days", "1", now=NIGHT, width=80)
+    assert "a a0   b a1   c a2   d a3" in drawn
+    assert "capitals" not in drawn
+
+
+def test_a_picture_has_the_phases_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+    """A strip in two colours, with the names that there is room for; no time of its making, no random name."""
+    files = [tmp_path / "one.svg", tmp_path / "two.svg"]
+    for file in files:
+        printed("timeline", "XTKS", "--hours", hours(tmp_path), "--phases", f"--output={file}", now=NIGHT)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    text = files[0].read_text()
+    assert text.count("#0072b2") > 10  # tradable
+    assert text.count("#cc79a7") > 5  # not tradable
+    plain = tmp_path / "plain.svg"
+    printed("timeline", "XTKS", f"--output={plain}", now=NIGHT)
+    assert "#0072b2" not in plain.read_text()
+    assert "#cc79a7" not in plain.read_text()

@@ -284,7 +284,7 @@ def with_phases(draw: st.DrawFn) -> FixedSchedule:
 
 @given(with_phases(), st.integers(-5, 60), st.lists(st.integers(0, 5000), max_size=12))
 def test_phases_move_no_state(schedule: FixedSchedule, start: int, polls: list[int]) -> None:
-    """Whatever the phases: they never overlap, and states, boundaries and deadlines of data are as without them."""
+    """Whatever the phases: they never overlap, and every other event is to the letter as without them."""
     begin = MIDNIGHT + start * HOUR
     bare = FixedSchedule([replace(each, phases=()) for each in schedule.sessions(date.min, date.max)])
     ours, theirs = Run(schedule, begin), Run(bare, begin)
@@ -295,11 +295,7 @@ def test_phases_move_no_state(schedule: FixedSchedule, start: int, polls: list[i
                 run.core.poll(run.reading)
                 run._settle()
         assert (ours.core.state, ours.core.next_boundary) == (theirs.core.state, theirs.core.next_boundary)
-    moves = [
-        [(each.trigger, each.session, each.scheduled_at) for each in run.log if isinstance(each, StateChanged)]
-        for run in (ours, theirs)
-    ]
-    assert moves[0] == moves[1]
+    assert [each for each in ours.log if not isinstance(each, PhaseStarted | PhaseEnded)] == theirs.log
     on: PhaseStarted | None = None
     for each in ours.log:
         if isinstance(each, PhaseStarted):

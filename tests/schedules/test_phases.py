@@ -32,6 +32,8 @@ from tests.helpers.harness import roll_nothing
 
 NEW_YORK = ZoneInfo("America/New_York")
 NEAR = datetime(2026, 11, 1, tzinfo=UTC)
+DECEMBER = date(2026, 12, 30)  # a holiday and a half day before
+REGULAR_CLOSE = 16  # o'clock
 VENUES = sorted(name for name in calendars_with_hours() if hours_of(name).phases)
 
 
@@ -163,6 +165,65 @@ async def test_a_us_week_with_nights(nights: ExchangeSchedule) -> None:
         (each.trigger, each.scheduled_at) for each in planned
     ]
     assert_legal(log)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(date(2026, 3, 5), date(2026, 3, 10)), (date(2026, 10, 29), date(2026, 11, 3)), (date(2026, 12, 23), DECEMBER)],
+)
+async def test_a_week_over_a_change_of_clocks(nights: ExchangeSchedule, first: date, last: date) -> None:
+    """Every edge of every phase at its instant by New York's clock; `replay` is the same with and without phases."""
+    start, end = ny(first.month, first.day, 0, 30), ny(last.month, last.day, 19, 59)
+    config = LifecycleConfig(data_timeout=None)
+    clock = SimulatedClock(start)
+    manager = SessionBoundaryManager(nights, roll_nothing, clock=clock, config=config)
+    events = manager.events()
+    async with manager:
+        await clock.advance_to(end)
+    log = [each async for each in events]
+    told = [each for each in log if isinstance(each, PhaseStarted | PhaseEnded) and not each.catch_up]
+    assert all(each.observed_at == each.scheduled_at for each in told)
+    hours = {
+        (each.phase, type(each), f"{each.scheduled_at.astimezone(NEW_YORK):%H:%M}")
+        for each in told
+        if nights.session_on(each.session).close.astimezone(NEW_YORK).hour == REGULAR_CLOSE
+    }
+    assert hours == {
+        ("overnight", PhaseStarted, "20:00"),
+        ("overnight", PhaseEnded, "04:00"),
+        ("pre_market", PhaseStarted, "04:00"),
+        ("pre_market", PhaseEnded, "09:25"),
+        ("opening_auction", PhaseStarted, "09:25"),
+        ("opening_auction", PhaseEnded, "09:30"),
+        ("closing_auction", PhaseStarted, "15:50"),
+        ("closing_auction", PhaseEnded, "16:00"),
+        ("post_market", PhaseStarted, "16:00"),
+        ("post_market", PhaseEnded, "20:00"),
+    }
+    started = {each.session for each in told if isinstance(each, PhaseStarted) and each.phase == "overnight"}
+    assert started == {each.date for each in nights.sessions(first + DAY, last)}
+    for session in started:  # none begins on a Friday, a Saturday, or the eve of a holiday
+        assert nights.session_on(session).phases[0].start.astimezone(NEW_YORK).date() == session - DAY
+    with_phases, plain = (
+        list(replay(schedule, start, end, config=config)) for schedule in (nights, ExchangeSchedule("XNYS", near=NEAR))
+    )
+    assert with_phases == plain
+    assert [each for each in log if isinstance(each, StateChanged)] == plain
+    assert_legal(log)
+
+
+def test_phases_cover_the_day_but_for_the_trading(nights: ExchangeSchedule) -> None:
+    """From the night to the end of the after-market, a phase is on or the market is open, on half days too."""
+    for session in nights.sessions(date(2026, 1, 2), date(2026, 12, 31)):
+        parts = sorted([(each.start, each.end) for each in session.phases] + [(session.open, session.close)])
+        assert parts[0][0].astimezone(NEW_YORK).time() == time(20)
+        covered = parts[0][1]
+        for start, end in parts[1:]:
+            assert start <= covered, session
+            covered = max(covered, end)
+        assert covered == session.phases[-1].end
+        assert covered - session.close == timedelta(hours=4)
 
 
 def test_an_override_keeps_the_phases_that_it_does_not_touch() -> None:

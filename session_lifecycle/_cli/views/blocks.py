@@ -1,15 +1,16 @@
 """The timeline as text: a row of blocks for each venue, readable without colours."""
 
 import shutil
+import string
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from session_lifecycle._cli.failures import CommandRefused
 from session_lifecycle._cli.views.bands import APPEARANCES, Band, Kind, Stretch, TimelineReport
-from session_lifecycle._cli.views.moments import MARK
+from session_lifecycle._cli.views.moments import MARK, PhaseReport
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -34,18 +35,25 @@ def draw(rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> "Te
     if days > width:
         msg = f"{days} days do not fit into {width} characters: ask for fewer days, or for a picture with --output"
         raise CommandRefused(msg)
+    marks = _marks([phase for row in rows for phase in row.phases])
     lines = [Text(str(stretch), "bold"), Text(" " * margin + _days(stretch, width))]
     for row in rows:
         line = Text(row.calendar.ljust(margin))
         for kind in _cells(row.bands, stretch, width):
             line.append(blocks[kind], APPEARANCES[kind].style)
         lines.append(line)
+        if row.phases:
+            lines.append(Text(" " * margin + _phases(row.phases, marks, stretch, width), "dim"))
     if stretch.start <= now < stretch.end:
         lines.append(_now(stretch, now, margin, width, "▲" if blocks is _BLOCKS else "^"))
     legend = Text()
     for kind, block in blocks.items():
         legend.append(block, APPEARANCES[kind].style).append(f" {kind}   ")
     legend.rstrip()
+    if marks:
+        legend.append(f"\n{'   '.join(f'{mark} {name}' for name, mark in marks.items())}")
+        if not all(phase.tradable for row in rows for phase in row.phases):
+            legend.append("   capitals: not tradable")
     configured = [row.calendar for row in rows if any(band.configured for band in row.bands)]
     if configured:
         legend.append(f"\n{MARK} pre-market and post-market by configuration: {', '.join(configured)}")
@@ -104,6 +112,29 @@ def _cells(bands: Sequence[Band], stretch: Stretch, width: int) -> list[Kind]:
                 owners[n] = band
                 cells.update({owner: -1, band: 1})
     return [owner.kind for owner in owners]
+
+
+def _marks(phases: Sequence[PhaseReport]) -> dict[str, str]:
+    """Return a letter for each name of a phase: the first one of it that no other name has, else the next that is free.
+
+    Where there are more names than letters, the last ones share a `?`.
+    """
+    marks: dict[str, str] = {}
+    for name in dict.fromkeys(phase.name for phase in phases):
+        free = (letter for letter in name.lower() + string.ascii_lowercase if letter not in marks.values())
+        marks[name] = next((letter for letter in free if letter in string.ascii_lowercase), "?")
+    return marks
+
+
+def _phases(phases: Sequence[PhaseReport], marks: Mapping[str, str], stretch: Stretch, width: int) -> str:
+    """Return the line of a row's phases. Each has at least one cell; a short one is drawn over a long one."""
+    cells = [" "] * width
+    for phase in sorted(phases, key=lambda phase: phase.end - phase.start, reverse=True):
+        first = _column(max(phase.start, stretch.start), stretch, width)
+        last = max(_column(min(phase.end, stretch.end), stretch, width), first + 1)
+        mark = marks[phase.name]
+        cells[first:last] = [mark if phase.tradable else mark.upper()] * (min(last, width) - first)
+    return "".join(cells).rstrip()
 
 
 def _now(stretch: Stretch, now: datetime, margin: int, width: int, mark: str) -> "Text":
