@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -10,14 +10,17 @@ import pytest
 
 from session_lifecycle import ExchangeSchedule
 from session_lifecycle._schedules.venue_hours import calendars_with_hours, hours_of
+from tests.helpers.calendars import with_years
 
 GROUPS = tomllib.loads((Path(__file__).parent / "instants.toml").read_text(encoding="utf-8"))["group"]
 
 
 @cache
 def opened(calendar: str) -> ExchangeSchedule:
-    """Return a calendar's schedule."""
-    return ExchangeSchedule(calendar, near=datetime(2025, 7, 1, tzinfo=UTC))
+    """Return a calendar's schedule, with the years of its instants: a build takes as long for one as for all."""
+    years = [int(each[:4]) for group in GROUPS if group["calendar"] == calendar for each in group["at"]]
+    schedule = ExchangeSchedule(calendar, near=datetime(max(years), 7, 1, tzinfo=UTC))
+    return with_years(schedule, date(min(years), 1, 1), date(max(years), 12, 31))
 
 
 def state_at(schedule: ExchangeSchedule, instant: datetime) -> str:
