@@ -17,6 +17,10 @@ from hypothesis import HealthCheck, settings
 from tests.helpers import grouped
 from tests.helpers.grouped import COMPANION, Grouped
 
+# The tests start hundreds of processes: what they import of the package is compiled once, and not by each of them.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]  # two events that differ are shown by their fields
 
 # How long an example takes says more of what else the machine does than of the package.
@@ -27,7 +31,8 @@ Backend = tuple[str, dict[str, Any]]
 
 NO_OPTIONS: dict[str, Any] = {}
 PLAIN: Backend = ("asyncio", NO_OPTIONS)
-BACKENDS = [pytest.param(PLAIN, id="asyncio"), pytest.param(("trio", NO_OPTIONS), id="trio")]
+TRIO: Backend = ("trio", NO_OPTIONS)
+BACKENDS = [pytest.param(PLAIN, id="asyncio"), pytest.param(TRIO, id="trio")]
 if find_spec("uvloop"):  # there is none for Windows
     BACKENDS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
 if sys.version_info >= (3, 12):
@@ -98,10 +103,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put off to the long run what is run in a group on any other event loop than the plain one of asyncio."""
+    """Put off to the long run what is run in a group on any other event loop than the plain one of asyncio.
+
+    And what is marked as costly, on the loops that are only variants of asyncio's.
+    """
     for item in items:
         values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        if values.get("company") == "grouped" and values.get("anyio_backend", PLAIN) != PLAIN:
+        backend = values.get("anyio_backend", PLAIN)
+        in_a_group = values.get("company") == "grouped" and backend != PLAIN
+        on_a_variant = item.get_closest_marker("costly") is not None and backend not in (PLAIN, TRIO)
+        if in_a_group or on_a_variant:
             item.add_marker(pytest.mark.long)
 
 

@@ -242,6 +242,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.costly
 async def test_fault_46_no_append_lets_another_process_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is given up for a moment of each append, in which another process still cannot take the journal."""
     journal = SqliteJournal(path)

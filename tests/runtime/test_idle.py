@@ -95,6 +95,7 @@ def make_idle(clock: SimulatedClock | SystemClock, journal: Journal) -> SessionB
     return SessionBoundaryManager("24/7", roll_nothing, clock=clock, config=config, journal=journal)
 
 
+@pytest.mark.costly
 async def test_an_idle_hour_in_simulated_time(journals):
     """Woken every five seconds for nothing, by a nudge to the wall clock, an hour leaves nothing behind."""
     clock = SimulatedClock(at(MONDAY, (15, 0)))
@@ -117,6 +118,7 @@ async def test_an_idle_hour_in_simulated_time(journals):
         assert manager.status().observed_at > at(MONDAY, (16, 0))
 
 
+@pytest.mark.costly
 async def test_an_hour_of_reading_and_recording():
     """Reads, data and snapshots, thousands of them, are forgotten as soon as they are made."""
     manager, clock = make(at(MONDAY, (15, 0)), config=LifecycleConfig())
@@ -139,6 +141,7 @@ async def test_an_hour_of_reading_and_recording():
         assert held.growth == (0, 0)
 
 
+@pytest.mark.costly
 async def test_waits_that_are_given_up_leave_nothing_behind():
     """A `wait_for` that is cancelled, and a reader that is dropped, are not kept for the manager's lifetime."""
     manager, clock = make(at(MONDAY, (15, 0)), config=DEAF)
@@ -163,6 +166,7 @@ async def test_waits_that_are_given_up_leave_nothing_behind():
         assert held.growth == (0, 0)
 
 
+@pytest.mark.costly
 async def test_weeks_of_sessions_grow_no_heap():
     """Sessions, deadlines and rolls that are over are let go of."""
     manager, clock = make(at(MONDAY, (15, 0)), config=LifecycleConfig())
