@@ -2,6 +2,7 @@
 
 import pickle
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -230,8 +231,10 @@ ZONES = [
 ]
 
 
-def changes(zone: ZoneInfo) -> list[datetime]:
+@cache
+def changes(name: str) -> list[datetime]:
     """Return hours of 2009 to 2026 before which a zone's offset changes, and one in which it does not."""
+    zone = ZoneInfo(name)
     hours = [utc(2009, 1, 1) + number * 6 * HOUR for number in range(18 * 366 * 4)]
     offsets = [hour.astimezone(zone).utcoffset() for hour in hours]
     return [utc(2020, 6, 1)] + [
@@ -239,7 +242,6 @@ def changes(zone: ZoneInfo) -> list[datetime]:
     ]
 
 
-CHANGES = {name: changes(ZoneInfo(name)) for name in ZONES}
 moments = st.timedeltas(-3 * DAY, 3 * DAY)
 
 
@@ -267,7 +269,7 @@ def test_it_is_open_exactly_while_the_clocks_show_its_hours(
 ) -> None:
     """At any instant, but for the second time that an hour occurs."""
     schedule, stretches, _ = drawn
-    t = data.draw(st.sampled_from(CHANGES[schedule.timezone.key])) + data.draw(moments)
+    t = data.draw(st.sampled_from(changes(schedule.timezone.key))) + data.draw(moments)
     local = t.astimezone(schedule.timezone)
     if local.fold:
         return
@@ -283,7 +285,7 @@ def test_sessions_follow_each_other_and_every_query_agrees(
 ) -> None:
     """They never overlap, `session_at` is the first to close after an instant, and each has its trade date."""
     schedule, _, roll = drawn
-    around = data.draw(st.sampled_from(CHANGES[schedule.timezone.key])).date()
+    around = data.draw(st.sampled_from(changes(schedule.timezone.key))).date()
     found = schedule.sessions(around - 15 * DAY, around + 15 * DAY)
     assert all(earlier.close <= later.open for earlier, later in pairwise(found))
     t = datetime.combine(around, time(), UTC) + data.draw(moments)
@@ -303,7 +305,7 @@ def test_sessions_follow_each_other_and_every_query_agrees(
 def test_later_local_times_are_never_earlier_instants(name: str, data: st.DataObject) -> None:
     """Over every change of clocks, so that no session can close before it opens."""
     zone = ZoneInfo(name)
-    day = data.draw(st.sampled_from(CHANGES[name])).date() - 2 * DAY
+    day = data.draw(st.sampled_from(changes(name))).date() - 2 * DAY
     seconds = sorted(data.draw(st.lists(st.integers(-86_400, 5 * 86_400), min_size=2, max_size=20)))
     found = [instant_of(day, each, zone) for each in seconds]
     assert found == sorted(found)
