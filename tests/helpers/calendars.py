@@ -1,22 +1,30 @@
-"""Schedules that several modules ask about many years, each built as few times as can be: a build takes up to a second.
+"""Schedules with all the years that several modules ask about, each from one build, which takes up to a second.
 
-A calendar is built anew for each run of years that is not loaded yet, at the same price for one year as for twenty.
+A schedule builds its calendar anew for each run of years that it has not loaded, at the same price for one year as for
+twenty. How it does so is tested with the schedule; here it is told the years beforehand.
 """
 
 from datetime import date
 from functools import cache
 
+import pytest
+
 from session_lifecycle import ExchangeSchedule
 from session_lifecycle._schedules.corrections import reach
-from tests.helpers.builders import utc
 
 FIRST, LAST = date(2010, 1, 1), date(2026, 12, 31)
+LAST_LOADED = date(2027, 12, 31)
 
 
-def with_years(schedule: ExchangeSchedule, first: date, last: date) -> ExchangeSchedule:
-    """Return a schedule with the years loaded that are known between two days."""
-    schedule.sessions(max(first, schedule._first_day), min(last, schedule.known_until))
-    return schedule
+def with_years(name: str, first: date, last: date, *, corrections: bool = True) -> ExchangeSchedule:
+    """Return a schedule that has loaded the years from one day to another, as far as they are known, and no others."""
+
+    def load_them(schedule: ExchangeSchedule, _: date) -> object:
+        return schedule._load(schedule._clipped(first).year, schedule._clipped(last).year)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExchangeSchedule, "_load_around", load_them)
+        return ExchangeSchedule(name, corrections=corrections)
 
 
 def _first_day_of_interest(name: str) -> date:
@@ -27,11 +35,10 @@ def _first_day_of_interest(name: str) -> date:
 @cache
 def raw(name: str) -> ExchangeSchedule:
     """Return a calendar as exchange_calendars has it, with every year that the tables of hours are about."""
-    schedule = ExchangeSchedule(name, corrections=False, near=utc(2026, 6, 1))
-    return with_years(schedule, _first_day_of_interest(name), LAST)
+    return with_years(name, _first_day_of_interest(name), LAST_LOADED, corrections=False)
 
 
 @cache
 def fixed(name: str) -> ExchangeSchedule:
     """Return a calendar with the known errors fixed, with the same years."""
-    return with_years(ExchangeSchedule(name, near=utc(2026, 6, 1)), _first_day_of_interest(name), LAST)
+    return with_years(name, _first_day_of_interest(name), LAST_LOADED)

@@ -19,12 +19,12 @@ from session_lifecycle._schedules.venue_hours import (
     row_key,
     sessions_of,
 )
-from tests.helpers.calendars import fixed, raw
+from tests.helpers.calendars import LAST_LOADED, fixed, raw
 from tests.labs.simulation.hours import NAMES
 
 CALENDARS = sorted(calendars_with_hours())
 ROWS = [(name, number) for name in CALENDARS for number in range(len(hours_of(name).rows))]
-LAST = date(2027, 12, 31)
+LAST = LAST_LOADED
 DAY = timedelta(days=1)
 
 
