@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,8 +34,10 @@ NO_OPTIONS: dict[str, Any] = {}
 PLAIN: Backend = ("asyncio", NO_OPTIONS)
 TRIO: Backend = ("trio", NO_OPTIONS)
 BACKENDS = [pytest.param(PLAIN, id="asyncio"), pytest.param(TRIO, id="trio")]
+UVLOOP: Backend = ("asyncio", {"use_uvloop": True})
 if find_spec("uvloop"):  # there is none for Windows
-    BACKENDS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
+    BACKENDS.append(pytest.param(UVLOOP, id="uvloop"))
+COSTLY_ON = [PLAIN, TRIO]
 if sys.version_info >= (3, 12):
 
     def eager_loop() -> asyncio.AbstractEventLoop:
@@ -42,7 +45,9 @@ if sys.version_info >= (3, 12):
         loop.set_task_factory(asyncio.eager_task_factory)
         return loop
 
-    BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="eager"))
+    EAGER: Backend = ("asyncio", {"loop_factory": eager_loop})
+    BACKENDS.append(pytest.param(EAGER, id="eager"))
+    COSTLY_ON = [EAGER, TRIO]
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -103,17 +108,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put off to the long run what is run in a group on any other event loop than the plain one of asyncio.
-
-    And what is marked as costly, on the loops that are only variants of asyncio's.
-    """
+    """Put off to the long run what says little more than what is run by default."""
     for item in items:
-        values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        backend = values.get("anyio_backend", PLAIN)
-        in_a_group = values.get("company") == "grouped" and backend != PLAIN
-        on_a_variant = item.get_closest_marker("costly") is not None and backend not in (PLAIN, TRIO)
-        if in_a_group or on_a_variant:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and _is_put_off(item, item.callspec.params):
             item.add_marker(pytest.mark.long)
+
+
+def _is_put_off(item: pytest.Function, values: dict[str, Any]) -> bool:
+    backend, company = values.get("anyio_backend", PLAIN), values.get("company", "alone")
+    if company == "grouped" and backend != PLAIN:
+        return True
+    if item.get_closest_marker("costly") is not None and company == "alone":
+        return backend not in COSTLY_ON
+    if "company" in values and "real_clock" not in item.name:
+        # In simulated time, a test that runs on uvloop by default does not do so in a group, and the other way round.
+        on_uvloop = crc32(f"{item.module.__name__}.{item.originalname}".encode()) % 2 == 0
+        return (backend == UVLOOP and not on_uvloop) or (company == "grouped" and on_uvloop)
+    return False
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from session_lifecycle import ExchangeSchedule
 from session_lifecycle._schedules.corrections import reach
 
 FIRST, LAST = date(2010, 1, 1), date(2026, 12, 31)
-LAST_LOADED = date(2027, 12, 31)
+FIRST_LOADED, LAST_LOADED = date(2009, 1, 1), date(2027, 12, 31)
 
 
 def with_years(name: str, first: date, last: date, *, corrections: bool = True) -> ExchangeSchedule:
@@ -29,7 +29,7 @@ def with_years(name: str, first: date, last: date, *, corrections: bool = True) 
 
 def _first_day_of_interest(name: str) -> date:
     span = reach(name)
-    return FIRST if span is None else min(FIRST, span[0])
+    return FIRST_LOADED if span is None else min(FIRST_LOADED, span[0])
 
 
 @cache
