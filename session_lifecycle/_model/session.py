@@ -13,6 +13,9 @@ from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession
 from session_lifecycle._model.html import html_table
 
+Date = date
+"""`date`, for a class that has a field of this name: from Python 3.14 on, its annotations would find the field."""
+
 
 class Session(msgspec.Struct, frozen=True):
     """One trading session: its label and the instants of its regular hours, in UTC.
@@ -28,7 +31,7 @@ class Session(msgspec.Struct, frozen=True):
 
     __module__ = "session_lifecycle"
 
-    date: date
+    date: Date
     open: datetime
     close: datetime
     breaks: tuple[tuple[datetime, datetime], ...] = ()
