@@ -230,10 +230,13 @@ class Progress:
     def take_transition(self) -> bool:
         """Take the one transition that is due next by the last reading; return False when none is.
 
-        The calendar comes first: where data is missing for too long at the close itself, the close wins.
+        The calendar comes first: where data is missing for too long at the close itself, the close wins. Before the
+        breaks of a session comes the TIMEOUT that has come with it over a close at which the market did not close.
         """
         clock = self.clock_state
         due = clock.next_transition
+        if clock.carried is TIMEOUT and clock.state is ACTIVE and clock.last_reading.wall < self.bounds.close:
+            return self._follow_data()
         if due is None or clock.last_reading.wall < due:
             return self.is_open and self._follow_data()
         if self.is_open and self._next_break(clock.breaks_passed) == due:
