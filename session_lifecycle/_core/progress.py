@@ -235,7 +235,7 @@ class Progress:
         """
         clock = self.clock_state
         due = clock.next_transition
-        if clock.carried is TIMEOUT and clock.state is ACTIVE and clock.last_reading.wall < self.bounds.close:
+        if clock.carried is TIMEOUT and clock.state is ACTIVE and self.bounds.close > clock.last_reading.wall:
             return self._follow_data()
         if due is None or clock.last_reading.wall < due:
             return self.is_open and self._follow_data()
