@@ -60,9 +60,17 @@ def _other_user() -> str | None:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that live; none where there is no /proc."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(each) for each in listed.read_text().split()] if listed.exists() else []
+    """Return the processes that a process has started and that run; none where there is no /proc.
+
+    Each process is asked for its parent: proc(5) says that the file `children` may leave some out while others exit.
+    """
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state not in "ZX":
+                found.append(int(path.parent.name))
+    return found
 
 
 class Server:
@@ -136,9 +144,11 @@ class Server:
         """
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)  # it starts no more of them
-        for pid in (self.process.pid, *_children(self.process.pid)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while children := _children(self.process.pid):  # those that have died are there till their parent is told
+            for pid in children:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:

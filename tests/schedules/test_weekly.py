@@ -204,6 +204,14 @@ def test_hours_that_are_skipped_do_not_exist() -> None:
     assert len(lunch.session_on(spring + 7 * DAY).breaks) == 1
 
 
+def test_a_close_at_an_hour_that_is_skipped_keeps_the_date_of_that_hour() -> None:
+    """Santiago went from Saturday's 24:00 to Sunday's 01:00 on 11 October 2009."""
+    schedule = WeeklySchedule("drawn", "America/Santiago", ["Sat 00:15-Sun 00:15"])
+    session = schedule.session_at(utc(2009, 10, 10, 12))
+    assert (session.date, session.close) == (date(2009, 10, 11), utc(2009, 10, 11, 4))
+    assert schedule.session_at(utc(2009, 10, 3, 12)).date == date(2009, 10, 4)
+
+
 def test_hours_that_occur_twice_are_their_first_occurrence() -> None:
     """On 2 November 2025 New York's clocks go from 02:00 back to 01:00; the roll between two days stays one instant."""
     schedule = WeeklySchedule("n", NEW_YORK, "Mon-Sun 00:00-24:00", daily_roll=time(1, 30))
@@ -294,11 +302,14 @@ def test_sessions_follow_each_other_and_every_query_agrees(
         assert schedule.next_session(earlier.date) == later == schedule.session_on(later.date)
         assert schedule.previous_session(later.date) == earlier
     for each in found:
+        close = each.close.astimezone(schedule.timezone)
         last = (each.close - timedelta(microseconds=1)).astimezone(schedule.timezone)
         day = last.date() if roll in {None, time(0)} or last.time() < roll else last.date() + DAY
         noon = datetime.combine(each.date, time(12), schedule.timezone)
         left_out = noon.astimezone(UTC).astimezone(schedule.timezone).date() != each.date  # Samoa's 30 December 2011
-        assert each.date == day or last.fold or left_out  # what closes at the second occurrence of its hour
+        # What closes at an hour that is left out, closes as the clocks are put forward: its date is that hour's.
+        forward = close.utcoffset() > last.utcoffset() and each.date == close.date()
+        assert each.date == day or last.fold or left_out or forward  # what closes at the second occurrence of its hour
 
 
 @given(st.sampled_from(ZONES), st.data())
