@@ -6,15 +6,15 @@ Run it from anywhere, with the package and Starlette installed:
     uvicorn --app-dir examples web_app:app          # serves it on the real clock, with uvicorn installed
 
 Expect what `/health` answers before the open, after it, and in ERROR, and the lines that a browser's EventSource would
-get from `/events` meanwhile. FastAPI takes the same lifespan and the same functions: it is a Starlette application.
+get from `/events` meanwhile. FastAPI takes the same lifespan and the same functions, as a test holds.
 
 Shortcomings: there is no authentication, so serve it to your own network only. The halt at the end is made up.
 """
 
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -54,8 +54,8 @@ async def events(request: Request) -> StreamingResponse:
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-def new_app(clock: Clock | None = None) -> Starlette:
-    """Return the application. The manager is made once the event loop runs, and left when the server stops."""
+def lifespan_of_market(clock: Clock | None = None) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Return the lifespan. The manager is made once the event loop runs, and left when the server stops."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
@@ -64,7 +64,13 @@ def new_app(clock: Clock | None = None) -> Starlette:
         async with app.state.market:
             yield
 
-    return Starlette(routes=[Route("/health", health), Route("/events", events)], lifespan=lifespan)
+    return lifespan
+
+
+def new_app(clock: Clock | None = None) -> Starlette:
+    """Return the application. FastAPI: `FastAPI(lifespan=lifespan_of_market())`, then `app.get("/health")(health)`."""
+    routes = [Route("/health", health), Route("/events", events)]
+    return Starlette(routes=routes, lifespan=lifespan_of_market(clock))
 
 
 app = new_app()

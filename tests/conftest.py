@@ -10,12 +10,17 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import grouped
 from tests.helpers.grouped import COMPANION, Grouped
+
+# The tests start hundreds of processes: what they import of the package is compiled once, and not by each of them.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]  # two events that differ are shown by their fields
 
@@ -27,9 +32,12 @@ Backend = tuple[str, dict[str, Any]]
 
 NO_OPTIONS: dict[str, Any] = {}
 PLAIN: Backend = ("asyncio", NO_OPTIONS)
-BACKENDS = [pytest.param(PLAIN, id="asyncio"), pytest.param(("trio", NO_OPTIONS), id="trio")]
+TRIO: Backend = ("trio", NO_OPTIONS)
+BACKENDS = [pytest.param(PLAIN, id="asyncio"), pytest.param(TRIO, id="trio")]
+UVLOOP: Backend = ("asyncio", {"use_uvloop": True})
 if find_spec("uvloop"):  # there is none for Windows
-    BACKENDS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
+    BACKENDS.append(pytest.param(UVLOOP, id="uvloop"))
+COSTLY_ON = [PLAIN, TRIO]
 if sys.version_info >= (3, 12):
 
     def eager_loop() -> asyncio.AbstractEventLoop:
@@ -37,7 +45,9 @@ if sys.version_info >= (3, 12):
         loop.set_task_factory(asyncio.eager_task_factory)
         return loop
 
-    BACKENDS.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="eager"))
+    EAGER: Backend = ("asyncio", {"loop_factory": eager_loop})
+    BACKENDS.append(pytest.param(EAGER, id="eager"))
+    COSTLY_ON = [EAGER, TRIO]
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -98,11 +108,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put off to the long run what is run in a group on any other event loop than the plain one of asyncio."""
+    """Put off to the long run what says little more than what is run by default."""
     for item in items:
-        values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        if values.get("company") == "grouped" and values.get("anyio_backend", PLAIN) != PLAIN:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and _is_put_off(item, item.callspec.params):
             item.add_marker(pytest.mark.long)
+
+
+def _is_put_off(item: pytest.Function, values: dict[str, Any]) -> bool:
+    backend, company = values.get("anyio_backend", PLAIN), values.get("company", "alone")
+    if company == "grouped" and backend != PLAIN:
+        return True
+    if item.get_closest_marker("costly") is not None and company == "alone":
+        return backend not in COSTLY_ON
+    if "company" in values and "real_clock" not in item.name:
+        # In simulated time, a test that runs on uvloop by default does not do so in a group, and the other way round.
+        on_uvloop = crc32(f"{item.module.__name__}.{item.originalname}".encode()) % 2 == 0
+        return (backend == UVLOOP and not on_uvloop) or (company == "grouped" and on_uvloop)
+    return False
 
 
 @pytest.fixture(autouse=True)

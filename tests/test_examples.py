@@ -1,17 +1,23 @@
 """Each example runs as its docstring says, in a process of its own, and says what it promises."""
 
+import importlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import session_lifecycle
+from session_lifecycle.testing import SimulatedClock
 from tests.helpers.postgres import binaries
 
 ROOT = Path(__file__).parents[1]
@@ -492,6 +498,31 @@ def test_web_app_answers_health_checks_and_streams_the_state() -> None:
         "/events: event: StateChanged, active",
         "/events: event: StateChanged, error",
     ]
+
+
+def test_web_app_gives_its_lifespan_and_its_answers_to_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real FastAPI, with the example's functions as its path operations."""
+    fastapi = pytest.importorskip("fastapi")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    web_app = importlib.import_module("web_app")
+    answer: list[Any] = []
+    streamed: list[Any] = []
+
+    async def main() -> None:
+        clock = SimulatedClock(web_app.BEFORE_THE_OPEN)
+        app = fastapi.FastAPI(lifespan=web_app.lifespan_of_market(clock))
+        app.get("/health")(web_app.health)
+        app.get("/events")(web_app.events)
+        async with app.router.lifespan_context(app), anyio.create_task_group() as tasks:
+            tasks.start_soon(web_app.ask, app, "/events", streamed.append)
+            await clock.advance(timedelta(minutes=2))
+            await web_app.ask(app, "/health", answer.append)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(main)
+    assert (answer[0], json.loads(answer[1])["state"]) == (200, "active")
+    assert streamed[0] == 200
+    assert [piece.split("\n")[0] for piece in streamed[1:]] == ["event: Status", "event: StateChanged"]
 
 
 def test_airflow_timetable_runs_at_the_end_of_each_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,9 +257,12 @@ class Progress:
     def take_transition(self) -> bool:
         """Take the one transition that is due next by the last reading; return False when none is.
 
-        The calendar comes first: where data is missing for too long at the close itself, the close wins.
+        The calendar comes first: where data is missing for too long at the close itself, the close wins. Before the
+        breaks of a session comes the TIMEOUT that has come with it over a close at which the market did not close.
         """
         clock = self.clock_state
+        if clock.carried is TIMEOUT and clock.state is ACTIVE and self.bounds.close > clock.last_reading.wall:
+            return self._follow_data()
         due, phase_due = clock.next_transition, clock.phases.due
         if phase_due is not None and phase_due <= clock.last_reading.wall and (due is None or phase_due < due):
             self._cross_phase(phase_due)

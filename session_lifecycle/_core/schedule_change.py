@@ -97,7 +97,7 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
             after = _pinned(timeline, progress, before, after, passed)
         else:
             hold_past(_with_pre_market(timeline, before), after, passed)
-    elif before is not None and before.open <= passed:
+    elif before is not None and before.open < passed:
         after = cut_short(before, passed)
     changed = Timeline(with_session(schedule, day, after), progress.config)
     ends = isinstance(override, Closure) and day == mine.date

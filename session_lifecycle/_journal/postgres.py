@@ -50,7 +50,7 @@ _ACQUIRE: Final = (
     "SELECT term, led, busy, version, extract(epoch FROM server_time)::float8 "
     "FROM session_lifecycle.acquire(%s, %s, %s, %s, %s)"
 )
-_APPEND: Final = "SELECT session_lifecycle.append(%s, %s, %s, %s::jsonb)"
+_APPEND: Final = ("session_lifecycle.append", "$1, $2::bigint, $3, $4::jsonb")
 _COMPLETE: Final = "SELECT session_lifecycle.complete($1, $2, $3, $4::jsonb)"
 # No row where the block has ended its transaction, and with it the setting.
 _COMPLETE_HERE: Final = (
@@ -232,7 +232,7 @@ class PostgresJournal(Uncopyable):
                     async with link.writer.use(max(lease.remaining, _AGAIN)) as connection:
                         try:
                             self._in_doubt = True
-                            await connection.execute(_APPEND, (self._name, lease.term, lease.holder, content))
+                            await connection.call(*_APPEND, self._name, f"{lease.term}", lease.holder, content)
                             self._in_doubt = False
                         except psycopg.Error as error:
                             self._in_doubt = not connection.answers

@@ -5,6 +5,7 @@ of psycopg's protocol are driven, by `anyio.wait_readable` and `anyio.wait_writa
 """
 
 import ipaddress
+import secrets
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,25 +25,52 @@ _Value = TypeVar("_Value")
 class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection in autocommit mode that waits by anyio. One task at a time may use it."""
 
+    def __init__(self, raw: pq.abc.PGconn) -> None:
+        super().__init__(raw, tuple_row)
+        self._names_of_calls: dict[str, bytes] = {}
+        self._prepares_calls = True
+
     async def wait(self, gen: PQGen[_Value], interval: float = 0.0, timeout: float | None = None) -> _Value:  # noqa: ARG002, ASYNC109 -- psycopg's signature
         """Drive a generator of psycopg's protocol; with a `timeout` in seconds, no longer than that.
 
         A connection whose statement is cut off by a cancellation is closed: the server may still execute it.
         """
-        fd = self.pgconn.socket
         try:
+            if timeout is None:  # as for every statement: a scope costs half of what waiting does
+                return await _driven(gen, self.pgconn.socket)
             with anyio.fail_after(timeout):
-                try:
-                    wanted = next(gen)
-                    while True:
-                        wanted = gen.send(await _ready(fd, wanted))
-                except StopIteration as returned:
-                    value: _Value = returned.value
-                    return value
+                return await _driven(gen, self.pgconn.socket)
         except BaseException:
             if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
                 self.abandon()
             raise
+
+    async def call(self, function: str, arguments: str, *values: str) -> None:
+        """Call a function of the server that returns nothing, by a statement that is prepared as it is first called.
+
+        `arguments` are the placeholders, such as `$1, $2::bigint`. What is prepared has a name that no other client
+        gives: a pooler in transaction mode may take the call to a session in which it is another's, or is not. There
+        nothing is executed, and from then on the statement itself is sent with each call.
+        """
+        raw, encoding = self.pgconn, self.info.encoding
+        statement = f"SELECT {function}({arguments})".encode(encoding)
+        given = [value.encode(encoding) for value in values]
+        if self._prepares_calls:
+            name = self._names_of_calls.get(function)
+            if name is None:
+                name = f"{function} {secrets.token_hex(8)}".encode(encoding)
+                raw.send_prepare(name, statement)
+                await self.wait(_answer(raw, encoding))
+                self._names_of_calls[function] = name
+            try:
+                raw.send_query_prepared(name, given)
+                await self.wait(_answer(raw, encoding))
+            except psycopg.errors.InvalidSqlStatementName:
+                self._prepares_calls = False
+            else:
+                return
+        raw.send_query_params(statement, given)
+        await self.wait(_answer(raw, encoding))
 
     def abandon(self) -> None:
         """Close the connection at once, whatever is under way on it. A second call has no effect."""
@@ -52,6 +80,36 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     def answers(self) -> bool:
         """Whether the server has answered the last statement, so that what it raised is known to have failed."""
         return self.pgconn.transaction_status in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INERROR)
+
+
+def _answer(raw: pq.abc.PGconn, encoding: str) -> PQGen[None]:
+    """Send what is queued, and read the whole answer; raise the error that it tells."""
+    while raw.flush():
+        if (yield Wait.RW) & Ready.R:
+            raw.consume_input()
+    answer: pq.abc.PGresult | None = None
+    while True:
+        while raw.is_busy():
+            yield Wait.R
+            raw.consume_input()
+        result = raw.get_result()
+        if result is None:
+            break
+        answer = answer or result  # of two, the second says that the server has closed the connection
+    if answer is None:
+        raise psycopg.OperationalError("the server has not answered")
+    if answer.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+        raise psycopg.errors.error_from_result(answer, encoding)
+
+
+async def _driven(gen: PQGen[_Value], fd: int) -> _Value:
+    try:
+        wanted = next(gen)
+        while True:
+            wanted = gen.send(await _ready(fd, wanted))
+    except StopIteration as returned:
+        value: _Value = returned.value
+        return value
 
 
 async def _ready(fd: int, wanted: Wait) -> Ready:
@@ -177,7 +235,7 @@ async def _connect_to(conninfo: str) -> Connection:
     try:
         await _poll(raw)
         raw.nonblocking = 1
-        connection = Connection(raw, tuple_row)
+        connection = Connection(raw)
         await connection.set_autocommit(True)
         # A pooler in transaction mode gives each transaction another session, without what was prepared.
         connection.prepare_threshold = None

@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, LiteralString
 
 import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._journal.errors import JournalCorrupt
 from session_lifecycle._journal.postgres_connection import Connection
 from session_lifecycle._journal.records import Entry, Record
-from session_lifecycle._model.plain import Plain
 
 _COLUMNS: Final[LiteralString] = """
 SELECT seq, entry, session, at AT TIME ZONE 'UTC', target, skipped, open AT TIME ZONE 'UTC', close AT TIME ZONE 'UTC',
@@ -73,8 +73,15 @@ def one_as_json(record: Record) -> str:
     return msgspec.json.encode(_row(record)).decode()
 
 
-def _row(record: Record) -> dict[str, Plain]:
-    return record.as_dict() | {"note": _escaped(record.note), "subject": _escaped(record.subject)}
+def _row(record: Record) -> Record:
+    return replace(
+        record,
+        at=record.at.astimezone(UTC),
+        open=record.open and record.open.astimezone(UTC),
+        close=record.close and record.close.astimezone(UTC),
+        note=_escaped(record.note),
+        subject=_escaped(record.subject),
+    )
 
 
 def _in_utc(instant: datetime | None) -> datetime | None:

@@ -34,10 +34,14 @@ _BUSY_WAIT: Final = 0.005
 """Seconds between two tries, while another connection writes."""
 _TRIES: Final = 5
 """How often the lock is found taken before it counts as held: another process may only be trying it."""
+_PROBE_WAIT: Final = 0.001
+"""Seconds between two tries, while another process only looks whether the lock is taken."""
 _COUNTER_WAIT: Final = 1.0
 """How many seconds an append that is durable waits to raise the counter, while another connection writes."""
 _PAGES_OF_THE_LOG: Final = 64
 """A short log is soon written over in place, whose sync costs less than that of one that grows."""
+_STATEMENTS: Final = 16
+"""How many statements a connection keeps compiled."""
 _DENIED: Final = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 
 _open_here: "dict[SqliteJournal, tuple[int, sqlite_files.Identity]]" = {}
@@ -71,7 +75,7 @@ class SqliteJournal:
         self._name = name or ""
         self._connection: sqlite3.Connection | None = None
         self._lock: OwnerLock | None = None
-        self._files: dict[Path, sqlite_files.Identity] = {}
+        self._files: dict[str, sqlite_files.Identity] = {}
         self._number: int | None = None  # of the last record; None where it has to be read
         self._in_doubt = 0  # the last `seq` of which an append has ended in doubt
 
@@ -241,7 +245,8 @@ class SqliteJournal:
         what = "done"
         _, lock = self._checked(what)
         with self._definite(what):
-            connection = _connect(self._file)
+            # Without a cache each statement is shown to the authorizer, also one that was executed before.
+            connection = _connect(self._file, cached_statements=0)
         try:
             await self._begin(connection, what)
             with self._definite(what):
@@ -329,12 +334,10 @@ class SqliteJournal:
         without the right to write to the database, which this one has meanwhile. The records are durable: a caller that
         is cancelled is not interrupted here.
         """
-        with anyio.move_on_after(_COUNTER_WAIT, shield=True):
-            while not begin(connection, "IMMEDIATE"):  # noqa: ASYNC110 -- another process sets no event
-                await anyio.sleep(_BUSY_WAIT)
+        if await _before_long(lambda: begin(connection, "IMMEDIATE"), _BUSY_WAIT):
             try:
                 lock.count(number)
-                await _take_again(lock)
+                await _before_long(lock.take, _PROBE_WAIT)
             finally:
                 connection.rollback()
 
@@ -365,9 +368,8 @@ class SqliteJournal:
             raise JournalWriteFailed(str(self._file), what, str(error)) from error
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    # Without a cache of statements each is shown to the authorizer, also one that was executed before.
-    connection = sqlite3.connect(file, timeout=0, isolation_level=None, cached_statements=0)
+def _connect(file: Path, cached_statements: int = _STATEMENTS) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=0, isolation_level=None, cached_statements=cached_statements)
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain sync leaves the data in the drive's cache
@@ -387,7 +389,19 @@ def _put_into_wal_mode(file: Path, connection: sqlite3.Connection) -> None:
 async def _take_again(lock: OwnerLock) -> None:
     """Take the lock after a commit; another process that only tries it gives it back at once."""
     while not lock.take():  # noqa: ASYNC110 -- another process sets no event
-        await anyio.sleep(_BUSY_WAIT / 5)
+        await anyio.sleep(_PROBE_WAIT)
+
+
+async def _before_long(attempt: Callable[[], bool], pause: float) -> bool:
+    """Repeat an attempt until it succeeds, or for `_COUNTER_WAIT`; return whether it did. It is not cancelled."""
+    if attempt():  # as it nearly always does: a scope costs more than the attempt
+        return True
+    with anyio.move_on_after(_COUNTER_WAIT, shield=True):
+        while True:
+            await anyio.sleep(pause)
+            if attempt():
+                return True
+    return False
 
 
 def _rolled_back(connection: sqlite3.Connection) -> bool:

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -29,7 +29,6 @@ _CREATE: Final = """
     ) WITHOUT ROWID
 """
 _INSERT: Final = "INSERT INTO session_lifecycle_record VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_FIELDS_OF_THE_ROW: Final = frozenset({"seq", "entry", "session"})
 
 Row = tuple[Any, ...]
 
@@ -39,10 +38,33 @@ Row = tuple[Any, ...]
 
 def row_of(journal: str, number: int, record: Record) -> Row:
     """Return the row of a record; `number` counts the records of a journal from 1, in the order of their writing."""
-    values = {key: value for key, value in record.as_dict().items() if value and key not in _FIELDS_OF_THE_ROW}
-    content = json.dumps(values)  # in ASCII: SQLite refuses the lone surrogates that a note may hold
-    row = (journal, record.seq, number, record.entry.value, f"{record.session}", content)
+    row = (journal, record.seq, number, record.entry.value, record.session.isoformat(), _content_of(record))
     return (*row, _checksum(row))
+
+
+def _content_of(record: Record) -> str:
+    """Return what no column has of its own, as `Record.as_dict` has it, in JSON: at a third of its cost.
+
+    It is in ASCII: SQLite refuses the lone surrogates that a note may hold.
+    """
+    values = {"at": f'"{_in_utc(record.at)}"'}
+    if record.target is not None:
+        values["target"] = f'"{record.target}"'
+    if record.skipped:
+        values["skipped"] = "[" + ", ".join([f'"{day}"' for day in record.skipped]) + "]"
+    if record.open is not None:
+        values["open"] = f'"{_in_utc(record.open)}"'
+    if record.close is not None:
+        values["close"] = f'"{_in_utc(record.close)}"'
+    if record.note:
+        values["note"] = json.dumps(record.note)
+    if record.subject:
+        values["subject"] = json.dumps(record.subject)
+    return "{" + ", ".join([f'"{name}": {value}' for name, value in values.items()]) + "}"
+
+
+def _in_utc(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat()
 
 
 def _checksum(row: Iterable[object]) -> int:

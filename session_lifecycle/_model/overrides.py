@@ -14,9 +14,8 @@ from msgspec.structs import replace
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession, OverrideRefused
 from session_lifecycle._model.legs import FACTS, REQUIRED_FACTS
-from session_lifecycle._model.session import Phase, Session, require_date
+from session_lifecycle._model.session import Date, Phase, Session, require_date
 
-_Day = date  # the fields called `date` hide it
 Hour = time | datetime
 """A time of the exchange's own day on the override's date, or an aware instant, as for the evening before."""
 
@@ -31,7 +30,7 @@ class Closure(msgspec.Struct, frozen=True):
 
     __module__ = "session_lifecycle"
 
-    date: date
+    date: Date
     reason: str = ""
 
     def __post_init__(self) -> None:
@@ -61,14 +60,14 @@ class SpecialHours(msgspec.Struct, frozen=True):
 
     __module__ = "session_lifecycle"
 
-    date: date
+    date: Date
     open: Hour | None = None
     close: Hour | None = None
     breaks: tuple[tuple[Hour, Hour], ...] | None = None
     pre_market_start: Hour | None = None
     post_market_end: Hour | None = None
     reason: str = ""
-    until: _Day | None = None
+    until: Date | None = None
     weekdays: tuple[str, ...] = ()
     phases: tuple[Phase, ...] | None = None
 
@@ -113,7 +112,7 @@ class SpecialHours(msgspec.Struct, frozen=True):
             if name not in WEEKDAYS:
                 raise OverrideRefused(self.date, f"{name!r} is not a weekday; there can be {', '.join(WEEKDAYS)}")
 
-    def on(self, day: _Day) -> "SpecialHours | None":
+    def on(self, day: Date) -> "SpecialHours | None":
         """Return the hours of a season as those of one of its days; None where that is another day of the week."""
         if self.weekdays and WEEKDAYS[day.weekday()] not in self.weekdays:
             return None

@@ -59,6 +59,9 @@ def require_phase_name(name: object) -> None:
         )
         raise InvalidSession(msg)
 
+Date = date
+"""`date`, for a class that has a field of this name: from Python 3.14 on, its annotations would find the field."""
+
 
 class Session(msgspec.Struct, frozen=True):
     """One trading session: its label and the instants of its regular hours, in UTC.
@@ -76,7 +79,7 @@ class Session(msgspec.Struct, frozen=True):
 
     __module__ = "session_lifecycle"
 
-    date: date
+    date: Date
     open: datetime
     close: datetime
     breaks: tuple[tuple[datetime, datetime], ...] = ()

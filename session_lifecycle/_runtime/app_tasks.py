@@ -104,13 +104,27 @@ class AppTasks:
                     await self._start(self._queue.popleft())
             except anyio.get_cancelled_exc_class():
                 if not absorb_foreign_cancellation():
+                    while self._queue:
+                        self._queue.popleft().dropped()
                     await self._oversee_all()
                     raise
                 self._event.set()
 
     async def _start(self, task: "_Task") -> None:
-        if not await start_once(self._group, task.run, task.name):
-            task.lost(CancelledBeforeStart(task.name))
+        begun = False
+
+        async def run() -> None:
+            nonlocal begun
+            begun = True
+            await task.run()
+
+        try:
+            if not await start_once(self._group, run, task.name):
+                task.lost(CancelledBeforeStart(task.name))
+        except anyio.get_cancelled_exc_class():
+            if not begun:
+                task.dropped()
+            raise
 
     def stop(self) -> None:
         """Have `watch` return once the last task has ended: no other is started after that."""
@@ -130,6 +144,7 @@ class AppTasks:
             host.attempt,
             name=name,
             lost=lambda error: self._end_attempt(host, roll, error),
+            dropped=lambda: self._free_attempt(host),
         )
 
     async def _attempt_roll(self, host: Host, roll: RollRound, scope: CallScope) -> None:
@@ -211,8 +226,11 @@ class AppTasks:
 
     async def _start_drain(self, host: Host, handler: Handler) -> None:
         """Start the task of a handler. An event whose task never takes its first step counts as failed."""
+        begun = False
 
         async def drain() -> None:
+            nonlocal begun
+            begun = True
             try:
                 await self._drain(host, handler)
             finally:
@@ -220,12 +238,15 @@ class AppTasks:
 
         name = f"handler {handler.label}"
         self._task_begins(host)
-        while not await start_once(self._group, drain, name):
-            event = handler.take()
-            if event is None:
+        try:
+            while not await start_once(self._group, drain, name):
+                event = handler.take()
+                if event is None:
+                    break
+                self._report_failure(host, handler, CancelledBeforeStart(name), event)
+        finally:
+            if not begun:
                 self._task_ended(host)
-                return
-            self._report_failure(host, handler, CancelledBeforeStart(name), event)
 
     async def _drain(self, host: Host, handler: Handler) -> None:
         """Call a handler for each event in its queue, until that is empty."""
@@ -344,7 +365,7 @@ class AppTasks:
     def _oversee(self, scope: CallScope) -> None:
         """Oversee the end of a call that was cancelled, in a task of its own."""
         self._running += 1
-        self._launch(_Task("overseer", partial(self._overseeing, scope), self._overseer_lost))
+        self._launch(_Task("overseer", partial(self._overseeing, scope), self._overseer_lost, self._one_less))
 
     def _overseer_lost(self, error: CancelledBeforeStart) -> None:  # noqa: ARG002 -- nothing else was lost
         self._one_less()
@@ -383,10 +404,11 @@ class AppTasks:
         *args: object,
         name: str,
         lost: Callable[[CancelledBeforeStart], None],
+        dropped: Callable[[], None] = lambda: None,
     ) -> None:
         """Start a task of a host, which is not stopped before all its tasks have ended.
 
-        `lost` is called instead where the task was cancelled before its first step.
+        Instead `lost` is called where the task was cancelled before its first step, `dropped` where the driver was.
         """
         self._task_begins(host)
 
@@ -400,7 +422,11 @@ class AppTasks:
             lost(error)
             self._task_ended(host)
 
-        self._launch(_Task(name, run, report_lost))
+        def drop() -> None:
+            dropped()
+            self._task_ended(host)
+
+        self._launch(_Task(name, run, report_lost, drop))
 
     def _launch(self, task: "_Task") -> None:
         if self._in_asyncio:
@@ -426,11 +452,14 @@ class AppTasks:
 
 
 class _Task(NamedTuple):
-    """A task to be started; `lost` is called where it was cancelled before its first step."""
+    """A task to be started."""
 
     name: str
     run: Callable[[], Coroutine[Any, Any, None]]
     lost: Callable[[CancelledBeforeStart], None]
+    """Called where it was cancelled before its first step."""
+    dropped: Callable[[], None]
+    """Called where the driver was cancelled before that."""
 
 
 async def _roll(host: Host, roll: RollRound) -> BaseException | None:

@@ -169,6 +169,13 @@ def native_cancellations() -> int:
     return 0 if task is None or anyio.current_effective_deadline() == -inf else task.cancelling()
 
 
+def cancel_natively() -> None:
+    """Cancel the calling task, on asyncio: a native cancellation that was absorbed arrives at its next wait."""
+    task = _asyncio_task()
+    if task is not None:
+        task.cancel()
+
+
 def redeliver_cancellation() -> None:
     """Have the native cancellation of the calling task delivered again, where another exception has replaced it.
 

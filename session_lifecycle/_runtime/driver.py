@@ -24,7 +24,7 @@ from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
 from session_lifecycle._model.events import Event
 from session_lifecycle._model.home_errors import DriverCancelled
 from session_lifecycle._runtime.app_tasks import AppTasks
-from session_lifecycle._runtime.callbacks import cancelled_natively, sole_of
+from session_lifecycle._runtime.callbacks import cancel_natively, cancelled_natively, sole_of
 from session_lifecycle._runtime.cohorts import advance_cohorts
 from session_lifecycle._runtime.home import Home
 from session_lifecycle._runtime.host import Host
@@ -174,13 +174,19 @@ class Driver:
                 finally:
                     self._additions.discard(scope)
         except BaseException:
-            await _close(host)
+            await self._give_up(host)
             raise
-        if scope.cancelled_caught:
-            await _close(host)
+        if scope.cancel_called:  # also where it had begun just before that
+            await self._give_up(host)
             call = "add()"
             raise GroupStopped(call)
         self.wake(host)
+
+    async def _give_up(self, host: Host) -> None:
+        """End a host that was not added, in the calling task; a native cancellation meanwhile is delivered after it."""
+        self._hosts.pop(host, None)
+        if await host.close_journal():
+            cancel_natively()
 
     def _cancel_additions(self) -> None:
         for scope in self._additions:
@@ -491,8 +497,3 @@ class Driver:
     def _stopped(self, host: Host) -> None:
         if self._on_stopped is not None:
             self._on_stopped(host)
-
-
-async def _close(host: Host) -> None:
-    with anyio.CancelScope(shield=True):
-        await host.close_journal()

@@ -41,7 +41,7 @@ class Home:
     @property
     def here(self) -> bool:
         """Whether its event loop runs in the calling thread now."""
-        return self._loop in _running_loops()
+        return self._loop is _asyncio_loop() or self._loop is _trio_loop()
 
     @property
     def elsewhere(self) -> bool:
@@ -55,10 +55,9 @@ class Home:
             WrongThreadError: another thread.
             WrongLoopError: another event loop, in whatever thread.
         """
-        loops = _running_loops()
-        if self._loop in loops:
+        if self.here:
             return
-        if any(loop is not None for loop in loops):
+        if _asyncio_loop() is not None or _trio_loop() is not None:
             raise WrongLoopError(call)
         if self.elsewhere:
             raise WrongThreadError(call)
@@ -167,10 +166,13 @@ def _present_loop() -> tuple[object, Callable[[Callable[[], object]], object]]:
     return loop, loop.call_soon_threadsafe
 
 
-def _running_loops() -> tuple[object | None, object | None]:
-    """Return the event loops that run in the calling thread: that of asyncio and that of trio, which may be a guest."""
-    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
-    return (
-        None if asyncio is None else asyncio._get_running_loop(),  # noqa: SLF001 -- documented, for those who implement loops
-        trio.lowlevel.current_trio_token() if trio is not None and trio.lowlevel.in_trio_run() else None,
-    )
+def _asyncio_loop() -> object | None:
+    """Return the event loop of asyncio that runs in the calling thread; one of trio may be its guest."""
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 -- documented, for those who implement loops
+
+
+def _trio_loop() -> object | None:
+    """Return the token of the event loop of trio that runs in the calling thread."""
+    trio = sys.modules.get("trio")
+    return trio.lowlevel.current_trio_token() if trio is not None and trio.lowlevel.in_trio_run() else None

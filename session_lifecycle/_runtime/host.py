@@ -34,11 +34,11 @@ from session_lifecycle._model.events import AlarmFired, AlarmSkipped, Event, Han
 from session_lifecycle._model.venue_status import VenueStatus
 from session_lifecycle._runtime.alarm_calls import AlarmCalls
 from session_lifecycle._runtime.call_scope import CallScope
-from session_lifecycle._runtime.callbacks import CallbackScope, absorb_foreign_cancellation, open_scopes
+from session_lifecycle._runtime.callbacks import CallbackScope, open_scopes
 from session_lifecycle._runtime.event_log import LOGGER, log_event
 from session_lifecycle._runtime.handlers import Handler
 from session_lifecycle._runtime.host_state import DRAINING, NEW, RUNNING, STOPPED, STOPPING, HostState
-from session_lifecycle._runtime.ledger import Ledger, LedgerEntry
+from session_lifecycle._runtime.ledger import Ledger, LedgerEntry, close_for_good
 from session_lifecycle._runtime.replica import Replica
 from session_lifecycle._runtime.subscriptions import Broadcast
 
@@ -237,18 +237,17 @@ class Host:
         """Whether no attempt to roll is under way, and nothing waits to be made durable."""
         return self.attempt is None and (self.ledger is None or self.ledger.idle)
 
-    async def close_journal(self) -> None:
-        """Close the journal, where it is open, and be STOPPED."""
+    async def close_journal(self) -> bool:
+        """Close the journal, where it is open, and be STOPPED, whatever cancels the calling task meanwhile.
+
+        A native cancellation is absorbed; return whether there was one.
+        """
         try:
-            if self.journal is not None and self.holds_journal:
-                self.holds_journal = False
-                with anyio.move_on_after(self.lifecycle.config.journal_timeout.total_seconds()):
-                    await self.journal.close()
-        except Exception:  # the journal may be the application's own code
-            LOGGER.exception("%s: the journal could not be closed", self.lifecycle.schedule.name)
-        except anyio.get_cancelled_exc_class():
-            if not absorb_foreign_cancellation():
-                raise
+            if self.journal is None or not self.holds_journal:
+                return False
+            self.holds_journal = False
+            timeout = self.lifecycle.config.journal_timeout.total_seconds()
+            return await close_for_good(self.journal, timeout, self.lifecycle.schedule.name)
         finally:
             self.end()
 

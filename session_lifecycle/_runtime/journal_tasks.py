@@ -175,7 +175,7 @@ class JournalTasks:
         self._flushing.add(host)
         try:
             task_status.started()
-            await host.close_journal()
+            await host.close_journal()  # although `TaskGroup.start` cancels this task where its caller is cancelled
         finally:
             self._flushing.discard(host)
             self._event.set()

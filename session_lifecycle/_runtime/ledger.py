@@ -21,7 +21,8 @@ from session_lifecycle._journal.errors import JournalWriteFailed, NotLeadingErro
 from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import LifecycleError, describe
-from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation
+from session_lifecycle._runtime.callbacks import absorb_foreign_cancellation, native_cancellations
+from session_lifecycle._runtime.event_log import LOGGER
 
 _TRIES: Final = 3
 """How often records that are in doubt are appended again before they are in doubt for good."""
@@ -312,3 +313,32 @@ async def _pause() -> None:
     except anyio.get_cancelled_exc_class():
         if not absorb_foreign_cancellation():
             raise
+
+
+async def close_for_good(journal: Journal, timeout: float, name: str) -> bool:  # noqa: ASYNC109 -- of each try
+    """Close a journal, whatever cancels the calling task; each try takes at most `timeout` seconds.
+
+    What it raises is logged. A native cancellation is absorbed; return whether there was one.
+    """
+    absorbed = False
+    try:
+        with anyio.CancelScope(shield=True):
+            while not await _try_to_close(journal, timeout):
+                absorbed = True
+    except Exception:  # the journal may be the application's own code
+        LOGGER.exception("%s: the journal could not be closed", name)
+    return absorbed
+
+
+async def _try_to_close(journal: Journal, timeout: float) -> bool:  # noqa: ASYNC109 -- of each try
+    """Close a journal; return False where a native cancellation, which is absorbed, has come between."""
+    before = native_cancellations()
+    try:
+        with anyio.move_on_after(timeout):
+            await journal.close()
+    except anyio.get_cancelled_exc_class():
+        native = native_cancellations() > before
+        if not absorb_foreign_cancellation():
+            raise
+        return not native
+    return True

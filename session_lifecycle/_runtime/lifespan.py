@@ -401,7 +401,11 @@ class _Run:
         self.begun = True
         try:
             with self._scope:
-                await self._drive(task_status)
+                try:
+                    await self._drive(task_status)
+                finally:
+                    self._seal()
+            await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseException as error:
             failure = sole_of(error)
             if not isinstance(failure, anyio.get_cancelled_exc_class()):
@@ -409,6 +413,15 @@ class _Run:
             if failure is error:
                 raise
             raise failure from failure.__cause__
+
+    def _seal(self) -> None:
+        """Have the scope take back its own cancellations of this task, and hand none up.
+
+        Where a scope around is cancelled, anyio 4.16 adds them to the count of that scope, which may be of another
+        task: it would then take back more cancellations of that task than it has made, native ones too.
+        """
+        self._scope.shield = True
+        self._scope.cancel("the driver has ended")
 
 
 class _Both:

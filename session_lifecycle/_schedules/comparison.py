@@ -12,7 +12,7 @@ import msgspec
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.legs import HOURS
-from session_lifecycle._model.session import Phase, Session, require_date
+from session_lifecycle._model.session import Date, Phase, Session, require_date
 from session_lifecycle._schedules.base import Schedule
 
 Interval = tuple[datetime, datetime]
@@ -24,7 +24,7 @@ class Difference(msgspec.Struct, frozen=True):
 
     __module__ = "session_lifecycle"
 
-    date: date
+    date: Date
     a: Session | None
     b: Session | None
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from session_lifecycle._model.session import Session
+from session_lifecycle._model.session import Date, Session
 from session_lifecycle._schedules.venue_hours import Row, VenueHours, hours_of, local_key, row_key, sessions_of
 
 _DAY: Final = timedelta(days=1)
@@ -27,7 +27,7 @@ class Correction(msgspec.Struct, frozen=True):
 
     __module__ = "session_lifecycle"
 
-    date: date
+    date: Date
     before: Session | None
     after: Session | None
     source: str

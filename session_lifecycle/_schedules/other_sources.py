@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from session_lifecycle._model.errors import CalendarUnavailable
-from session_lifecycle._model.session import Session
+from session_lifecycle._model.session import Date, Session
 from session_lifecycle._schedules.base import Schedule
 from session_lifecycle._schedules.calendars import calendar_errors
 from session_lifecycle._schedules.comparison import compare
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
     calendar: str
     source: str
-    date: date
+    date: Date
     ours: str
     theirs: str
 

@@ -1,6 +1,7 @@
 """Simulated time for tests: a year passes in a second, and nothing sleeps."""
 
 import asyncio
+import gc
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Generator
@@ -26,7 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NEVER: Final = 2**62  # microseconds: fourteen times the range of datetime
 
-# Where the ready queue is hidden (uvloop), one clean pass is no proof: the result of a task inside shield, gather,
+# Where the ready queue is not found, one clean pass is no proof: the result of a task inside shield, gather,
 # wait_for or a task group moves through callbacks of futures, one pass each, and meanwhile every task seems blocked.
 _CLEAN_PASSES: Final = 5
 _MAX_PASSES: Final = 100_000
@@ -44,11 +45,11 @@ class SimulatedClock(Uncopyable):
 
     Time passes to the next deadline only when it has settled, which means that every other task is blocked:
 
-    * On trio, and on event loops of asyncio that show their ready queue, this is exact: one pass of the loop that
-      leaves the queue empty. The cost does not depend on the number of blocked tasks.
-    * On loops that hide the queue (uvloop), it is several consecutive passes in which every task waits on a pending
-      future. Each pass scans all tasks, and a result that is passed through a longer chain of bare futures or
-      `call_soon`s arrives too late.
+    * On trio, on asyncio's own event loops and on uvloop this is exact: one pass of the loop that leaves its queue of
+      callbacks empty. The cost does not depend on the number of blocked tasks.
+    * On other loops of asyncio (qasync), whose queue is not found, it is several consecutive passes in which every task
+      waits on a pending future. Each pass scans all tasks, and a result that is passed through a longer chain of bare
+      futures or `call_soon`s arrives too late.
 
     Limits:
 
@@ -83,6 +84,7 @@ class SimulatedClock(Uncopyable):
         self._registrations = count()
         self._holds = 0
         self._home: Home | None = None
+        self._ready: deque[Any] | None = None  # the queue of its event loop, where that is found
         self._released = anyio.Event()
 
     def __repr__(self) -> str:
@@ -219,6 +221,7 @@ class SimulatedClock(Uncopyable):
         """Belong to this event loop, unless it belongs to one already."""
         if self._home is None:
             self._home = Home()
+            self._ready = _ready_queue()
 
     async def _advance(self, end: int, *, on_wall: bool) -> None:
         self._settle_down()
@@ -252,7 +255,7 @@ class SimulatedClock(Uncopyable):
         if due <= self._elapsed:
             await anyio.lowlevel.checkpoint()
             return
-        if inside(TRANSACTION):
+        if self._holds and inside(TRANSACTION):
             call = "a sleep by the SimulatedClock in the block of roll_transaction(), where no time passes,"
             raise ReentrancyError(call)
         me = _Sleeper(heeds_steps=heeds_steps)
@@ -263,7 +266,7 @@ class SimulatedClock(Uncopyable):
                 if self._jumper is None and self._should_jump():
                     await self._jump(me)
                 else:
-                    await me.wait()
+                    await me.wait(anyio.Event() if self._ready is None else _Signal())
         finally:
             if not me.woken:
                 del self._queue[bisect_left(self._queue, entry)]
@@ -294,21 +297,18 @@ class SimulatedClock(Uncopyable):
 
     async def _settle(self, jumper: "_Sleeper | None" = None) -> None:
         """Wait until every other task is blocked and nothing holds the clock, or until `jumper` need not jump."""
-        await self._settle_tasks(jumper)
-        while self._holds and (jumper is None or (not jumper.woken and self._should_jump())):
+        while True:
+            if self._ready is None and _asyncio_task() is None:
+                await anyio.wait_all_tasks_blocked()
+            else:
+                await self._settle_tasks(jumper)
+            if not self._holds or (jumper is not None and (jumper.woken or not self._should_jump())):
+                return
             await self._released.wait()
-            await self._settle_tasks(jumper)
 
     async def _settle_tasks(self, jumper: "_Sleeper | None") -> None:
-        try:
-            this = asyncio.current_task()
-        except RuntimeError:  # no asyncio loop is running
-            this = None
-        if this is None:  # trio, also as a guest of an asyncio loop
-            await anyio.wait_all_tasks_blocked()
-            return
         # Not anyio's wait_all_tasks_blocked(): on asyncio it sleeps for 0.1 real seconds between two passes.
-        ready = _ready_queue(asyncio.get_running_loop())
+        ready = self._ready
         passes = clean = 0
         while True:
             await asyncio.sleep(0)
@@ -319,7 +319,7 @@ class SimulatedClock(Uncopyable):
                 return
             # (The lesser of the two: a busy task is named after _MAX_PASSES, whichever way it is found.)
             if ready is None or passes >= min(_EXACT_PASSES, _MAX_PASSES):
-                busy = _busy_task(this)
+                busy = _busy_task()
                 clean = clean + 1 if busy is None else 0
                 if clean == _CLEAN_PASSES:
                     return
@@ -335,37 +335,70 @@ class _Sleeper:
     def __init__(self, *, heeds_steps: bool) -> None:
         self.heeds_steps = heeds_steps
         self.woken = False
-        self._event = anyio.Event()
+        self._event: anyio.Event | _Signal | None = None  # while it waits
 
     def wake(self) -> None:
         self.woken = True
-        self._event.set()
+        self.kick()
 
     def kick(self) -> None:
-        self._event.set()
+        if self._event is not None:
+            self._event.set()
 
-    async def wait(self) -> None:
-        await self._event.wait()
-        if not self.woken:
-            self._event = anyio.Event()
+    async def wait(self, event: "anyio.Event | _Signal") -> None:
+        self._event = event
+        await event.wait()
+        self._event = None
 
 
-def _ready_queue(loop: asyncio.AbstractEventLoop) -> deque[Any] | None:
-    """Return the queue of all callbacks that `loop` runs next, or None where the loop does not show it (uvloop).
+class _Signal:
+    """What of an event of asyncio one sleeper needs, which is a future, at a third of what `anyio.Event` takes."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future = asyncio.get_running_loop().create_future()
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def wait(self) -> asyncio.Future[None]:
+        return self._future
+
+
+def _asyncio_task() -> asyncio.Task[Any] | None:
+    """Return the current task, or None on trio, also where that is a guest of an asyncio loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no asyncio loop is running
+        return None
+
+
+def _ready_queue() -> deque[Any] | None:
+    """Return the queue of all callbacks that asyncio's loop runs next, or None where it is not found, and on trio.
 
     After `asyncio.sleep(0)` an empty queue proves that every other task is blocked: a step of a task, a callback of a
     future and an expired timer each pass through it, and the loop polls its sockets and timers before that sleep ends.
     """
-    # A loop with a call_soon() of its own (qasync) inherits the queue and does not use it.
-    if not isinstance(loop, asyncio.BaseEventLoop) or type(loop).call_soon is not asyncio.BaseEventLoop.call_soon:
+    if _asyncio_task() is None:
         return None
-    # Private, as `_fut_waiter` below is; a loop without it is scanned.
-    ready: deque[Any] | None = getattr(loop, "_ready", None)
-    return ready if isinstance(ready, deque) else None
+    # There is no public way. It is the deque of the loop in which a new callback is found: a loop with a call_soon()
+    # of its own (qasync) inherits a queue and does not use it.
+    loop = asyncio.get_running_loop()
+    probe = loop.call_soon(_nothing)
+    for each in gc.get_referents(loop, getattr(loop, "__dict__", None)):
+        if isinstance(each, deque) and probe in each:
+            return each  # pyright: ignore[reportUnknownVariableType]
+    return None
 
 
-def _busy_task(this: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
-    """Return a task of this loop, other than `this`, that is not blocked, or None."""
+def _nothing() -> None: ...
+
+
+def _busy_task() -> asyncio.Task[Any] | None:
+    """Return a task of this loop, other than the current one, that is not blocked, or None."""
+    this = asyncio.current_task()
     for task in asyncio.all_tasks():
         if task is not this:
             # Private, but there is no public way, and anyio's wait_all_tasks_blocked() relies on it too.

@@ -22,6 +22,7 @@ from session_lifecycle._model.events import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    SessionAdopted,
     StateChanged,
 )
 from session_lifecycle._model.journal_events import LeadershipGained, LeadershipLost, RollFollowed
@@ -47,7 +48,8 @@ def assert_legal(events: Iterable[Event]) -> None:
       Only `roll` leaves a session, and only forward.
     * A roll begins in ENDED. Its attempts are numbered from 1 and have one target, and each has one outcome. No attempt
       follows the last one or a success, unless the lead has changed. The transition `roll` follows its `RollSucceeded`,
-      or the `RollFollowed` of a replica that does not lead, at once, and no other event does.
+      or the `RollFollowed` of a replica that does not lead, at once, and no other event does. Before the first roll of
+      a start, a `SessionAdopted` can stand for it.
     * Phases start and end alternately, each one of them.
     * Breaks begin and end alternately, while the market is open, and the clock alone does not close the market on a
       break. A halt is lifted before the next one, and a feed is stale before it resumes.
@@ -93,7 +95,7 @@ class _EventChecker:
         self.observed: datetime | None = None
         self.rolling: RollStarted | None = None  # the attempt under way
         self.failed: RollFailed | None = None  # the attempt before the next one
-        self.succeeded: RollSucceeded | RollFollowed | None = None  # its transition `roll` must follow
+        self.succeeded: RollSucceeded | RollFollowed | SessionAdopted | None = None  # its transition `roll` must follow
         self.recovered: tuple[int, ...] = ()  # the possible attempts of a roll that a recovery has just settled
         self.on_break = False
         self.halted: bool | None = None  # None: unknown so far
@@ -143,7 +145,7 @@ class _EventChecker:
                 return self._started(event)
             case RollSucceeded() | RollFailed():
                 return self._ended(event)
-            case RollFollowed():
+            case RollFollowed() | SessionAdopted():
                 self.succeeded = event
                 return self._of_the_ended(event)
             case LeadershipGained() | LeadershipLost():
@@ -204,7 +206,7 @@ class _EventChecker:
     def _rolled(self, event: StateChanged) -> str | None:
         success, self.succeeded = self.succeeded, None
         if success is None and self.state is not None:
-            return "there was no RollSucceeded or RollFollowed before it"
+            return "there was no RollSucceeded, RollFollowed or SessionAdopted before it"
         target = event.session if success is None else success.next_session
         return None if event.session == target else f"it enters {event.session}, but the roll was to {target}"
 
@@ -247,7 +249,9 @@ class _EventChecker:
             return f"attempt {begun.attempt}, to {begun.next_session}, was under way"
         return None
 
-    def _of_the_ended(self, event: RollStarted | RollSucceeded | RollFailed | RollFollowed) -> str | None:
+    def _of_the_ended(
+        self, event: RollStarted | RollSucceeded | RollFailed | RollFollowed | SessionAdopted
+    ) -> str | None:
         if self.state not in (None, SessionState.ENDED):
             return f"a roll happens in ENDED, but the state was {self.state and self.state.name}"
         if self.session not in (None, event.session):

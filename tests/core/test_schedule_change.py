@@ -2,7 +2,7 @@
 
 from datetime import datetime, time
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from session_lifecycle import (
@@ -84,6 +84,7 @@ class Life:
 
 
 @given(steps=STEPS, hours=st.integers(0, 30))
+@example(steps=[(870 * MINUTE, Closure(MONDAY))], hours=0)  # at the very open
 def test_any_overrides_keep_the_machine_with_the_schedule_and_leave_the_past_alone(steps, hours):
     """After every change the machine is where the changed schedule says, and what it had said of the past it says."""
     life = Life(weekdays(n=30), at(MONDAY, (0, 0)) + hours * HOUR)

@@ -34,6 +34,7 @@ from session_lifecycle import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    SessionAdopted,
     SessionBoundaryManager,
     SessionState,
     StateChanged,
@@ -127,6 +128,8 @@ class Ledger:
         self.rolling: tuple[date, date, int] | None = None
         self.stepped_back = False
         self.unexpected: date | None = None
+        self.may_adopt = True  # no roll has begun
+        self.adopted: date | None = None  # the transition `roll` leads to that session, without a roll
 
     def take(self, event: Event) -> None:
         if self.seen is not None and not self.stepped_back:
@@ -147,6 +150,7 @@ class Ledger:
                 if self.rolling is not None:
                     assert event.next_session == self.rolling[1]
                 self.rolling = (event.session, event.next_session, event.attempt)
+                self.may_adopt = False
             case RollFailed():
                 assert (event.session, event.next_session, event.attempt) == self.rolling
                 assert event.error is not None
@@ -155,6 +159,10 @@ class Ledger:
                 assert event.session < event.next_session
                 between = (day for day in self.dates if event.session < day < event.next_session)
                 assert event.skipped == tuple(between)
+            case SessionAdopted():
+                assert self.may_adopt
+                assert (self.state, event.session) == (ENDED, self.session)
+                self.adopted = event.next_session
             case ClockStepped():
                 assert abs(event.delta) >= SECOND
             case HorizonNear():
@@ -169,6 +177,9 @@ class Ledger:
         assert event.source is self.state
         self._lateness(event)
         match event.trigger:
+            case "roll" if self.adopted is not None:
+                assert event.session == self.adopted
+                self.adopted = None
             case "roll":
                 assert self.rolling is not None
                 assert (self.session, event.session) == self.rolling[:2]
@@ -218,6 +229,8 @@ def told(event: Event) -> Said | None:  # noqa: PLR0911 -- one for each kind of 
             return "stepped", delta, session, seen
         case UnexpectedData(session, feed, seen):
             return "unexpected", session, feed, seen
+        case SessionAdopted(ended, target, seen):
+            return "adopted", ended, target, seen
         case HorizonNear():
             return None
     raise AssertionError(event)

@@ -83,6 +83,7 @@ class Model:
             return False
         self.i = owner if session is None else session
         self.fresh = session is None  # nothing is owed from before the start, and no roll has begun
+        self.adopts = False  # it is about to be in the present's session
         self.read = 0  # how much of the script
         self.over = False  # the session has been ENDED, and not rolled since
         self.failed = self.quiet = self.stopping = self.fail_later = False
@@ -170,12 +171,12 @@ class Model:
 
     def _do_one_thing(self) -> bool:
         script, config = self.scripts[self.i], self.config
-        if self.read < len(script) and script[self.read][0] <= self.wall:
-            self._read_on(*script[self.read])
-            return True
-        if self.in_market and self.carried_quiet:
+        if self.in_market and self.carried_quiet and self.wall < self.sessions[self.i].close:
             self.quiet, self.carried_quiet = True, False
             self.say(ACTIVE, "data_timeout", min(self.wall, script[1][0]))
+            return True
+        if self.read < len(script) and script[self.read][0] <= self.wall:
+            self._read_on(*script[self.read])
             return True
         if self.expecting and not self.quiet and self._silent_at is not None and self.mono >= self._silent_at:
             self.quiet, self.quiet_for, self.newest_then = True, ZERO, self.newest
@@ -185,7 +186,7 @@ class Model:
         if self.expecting and self.quiet and limit is not None and self.quiet_for >= limit:
             self.break_down(self._due_by(self.quiet_for - limit))
             return True
-        if self.state is ENDED and self.target is None and config.auto_roll and not self.stopping:
+        if self.state is ENDED and self.target is None and config.auto_roll and not (self.stopping or self.adopts):
             self._begin_round()
             return True
         return False
@@ -262,7 +263,7 @@ class Model:
         nobody_knows = following == len(self.sessions) or (state is ENDED and not each)
         too_many = owner - self.i > self.config.max_catch_up_sessions and owner > self.waived
         if too_many and not nobody_knows and self.fresh and state is not ENDED:
-            self._adopt(owner)
+            self.adopts = True
             return
         if nobody_knows or too_many:
             self.break_down()
@@ -270,12 +271,20 @@ class Model:
         self.target = following if each else max(following, owner)
         self.attempt, self.due = 0, self.mono
 
-    def _adopt(self, owner: int) -> None:
-        """Be in another session, without a roll: the clock of the start was wrong."""
+    def _adopt(self) -> None:
+        """Be in the present's session, without a roll: the clock of the start was wrong. An ERROR stays one."""
+        owner, was_failed = self.by_the_clock[0], self.failed
+        self.adopts = self.failed = False
+        if was_failed:
+            self.say(ERROR, "recover", self.wall)
+        self.said.append(("adopted", self.date, self.sessions[owner].date, self.wall))
         due = min(self.scripts[self.i][-1][0], self.wall)
         self.carried = self.carried_quiet = False
         self.i, self.read, self.over, self.walking = owner, 0, False, True
         self.say(ENDED, "roll", due)
+        if was_failed:
+            self.break_down()
+        self.look()
 
     def _begin_attempt(self) -> None:
         assert self.target is not None
@@ -333,6 +342,8 @@ class Model:
         while True:
             if self.begun is not None and self.finish is not None and self.finish[0] <= self.mono:
                 self.end_attempt(self.finish[1])
+            elif self.adopts:
+                self._adopt()
             elif self.due is not None and self.due <= self.mono and not self.stopping:
                 self._begin_attempt()
             else:

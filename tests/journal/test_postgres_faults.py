@@ -556,6 +556,33 @@ def pooled(database: Database, folder: Path) -> Iterator[str]:
         process.wait()
 
 
+async def test_an_append_in_a_session_that_has_not_prepared_it(database: Database) -> None:
+    """A pooler that gives a transaction another session costs no record: the append is sent again, as it stands."""
+    async with opened(database.conninfo(), LONG) as one:
+        await one.append([adopted()])
+        ((name,),) = await prepared(one)
+        assert name.startswith("session_lifecycle.append ")
+        await one.append([failed(2)])
+        assert await prepared(one) == [(name,)]
+        await executed(one, "DEALLOCATE ALL")
+        for seq in (3, 4):
+            await one.append([failed(seq)])
+        assert await prepared(one) == []
+    assert seqs(database) == [1, 2, 3, 4]
+
+
+async def executed(one: PostgresJournal, statement: str) -> list[tuple[str, ...]]:
+    """Execute a statement in the session in which a journal appends."""
+    assert one._link is not None
+    async with one._link.writer.use(10) as connection:
+        cursor = await connection.execute(statement.encode())
+        return [] if cursor.description is None else await cursor.fetchall()
+
+
+async def prepared(one: PostgresJournal) -> list[tuple[str, ...]]:
+    return await executed(one, "SELECT name FROM pg_prepared_statements")
+
+
 @only_asyncio
 @pytest.mark.usefixtures("books")
 async def test_it_works_behind_pgbouncer_in_transaction_mode(database: Database, tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """The journal in SQLite: what is written comes back, one holder at a time, and the application writes beside it."""
 
 import copy
+import json
 import os
 import pickle
 import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from session_lifecycle import (
     Journal,
@@ -21,7 +24,7 @@ from session_lifecycle import (
     MemoryJournal,
     SqliteJournal,
 )
-from session_lifecycle._journal import sqlite
+from session_lifecycle._journal import sqlite, sqlite_tables
 from session_lifecycle._journal.base import TransactionalJournal
 from session_lifecycle._journal.sqlite_lock import OwnerLock
 from session_lifecycle.testing.journals import check_journal
@@ -73,6 +76,18 @@ async def test_a_person_can_read_it(path: Path) -> None:
         "2024-03-04",
         '{"at": "2024-03-04T21:30:00.123456+00:00", "note": "the desk goes home"}',
     )
+
+
+def test_the_content_of_a_row_is_what_the_record_says() -> None:
+    """Each field that has a value and no column, as plain JSON values, in the record's order."""
+    west = timezone(timedelta(hours=-5))
+    abroad = ("at", "open", "close")
+    for record in ONE_OF_EACH:
+        instants = {name: instant.astimezone(west) for name in abroad if (instant := getattr(record, name))}
+        plain = {name: value for name, value in record.as_dict().items() if value}
+        content = json.dumps({name: plain[name] for name in plain if name not in ("entry", "session", "seq")})
+        for each in (record, replace(record, **instants)):
+            assert sqlite_tables.row_of("XNYS", 1, each)[5] == content
 
 
 @pytest.mark.parametrize("calendar", ["XNYS", "", "a desk's own, 24/7 ☃\n", "../../etc/passwd", "x" * 500])
@@ -242,6 +257,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.costly
 async def test_fault_46_no_append_lets_another_process_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is given up for a moment of each append, in which another process still cannot take the journal."""
     journal = SqliteJournal(path)

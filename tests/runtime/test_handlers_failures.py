@@ -490,6 +490,7 @@ async def test_a_failing_clock_calls_the_handlers_of_error_at_once():
 # ---- too many events ----
 
 
+@pytest.mark.costly
 async def test_a_handler_that_cannot_keep_up_is_told(caplog):
     """A handler that leaves 10,000 events waiting is told as failed while it is still busy, and gets those 10,000."""
     manager, clock = make(NOON)
@@ -526,6 +527,7 @@ async def test_a_handler_that_cannot_keep_up_is_told(caplog):
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
+@pytest.mark.costly
 async def test_an_overrun_before_the_first_call_is_told_too():
     """Events that come faster than anything can run are told as an overrun, and those that fit are seen to."""
     manager, clock = make(NOON)
@@ -541,6 +543,7 @@ async def test_an_overrun_before_the_first_call_is_told_too():
         assert [type(event.error) for event in failures.events] == [SubscriberOverrun]
 
 
+@pytest.mark.costly
 async def test_an_overrun_of_what_listens_to_failures_does_not_loop():
     """A handler of HandlerFailed that cannot keep up is told of once, which it cannot be told itself."""
     manager, clock = make(NOON)

@@ -459,6 +459,7 @@ async def test_no_task_is_left_whatever_handlers_did():
     assert len(anyio.get_running_tasks()) == before
 
 
+@pytest.mark.costly
 async def test_ten_thousand_calls_leave_nothing_behind():
     """A handler called ten thousand times keeps no event that it has been called with."""
     manager, clock = make(NOON)

@@ -23,6 +23,7 @@ from session_lifecycle import (
     ReentrancyError,
     SessionBoundaryManager,
     SessionGroup,
+    StateChanged,
     WrongTaskError,
 )
 from session_lifecycle._runtime.callbacks import _scopes
@@ -396,7 +397,8 @@ async def test_fault_54_a_driver_that_dies_after_its_block_was_lost_is_told_on_l
     manager, clock = make(NOON, roll_session=roll)
     await asyncio.create_task(manager.__aenter__(), name="enter")
     sweep()
-    await asyncio.sleep(0.01)
+    for _ in range(50):
+        await asyncio.sleep(0)
     assert manager._host.stopped
     with pytest.raises(WrongTaskError) as wrong:
         await manager.__aexit__(None, None, None)
@@ -623,3 +625,141 @@ async def test_fault_59_a_native_cancellation_while_leaving_without_an_error_is_
         await asyncio.wait_for(asyncio.shield(task), 5)
     assert task.cancelled()
     assert manager._host.stopped
+
+
+# ---- cancelled at the wrong moment ----
+
+
+def cancel_when(condition: Callable[[], object], task: "asyncio.Task[Any]") -> None:
+    """Cancel a task natively in the first turn of the loop in which the condition holds."""
+    if condition():
+        task.cancel()
+    elif not task.done():
+        asyncio.get_running_loop().call_soon(cancel_when, condition, task)
+
+
+async def test_fault_59_an_application_that_is_cancelled_as_a_roll_is_about_to_begin_ends(anyio_backend):
+    """The roll's task has not been started, so nobody waits for its end."""
+    need_asyncio(anyio_backend)
+    manager, clock = make(NOON)
+
+    async def app() -> None:
+        async with manager:
+            await clock.advance_to(END)
+            await asyncio.sleep(10)
+
+    task = asyncio.create_task(app(), name="app")
+    cancel_when(lambda: manager._host.attempt, task)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(task), 5)
+    assert task.cancelled()
+    assert (manager._host.stopped, manager._host.tasks) == (True, 0)
+    assert others() == []
+
+
+async def test_fault_59_an_application_that_is_cancelled_as_a_handler_is_about_to_be_called_ends(anyio_backend):
+    """None of its tasks is left counted."""
+    need_asyncio(anyio_backend)
+    manager, clock = make(NOON)
+
+    @manager.on(StateChanged, missed=True)
+    async def handler(_: StateChanged) -> None:
+        await asyncio.sleep(0)
+
+    async def app() -> None:
+        async with manager:
+            await clock.advance_to(END)
+
+    task = asyncio.create_task(app(), name="app")
+    cancel_when(lambda: manager._host.tasks == 2, task)  # the one that calls handlers, and that handler's
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(task), 5)
+    assert (manager._host.stopped, manager._host.tasks) == (True, 0)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_fault_59_a_native_cancellation_after_that_of_a_scope_is_not_lost(anyio_backend, turns):
+    """A scope around the manager takes back its own cancellations only."""
+    need_asyncio(anyio_backend)
+    manager, clock = stubborn()
+    scope, left = anyio.CancelScope(), list[int]()
+
+    async def app() -> None:
+        with scope:
+            async with manager:
+                await clock.advance_to(END)
+                scope.cancel()
+                await asyncio.sleep(10)
+        await asyncio.sleep(10)
+
+    def is_due() -> bool:
+        left.append(0)
+        if not scope.cancel_called:
+            left.clear()
+        return len(left) > turns
+
+    task = asyncio.create_task(app(), name="app")
+    cancel_when(is_due, task)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(task), 5)
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("how", ["stopped", "swept"])
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_fault_60_a_group_that_ends_while_a_manager_is_added(anyio_backend, turns, how):
+    """It is added and stopped, or refused: the group ends, and so does the manager, with its journal."""
+    need_asyncio(anyio_backend)
+    clock, journal = SimulatedClock(NOON), MemoryJournal()
+    group = make_group(clock)
+    manager = SessionBoundaryManager(season(), roll_nothing, config=DEAF, clock=clock, journal=journal)
+    loop = asyncio.get_running_loop()
+
+    def end(left: int) -> None:
+        if left:
+            loop.call_soon(end, left - 1)
+        elif how == "stopped":
+            group.stop()
+        else:
+            for task in asyncio.all_tasks():
+                if task.get_name().startswith("driver"):
+                    task.cancel()
+
+    async with asyncio.timeout(5):
+        await group.start()
+        loop.call_soon(end, turns)
+        with contextlib.suppress(GroupStopped):
+            await group.add(manager)
+        await asyncio.sleep(0.01)
+        with contextlib.suppress(DriverCancelled):
+            await group.aclose()
+    assert (manager._host.stopped, journal._held) == (True, False)
+
+
+async def test_fault_60_a_native_cancellation_of_what_closes_a_journal(anyio_backend):
+    """It is closed all the same."""
+    need_asyncio(anyio_backend)
+
+    class Slow(MemoryJournal):
+        closing = False
+
+        async def close(self) -> None:
+            self.closing = True
+            await asyncio.sleep(0)
+            await super().close()
+
+    journal = Slow()
+    for victim in ("_close", "run"):
+        manager, _ = make(NOON, journal=journal)
+        journal.closing = False
+
+        def sweep_one(victim: str = victim) -> None:
+            named = [task for task in asyncio.all_tasks() if task.get_name() == victim]
+            if journal.closing and named:
+                named[0].cancel()
+            else:
+                asyncio.get_running_loop().call_soon(sweep_one)
+
+        async with asyncio.timeout(5), manager:
+            asyncio.get_running_loop().call_soon(sweep_one)
+        assert not journal._held

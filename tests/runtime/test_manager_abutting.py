@@ -6,9 +6,11 @@ The sessions are days from midnight to midnight, Monday to Sunday; then the mark
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from session_lifecycle import (
     AdaptiveTimeout,
+    BreakStarted,
     Closure,
     FeedResumed,
     FeedStale,
@@ -21,6 +23,7 @@ from session_lifecycle import (
     Session,
     SessionBoundaryManager,
     SessionGroup,
+    StateChanged,
 )
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at
@@ -86,6 +89,20 @@ async def test_fault_62_a_timeout_goes_on_over_midnight():
         assert manager.state is ACTIVE
         await clock.advance(MICROSECOND)
         assert manager.state is TIMEOUT
+
+
+async def test_fault_62_a_timeout_that_goes_on_comes_before_a_break_that_has_begun_meanwhile():
+    """The roll outlasts the beginning of a break of the next session: TIMEOUT since its open, and then the break."""
+    nap = (at(TUESDAY, (0, 6)), at(TUESDAY, (0, 18)))
+    schedule = FixedSchedule([_day(MONDAY), replace(_day(TUESDAY), breaks=(nap,)), _day(WEDNESDAY)])
+    clock = SimulatedClock(LATE)
+    config = LifecycleConfig(data_timeout=FIVE, roll_timeout=None)
+    manager = SessionBoundaryManager(schedule, Rolls(clock, 10 * MINUTE), clock=clock, config=config)
+    async with running(manager) as log:
+        await clock.advance_to(MIDNIGHT + 11 * MINUTE)
+        assert (manager.session.date, manager.state, manager.on_break) == (TUESDAY, TIMEOUT, True)
+        last = [(type(event), event.scheduled_at) for event in log if isinstance(event, StateChanged | BreakStarted)]
+        assert last[-3:] == [(StateChanged, MIDNIGHT), (StateChanged, MIDNIGHT), (BreakStarted, nap[0])]
 
 
 async def test_fault_62_silence_is_timed_over_midnight():

@@ -526,6 +526,7 @@ async def test_an_aliass_journal_is_its_calendars(journals):
             assert manager.state is ACTIVE
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("journals", ["memory"], indirect=True)  # a thousand commits to a disk take seconds
 async def test_years_in_one_journal(journals):
     """A restart after five hundred rolls agrees with the run that never stopped."""

@@ -22,28 +22,40 @@ from session_lifecycle import (
 )
 from session_lifecycle._runtime import call_scope
 from tests.helpers.harness import ACTIVE, ENDED, POST_MARKET, of, roll_nothing, run
+from tests.helpers.ledger import until
 
 DAY = timedelta(days=1)
 MS = timedelta(milliseconds=1)
 QUIET = {"data_timeout": None, "pre_market": timedelta(0), "post_market_roll_delay": timedelta(0)}
 SHARE = 0.3
 """What share of a core may be used while such code goes on; anyio alone uses all of it."""
+OVERDUE, PAUSE = 0.1, 0.025
+"""What stands for the five seconds and the one second, in seconds."""
 
 
 class Stubborn:
-    """Code that goes on for some seconds, whatever cancels it."""
+    """Code that goes on until it is released, whatever cancels it."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self) -> None:
         self.cancelled = 0
+        self.released = False
+        self.ended = anyio.Event()
 
     async def __call__(self, *_: object) -> None:
-        end = time.monotonic() + self.seconds
-        while time.monotonic() < end:
+        end = time.monotonic() + 10  # where the test has failed
+        while not self.released and time.monotonic() < end:
             try:
-                await anyio.sleep(0.2)
+                await anyio.sleep(0.05)
             except anyio.get_cancelled_exc_class():
                 self.cancelled += 1
+        self.ended.set()
+
+
+async def share_used(seconds: float) -> float:
+    """Return what share of a core this process uses for a while."""
+    cpu, began = time.process_time(), time.monotonic()
+    await anyio.sleep(seconds)
+    return (time.process_time() - cpu) / (time.monotonic() - began)
 
 
 def closing(after: timedelta) -> FixedSchedule:
@@ -57,8 +69,8 @@ def closing(after: timedelta) -> FixedSchedule:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have it reported, and cancelled again, sooner."""
-    monkeypatch.setattr(call_scope, "OVERDUE_SECONDS", 0.4)
-    monkeypatch.setattr(call_scope, "_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(call_scope, "OVERDUE_SECONDS", OVERDUE)
+    monkeypatch.setattr(call_scope, "_PAUSE_SECONDS", PAUSE)
 
 
 async def collect(manager: SessionBoundaryManager, log: list[Event]) -> None:
@@ -96,7 +108,8 @@ async def is_called(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callabl
 @pytest.mark.parametrize("kind", [rolls, handles, lives, is_called], ids=lambda kind: kind.__name__)
 def test_fault_66_code_that_swallows_its_cancellation(kind, anyio_backend):
     """A roll, a handler, a body and a call: `CallbackOverdue` once, several deliveries, and an idle core meanwhile."""
-    stubborn, log, used = Stubborn(1.5), list[Event](), list[float]()
+    log, used = list[Event](), list[float]()
+    stubborn = Stubborn()
 
     async def main() -> None:
         manager, begin = await kind(stubborn)
@@ -104,17 +117,18 @@ def test_fault_66_code_that_swallows_its_cancellation(kind, anyio_backend):
             tasks.start_soon(collect, manager, log)
             async with manager:
                 tasks.start_soon(begin)
-                await anyio.sleep(0.4)
-                cpu, began = time.process_time(), time.monotonic()
-                await anyio.sleep(0.8)
-                used.append((time.process_time() - cpu) / (time.monotonic() - began))
-                await anyio.sleep(0.6)
+                await until(lambda: stubborn.cancelled >= 2)
+                used.append(await share_used(0.3))
+                await until(lambda: stubborn.cancelled >= 5 and of(CallbackOverdue, log))
+                stubborn.released = True
+                await stubborn.ended.wait()
+                await until(lambda: of(HandlerFailed if kind is handles else RollSucceeded, log))
+                await anyio.sleep(PAUSE)  # in which nothing more is reported
 
     run(main, anyio_backend)
     (overdue,) = of(CallbackOverdue, log)
-    assert overdue.waited >= timedelta(seconds=0.4)
+    assert overdue.waited >= timedelta(seconds=OVERDUE)
     assert overdue.callback
-    assert stubborn.cancelled >= 5
     assert used[0] < SHARE
     assert [type(event.error) for event in of(HandlerFailed, log)] == [HandlerTimeoutError] * (kind is handles)
     assert [event.overrun for event in of(RollSucceeded, log)] == (
@@ -124,13 +138,14 @@ def test_fault_66_code_that_swallows_its_cancellation(kind, anyio_backend):
 
 def test_fault_66_a_manager_that_is_left_by_an_exception(anyio_backend, caplog):
     """Everything of the application's is cancelled then: what swallows that is logged, and keeps no core busy."""
-    stubborn, used = Stubborn(1.5), list[float]()
+    used = list[float]()
+    stubborn = Stubborn()
 
     async def watch() -> None:
-        await anyio.sleep(0.3)
-        cpu, began = time.process_time(), time.monotonic()
-        await anyio.sleep(0.8)
-        used.append((time.process_time() - cpu) / (time.monotonic() - began))
+        await until(lambda: stubborn.cancelled >= 2)
+        used.append(await share_used(0.3))
+        await until(lambda: stubborn.cancelled >= 5 and "has not ended" in caplog.text)
+        stubborn.released = True
 
     async def main() -> None:
         manager = SessionBoundaryManager(closing(DAY / 2), roll_nothing, config=LifecycleConfig(**QUIET))
@@ -143,8 +158,7 @@ def test_fault_66_a_manager_that_is_left_by_an_exception(anyio_backend, caplog):
                     raise ZeroDivisionError
 
     run(main, anyio_backend)
-    assert "has not ended" in caplog.text
-    assert stubborn.cancelled >= 5
+    assert stubborn.ended.is_set()
     assert used[0] < SHARE
 
 
@@ -154,7 +168,8 @@ def test_fault_66_a_shielded_commit_is_overdue_and_ends_by_itself(anyio_backend)
 
     async def commit(_: object) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(1)
+            await until(lambda: of(CallbackOverdue, log))
+            await anyio.sleep(2 * PAUSE)
             done.append(time.monotonic())
 
     async def main() -> None:
@@ -164,7 +179,7 @@ def test_fault_66_a_shielded_commit_is_overdue_and_ends_by_itself(anyio_backend)
             async with manager:
                 tasks.start_soon(manager.run_while, commit, ACTIVE)
                 await manager.wait_for(POST_MARKET)
-                await anyio.sleep(1.2)
+                await until(lambda: done)
 
     run(main, anyio_backend)
     assert len(done) == 1
@@ -172,8 +187,9 @@ def test_fault_66_a_shielded_commit_is_overdue_and_ends_by_itself(anyio_backend)
 
 
 @pytest.mark.anyio
-async def test_a_body_that_ends_in_time_is_not_overdue():
+async def test_a_body_that_ends_in_time_is_not_overdue(monkeypatch):
     """Cleanup that ends within the time is nobody's business, and is cancelled at each of its waits as ever."""
+    monkeypatch.setattr(call_scope, "OVERDUE_SECONDS", 0.4)
     log, waits = list[Event](), list[str]()
     manager = SessionBoundaryManager(closing(50 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
 

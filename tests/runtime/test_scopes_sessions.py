@@ -378,6 +378,7 @@ async def test_a_cancelled_wait_for_a_session_loses_none():
         assert (await anext(sessions)).date == TUESDAY
 
 
+@pytest.mark.costly
 async def test_a_loop_over_sessions_may_be_broken_off():
     """Breaking the loop off leaves nothing behind: no reader, and no half-run generator to complain about."""
     manager, clock = make(NOON)
@@ -395,6 +396,7 @@ async def test_a_loop_over_sessions_may_be_broken_off():
 # ---- what it costs ----
 
 
+@pytest.mark.costly
 @EITHER
 async def test_a_thousand_scopes_leave_nothing_behind(grace):
     """After a thousand scopes that ended in every way, errors kept, there is no task and no reader more than before."""

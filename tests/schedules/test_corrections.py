@@ -1,7 +1,6 @@
 """The table of known errors against exchange_calendars itself: it shrinks when upstream puts one right."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,9 +10,9 @@ from session_lifecycle._schedules.corrections import corrected
 from session_lifecycle._schedules.local_hours import hours_from, parse_fields
 from session_lifecycle._schedules.venue_hours import Row, Season, VenueHours, calendars_with_hours, hours_of
 from tests.helpers.builders import DAY, utc, weekdays
+from tests.helpers.calendars import FIRST, LAST, fixed, raw
 from tests.labs.simulation.hours import NAMES
 
-FIRST, LAST = date(2010, 1, 1), date(2026, 12, 31)
 CORRECTED = sorted(name for name in calendars_with_hours() if hours_of(name).rows)
 
 
@@ -24,14 +23,6 @@ def local(calendar: str, day: date) -> tuple[str, str] | None:
     if not found:
         return None
     return tuple(f"{each.astimezone(schedule.timezone):%d %H:%M}" for each in (found[0].open, found[0].close))
-
-
-@cache
-def raw(calendar: str) -> ExchangeSchedule:
-    """Return a calendar as exchange_calendars has it, with every year that the table is about loaded at once."""
-    schedule = ExchangeSchedule(calendar, corrections=False, near=utc(2026, 6, 1))
-    schedule.sessions(max(FIRST, schedule._first_day), LAST)
-    return schedule
 
 
 @pytest.mark.parametrize(
@@ -77,7 +68,7 @@ def test_the_exchange_of_jakarta_has_as_many_days_as_it_says():
 
 
 def differences(name: str) -> list[tuple[object, ...]]:
-    true, wrong = ExchangeSchedule(name, near=utc(2026, 6, 1)), raw(name)
+    true, wrong = fixed(name), raw(name)
     first = max(FIRST, wrong._first_day)
     last = min(LAST, wrong.known_until)
     found = [(each.date, each.a, each.b) for each in compare(wrong, true, first, last)]

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pandas_market_calendars
 import pytest
+from pandas_market_calendars.calendars.mirror import TradingCalendar
 from pandas_market_calendars.market_calendar import MarketCalendar
 
 from session_lifecycle import (
@@ -35,6 +36,17 @@ NAMES: list[str] = pandas_market_calendars.get_calendar_names()
 CLASSES = {MarketCalendar._regmeta_class_registry[name]: name for name in reversed(NAMES)}
 """Each calendar once, by the first of its names."""
 WITHOUT_CLOSES = {"XSGO"}
+TAKEN_OVER, OWN = (
+    sorted(
+        name
+        for name in CLASSES.values()
+        if issubclass(MarketCalendar._regmeta_class_registry[name], TradingCalendar) is taken_over
+    )
+    for taken_over in (True, False)
+)
+"""The calendars that pandas_market_calendars takes over from exchange_calendars, all in the same way, and its own."""
+SAMPLE = {"24/7", "us_futures", "XHKG", *WITHOUT_CLOSES, *TAKEN_OVER[::10], *OWN[::2]}
+"""Which are looked at by default: two that never close, one with a lunch break, every tenth, and half of its own."""
 CME = ("CME_Equity", "CME_Rate", "CMEGlobex_Gold", "CME Globex Equity", "CMEGlobex_FX", "CME Globex Fixed Income")
 
 
@@ -56,9 +68,8 @@ def test_every_name_is_known_however_it_is_spelled() -> None:
             assert MarketCalendar._regmeta_class_registry[found] is MarketCalendar._regmeta_class_registry[name]
 
 
-@pytest.mark.parametrize("name", CLASSES.values())
-def test_every_calendar_builds_or_is_refused_with_a_sentence(name: str) -> None:
-    """Three years of each: in order, apart, each query consistent with the others, and the same as in their table."""
+def hold_to_its_rules(name: str, first_year: int) -> None:
+    """Hold a calendar from a year to 2026 to be in order, apart, and each query consistent with the others."""
     if name in WITHOUT_CLOSES:
         with pytest.raises(CalendarUnavailable, match=rf"without its closes: use ExchangeSchedule\('{name}'\)"):
             MarketCalendarSchedule(name, near=NEAR)
@@ -66,8 +77,8 @@ def test_every_calendar_builds_or_is_refused_with_a_sentence(name: str) -> None:
     schedule = MarketCalendarSchedule(name, near=NEAR)
     assert isinstance(schedule, Schedule)
     assert isinstance(schedule, AdjustableSchedule)
-    sessions = schedule.sessions(date(2024, 1, 1), min(date(2026, 12, 31), schedule.known_until))
-    assert len(sessions) > 3 * 230
+    sessions = schedule.sessions(date(first_year, 1, 1), min(date(2026, 12, 31), schedule.known_until))
+    assert len(sessions) > (2027 - first_year) * 230
     assert all(a.date < b.date and a.close <= b.open for a, b in pairwise(sessions))
     for before, session in list(pairwise(sessions))[::50]:
         assert schedule.session_on(session.date) == session
@@ -77,6 +88,19 @@ def test_every_calendar_builds_or_is_refused_with_a_sentence(name: str) -> None:
     zone = schedule.timezone
     for session in sessions:
         assert session.open.astimezone(zone).date() <= session.date <= session.close.astimezone(zone).date(), session
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLE))
+def test_a_calendar_builds_or_is_refused_with_a_sentence(name: str) -> None:
+    """A year of each of the sample."""
+    hold_to_its_rules(name, 2026)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CLASSES.values())
+def test_every_calendar_builds_or_is_refused_with_a_sentence(name: str) -> None:
+    """Three years of each."""
+    hold_to_its_rules(name, 2024)
 
 
 # ---- trade dates ----
@@ -158,9 +182,10 @@ def test_an_interruption_is_a_break() -> None:
 
 def test_a_break_that_was_abolished_is_none() -> None:
     """Korea has had no lunch break since 2000-05-22, and its table still shows one."""
-    korea = MarketCalendarSchedule("XKRX", near=NEAR)
-    assert korea.session_on(date(2026, 7, 1)).breaks == ()
-    assert korea.session_on(date(2000, 5, 2)).breaks != ()
+    korea = MarketCalendarSchedule("XKRX", near=utc(2000, 7, 1))
+    assert korea.session_on(date(2000, 5, 19)).breaks != ()
+    assert korea.session_on(date(2000, 5, 22)).breaks == ()
+    assert all(each.breaks == () for each in korea.sessions(date(2000, 5, 22), date(2000, 12, 31)))
 
 
 def test_breaks_lie_in_the_session_in_order() -> None:

@@ -1,13 +1,11 @@
 """Every data file of venues' hours against its format, its sources and the installed exchange_calendars."""
 
-from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from datetime import UTC, date, timedelta
 from importlib.metadata import version
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from session_lifecycle import ExchangeSchedule
 from session_lifecycle._schedules.calendars import known_days
 from session_lifecycle._schedules.local_hours import hours_from, parse_fields
 from session_lifecycle._schedules.venue_hours import (
@@ -21,18 +19,13 @@ from session_lifecycle._schedules.venue_hours import (
     row_key,
     sessions_of,
 )
+from tests.helpers.calendars import LAST_LOADED, fixed, raw
 from tests.labs.simulation.hours import NAMES
 
 CALENDARS = sorted(calendars_with_hours())
 ROWS = [(name, number) for name in CALENDARS for number in range(len(hours_of(name).rows))]
-LAST = date(2027, 12, 31)
+LAST = LAST_LOADED
 DAY = timedelta(days=1)
-
-
-@cache
-def raw(name: str) -> ExchangeSchedule:
-    """Return a calendar as exchange_calendars has it."""
-    return ExchangeSchedule(name, corrections=False, near=datetime(2026, 6, 1, tzinfo=UTC))
 
 
 def days_of(name: str, row: Row) -> list[date]:
@@ -98,7 +91,7 @@ def test_every_file_is_in_order(name):
 @pytest.mark.parametrize("name", CALENDARS)
 def test_every_corrected_session_is_a_row_of_the_file(name):
     """Each day that differs from the raw calendar does so because of a row; joined hours also change the next one."""
-    schedule = ExchangeSchedule(name, near=datetime(2026, 6, 1, tzinfo=UTC))
+    schedule = fixed(name)
     sources = {row.source for row in hours_of(name).rows}
     assert {each.source for each in schedule.corrections} <= sources
     for each in schedule.corrections:

@@ -2,6 +2,7 @@
 
 import pickle
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -203,6 +204,14 @@ def test_hours_that_are_skipped_do_not_exist() -> None:
     assert len(lunch.session_on(spring + 7 * DAY).breaks) == 1
 
 
+def test_a_close_at_an_hour_that_is_skipped_keeps_the_date_of_that_hour() -> None:
+    """Santiago went from Saturday's 24:00 to Sunday's 01:00 on 11 October 2009."""
+    schedule = WeeklySchedule("drawn", "America/Santiago", ["Sat 00:15-Sun 00:15"])
+    session = schedule.session_at(utc(2009, 10, 10, 12))
+    assert (session.date, session.close) == (date(2009, 10, 11), utc(2009, 10, 11, 4))
+    assert schedule.session_at(utc(2009, 10, 3, 12)).date == date(2009, 10, 4)
+
+
 def test_hours_that_occur_twice_are_their_first_occurrence() -> None:
     """On 2 November 2025 New York's clocks go from 02:00 back to 01:00; the roll between two days stays one instant."""
     schedule = WeeklySchedule("n", NEW_YORK, "Mon-Sun 00:00-24:00", daily_roll=time(1, 30))
@@ -230,8 +239,10 @@ ZONES = [
 ]
 
 
-def changes(zone: ZoneInfo) -> list[datetime]:
+@cache
+def changes(name: str) -> list[datetime]:
     """Return hours of 2009 to 2026 before which a zone's offset changes, and one in which it does not."""
+    zone = ZoneInfo(name)
     hours = [utc(2009, 1, 1) + number * 6 * HOUR for number in range(18 * 366 * 4)]
     offsets = [hour.astimezone(zone).utcoffset() for hour in hours]
     return [utc(2020, 6, 1)] + [
@@ -239,7 +250,6 @@ def changes(zone: ZoneInfo) -> list[datetime]:
     ]
 
 
-CHANGES = {name: changes(ZoneInfo(name)) for name in ZONES}
 moments = st.timedeltas(-3 * DAY, 3 * DAY)
 
 
@@ -267,7 +277,7 @@ def test_it_is_open_exactly_while_the_clocks_show_its_hours(
 ) -> None:
     """At any instant, but for the second time that an hour occurs."""
     schedule, stretches, _ = drawn
-    t = data.draw(st.sampled_from(CHANGES[schedule.timezone.key])) + data.draw(moments)
+    t = data.draw(st.sampled_from(changes(schedule.timezone.key))) + data.draw(moments)
     local = t.astimezone(schedule.timezone)
     if local.fold:
         return
@@ -283,7 +293,7 @@ def test_sessions_follow_each_other_and_every_query_agrees(
 ) -> None:
     """They never overlap, `session_at` is the first to close after an instant, and each has its trade date."""
     schedule, _, roll = drawn
-    around = data.draw(st.sampled_from(CHANGES[schedule.timezone.key])).date()
+    around = data.draw(st.sampled_from(changes(schedule.timezone.key))).date()
     found = schedule.sessions(around - 15 * DAY, around + 15 * DAY)
     assert all(earlier.close <= later.open for earlier, later in pairwise(found))
     t = datetime.combine(around, time(), UTC) + data.draw(moments)
@@ -292,18 +302,21 @@ def test_sessions_follow_each_other_and_every_query_agrees(
         assert schedule.next_session(earlier.date) == later == schedule.session_on(later.date)
         assert schedule.previous_session(later.date) == earlier
     for each in found:
+        close = each.close.astimezone(schedule.timezone)
         last = (each.close - timedelta(microseconds=1)).astimezone(schedule.timezone)
         day = last.date() if roll in {None, time(0)} or last.time() < roll else last.date() + DAY
         noon = datetime.combine(each.date, time(12), schedule.timezone)
         left_out = noon.astimezone(UTC).astimezone(schedule.timezone).date() != each.date  # Samoa's 30 December 2011
-        assert each.date == day or last.fold or left_out  # what closes at the second occurrence of its hour
+        # What closes at an hour that is left out, closes as the clocks are put forward: its date is that hour's.
+        forward = close.utcoffset() > last.utcoffset() and each.date == close.date()
+        assert each.date == day or last.fold or left_out or forward  # what closes at the second occurrence of its hour
 
 
 @given(st.sampled_from(ZONES), st.data())
 def test_later_local_times_are_never_earlier_instants(name: str, data: st.DataObject) -> None:
     """Over every change of clocks, so that no session can close before it opens."""
     zone = ZoneInfo(name)
-    day = data.draw(st.sampled_from(CHANGES[name])).date() - 2 * DAY
+    day = data.draw(st.sampled_from(changes(name))).date() - 2 * DAY
     seconds = sorted(data.draw(st.lists(st.integers(-86_400, 5 * 86_400), min_size=2, max_size=20)))
     found = [instant_of(day, each, zone) for each in seconds]
     assert found == sorted(found)

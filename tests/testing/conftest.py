@@ -1,7 +1,5 @@
 """What the tests of simulated time share: a clock, a log, and the event loops that a test is about."""
 
-from typing import Any
-
 import pytest
 
 from session_lifecycle.testing import SimulatedClock
@@ -25,10 +23,3 @@ def asyncio_only(anyio_backend_name: str) -> None:
     """Skip a test of asyncio's own ways of waiting on trio."""
     if anyio_backend_name != "asyncio":
         pytest.skip("about asyncio's own tools")
-
-
-@pytest.fixture
-def shown_queue(anyio_backend_name: str, anyio_backend_options: dict[str, Any]) -> None:
-    """Skip a test of loops that show their ready queue on those that do not."""
-    if anyio_backend_name != "asyncio" or anyio_backend_options.get("use_uvloop"):
-        pytest.skip("about loops that show their ready queue")

@@ -34,6 +34,7 @@ from session_lifecycle import (
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
+    SessionAdopted,
     SessionBoundaryManager,
     SessionMachine,
     SessionState,
@@ -288,6 +289,20 @@ def without_a_roll(events: list[Event]) -> None:
     dropped(RollSucceeded)(events)
 
 
+def test_a_session_that_is_adopted_anew_stands_for_a_roll() -> None:
+    """In ENDED, and with the session that is then entered."""
+    events = list(log("plain"))
+    without_a_roll(events)
+    entered = first(StateChanged, events, skip=4)
+    adopted = SessionAdopted(MONDAY, TUESDAY, events[entered].observed_at)
+    assert_legal([*events[:entered], adopted, *events[entered:]])
+    for wrong in (replace(adopted, next_session=WEDNESDAY), replace(adopted, session=SUNDAY)):
+        with pytest.raises(AssertionError, match="is illegal"):
+            assert_legal([*events[:entered], wrong, *events[entered:]])
+    with pytest.raises(AssertionError, match="a roll happens in ENDED"):
+        assert_legal([*events[: entered - 1], adopted])
+
+
 SUNDAY, WEDNESDAY = MONDAY - DAY, MONDAY + 2 * DAY
 RULES: dict[str, list[tuple[Edit, str]]] = {
     "plain": [
@@ -307,7 +322,7 @@ RULES: dict[str, list[tuple[Edit, str]]] = {
         (altered(RollSucceeded, attempt=2), "attempt 1, to 2024-03-05, was under way"),
         (altered(RollSucceeded, next_session=WEDNESDAY), "attempt 1, to 2024-03-05, was under way"),
         (dropped(RollStarted), "no attempt at the roll was under way"),
-        (without_a_roll, "there was no RollSucceeded or RollFollowed before it"),
+        (without_a_roll, "there was no RollSucceeded, RollFollowed or SessionAdopted before it"),
         (dropped(StateChanged, skip=4), "must follow its RollSucceeded at once"),
         (altered(StateChanged, skip=4, session=WEDNESDAY), "it enters 2024-03-06, but the roll was to 2024-03-05"),
         (altered(RollStarted, next_session=SUNDAY), "2024-03-03 does not lie after 2024-03-04"),

@@ -100,7 +100,14 @@ def _shield_of_gather(inner: Awaitable[None]) -> Awaitable[Any]:
     return asyncio.shield(asyncio.gather(asyncio.shield(inner)))
 
 
-@pytest.mark.usefixtures("asyncio_only")
+@pytest.fixture(params=["found", "hidden"])
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with the loop's ready queue, and as on a loop where that is not found."""
+    if request.param == "hidden":
+        monkeypatch.setattr(clock_module, "_ready_queue", lambda: None)
+
+
+@pytest.mark.usefixtures("asyncio_only", "queue")
 @pytest.mark.parametrize(
     "wraps",
     [
@@ -135,7 +142,7 @@ async def test_asyncios_own_ways_of_waiting_settle(clock: SimulatedClock, log: L
     assert log[0][1] == T0 + HOUR
 
 
-@pytest.mark.usefixtures("asyncio_only")
+@pytest.mark.usefixtures("asyncio_only", "queue")
 async def test_a_task_that_never_blocks_is_reported(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the task; time has not moved, and the clock can be used again."""
     monkeypatch.setattr(clock_module, "_MAX_PASSES", 500)
@@ -154,7 +161,7 @@ async def test_a_task_that_never_blocks_is_reported(clock: SimulatedClock, monke
     assert clock.now() == T0 + HOUR
 
 
-@pytest.mark.usefixtures("asyncio_only")
+@pytest.mark.usefixtures("asyncio_only", "queue")
 async def test_a_task_that_blocks_for_single_passes_only_is_reported(
     clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +181,7 @@ async def test_a_task_that_blocks_for_single_passes_only_is_reported(
     task.cancel()
 
 
-@pytest.mark.usefixtures("shown_queue")
+@pytest.mark.usefixtures("asyncio_only")
 @pytest.mark.parametrize("length", [1, 5, 6, 50])
 async def test_a_chain_of_callbacks_of_any_length_settles(clock: SimulatedClock, log: Log, length: int) -> None:
     """Every task waits on a pending future meanwhile; the ready queue shows that the chain still runs."""
@@ -201,7 +208,7 @@ async def test_a_chain_of_callbacks_of_any_length_settles(clock: SimulatedClock,
     assert log[0] == ("done", T0 + HOUR, 3600.0)
 
 
-@pytest.mark.usefixtures("shown_queue")
+@pytest.mark.usefixtures("asyncio_only")
 async def test_blocked_tasks_cost_an_advance_nothing(clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """An advance looks at the ready queue and at no task, however many there are."""
 
@@ -216,7 +223,7 @@ async def test_blocked_tasks_cost_an_advance_nothing(clock: SimulatedClock, monk
         tg.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("shown_queue")
+@pytest.mark.usefixtures("asyncio_only")
 @pytest.mark.parametrize("again", ["call_soon", "call_later", "add_reader"])
 async def test_a_callback_that_is_called_again_and_again_does_not_stop_time(
     clock: SimulatedClock, log: Log, again: str

@@ -8,6 +8,7 @@ passes or fails: a goal that is missed says so.
 import json
 import logging
 import os
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -370,32 +371,45 @@ def extensions() -> None:
         print(f"{name:<8} made {_scaled(made):>12}   extended by a year {_scaled(extended):>12}")
 
 
-async def appends() -> tuple[float, float]:
-    """Return the seconds for one append to a journal in SQLite, and for writing and syncing the same bytes."""
+async def appends() -> tuple[float, float, float]:
+    """Return the seconds for one append to a journal in SQLite, for writing and syncing the same bytes, and for SQLite.
+
+    The last is the barest transaction that is as durable, with the same bytes in one row: no journal in SQLite can take
+    less.
+    """
     at = datetime(2024, 11, 29, 21, 30, tzinfo=UTC)
     record = Record(Entry.FAILED, date(2024, 11, 29), at, note="as long as a reason usually is: " + "x" * 60, seq=1)
     line = json.dumps(record.as_dict()).encode()
     ours: list[float] = []
     floor: list[float] = []
+    bare: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         journal = SqliteJournal(Path(folder) / "journal")
         await journal.open("XNYS")
         await journal.append([Record(Entry.ADOPTED, date(2024, 11, 29), at, seq=1)])
         fd = os.open(Path(folder) / "plain", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        # One call of each in turn, in either order: what a disk takes drifts within milliseconds, and the first sync
+        books = sqlite3.connect(Path(folder) / "bare", isolation_level=None)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 64"):  # as the journal's
+            books.execute(f"PRAGMA {pragma}")
+        books.execute("CREATE TABLE line (seq INTEGER PRIMARY KEY, content TEXT)")
+        # One call of each in turn, in any order: what a disk takes drifts within milliseconds, and the first sync
         # after a pause may pay for what others have written.
+        arms = [ours, floor, bare]
         for seq in range(2, 402):
-            for which in (ours, floor) if seq % 2 else (floor, ours):
+            for which in arms[seq % 3 :] + arms[: seq % 3]:
                 began = time.perf_counter()
                 if which is ours:
                     await journal.append([replace(record, seq=seq)])
+                elif which is bare:
+                    books.execute("INSERT INTO line VALUES (?, ?)", (seq, line))
                 else:
                     os.write(fd, line)
                     os.fsync(fd)
                 which.append(time.perf_counter() - began)
+        books.close()
         os.close(fd)
         await journal.close()
-    return statistics.median(ours), statistics.median(floor)
+    return statistics.median(ours), statistics.median(floor), statistics.median(bare)
 
 
 def _scaled(value: float, unit: str = "s") -> str:
@@ -489,8 +503,9 @@ def rows() -> Iterator[Row]:
     yield Row("1,000,000 messages over 10,000 feeds", ours, "1,000,000 bare stores", floor)
     ours, floor = quiet_feeds(schedule)
     yield Row("a quiet minute with 10,000 feeds", ours, "a quiet minute with none", floor)
-    ours, floor = anyio.run(appends)
+    ours, floor, bare = anyio.run(appends)
     yield Row("an append to a SqliteJournal", ours, "write and fsync of the same bytes", floor, 2)
+    yield Row("an append to a SqliteJournal", ours, "SQLite's transaction of one such row", bare)
     yield from of_postgres()
     yield from of_many()
     yield phases(schedule)

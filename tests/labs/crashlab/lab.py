@@ -289,7 +289,9 @@ def _audit_transactions(result: Audit, views: list[View | None]) -> None:
             continue
         worked = sorted(day for day, how in view.rows if how == "roll")
         done = sorted(
-            record["target"] for record in view.records if record["entry"] == "done" and "transaction" in record["note"]
+            record["target"]
+            for record in view.records
+            if record["entry"] == "done" and "transaction" in record.get("note", "")
         )
         result.repeated += [
             f"life {run}: the work of {day} is done twice" for day in {*worked} if worked.count(day) > 1

@@ -407,8 +407,8 @@ MUTANTS = (
         (f"{_REPLICAS}test_a_standby_follows_the_leader_and_does_nothing_itself",),
     ),
     Mutant(
-        "_runtime/host.py",
-        "Host.close_journal",
+        "_runtime/ledger.py",
+        "_try_to_close",
         (argument("move_on_after", 0, "None"),),
         "A journal that hangs in close() does not hang the manager.",
         (f"{_LEDGER}test_a_journal_that_hangs_in_close_does_not_hang_the_manager",),

@@ -10,7 +10,6 @@ from tests.labs.mutants.operators import (
     drop_assignment,
     drop_call,
     drop_filter,
-    drop_if,
     drop_operand,
     drop_raise,
     never,
@@ -309,7 +308,7 @@ MUTANTS = (
     Mutant(
         "testing/clock.py",
         "_ready_queue",
-        (drop_if("call_soon"),),
+        (drop_operand("probe"),),
         "On a loop with a queue of its own the tasks are scanned.",
         ("tests/testing/test_settling.py::test_a_loop_with_a_ready_queue_of_its_own_settles",),
     ),

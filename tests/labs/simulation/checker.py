@@ -22,6 +22,7 @@ from session_lifecycle import (
     RollFailed,
     RollStarted,
     RollSucceeded,
+    SessionAdopted,
     SessionState,
     StateChanged,
     UnexpectedData,
@@ -125,6 +126,8 @@ class Checker:
         self.warned: date | None = None  # for that session it was last told that data came before it
         self.watchful = False  # by the last look the venue is closed, and no data was told of yet
         self.unexpected: date | None = None  # such data has come just now, before that session
+        self.fresh = session is None and self.kept is None  # nothing is owed from before, and no roll has begun
+        self.adopts: int | None = None  # the present's session, which is adopted without a roll
         self.must_warn = False
         self.calm = None
 
@@ -205,6 +208,8 @@ class Checker:
         if decision in self.decisions:
             self.decisions.remove(decision)
             self.asked_for = decision
+        elif record.entry is Entry.ADOPTED and self.begun:
+            self.adopts = self.hours.index[record.session]
         elif record.entry is Entry.DONE:
             self.done_written = True
             # Where the attempt has been given up as uncertain, the roll counts as done once ERROR is left.
@@ -232,7 +237,7 @@ class Checker:
         self._plan(record)
         entry, is_roll = record.entry, decision is None
         (self.doubted if how == "in doubt" else self.refused_for_good).add(record.seq)
-        if entry is Entry.INTENT or (entry is Entry.DONE and is_roll):
+        if entry is Entry.INTENT or (entry is Entry.DONE and is_roll) or (entry is Entry.ADOPTED and self.begun):
             self.must_fail = True
             self.uncertain = self.uncertain or entry is Entry.DONE
         elif how == "in doubt" and entry is not Entry.FAILED and self.begun and self.state is not ERROR:
@@ -367,6 +372,8 @@ class Checker:
             self._roll_succeeded(event)
         elif isinstance(event, RollFailed):
             self._roll_failed(event)
+        elif isinstance(event, SessionAdopted):
+            self._adopted_anew(event)
         elif isinstance(event, BreakStarted | BreakEnded):
             self._break(event)
         elif isinstance(event, ClockStepped):
@@ -382,7 +389,8 @@ class Checker:
         trigger, source, dest = event.trigger, event.source, event.dest
         if (source, dest) not in LEGAL.get(trigger, ()):
             self.wrong("legal", f"{event}")
-        if source is ERROR and (self.asked_for is None or self.asked_for[0] != "recover"):
+        by_hand = self.asked_for is not None and self.asked_for[0] == "recover"
+        if source is ERROR and not by_hand and self.adopts is None:
             self.wrong("ERROR holds", f"left without a recover(): {event}")
         if source is not self.state:
             self.wrong("chained", f"the state was {self.state}: {event}")
@@ -504,10 +512,11 @@ class Checker:
             self.round = None
 
     def _recovered(self, event: StateChanged) -> None:
-        assert self.asked_for is not None
         owed = self.ended or self.wall >= self.hours.ends[self.i]
         if event.dest is not (ENDED if owed else NOT_STARTED):
             self.wrong("recover", f"a roll is {'' if owed else 'not '}owed: {event}")
+        if self.asked_for is None:
+            return  # another session is adopted at once, and the ERROR is told again
         if owed and not self.ended and not self._abuts(self.i):
             self.since = self.carried = None
         self.ended, self.high, self.attempts = owed, self.wall, 0
@@ -519,6 +528,19 @@ class Checker:
         elif entry is Entry.SKIPPED:
             self.abandoned_target, self.round, self.uncertain = self.hours.index[target], None, False
             self.given_up = self.given_up | {*self._between(self.abandoned_target), target}
+
+    def _adopted_anew(self, event: SessionAdopted) -> None:
+        target = self.hours.index[event.next_session]
+        if not self.fresh or self.state is not ENDED or self.round is not None:
+            self.wrong("adopted", f"in {self.state}, where a roll may be owed: {event}")
+        if event.session != self.hours.sessions[self.i].date:
+            self.wrong("chained", f"the session is {self.hours.sessions[self.i].date}: {event}")
+        if self._backlog() <= self.config.max_catch_up_sessions:
+            self.wrong("adopted", f"only {self._backlog()} sessions were missed: {event}")
+        if target != (self.adopts if self.journal else self.hours.owner(self.wall)):
+            self.wrong("adopted", f"not the present's session, or not a durable one: {event}")
+        self.adopts = None
+        self.announced = self.succeeded = target
 
     def _entered(self, event: StateChanged) -> None:
         if self.succeeded is None or self.hours.index[event.session] != self.succeeded:
@@ -552,6 +574,7 @@ class Checker:
             self.wrong("rolls", f"before {self.retry_at}: {event}")
         self._hold_target(event.next_session, None)
         self.began, self.round, self.attempts = (target, self.mono), target, event.attempt
+        self.fresh = False
         self.retry_at, self.has_returned, self.done_written = None, False, False
 
     def _roll_succeeded(self, event: RollSucceeded) -> None:

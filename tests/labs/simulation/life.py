@@ -27,6 +27,7 @@ from session_lifecycle import (
     RollSucceeded,
     RollTimeoutError,
     Session,
+    SessionAdopted,
     SessionLifecycle,
     StateChanged,
 )
@@ -159,6 +160,10 @@ class Life:
             self.has_told = True
             self.announced.add(event.next_session)
             self.listed.update(event.skipped)
+        elif isinstance(event, SessionAdopted):
+            self.figures["adopted anew"] += 1
+            self.has_told = True
+            self._leave_out(event.session, event.next_session)
         elif isinstance(event, RollStarted):
             self.figures["attempts"] += 1
             self.figures["resumed"] += event.resumed
@@ -174,8 +179,17 @@ class Life:
         self.listed.update(record.skipped)
         if record.entry is Entry.DONE:
             self.entered.add(record.target)
+        elif record.entry is Entry.ADOPTED:
+            self.entered.add(record.session)
+            if self.checker.kept is not None:  # another one than at the start
+                self._leave_out(self.hours.sessions[self.checker.kept].date, record.session)
         elif record.entry is Entry.SKIPPED:
             self.listed.add(record.target)
+
+    def _leave_out(self, before: date, adopted: date) -> None:
+        """Note that another session was adopted: it names both, and so those in between."""
+        index = self.hours.index
+        self.listed.update(each.date for each in self.hours.sessions[index[before] + 1 : index[adopted]])
 
     # ---- what goes wrong inside the protocol ----
 
@@ -389,6 +403,9 @@ class Life:
             if attempt is not None and attempt.ends_at is not None and attempt.ends_at <= self.mono:
                 self._finish(attempt)
             lifecycle.poll(self.now)
+            adoption = lifecycle.due_adoption(self.now)
+            if adoption is not None:
+                self.member.execute(adoption, self.now)
             turn = lifecycle.due_roll(self.now)
             if turn is not None:
                 self._may_crash("crash before the intent")

@@ -89,7 +89,7 @@ class ManagedWorld:
         return False
 
     def _journalled(self, what: str, record: Record, *how: str) -> None:
-        if record.entry is not Entry.ADOPTED:
+        if record.entry is not Entry.ADOPTED or self.has_started:
             self._look()
         self.note(what, record, *how)
         self.crashed = self.journal.dead
