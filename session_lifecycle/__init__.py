@@ -75,15 +75,12 @@ from session_lifecycle._model.events import (
     BreakEnded,
     BreakStarted,
     ClockStepped,
-    DataStale,
     Event,
     FeedResumed,
     FeedStale,
     Halted,
     HandlerFailed,
     HorizonNear,
-    PhaseEnded,
-    PhaseStarted,
     Resumed,
     RollFailed,
     RollStarted,
@@ -103,6 +100,7 @@ from session_lifecycle._model.journal_events import (
     RollFollowed,
 )
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
+from session_lifecycle._model.phase_events import DataStale, PhaseEnded, PhaseStarted
 from session_lifecycle._model.session import (
     Boundaries,
     Phase,

@@ -16,8 +16,9 @@ from session_lifecycle._core.staleness import StalenessTimer
 from session_lifecycle._model.clock import Reading, as_utc
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import FeedNameTaken
-from session_lifecycle._model.events import DataStale, FeedResumed, FeedStale, Halted, Resumed, UnexpectedData
+from session_lifecycle._model.events import FeedResumed, FeedStale, Halted, Resumed, UnexpectedData
 from session_lifecycle._model.legs import LEGS
+from session_lifecycle._model.phase_events import DataStale
 from session_lifecycle._model.states import SessionState
 
 CLOSED: Final = (*(leg.state for leg in LEGS[[leg.state for leg in LEGS].index(ACTIVE) + 1 :]), ENDED)

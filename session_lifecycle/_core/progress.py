@@ -25,17 +25,9 @@ from session_lifecycle._core.phases import PhaseProgress, PhaseStretch, first_of
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
-from session_lifecycle._model.events import (
-    BreakEnded,
-    BreakStarted,
-    ClockStepped,
-    Event,
-    FeedStale,
-    PhaseEnded,
-    PhaseStarted,
-    StateChanged,
-)
+from session_lifecycle._model.events import BreakEnded, BreakStarted, ClockStepped, Event, FeedStale, StateChanged
 from session_lifecycle._model.legs import LEGS
+from session_lifecycle._model.phase_events import PhaseEnded, PhaseStarted
 from session_lifecycle._model.session import Boundaries, Session
 from session_lifecycle._model.states import SessionState
 

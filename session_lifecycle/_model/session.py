@@ -59,6 +59,7 @@ def require_phase_name(name: object) -> None:
         )
         raise InvalidSession(msg)
 
+
 Date = date
 """`date`, for a class that has a field of this name: from Python 3.14 on, its annotations would find the field."""
 

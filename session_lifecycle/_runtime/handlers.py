@@ -17,16 +17,8 @@ from session_lifecycle._core.machine import ACTIVE, TIMEOUT
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.event_base import Scheduled
-from session_lifecycle._model.events import (
-    AlarmFired,
-    BreakEnded,
-    BreakStarted,
-    Event,
-    HandlerFailed,
-    PhaseEnded,
-    PhaseStarted,
-    StateChanged,
-)
+from session_lifecycle._model.events import AlarmFired, BreakEnded, BreakStarted, Event, HandlerFailed, StateChanged
+from session_lifecycle._model.phase_events import PhaseEnded, PhaseStarted
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.subscriptions import LIMIT, EventFilter, Subscription

@@ -16,7 +16,8 @@ import anyio
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._model.errors import ManagerStopped, NotASession, NotRunningError, ReentrancyError
-from session_lifecycle._model.events import Event, PhaseEnded, PhaseStarted, StateChanged
+from session_lifecycle._model.events import Event, StateChanged
+from session_lifecycle._model.phase_events import PhaseEnded, PhaseStarted
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.call_scope import CallScope, oversee

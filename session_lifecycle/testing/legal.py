@@ -16,8 +16,6 @@ from session_lifecycle._model.events import (
     FeedStale,
     Halted,
     HandlerFailed,
-    PhaseEnded,
-    PhaseStarted,
     Resumed,
     RollFailed,
     RollStarted,
@@ -26,6 +24,7 @@ from session_lifecycle._model.events import (
     StateChanged,
 )
 from session_lifecycle._model.journal_events import LeadershipGained, LeadershipLost, RollFollowed
+from session_lifecycle._model.phase_events import PhaseEnded, PhaseStarted
 from session_lifecycle._model.states import SessionState
 
 _NO_TIME = timedelta(0)

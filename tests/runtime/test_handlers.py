@@ -19,6 +19,7 @@ from session_lifecycle import (
     ClockSkew,
     ClockStepped,
     ConfigurationError,
+    DataStale,
     Entry,
     Event,
     FeedResumed,
@@ -34,6 +35,9 @@ from session_lifecycle import (
     ManagerStopped,
     MissedSessions,
     OverrideLost,
+    Phase,
+    PhaseEnded,
+    PhaseStarted,
     Record,
     Resumed,
     RetryPolicy,
@@ -107,7 +111,11 @@ async def test_every_state_calls_its_handlers_with_each_entry():
 
 async def test_every_class_of_event_calls_its_handlers():
     """A day with everything in it: each class's handler gets all events of the class, in order, and no other."""
-    config = LifecycleConfig(data_timeout=5 * MINUTE, roll_retry=RetryPolicy(attempts=2))
+    budgets = {"early": 30 * MINUTE}
+    config = LifecycleConfig(data_timeout=5 * MINUTE, data_timeouts=budgets, roll_retry=RetryPolicy(attempts=2))
+    early = Phase("early", at(MONDAY, (12, 0)), at(MONDAY, (13, 0)), tradable=True)
+    monday = replace(session(MONDAY, breaks=(((17, 0), (18, 0)),)), phases=(early,))
+    schedule = FixedSchedule([monday, session(TUESDAY), session(WEDNESDAY)])
     fails = [Boom("first attempt")]
 
     async def roll(next_date: date) -> None:
@@ -118,7 +126,7 @@ async def test_every_class_of_event_calls_its_handlers():
     interrupted = Record(Entry.ALARM_BEGUN, MONDAY, MORNING, subject="flatten")
     earlier = adopted(MONDAY), changed(TUESDAY, overlapping, MONDAY, MORNING), interrupted
     journal = SharedInMemory(earlier, skew=2 * SECOND)
-    manager, clock = make(at(MONDAY, (10, 0)), schedule=LUNCH, config=config, roll_session=roll, journal=journal)
+    manager, clock = make(at(MONDAY, (10, 0)), schedule=schedule, config=config, roll_session=roll, journal=journal)
     heard = {kind: listen(manager, kind, missed=True) for kind in get_args(Event)}
     manager.at("pre_market_start", -30 * MINUTE)(Calls())
     manager.at("open", MINUTE)(Calls())
@@ -145,8 +153,8 @@ async def test_every_class_of_event_calls_its_handlers():
         await until(lambda: manager.session.date == WEDNESDAY)
         await clock.advance(NOW)
         # Those of a busy or stubborn handler, of a clock that was not set, and of the venue have tests of their own.
-        others = {HandlerBusy, CallbackOverdue, SessionAdopted, CalendarContradicted}
-        assert {type(event) for event in log} == set(get_args(Event)) - others
+        elsewhere = {HandlerBusy, CallbackOverdue, SessionAdopted, CalendarContradicted}
+        assert {type(event) for event in log} == set(get_args(Event)) - elsewhere
         assert set(heard) == set(get_args(Event))
         for kind, calls in heard.items():
             assert calls.events == of(kind, log)
@@ -156,6 +164,9 @@ KINDS = {
     StateChanged,
     BreakStarted,
     BreakEnded,
+    PhaseStarted,
+    PhaseEnded,
+    DataStale,
     ClockSkew,
     RollStarted,
     RollSucceeded,

@@ -5,7 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib import dates, rc_context
+import matplotlib as mpl
+from matplotlib import dates
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
@@ -13,6 +14,7 @@ from matplotlib.ticker import NullLocator
 from session_lifecycle._cli.views.bands import APPEARANCES, Band, Stretch, TimelineReport
 from session_lifecycle._cli.views.moments import PhaseReport, place
 
+_MATPLOTLIB: Final[Any] = mpl  # it has some types
 _DATES: Final[Any] = dates  # matplotlib.dates has no types
 
 _NOW: Final = "#D55E00"
@@ -78,7 +80,7 @@ def draw(path: Path, rows: Sequence[TimelineReport], stretch: Stretch, now: date
         patches.append(Patch(color=_GREY, alpha=_PALE, label="pale: by configuration"))
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
     # Else a picture would have the time in it at which it was drawn, and names that are drawn by lot.
-    with rc_context({"svg.hashsalt": "session_lifecycle"}):
+    with _MATPLOTLIB.rc_context({"svg.hashsalt": "session_lifecycle"}):
         figure.savefig(path, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
