@@ -54,8 +54,8 @@ class ExchangeSchedule(KeptYears):
             hours are the usual ones. Overrides are applied afterwards; hours that they do not mention stay.
         phases: give sessions the phases of the venue that are on record, such as auctions and an after-market. They
             move no boundary. An override keeps those that no hour of it touches.
-        night: with `phases`, another venue on which the same securities trade at night, whose phases are added: "BLUE"
-            is Blue Ocean ATS, for XNYS.
+        night: with `phases`, another venue on which the same securities trade at night, whose phases are added: for
+            XNYS, "BLUE" is Blue Ocean ATS, and "IBKR" Interactive Brokers.
         until: the last day, inclusive, of a time that the calendar does not know yet and that `overrides` describe:
             on the days after the calendar's end, each weekday of the regular week is a session with its regular
             hours, except as the overrides say. A closure may then be of a day without a session.

@@ -64,8 +64,12 @@ def test_the_timeline_has_the_phases_of_its_days() -> None:
     days = ("--from", "2026-11-24", "--days", "2")
     [row] = as_json("timeline", "XTKS", "--phases", *days, now=NIGHT)
     assert [(phase["name"], phase["start"]) for phase in row["phases"]] == [
+        ("opening_auction", "2026-11-24T03:05:00+00:00"),  # of the afternoon; the morning's ended at midnight
         ("closing_auction", "2026-11-24T06:25:00+00:00"),
+        ("opening_auction", "2026-11-24T23:00:00+00:00"),
+        ("opening_auction", "2026-11-25T03:05:00+00:00"),
         ("closing_auction", "2026-11-25T06:25:00+00:00"),
+        ("opening_auction", "2026-11-25T23:00:00+00:00"),
     ]
     [row] = as_json("timeline", "XTKS", *days, now=NIGHT)
     assert row["phases"] == []

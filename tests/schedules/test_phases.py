@@ -83,8 +83,26 @@ def test_phases_on_record_have_sources_and_never_overlap(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "day", "expected"),
     [
-        ("XTKS", date(2024, 11, 1), []),
-        ("XTKS", date(2024, 11, 5), [("closing_auction", "05 15:25", "15:30")]),
+        (
+            "XTKS",
+            date(2024, 11, 1),
+            [("opening_auction", "01 08:00", "09:00"), ("opening_auction", "01 12:05", "12:30")],
+        ),
+        (
+            "XTKS",
+            date(2024, 11, 5),
+            [
+                ("opening_auction", "05 08:00", "09:00"),
+                ("opening_auction", "05 12:05", "12:30"),
+                ("closing_auction", "05 15:25", "15:30"),
+            ],
+        ),
+        (
+            "XPAR",
+            date(2026, 11, 24),
+            [("opening_auction", "24 07:15", "09:00"), ("closing_auction", "24 17:30", "17:35")],
+        ),
+        ("XPAR", date(2026, 12, 24), [("opening_auction", "24 07:15", "09:00")]),
         (
             "XHKG",
             date(2026, 12, 24),
@@ -123,6 +141,16 @@ def test_a_night_counts_for_the_day_on_which_it_ends(nights: ExchangeSchedule) -
         ("post_market", "25 16:00", "20:00"),
     ]
     assert week[date(2026, 11, 27)][-1] == ("post_market", "27 13:00", "17:00")
+
+
+def test_each_venue_of_the_night_has_its_own_hours(nights: ExchangeSchedule) -> None:
+    """On the same evenings: that of Interactive Brokers ends ten minutes earlier."""
+    brokers = ExchangeSchedule("XNYS", phases=True, night="IBKR", near=NEAR)
+    for session in brokers.sessions(date(2026, 1, 2), date(2026, 12, 31)):
+        night, other = session.phases[0], nights.session_on(session.date).phases[0]
+        assert (night.name, night.start, night.end) == ("overnight", other.start, other.end - timedelta(minutes=10))
+    with pytest.raises(ConfigurationError, match="on record for XNYS: BLUE, IBKR"):
+        ExchangeSchedule("XNYS", phases=True, night="MOON", near=NEAR)
 
 
 @pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 9), 8), (date(2026, 11, 2), 8), (date(2026, 11, 27), 8)])
