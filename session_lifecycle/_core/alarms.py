@@ -73,10 +73,6 @@ class _Cursor:
         alarm = self.alarm
         return not alarm.recurring_after_restart and (session.date, alarm.key_of(session, due)) in self.held
 
-    def drop_held(self) -> None:
-        """Remove from the queue what a journal holds."""
-        self.keep(lambda due, session: not self.is_held(due, session))
-
     def keep(self, wanted: Callable[[datetime, Session], bool]) -> None:
         """Remove from the queue what is not wanted any more."""
         if not all(wanted(*entry) for entry in self.queue):
@@ -102,11 +98,11 @@ class AlarmScheduler:
         "_cut",
         "_held",
         "_jumps",
+        "_leading",
         "_name",
         "_owner",
         "_registered",
         "_session",
-        "leading",
         "timeline",
     )
 
@@ -114,35 +110,49 @@ class AlarmScheduler:
         self.timeline: Timeline = timeline
         self._jumps = missed_sessions is MissedSessions.LATEST
         self._name = name
-        self._registered: dict[Alarm, None] = {}
+        self._registered: dict[Alarm, datetime | None] = {}  # and when, where the lifecycle had begun
         self._cursors: list[_Cursor] = []
         self._session: Session | None = None  # the machine's
         self._bounds: Boundaries
         self._owner: Position  # the present's, by the last reading
         self._cut: Cut | None = None
-        self._held: set[tuple[date, str]] = set()
-        self.leading: bool = True
-        """Whether alarms fire here. Else they wait until the leader has fired them, or this replica leads."""
+        self._held: Container[tuple[date, str]] = ()
+        self._leading = True
 
-    def begin(self, session: Session, bounds: Boundaries, position: Position, now: datetime) -> None:
-        """Adopt the machine's session: its alarms from the first on, and those of others that are still to come."""
-        self._session, self._bounds, self._owner = session, bounds, position
+    def begin(
+        self,
+        session: Session,
+        bounds: Boundaries,
+        position: Position,
+        now: datetime,
+        *,
+        held: Container[tuple[date, str]],
+        leading: bool,
+    ) -> None:
+        """Adopt the machine's session: its alarms from the first on, and those of others that are still to come.
+
+        What a journal holds counts as over: the session and the key of each firing. Alarms fire while this replica is
+        `leading` alone; one that stands by begins anew when it gains the lead.
+        """
+        self._session, self._bounds, self._owner, self._held, self._leading = session, bounds, position, held, leading
         recall = (session, position, now)
-        self._cursors = [_Cursor(alarm, session, bounds, recall, None, held=self._held) for alarm in self._registered]
+        self._cursors = [
+            _Cursor(alarm, session, bounds, recall, since, held=held)
+            for alarm, since in self._registered.items()
+            if leading
+        ]
 
-    def hold(self, fired: Iterable[tuple[date, str]]) -> None:
-        """Count as over what a journal holds: the session and the key of each firing."""
-        self._held.clear()
-        self._held.update(fired)
-        for cursor in self._cursors:
-            cursor.drop_held()
+    def stand_by(self) -> None:
+        """Fire no alarm until the lifecycle begins anew."""
+        self._leading = False
+        self._cursors = []
 
     def add(self, alarm: Alarm, now: datetime) -> None:
         """Register an alarm, once. Where the lifecycle has begun, instants up to `now` are over for it."""
         if alarm in self._registered:
             return
-        self._registered[alarm] = None
-        if self._session is not None:
+        self._registered[alarm] = None if self._session is None else now
+        if self._session is not None and self._leading:
             recall = (self._session, self._owner, now)
             self._cursors.append(_Cursor(alarm, self._session, self._bounds, recall, now, held=self._held))
 
@@ -186,8 +196,6 @@ class AlarmScheduler:
 
     def next_instant(self, after: datetime) -> datetime | None:
         """Return the first wall instant of an alarm after the last reading. Earlier ones wait for a roll."""
-        if not self.leading:
-            return None
         first: datetime | None = None
         for cursor in self._cursors:
             if cursor.queue and after < cursor.queue[0][0] and (first is None or cursor.queue[0][0] < first):
@@ -199,9 +207,6 @@ class AlarmScheduler:
         self._owner = position
         for cursor in self._cursors:
             self._fill(cursor)
-        if not self.leading:
-            self._drop_past(wall)
-            return None
         first = self._first()
         if first is None:
             return None
@@ -243,13 +248,6 @@ class AlarmScheduler:
             return _holds(self.timeline.at(due), wall)
         except Exception:  # the schedule is the application's own code; its failure is reported by a poll
             return False
-
-    def _drop_past(self, wall: datetime) -> None:
-        """Forget what was due in sessions that were left: a replica that gains the lead begins as a restart does."""
-        session = self._session
-        assert session is not None
-        for cursor in self._cursors:
-            cursor.keep(lambda due, owner: wall <= due or session.date <= owner.date)
 
     def _why_void(self, session: date, due: datetime) -> str | None:
         if self._cut is None:

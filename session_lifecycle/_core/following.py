@@ -7,8 +7,8 @@ already changes nothing, and a record that was withdrawn leads back to where the
 
 from collections.abc import Callable
 from datetime import date
+from itertools import chain
 
-from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.data_watch import CLOSED
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
 from session_lifecycle._core.progress import Progress
@@ -50,9 +50,7 @@ class Follower:
         self._change_schedule = change_schedule
         self._known = known
 
-    def follow(
-        self, journal_state: JournalState, record: Record | None, alarms: AlarmScheduler | None, now: Reading, term: int
-    ) -> None:
+    def follow(self, journal_state: JournalState, record: Record | None, now: Reading, term: int) -> None:
         """Bring the lifecycle in line with a journal whose last record is `record`, where that is known.
 
         Raises:
@@ -62,16 +60,10 @@ class Follower:
         if known is None or known.changes != journal_state.changes:
             self._follow_hours(journal_state, known, now)
         if self._progress.session.date != journal_state.session:
-            self._enter(journal_state, alarms, now, term)
+            self._enter(journal_state, now, term)
         restore_roll(journal_state, self._progress.session, self._rolls)
         self._follow_state(journal_state, record, now)
         self._follow_halts(journal_state, now)
-        if alarms is not None:
-            alarms.hold(journal_state.alarms)
-            if known is not None and not known.alarms.keys() <= journal_state.alarms.keys():  # withdrawn, or long past
-                session = self._progress.session
-                bounds = self._progress.timeline.boundaries(session)  # where it was called off, its own are cut short
-                alarms.begin(session, bounds, self._progress.position, now.wall)
 
     def _follow_hours(self, journal_state: JournalState, known: JournalState | None, now: Reading) -> None:
         wanted: dict[date, Session | None] = {}
@@ -93,10 +85,13 @@ class Follower:
                 self._change_schedule(recorded, now)
             else:
                 progress.called_off = None  # its closure was withdrawn
+                crossed = _crossed(progress, now)
                 self._change_schedule(recorded, now)
                 progress.adopt_hours(session, progress.timeline.boundaries(session))  # where it has ended here, too
+                if _crossed(progress, now) < crossed and not progress.ended and progress.state is not ERROR:
+                    progress.fire("fail", now.wall, "what has passed here is still to come for the leader")
 
-    def _enter(self, journal_state: JournalState, alarms: AlarmScheduler | None, now: Reading, term: int) -> None:
+    def _enter(self, journal_state: JournalState, now: Reading, term: int) -> None:
         """Enter the session that the leader is in: from any state, by way of ENDED."""
         progress = self._progress
         session, lost = recorded_session(journal_state, progress.timeline.schedule)
@@ -109,8 +104,6 @@ class Follower:
         progress.finish(now.wall, "the leader has rolled")
         progress.emit(RollFollowed(left, session.date, term, skipped, now.wall, name=progress.name))
         progress.enter(session, bounds, stayed_open=not lost and stays_open(schedule, ended, session, skipped))
-        if alarms is not None:
-            alarms.enter(session, bounds, skipped)
         if lost and now.wall < bounds.end:
             progress.call_off(LOST)
         progress.catching_up = progress.catching_up or progress.position.state is not NOT_STARTED
@@ -155,3 +148,9 @@ class Follower:
                 progress.resume(feed)
             if reason is not None and was != reason:
                 progress.halt(reason, feed)
+
+
+def _crossed(progress: Progress, now: Reading) -> int:
+    """Return how many instants of the session have passed, by its hours."""
+    instants = (*progress.bounds, *chain.from_iterable(progress.session.breaks))
+    return sum(instant <= now.wall for instant in instants)

@@ -57,7 +57,7 @@ class ReplicaLifecycle(LifecycleView, ABC):
         if not self.begun:
             return
         if self._alarms is not None:
-            self._alarms.leading = False
+            self._alarms.stand_by()
         roll, failing = self._rolls.round, self._failing
         if roll is not None and self._rolls.running:
             why = LifecycleError("this replica does not lead any more") if error is None else error
@@ -88,7 +88,7 @@ class ReplicaLifecycle(LifecycleView, ABC):
         self.poll(now)
         session = self._progress.session
         try:
-            follower.follow(journal_state, record, self._alarms, now, term)
+            follower.follow(journal_state, record, now, term)
         except Exception as error:  # the schedule is the application's own code
             self._fail(self._blame(error))
         self._restored = journal_state
@@ -109,10 +109,10 @@ class ReplicaLifecycle(LifecycleView, ABC):
         self.leading = True
         if not self.begun:
             return
-        if self._alarms is not None:
-            self._alarms.leading = True
-            self._alarms.cut(None)
         self._cut = None
+        if self._alarms is not None:
+            self._begin_alarms(self._alarms)
+            self._alarms.cut(None)
         if self._rolls.unfinished is not None:
             self._rolls.unfinished.resumed = True  # whoever began it
         self._take_up(journal_state, now)
@@ -124,10 +124,11 @@ class ReplicaLifecycle(LifecycleView, ABC):
 
     def _begin_alarms(self, alarms: AlarmScheduler) -> None:
         """Have alarms follow the machine's session, but for those that the journal holds."""
-        alarms.timeline, alarms.leading = self._progress.timeline, self.leading
-        alarms.hold(() if self._restored is None else self._restored.alarms)
-        now = self._progress.last_reading.wall
-        alarms.begin(self._progress.session, self._progress.bounds, self._progress.position, now)
+        progress, restored = self._progress, self._restored
+        alarms.timeline = progress.timeline
+        held = {} if restored is None else restored.alarms
+        now = progress.last_reading.wall
+        alarms.begin(progress.session, progress.bounds, progress.position, now, held=held, leading=self.leading)
 
     def _take_up(self, journal_state: JournalState | None, now: Reading) -> None:
         """Take up what leading replicas alone do: report interrupted alarms, and void those of a session cut short."""

@@ -155,7 +155,7 @@ def test_the_name_is_on_every_alarm() -> None:
         agenda.add(alarm, at(MONDAY, (0, 0)))
     now = Reading(at(MONDAY, (14, 30)), ZERO)
     position = timeline.at(now.wall)
-    agenda.begin(monday, timeline.boundaries(monday), position, now.wall)
+    agenda.begin(monday, timeline.boundaries(monday), position, now.wall, held=(), leading=True)
     told: list[Any] = []
     while agenda.due(now.wall, position) is not None:
         told.append(agenda.fire(ACTIVE, now))

@@ -311,6 +311,20 @@ def test_changed_hours_are_followed() -> None:
     assert_legal(standby.log)
 
 
+def test_a_close_that_has_passed_here_before_it_was_put_off_has_not_passed() -> None:
+    """The record comes late: the session is replayed by its hours as they are, by way of ERROR."""
+    leader, standby = pair(at(MONDAY, (20, 40)))
+    leader.apply(SpecialHours(MONDAY, close=at(MONDAY, (21, 10))))
+    leader.pass_to(at(MONDAY, (21, 0)))
+    standby.pass_to(at(MONDAY, (21, 0)))
+    assert standby.core.state is POST_MARKET
+    follow(leader, standby)
+    assert standby.core.state is leader.core.state is ACTIVE
+    standby.pass_to(at(MONDAY, (21, 10)))
+    assert standby.core.state is POST_MARKET
+    assert_legal(standby.log)
+
+
 def test_a_closure_of_the_present_session_ends_it() -> None:
     """Before its open there is no session left of it, and the replica waits for the roll."""
     leader, standby = pair(at(MONDAY, (12, 0)))
@@ -459,6 +473,24 @@ def test_alarms_of_sessions_that_were_left_are_over() -> None:
     assert not standby.alarms
     standby.pass_to(at(THURSDAY, (2, 30)))
     assert [(event.session, event.alarm) for event in of(AlarmFired, standby.log)] == [(WEDNESDAY, mine[1])]
+
+
+def test_alarms_of_a_session_that_was_called_off_or_ended_are_over() -> None:
+    """The heir fires none of them, as after a restart, though the session was left before they were due."""
+    for closed in (True, False):
+        leader, standby = pair(alarms=[FLATTEN])
+        if closed:
+            leader.apply(Closure(MONDAY))
+        else:
+            leader.end()
+        leader.roll()
+        follow(leader, standby)
+        standby.lead()
+        standby.pass_to(at(MONDAY, (20, 46)))
+        assert standby.core.session.date == TUESDAY
+        assert not standby.alarms
+        standby.pass_to(at(TUESDAY, (20, 46)))
+        assert [event.session for event in of(AlarmFired, standby.log)] == [TUESDAY]
 
 
 def test_an_interrupted_alarm_is_reported_by_the_heir() -> None:

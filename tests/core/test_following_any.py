@@ -128,3 +128,7 @@ def test_a_follower_reflects_what_a_restart_reflects(
         assert replica.due == restarted.due
         assert replica.alarms == restarted.alarms
         assert_legal(replica.log)
+    for hours in range(0, 72, 3):  # whatever comes later, too
+        for replica in (restarted, prompt, late, standing_by):
+            replica.pass_to(leader.wall + hours * HOUR)
+            assert replica.alarms == restarted.alarms
