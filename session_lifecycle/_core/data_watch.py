@@ -158,6 +158,8 @@ class DataWatch:
         now = clock.last_reading
         if feed is None:
             self.halted = None
+            if self._budget is not None:
+                self._budget = now.monotonic, self._budget[1]
         else:
             self.table(clock).resume(feed, now.monotonic)
         return Resumed(day, None if feed is None else feed.name, lapsed, now.wall, name=self._name)

@@ -225,6 +225,20 @@ def test_a_budget_outside_of_active_fires_no_transition() -> None:
     assert not [each for each in run.log if isinstance(each, StateChanged)]
 
 
+def test_a_budget_outside_of_active_does_not_count_while_trading_is_halted() -> None:
+    """No data is expected of a halted market, in the pre-market either; silence counts from the resumption on."""
+    config = LifecycleConfig(data_timeout=None, data_timeouts={"pre_market": 20 * MINUTE})
+    run = Run(WEEK, at(MONDAY, (9, 5)), config)
+    run.core.halt("news pending", run.reading)
+    run.until(at(MONDAY, (14, 0)))
+    resumption = run.core.resume(run.reading)
+    assert resumption is not None
+    resumption.apply(run.reading)
+    [stale] = [each for each in run.until(at(MONDAY, (14, 25))) if isinstance(each, DataStale)]
+    assert (stale.phase, stale.scheduled_at) == ("pre_market", at(MONDAY, (14, 20)))
+    assert [each for each in run.log if isinstance(each, DataStale)] == [stale]
+
+
 def test_data_at_night_is_not_unexpected() -> None:
     """While a phase with data is on the venue is not closed; between phases it is."""
     run = Run(WEEK, MIDNIGHT)
@@ -254,6 +268,19 @@ def test_hours_that_change_take_their_phases_along() -> None:
     assert told(run.until(at(MONDAY + DAY, (1, 0)))) == [
         ("Started", "overnight", MONDAY + DAY, at(MONDAY + DAY, (1, 0)))
     ]
+
+
+def test_a_phase_that_is_over_does_not_start_again_where_hours_change_after_time_went_back() -> None:
+    """The clock stands in a phase that has been delivered: the next one is what follows."""
+    day = MONDAY + DAY
+    run = Run(FixedSchedule([day_with(*phases(MONDAY)[:2]), day_with(day=day)]), at(MONDAY, (9, 10)))
+    run.until(at(MONDAY, (14, 30)))
+    run.start -= 6 * HOUR
+    run.now -= 6 * HOUR
+    change = run.core.change_schedule(SpecialHours(day, close=at(day, (20, 0)).time()), run.reading)
+    assert change is not None
+    change.apply(run.reading)
+    assert told(list(run.core.take_events())) == told(run.until(at(day, (1, 0)))) == []
 
 
 def test_overlapping_phases_of_two_sessions_are_cut() -> None:

@@ -185,6 +185,24 @@ def test_fault_05_quorums(value: object) -> None:
     assert_refused("stale_when", value, "must be a StaleWhen, or a whole number of at least 1")
 
 
+@pytest.mark.parametrize("value", [None, [], 300, [("overnight", SECOND)]])
+def test_timeouts_of_phases_are_a_dict(value: object) -> None:
+    """From the names of phases to durations above zero, or None for never."""
+    assert_refused("data_timeouts", value, "must be a dict of phases' names to timedeltas")
+    assert LifecycleConfig(data_timeouts={"overnight": SECOND, "call": None}).data_timeouts["call"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "timeout"), [("", SECOND), ("a b", SECOND), (3, SECOND), ("call", ZERO), ("call", 300)]
+)
+def test_a_timeout_of_what_is_no_phase_or_no_duration_is_refused(name: object, timeout: object) -> None:
+    """The message has the name, or which one the duration is of."""
+    with pytest.raises(ConfigurationError, match=r"data_timeouts") as caught:
+        LifecycleConfig(data_timeouts={name: timeout})
+    wrong = caught.value.field, caught.value.value
+    assert wrong == (("data_timeouts['call']", timeout) if name == "call" else ("data_timeouts", name))
+
+
 @pytest.mark.parametrize("value", [*StaleWhen, 1, 2, 10**9])
 def test_a_rule_or_a_quorum_is_taken(value: StaleWhen | int) -> None:
     """Both rules, and any number of feeds, more than there are too, say when the session is TIMEOUT."""

@@ -14,6 +14,7 @@ from session_lifecycle import (
     FixedSchedule,
     LifecycleConfig,
     MarketCalendarSchedule,
+    Phase,
     Session,
     SnapshotSchedule,
     Timeline,
@@ -87,12 +88,15 @@ def test_names_are_escaped() -> None:
 
 
 def test_a_session_shows_each_instant_that_it_has() -> None:
-    """In order, in UTC."""
+    """In order, in UTC, and then its phases."""
     noon = utc(2024, 3, 4, 12)
-    session = Session(MONDAY, noon, noon + DAY, ((noon + DAY / 4, noon + DAY / 2),), post_market_end=noon + 2 * DAY)
+    auction = Phase("closing_auction", noon + DAY, noon + DAY * 1.5, tradable=False)
+    pause = noon + DAY / 4, noon + DAY / 2
+    session = Session(MONDAY, noon, noon + DAY, (pause,), post_market_end=noon + 2 * DAY, phases=(auction,))
     caption, _, rows = table(session)
     assert caption == "Session Mon 2024-03-04"
-    assert [row[0] for row in rows] == ["open", "break", "resume", "close", "post_market_end"]
+    instants = ["open", "break", "resume", "close", "post_market_end", "closing_auction", "closing_auction.end"]
+    assert [row[0] for row in rows] == instants
     assert rows[0][1] == "Mon 2024-03-04 12:00:00"
 
 

@@ -28,12 +28,16 @@ from session_lifecycle import (
     HorizonNear,
     LifecycleConfig,
     Misfire,
+    Phase,
+    PhaseEnded,
+    PhaseStarted,
     Resolution,
     Resumed,
     RollFailed,
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
+    Session,
     SessionAdopted,
     SessionBoundaryManager,
     SessionMachine,
@@ -50,6 +54,16 @@ from tests.helpers.harness import MINUTE, SECOND, TUESDAY, of
 LUNCH = (((12, 0), (13, 0)),)
 WEEK = FixedSchedule([session(MONDAY + n * DAY, (9, 0), (17, 0), LUNCH) for n in range(5)])
 DAYS = Script(WEEK, MONDAY, days=2).data_every(MINUTE)
+
+
+def with_phases(each: Session) -> Session:
+    """Return a session with a closing auction, and an after-market that follows it at once."""
+    minutes = 10 * MINUTE
+    auction = Phase("closing_auction", each.close - minutes, each.close, tradable=False)
+    return replace(each, phases=(auction, Phase("post_market", each.close, each.close + minutes, tradable=True)))
+
+
+PHASES = FixedSchedule(map(with_phases, WEEK.sessions(MONDAY, MONDAY + 4 * DAY)))
 
 
 class App:
@@ -97,6 +111,7 @@ SCRIPTS = {
     .recover("19:00", Resolution.MARK_DONE),
     "skipped": DAYS.halt("16:00").roll_fails(3).recover("18:00", Resolution.SKIP),
     "steps": DAYS.step_clock("10:00", timedelta(hours=3)).on(TUESDAY).step_clock("10:00", timedelta(hours=-2)),
+    "phases": Script(PHASES, MONDAY, days=2).data_every(MINUTE),
     "hours": DAYS.apply("12:30", AT_THREE).on(TUESDAY).apply("12:30", Closure(TUESDAY, "a storm")),
 }
 
@@ -129,6 +144,7 @@ def test_the_logs_hold_every_kind_of_event_that_has_a_rule() -> None:
     told = {type(event) for name in SCRIPTS for event in log(name)}
     assert {StateChanged, BreakStarted, BreakEnded, RollStarted, RollSucceeded, RollFailed, ClockStepped} <= told
     assert {AlarmFired, AlarmSkipped, Halted, Resumed, FeedStale, FeedResumed, HandlerFailed, ScheduleChanged} <= told
+    assert {PhaseStarted, PhaseEnded} <= told
     assert {event.trigger for name in SCRIPTS for event in of(StateChanged, log(name))} == {
         str(edge["trigger"]) for edge in TRANSITIONS
     }
@@ -342,6 +358,13 @@ RULES: dict[str, list[tuple[Edit, str]]] = {
         (repeated(Halted), "trading was halted before"),
         (repeated(Resumed), "trading was not halted before"),
         (repeated(FeedResumed), "feed AAPL has resumed already"),
+    ],
+    "phases": [
+        (repeated(PhaseStarted), "phase closing_auction of 2024-03-04 is on, and must end before another one starts"),
+        (dropped(PhaseEnded), "phase closing_auction of 2024-03-04 is on, and must end before another one starts"),
+        (dropped(PhaseStarted, skip=1), "this phase was not on"),
+        (altered(PhaseEnded, phase="post_market"), "this phase was not on"),
+        (altered(PhaseStarted, scheduled_at=later), "before it was due"),
     ],
     "an ERROR": [(dropped(RollFailed, skip=2), "attempt 3 at the roll is under way")],
     "steps": [(dropped(ClockStepped, skip=1), "no clock has stepped back")],
