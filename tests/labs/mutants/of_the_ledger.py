@@ -509,7 +509,7 @@ MUTANTS = (
         "AlarmCalls.recorded",
         (drop_call("outcome"),),
         "It is durable that an alarm fires before its handlers are called.",
-        (f"{_ALARMS}test_it_has_begun_before_its_handlers_and_ended_after_the_last",),
+        (f"{_ALARMS}test_a_handler_waits_for_as_long_as_its_beginning_is_being_written",),
     ),
     Mutant(
         "_runtime/alarm_calls.py",
