@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta, timezone
 from pathlib import Path
 
@@ -26,7 +27,6 @@ from session_lifecycle import (
 )
 from session_lifecycle._journal import sqlite, sqlite_tables
 from session_lifecycle._journal.base import TransactionalJournal
-from session_lifecycle._journal.sqlite_lock import OwnerLock
 from session_lifecycle.testing.journals import check_journal
 from tests.helpers.journals import ONE_OF_EACH
 from tests.helpers.sqlite import HOLD, answer, history, keep, kept, line_of, lock_of, program
@@ -262,15 +262,20 @@ async def test_fault_46_no_append_lets_another_process_in(path: Path, monkeypatc
     """The lock is given up for a moment of each append, in which another process still cannot take the journal."""
     journal = SqliteJournal(path)
     await journal.open("XNYS")
-    take_again = sqlite._take_again
+    lock, before_long = journal._lock, sqlite._before_long
+    assert lock is not None
+    moments = 0
 
-    async def late(lock: OwnerLock) -> None:
-        assert not lock.taken
-        await anyio.sleep(0.2)
-        await take_again(lock)
+    async def late(attempt: Callable[[], bool], pause: float) -> bool:
+        nonlocal moments
+        if not lock.taken:
+            moments += 1
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.2)
+        return await before_long(attempt, pause)
 
-    monkeypatch.setattr(sqlite, "_take_again", late)
-    with program(INTRUDE, path, 1.5) as intruder:
+    with monkeypatch.context() as patch, program(INTRUDE, path, 1.5) as intruder:
+        patch.setattr(sqlite, "_before_long", late)
         assert line_of(intruder) == "ready"
         appended = 0
         with anyio.move_on_after(2.0):
@@ -284,6 +289,7 @@ async def test_fault_46_no_append_lets_another_process_in(path: Path, monkeypatc
     assert caught.value.pid == os.getpid()
     await journal.close()
     assert (result, int(tries) > 1) == ("tried", True)
+    assert moments == appended > 0
     assert await kept(path) == history(appended)
 
 

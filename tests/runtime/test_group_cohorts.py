@@ -8,6 +8,7 @@ import anyio
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from session_lifecycle import (
     ClockStepped,
@@ -15,6 +16,7 @@ from session_lifecycle import (
     FixedSchedule,
     LifecycleConfig,
     LifecycleError,
+    MissedSessions,
     RollStarted,
     SessionBoundaryManager,
     SessionGroup,
@@ -37,6 +39,7 @@ from tests.helpers.harness import (
     SECOND,
     TIMEOUT,
     TUESDAY,
+    WEDNESDAY,
     Rolls,
     roll_nothing,
     season,
@@ -107,6 +110,48 @@ async def test_who_waits_goes_before_who_comes():
     async with SessionGroup([first, second, late], max_concurrent_rolls=1), anyio.create_task_group() as tasks:
         await desk.clock.advance_to(at(MONDAY, (21, 40)))
     assert order == ["first", "second", "late"]
+
+
+async def test_who_catches_up_lets_the_others_go_between():
+    """A member whose next roll is due as soon as one has ended waits behind those that have waited for their first."""
+    desk = Desk(at(WEDNESDAY, (16, 0)), session=MONDAY, config=replace(DEAF, missed_sessions=MissedSessions.EACH))
+    order: list[tuple[str, date]] = []
+
+    def rolling(name: str) -> Any:
+        async def roll(next_date: date) -> None:
+            order.append((name, next_date))
+
+        return roll
+
+    managers = [desk.manager(name, roll_session=rolling(name)) for name in ("first", "second")]
+    async with SessionGroup(managers, max_concurrent_rolls=1):
+        await desk.clock.advance(NOW)
+    assert order == [(name, day) for day in (TUESDAY, WEDNESDAY) for name in ("first", "second")]
+
+
+async def test_rolls_that_end_together_make_way_for_as_many():
+    """Where several places become free in one iteration, as many of those that wait begin."""
+    desk = Desk(EVENING)
+    begun: list[str] = []
+    goes_on = anyio.Event()
+
+    def rolling(name: str) -> Any:
+        async def roll(next_date: date) -> None:
+            begun.append(name)
+            if len(begun) <= 2:
+                await goes_on.wait()
+            else:
+                await desk.clock.sleep(MINUTE)
+
+        return roll
+
+    managers = [desk.manager(name, roll_session=rolling(name)) for name in "abcd"]
+    async with SessionGroup(managers, max_concurrent_rolls=2):
+        await desk.clock.advance_to(at(MONDAY, (21, 30)))
+        assert len(begun) == 2
+        goes_on.set()
+        await desk.clock.advance(NOW)
+        assert len(begun) == 4
 
 
 @pytest.mark.parametrize("how", ["fail", "stop", "remove"])

@@ -2,6 +2,8 @@
 
 import asyncio
 import time as real_time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import time, timedelta
 
 import anyio
@@ -15,6 +17,7 @@ from session_lifecycle import (
     JournalWriteFailed,
     MemoryJournal,
     OverrideRefused,
+    Record,
     Resolution,
     RollStarted,
     RollSucceeded,
@@ -888,6 +891,35 @@ async def test_leaving_waits_until_the_journal_is_closed():
     async with running(manager):
         pass
     await journal.open("fixed")
+
+
+async def test_leaving_cuts_off_no_append_of_a_member_that_was_given_up():
+    """It was being added when that was cancelled; its journal is closed already."""
+
+    class Noting(Slow):
+        ended = False
+
+        async def append(self, records: Sequence[Record]) -> None:
+            with suppress(JournalWriteFailed):
+                await super().append(records)
+            self.ended = True
+
+    async def release() -> None:
+        await anyio.wait_all_tasks_blocked()
+        journal.release()
+
+    desk = Desk(NOON)
+    journal = Noting()
+    journal.shut()
+    group = SessionGroup([desk.manager("one")])
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as meanwhile, group:
+            async with anyio.create_task_group() as adding:
+                adding.start_soon(group.add, desk.manager("two", journal=journal))
+                await journal.writing.wait()
+                adding.cancel_scope.cancel()
+            meanwhile.start_soon(release)
+    assert journal.ended
 
 
 async def test_a_journal_that_hangs_in_close_does_not_hang_the_manager():

@@ -432,7 +432,9 @@ async def test_fault_60_a_sweep_ends_the_background_loudly(anyio_backend):
     manager, _ = make(NOON)
     await manager.start()
     sweep()
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        while not manager._host.stopped:  # noqa: ASYNC110 -- there is nothing else to wait for
+            await asyncio.sleep(0)
     with pytest.raises(ManagerStopped) as stopped:
         manager.halt("late")
     assert isinstance(stopped.value.__cause__, DriverCancelled)

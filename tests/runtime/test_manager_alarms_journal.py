@@ -6,6 +6,7 @@ import pytest
 from session_lifecycle import AlarmFired, AlarmInterrupted, Entry, MemoryJournal, Record
 from tests.helpers.builders import MONDAY, at
 from tests.helpers.harness import HOUR, MINUTE, NOW, make, of, running
+from tests.helpers.ledger import Slow
 from tests.helpers.manager_alarms import register
 from tests.helpers.manager_journal import Refusing, adopted, holding
 
@@ -44,6 +45,21 @@ async def test_it_has_begun_before_its_handlers_and_ended_after_the_last():
         goes_on.set()
         await clock.advance(NOW)
         assert alarms(journal) == [(BEGUN, event.key), (ENDED, event.key)]
+
+
+async def test_a_handler_waits_for_as_long_as_its_beginning_is_being_written():
+    """However long the disk takes."""
+    journal = Slow()
+    manager, clock = make(at(MONDAY, (15, 0)), journal=journal)
+    calls = register(manager, "open", HOUR)
+    async with running(manager), anyio.create_task_group() as tasks:
+        journal.shut()
+        tasks.start_soon(clock.advance_to, NOON)
+        await journal.writing.wait()
+        await anyio.wait_all_tasks_blocked()
+        meanwhile = len(calls)
+        journal.release()
+    assert (meanwhile, len(calls)) == (0, 1)
 
 
 async def test_a_handler_that_raises_has_ended():

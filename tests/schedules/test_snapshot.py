@@ -263,6 +263,7 @@ DAY_BEFORE, A_DAY = "2025-03-10", "2025-03-11"
         ("2025-03-11 breaks=12:00", "'12:00' is not a break, such as 12:00/13:00"),
         ("2025-03-11 close=08:00", "must come before close"),
         ("2025-03-11 breaks=08:00/12:00", "must come before break start"),
+        ("2025-03-11 open=15:00-1d", "session 2025-03-11 opens before session 2025-03-10 has closed"),
         ("2025-03-11 open=17:00-2d", "session 2025-03-11 opens before session 2025-03-10 has closed"),
         ("2025-03-11 open=02:30-2d", "02:30-2d is skipped or occurs twice on that day, because the clocks change"),
     ],

@@ -365,8 +365,8 @@ MUTANTS = (
         "_runtime/journal_tasks.py",
         "JournalTasks.run",
         (operand("_flushing", "False"),),
-        "A journal is closed before its manager has stopped.",
-        (f"{_LEDGER}test_leaving_waits_until_the_journal_is_closed",),
+        "Leaving cuts off nothing that is being written, also for a member that was given up.",
+        (f"{_LEDGER}test_leaving_cuts_off_no_append_of_a_member_that_was_given_up",),
     ),
     Mutant(
         "_runtime/journal_tasks.py",
@@ -509,7 +509,7 @@ MUTANTS = (
         "AlarmCalls.recorded",
         (drop_call("outcome"),),
         "It is durable that an alarm fires before its handlers are called.",
-        (f"{_ALARMS}test_it_has_begun_before_its_handlers_and_ended_after_the_last",),
+        (f"{_ALARMS}test_a_handler_waits_for_as_long_as_its_beginning_is_being_written",),
     ),
     Mutant(
         "_runtime/alarm_calls.py",

@@ -171,14 +171,14 @@ MUTANTS = (
         "RollSlots.request",
         (drop_operand("iter"),),
         "Rolls that wait for their turn are served in the order of arrival.",
-        ("tests/runtime/test_group_cohorts.py::test_who_waits_goes_before_who_comes",),
+        ("tests/runtime/test_group_cohorts.py::test_who_catches_up_lets_the_others_go_between",),
     ),
     Mutant(
         "_runtime/driver.py",
         "Driver._poll_host",
         (drop_call("_poll_waiting_roll"),),
-        "A member that stops waiting for its turn frees the place for the next.",
-        ("tests/runtime/test_group_cohorts.py::test_an_intent_that_cannot_be_written_frees_its_place",),
+        "Of rolls that wait, as many begin as there are free places.",
+        ("tests/runtime/test_group_cohorts.py::test_rolls_that_end_together_make_way_for_as_many",),
     ),
     Mutant(
         "_runtime/driver.py",
