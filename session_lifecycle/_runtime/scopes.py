@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Final, NamedTuple
 from weakref import ref
 
@@ -138,11 +139,11 @@ async def during(
     body = CallScope(lambda _: ended.set())
     with ExitStack() as exit_stack:
         subscription = _StateSubscription(states, around, exit_stack)
-        subscription.on_end = body.cancel if grace is None else ended.set
+        subscription.on_end = partial(body.cancel, "during() is over") if grace is None else ended.set
         broadcast.add(subscription)
         try:
             if not entered or subscription.stopped:
-                body.cancel()
+                body.cancel("during() was over before it began")
             label = f"the body of during({', '.join(state.name for state in states)})"
             async with _overseen(body, ended, around, label, grace):
                 with body:
@@ -216,7 +217,7 @@ async def _call_until(
     """Await a function until it ends, or is to end."""
     ended = anyio.Event()
     call = CallScope(lambda _: ended.set())
-    subscription.on_end = call.cancel
+    subscription.on_end = partial(call.cancel, "run_while() ends it")
     async with _overseen(call, ended, around, label, None):
         with call:
             outcome = function(around.lifecycle.session)
@@ -242,7 +243,7 @@ async def _overseen(
                 failure = error
                 raise
             finally:
-                tasks.cancel_scope.cancel()
+                tasks.cancel_scope.cancel("the body has ended")
     except BaseExceptionGroup:
         if failure is None:
             raise
@@ -262,7 +263,7 @@ async def _oversee(
             await around.clock.sleep(grace)
         except Exception:  # the clock may be the application's own code
             LOGGER.exception("the clock failed during the grace of during(), which ends now")
-        body.cancel()
+        body.cancel("the grace of during() is over")
     with anyio.CancelScope(shield=True):
         await oversee(body, lambda seconds: around.report_overdue(label, seconds))
 
