@@ -64,7 +64,8 @@ def get(address: str) -> tuple[int, Any]:
         with urllib.request.urlopen(address, timeout=10) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        with error:
+            return error.code, json.load(error)
 
 
 @pytest.fixture
@@ -166,5 +167,7 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
         pytest.skip("there is no systemd-analyze here")
     unit = tmp_path / UNIT.name
     unit.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", text).replace("User=desk\n", ""))
-    result = subprocess.run([analyze, "verify", str(unit)], env=os.environ, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (0, "")
+    verify = [analyze, "verify", "--man=no", str(unit)]  # the manual's pages may not be installed
+    result = subprocess.run(verify, env=os.environ, capture_output=True, text=True, check=False)
+    ours = [line for line in result.stderr.splitlines() if unit.name in line]  # others are the machine's
+    assert (result.returncode, ours) == (0, [])

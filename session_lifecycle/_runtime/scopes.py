@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Final, NamedTuple
 from weakref import ref
 
@@ -172,11 +173,11 @@ async def during(
     body = CallScope(lambda _: ended.set())
     with ExitStack() as exit_stack:
         subscription = _ScopeSubscription(when, around, exit_stack)
-        subscription.on_end = body.cancel if grace is None else ended.set
+        subscription.on_end = partial(body.cancel, "during() is over") if grace is None else ended.set
         broadcast.add(subscription)
         try:
             if not entered or subscription.stopped:
-                body.cancel()
+                body.cancel("during() was over before it began")
             async with _overseen(body, ended, around, f"the body of during({when})", grace):
                 with body:
                     yield when.session(lifecycle)
@@ -270,7 +271,7 @@ async def _call_until(
     """Await a function until it ends, or is to end."""
     ended = anyio.Event()
     call = CallScope(lambda _: ended.set())
-    subscription.on_end = call.cancel
+    subscription.on_end = partial(call.cancel, "run_while() ends it")
     async with _overseen(call, ended, around, label, None):
         with call:
             outcome = function(when.session(around.lifecycle))
@@ -296,7 +297,7 @@ async def _overseen(
                 failure = error
                 raise
             finally:
-                tasks.cancel_scope.cancel()
+                tasks.cancel_scope.cancel("the body has ended")
     except BaseExceptionGroup:
         if failure is None:
             raise
@@ -316,7 +317,7 @@ async def _oversee(
             await around.clock.sleep(grace)
         except Exception:  # the clock may be the application's own code
             LOGGER.exception("the clock failed during the grace of during(), which ends now")
-        body.cancel()
+        body.cancel("the grace of during() is over")
     with anyio.CancelScope(shield=True):
         await oversee(body, lambda seconds: around.report_overdue(label, seconds))
 

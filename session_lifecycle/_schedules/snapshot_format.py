@@ -192,9 +192,11 @@ def _take_day(content: dict[str, Any], name: str) -> date:
 
 
 def _day(text: str) -> date:
-    if len(text) != _ISO or text[4] != "-" or text[7] != "-":  # fromisoformat also accepts weeks
+    days = len(text) == _ISO and text[4] == text[7] == "-"  # fromisoformat also accepts weeks
+    try:
+        return date.fromisoformat(text if days else "")
+    except ValueError:
         refuse(f"{shown(text)} is not a date, such as 2026-11-27")
-    return date.fromisoformat(text)
 
 
 def _sessions(

@@ -11,7 +11,18 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 _MOST_DOTS: Final = 100
 """How many dots a line of TOML may have. tomllib takes time by the square of the parts of a dotted key."""
 
-_SHORT: Final = Repr()
+_MOST_BITS: Final = 2000
+"""How many bits an integer in a message may have; Python converts these to text, whatever its limit is set to."""
+
+
+class _Short(Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        # A number of thousands of digits is not converted to text: Repr raises ValueError, and from Python 3.14 on
+        # shows an address in memory.
+        return super().repr_int(x, level) if x.bit_length() < _MOST_BITS else "a value of the type int"
+
+
+_SHORT: Final = _Short()
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
@@ -57,7 +68,4 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 def shown(value: object) -> str:
     """Return a value for a message, shortened, and on one line."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # an integer with thousands of digits, which is not converted to text
-        return f"a value of the type {type(value).__name__}"
+    return _SHORT.repr(value)

@@ -389,7 +389,7 @@ def _ready_queue() -> deque[Any] | None:
     probe = loop.call_soon(_nothing)
     for each in gc.get_referents(loop, getattr(loop, "__dict__", None)):
         if isinstance(each, deque) and probe in each:
-            return each  # pyright: ignore[reportUnknownVariableType]
+            return each  # pyright: ignore[reportUnknownVariableType] -- of handles, which are not typed
     return None
 
 

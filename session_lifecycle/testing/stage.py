@@ -337,16 +337,15 @@ class Stage:
     async def _feed(self, data: DataFeed, scope: anyio.CancelScope) -> None:
         """Deliver data while the market is open, except during the script's silences."""
         with scope:
-            while (due := self._data_due(data.feed)) is not None:
-                if due > self.clock.now():
+            while (due := self._data_due(data.feed, now := self.clock.now())) is not None:
+                if due > now:
                     await self.clock.sleep_until(due, None)
                     continue
                 stored = self._only_stored(data)
-                await self._checked(lambda: self._deliver(data))
+                await self._checked(partial(self._deliver, data, now))
                 await self.clock.sleep(data.interval * (self._intervals_to_skip(data.interval) if stored else 1))
 
-    def _deliver(self, data: DataFeed) -> object:
-        now = self.clock.now()
+    def _deliver(self, data: DataFeed, now: datetime) -> object:
         if data.into is not None:
             return data.into(self.app)
         feeds = [feed for manager in self._made.values() for feed in manager.feeds if data.feed in (None, feed.name)]
@@ -374,9 +373,8 @@ class Stage:
         idle = self.clock.idle_for()
         return 1 if idle is None else max(-(-idle // interval) - 1, 1)
 
-    def _data_due(self, feed: str | None) -> datetime | None:
-        """Return the first instant from now on at which data is due, or None beyond the end of the schedule."""
-        due = self.clock.now()
+    def _data_due(self, feed: str | None, due: datetime) -> datetime | None:
+        """Return the first instant from `due` on at which data is due, or None beyond the end of the schedule."""
         while True:
             opens = [self._open_from(manager, due) for manager in self._made.values()]
             later = min((t for t in opens if t is not None), default=None)

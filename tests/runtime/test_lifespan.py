@@ -519,22 +519,23 @@ async def test_fault_60_a_sweep_that_takes_the_applications_task_too_cancels_tha
     assert manager._host.stopped
 
 
-def stubborn() -> tuple[SessionBoundaryManager, SimulatedClock]:
-    """Return a manager whose roll takes a moment of real time to be cancelled."""
+def stubborn(cancelled: Callable[[], object] = lambda: None) -> tuple[SessionBoundaryManager, SimulatedClock]:
+    """Return a manager whose roll takes a moment of real time to be cancelled, and calls `cancelled` before."""
 
     async def roll(_: date) -> None:
         try:
             await anyio.sleep_forever()
         finally:
+            cancelled()
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(0.1)
 
     return make(at(MONDAY, (21, 0)), roll_session=roll)
 
 
-async def leave_with(error: Exception, left: list[BaseException]) -> None:
-    """Leave a body with an error while a roll takes its time, and go on after that."""
-    manager, clock = stubborn()
+async def leave_with(error: Exception, left: list[BaseException], leaving: asyncio.Event) -> None:
+    """Leave a body with an error while a roll takes its time, of which `leaving` tells, and go on after that."""
+    manager, clock = stubborn(leaving.set)
     try:
         async with manager:
             await clock.advance_to(END)
@@ -547,9 +548,9 @@ async def leave_with(error: Exception, left: list[BaseException]) -> None:
 async def test_fault_59_a_native_cancellation_while_leaving_with_an_error_loses_neither(anyio_backend):
     """The error leaves the body, and the cancellation arrives at the next wait."""
     need_asyncio(anyio_backend)
-    oops, left = ValueError("the body's"), list[BaseException]()
-    task = asyncio.create_task(leave_with(oops, left), name="app")
-    await asyncio.sleep(0.05)
+    oops, left, leaving = ValueError("the body's"), list[BaseException](), asyncio.Event()
+    task = asyncio.create_task(leave_with(oops, left, leaving), name="app")
+    await leaving.wait()
     assert left == []
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -562,9 +563,9 @@ async def test_fault_59_a_timeout_while_leaving_with_an_error_leaves_no_stray_ca
     """asyncio.timeout takes its cancellation back where another exception leaves it."""
     need_asyncio(anyio_backend)
     oops = ValueError("the body's")
-    manager, clock = stubborn()
     with pytest.raises(ValueError, match="the body's") as caught:  # noqa: PT012 -- leaving is what raises
-        async with asyncio.timeout(0.05):
+        async with asyncio.timeout(None) as limit:
+            manager, clock = stubborn(lambda: limit.reschedule(asyncio.get_running_loop().time()))
             async with manager:
                 await clock.advance_to(END)
                 raise oops
@@ -578,17 +579,17 @@ async def test_fault_59_a_timeout_while_leaving_with_an_error_leaves_no_stray_ca
 async def test_fault_59_a_task_group_that_is_cancelled_while_a_body_leaves_with_an_error_ends(anyio_backend):
     """Both are in it: the sibling's error and the body's."""
     need_asyncio(anyio_backend)
-    oops, left = ValueError("the body's"), list[BaseException]()
+    oops, left, leaving = ValueError("the body's"), list[BaseException](), asyncio.Event()
 
     async def fail() -> None:
-        await asyncio.sleep(0.05)
+        await leaving.wait()
         msg = "the sibling's"
         raise KeyError(msg)
 
     with pytest.raises(ExceptionGroup) as group:  # noqa: PT012 -- leaving is what raises
         async with asyncio.timeout(5):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(leave_with(oops, left), name="app")
+                tasks.create_task(leave_with(oops, left, leaving), name="app")
                 tasks.create_task(fail(), name="sibling")
     assert [type(error) for error in group.value.exceptions] == [KeyError]
     assert left == [oops]
@@ -597,9 +598,9 @@ async def test_fault_59_a_task_group_that_is_cancelled_while_a_body_leaves_with_
 async def test_fault_59_a_scope_that_is_cancelled_while_a_body_leaves_with_an_error_loses_neither():
     """anyio delivers its own cancellation again."""
     oops = ValueError("the body's")
-    manager, clock = stubborn()
     left: list[BaseException] = []
-    with anyio.move_on_after(0.05) as scope:
+    with anyio.CancelScope() as scope:
+        manager, clock = stubborn(scope.cancel)
         try:
             async with manager:
                 await clock.advance_to(END)

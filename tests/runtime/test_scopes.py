@@ -78,6 +78,30 @@ async def test_a_body_lives_from_boundary_to_boundary():
 
 
 @pytest.mark.parametrize(
+    ("grace", "reason"),
+    [(None, "during() is over"), (MINUTE, "the grace of during() is over")],
+)
+async def test_a_cancelled_body_is_told_why(grace, reason):
+    """Its cancellation has the reason, which a log of the application's cleanup shows."""
+    manager, clock = make(NOON)
+    told: list[str] = []
+
+    async def body() -> None:
+        async with manager.during(ACTIVE, grace=grace):
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class() as cancelled:
+                told.append(f"{cancelled} {getattr(cancelled, 'reason', '')}")
+                raise
+
+    async with running(manager), anyio.create_task_group() as tasks:
+        tasks.start_soon(body)
+        await clock.advance_to(CLOSE + MINUTE)
+    assert len(told) == 1
+    assert reason in told[0]
+
+
+@pytest.mark.parametrize(
     ("wanted", "begins", "ends"),
     [
         ([PRE_MARKET], at(MONDAY, (9, 0)), OPEN),

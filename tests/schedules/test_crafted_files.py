@@ -74,7 +74,7 @@ def with_head(**changes: object) -> str:
         pytest.param("#" * MOST_BYTES + "\n", "it has more than 4 MiB", id="large"),
         pytest.param('{"format": ' + "9" * 10_000 + "}", "neither TOML nor JSON", id="many digits"),
         pytest.param(f"format = {HUGE}", "its format is a value of the type int", id="huge"),
-        pytest.param(f"format = [{HUGE}]", "`format` must be a whole number", id="huge in a list"),
+        pytest.param(f"format = [{HUGE}]", "a whole number, not [a value of the type int]", id="huge in a list"),
         pytest.param(with_head(format=[[[[[[[[1]]]]]]]]), "`format` must be a whole number, not [[", id="nested"),
         pytest.param(with_head(calendar={"a": ["x"] * 9_999}), "must be a name, not {'a': ['x', ", id="wide"),
         pytest.param(with_head(overrides=[["2030-01-01"]]), "`overrides` must have a text", id="override"),

@@ -251,7 +251,7 @@ DAY_BEFORE, A_DAY = "2025-03-10", "2025-03-11"
         ("2027-03-11", "2027-03-11 does not lie between `first` (2025-01-01) and `last` (2025-12-31)"),
         ("2025-3-11", "'2025-3-11' is not a date, such as 2026-11-27"),
         ("2025-W11-2", "'2025-W11-2' is not a date"),
-        ("2025-02-30", "day is out of range for month"),
+        ("2025-02-30", "'2025-02-30' is not a date, such as 2026-11-27"),
         ("2025-03-11close=13:00", "must follow the date after a space"),
         ("2025-03-11 close=1pm", "'1pm' is not a time, such as 16:00, or 17:00-1d for the evening before"),
         ("2025-03-11 close=24:00", "'24:00' is not a time"),

@@ -1,12 +1,14 @@
 """Measure the paths that matter, each beside its floor in the same run, and print the ratios and the goals.
 
-Run it as `python -m tests.labs.benchmarks`, with `--json` for programs; with `--calendars` it prints what calendars
-cost instead. Medians of interleaved repeats; compare the ratios, not the figures, between machines. Nothing here
-passes or fails: a goal that is missed says so.
+Run it as `python -m tests.labs.benchmarks`, with `--json` for programs, or with the names of some paths; with
+`--calendars` it prints what calendars cost instead. Each path is measured in a process of its own, the two sides in
+turn, and once more in one process for all of them that has had ten thousand tasks and holds a million objects: that is
+the second ratio. Compare the ratios, not the figures, between machines. Nothing here passes or fails: a goal that is
+missed in either process says so.
 """
 
+import argparse
 import json
-import logging
 import os
 import sqlite3
 import statistics
@@ -16,139 +18,32 @@ import tempfile
 import time
 import timeit
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 from msgspec.structs import replace
 
 from session_lifecycle import (
     Entry,
     ExchangeSchedule,
-    FixedSchedule,
     LifecycleConfig,
-    Phase,
     Record,
-    Schedule,
-    Session,
     SessionBoundaryManager,
     SessionState,
     SqliteJournal,
     StateChanged,
     Timeline,
     replay,
-    write_snapshot,
 )
 from session_lifecycle.testing import SimulatedClock
-from tests.labs.benchmarks import many, postgres
-from tests.labs.simulation.hours import NAMES
-
-REPEATS = 5
-BOUNDARIES = 40
-SPACING = timedelta(milliseconds=50)
-BACKENDS = (
-    ("asyncio", "asyncio", {"use_uvloop": False}),
-    ("uvloop", "asyncio", {"use_uvloop": True}),
-    ("trio", "trio", {}),
-)
-
-
-class Row(NamedTuple):
-    """One comparison, in seconds, or in another unit, and the ratio that is the goal."""
-
-    path: str
-    ours: float
-    against: str
-    floor: float
-    goal: float | None = None
-    unit: str = "s"
-
-    @property
-    def ratio(self) -> float:
-        """How many times the floor it takes."""
-        return self.ours / self.floor
-
-    @property
-    def holds(self) -> bool | None:
-        """Whether the goal is met; None where there is none."""
-        return None if self.goal is None else self.ratio <= self.goal
-
-    def __str__(self) -> str:
-        goal = "" if self.goal is None else f"{self.goal:>6.4g} × {'yes' if self.holds else 'NO':<3}"
-        ours, floor = _scaled(self.ours, self.unit), _scaled(self.floor, self.unit)
-        left = f"{self.path:<52} {ours:>11}   {self.against:<36} {floor:>11}"
-        ratio = f"{self.ratio:.2f}" if self.ratio >= 0.01 else f"{self.ratio:.5f}"
-        return f"{left} {ratio:>8} ×  {goal}".rstrip()
-
-
-def interleaved(*arms: Callable[[], float]) -> list[float]:
-    """Run the arms in turn, `REPEATS` times, and return each one's median."""
-    rounds = [[arm() for arm in arms] for _ in range(REPEATS)]
-    return [statistics.median(column) for column in zip(*rounds, strict=True)]
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that `work` takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-async def no_roll(_: date) -> None:
-    """Roll nothing."""
-
-
-def lateness(backend: str, options: dict[str, Any] | None = None) -> tuple[float, float]:
-    """Return the median lateness, in seconds, of a manager's boundaries and of bare sleeps.
-
-    The sleeps end midway between the boundaries: a loop that is kept awake is punctual for everybody.
-    """
-
-    async def by_manager(schedule: FixedSchedule) -> list[float]:
-        late: list[float] = []
-        config = LifecycleConfig(pre_market=timedelta(0), post_market_roll_delay=timedelta(0), data_timeout=None)
-        manager = SessionBoundaryManager(schedule, no_roll, config=config)
-        events = manager.events()
-        async with manager:
-            async for event in events:
-                if isinstance(event, StateChanged) and event.trigger in ("open_market", "close_market"):
-                    late.append(event.lateness.total_seconds())
-                    if len(late) == BOUNDARIES:
-                        break
-        return late
-
-    async def by_sleep(instants: list[datetime]) -> list[float]:
-        late: list[float] = []
-        for instant in instants:
-            await anyio.sleep(max(0.0, (instant - datetime.now(UTC)).total_seconds()))  # past, on a busy machine
-            late.append(abs((datetime.now(UTC) - instant).total_seconds()))  # uvloop is early as often
-        return late
-
-    async def both() -> tuple[float, float]:
-        start = datetime.now(UTC) + timedelta(milliseconds=200)
-        instants = [start + SPACING * number for number in range(BOUNDARIES + 2)]
-        sessions = [
-            Session(start.date() + timedelta(days=number), opened, closed)
-            for number, (opened, closed) in enumerate(zip(instants[::2], instants[1::2], strict=True))
-        ]
-        managed: list[float] = []
-        slept: list[float] = []
-
-        async def first() -> None:
-            managed.extend(await by_manager(FixedSchedule(sessions)))
-
-        async def second() -> None:
-            slept.extend(await by_sleep([instant + SPACING / 2 for instant in instants[:BOUNDARIES]]))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(first)
-            tasks.start_soon(second)
-        return statistics.median(managed), statistics.median(slept)
-
-    return anyio.run(both, backend=backend, backend_options=options or {})
+from tests.labs.benchmarks import late, many, postgres, simulated, starts
+from tests.labs.benchmarks.rows import Row, interleaved, timed
+from tests.labs.benchmarks.simulated import no_roll, xnys
 
 
 class Bare:
@@ -268,109 +163,6 @@ def quiet_feeds(schedule: ExchangeSchedule) -> tuple[float, float]:
     return ours, floor
 
 
-def year(schedule: Schedule) -> int:
-    """Run XNYS through 2024 with a manager in simulated time, and return the number of transitions."""
-
-    async def run() -> int:
-        clock = SimulatedClock(datetime(2024, 1, 1, tzinfo=UTC))
-        manager = SessionBoundaryManager(schedule, no_roll, clock=clock)
-        events = manager.events()
-        async with manager:
-            await clock.advance_to(datetime(2025, 1, 1, tzinfo=UTC))
-        return sum([1 async for event in events if isinstance(event, StateChanged)])
-
-    return anyio.run(run)
-
-
-def with_six_phases(schedule: ExchangeSchedule) -> FixedSchedule:
-    """Return two years of a schedule with a night, a pre-market, two auctions, trading, and an after-market."""
-    hour = timedelta(hours=1)
-
-    def session(each: Session) -> Session:
-        opened, closed, minutes = each.open, each.close, timedelta(minutes=10)
-        edges = (
-            ("overnight", opened - 13.5 * hour, opened - 5.5 * hour),
-            ("pre_market", opened - 5.5 * hour, opened - minutes),
-            ("opening_auction", opened - minutes, opened),
-            ("continuous", opened, closed - minutes),
-            ("closing_auction", closed - minutes, closed),
-            ("post_market", closed, closed + 2 * hour),
-        )
-        return replace(each, phases=tuple(Phase(*edge, tradable=True) for edge in edges))
-
-    return FixedSchedule(map(session, schedule.sessions(date(2023, 6, 1), date(2025, 6, 1))))
-
-
-def imported(*statements: str) -> list[float]:
-    """Return the seconds that each statement takes in a fresh interpreter, less the interpreter's own start.
-
-    With bytecode that is there already, as for an installed package, and with the files in the system's cache.
-    """
-    code = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
-    with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"PYTHONPYCACHEPREFIX": folder}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-
-        def arm(statement: str) -> Callable[[], float]:
-            command = [sys.executable, "-c", code.format(statement)]
-            return lambda: float(
-                subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-            )
-
-        arms = [arm(statement) for statement in statements]
-        for each_arm in arms:
-            each_arm()
-        return interleaved(*arms)
-
-
-_STATE = """
-from datetime import UTC, datetime, timedelta
-from session_lifecycle import ExchangeSchedule, SessionLifecycle
-from session_lifecycle._model.clock import Reading
-core = SessionLifecycle(ExchangeSchedule({name!r}))
-core.begin(Reading(datetime.now(UTC), timedelta(0)))
-core.state
-"""
-_CALENDAR = "import exchange_calendars; exchange_calendars.get_calendar({name!r})"
-
-
-def started(name: str) -> tuple[float, float]:
-    """Return the seconds from a fresh interpreter to the first state of a calendar, and to the bare calendar."""
-    ours, floor = imported(*(f"exec({text.format(name=name)!r})" for text in (_STATE, _CALENDAR)))
-    return ours, floor
-
-
-_PINNED = """
-from datetime import UTC, datetime, timedelta
-from session_lifecycle import SessionLifecycle, SnapshotSchedule
-from session_lifecycle._model.clock import Reading
-core = SessionLifecycle(SnapshotSchedule.load({path!r}))
-core.begin(Reading(datetime.now(UTC), timedelta(0)))
-core.state
-"""
-
-
-def pinned() -> tuple[float, float]:
-    """Return the seconds from a fresh interpreter to the first state, by twenty years in a file and by the calendar."""
-    this_year = datetime.now(UTC).year
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "hours.toml")
-        write_snapshot(ExchangeSchedule("XNYS"), path, date(this_year - 18, 1, 1), date(this_year + 1, 12, 31))
-        ours, floor = imported(*(f"exec({text!r})" for text in (_PINNED.format(path=path), _STATE.format(name="XNYS"))))
-    return ours, floor
-
-
-def extensions() -> None:
-    """Print what it costs to make a schedule for this year, and to extend it by the next, for each calendar."""
-    now = datetime.now(UTC)
-    for name in NAMES:
-        made = timed(lambda name=name: ExchangeSchedule(name, near=now))
-        schedule = ExchangeSchedule(name, near=now)
-        ahead = min(date(now.year + 2, 1, 1), schedule.known_until)
-        extended = timed(lambda schedule=schedule, ahead=ahead: schedule.sessions(ahead, ahead))
-        print(f"{name:<8} made {_scaled(made):>12}   extended by a year {_scaled(extended):>12}")
-
-
 async def appends() -> tuple[float, float, float]:
     """Return the seconds for one append to a journal in SQLite, for writing and syncing the same bytes, and for SQLite.
 
@@ -410,15 +202,6 @@ async def appends() -> tuple[float, float, float]:
         os.close(fd)
         await journal.close()
     return statistics.median(ours), statistics.median(floor), statistics.median(bare)
-
-
-def _scaled(value: float, unit: str = "s") -> str:
-    if unit != "s":
-        return f"{value:,.0f} {unit}"
-    for name, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if abs(value) * scale >= 1:
-            return f"{value * scale:.2f} {name}"
-    return f"{value * 1e9:.0f} ns"
 
 
 def replays(schedule: ExchangeSchedule) -> Row:
@@ -468,17 +251,6 @@ def phases(schedule: ExchangeSchedule) -> Row:
     return Row("phase and next boundary for an instant", ours, "a bisection over plain instants", floor, 3)
 
 
-def of_many() -> Iterator[Row]:
-    """Measure what ten thousand managers in one group cost."""
-    ours, heap = interleaved(many.crossing_simulated, many.heap_of_callbacks)
-    path = f"{many.MANY:,} managers crossing one boundary"
-    yield Row(path, ours, "as many callbacks through a heap", heap, 2)
-    ours, tasks = interleaved(many.crossing, many.sleeping_tasks)
-    yield Row(f"{path}, real clock", ours, "as many sleeping anyio tasks", tasks, 0.2)
-    yield Row(f"{many.MANY:,} managers, idle, for a second", many.idle(), "one core", 1.0, 0.001)
-    yield Row("memory for one more member of a group", many.kept(), "1 KiB", 1024, 1, unit="B")
-
-
 def of_postgres() -> Iterator[Row]:
     """Measure a journal in PostgreSQL, where there is a server."""
     found = postgres.figures()
@@ -490,55 +262,98 @@ def of_postgres() -> Iterator[Row]:
     yield Row("a take-over, less the ttl", late, "200 ms", 0.2, 1)
 
 
-def rows() -> Iterator[Row]:
-    """Measure everything, one comparison after the other."""
-    schedule = ExchangeSchedule("XNYS", near=datetime(2024, 6, 1, tzinfo=UTC))
-    schedule.sessions(date(2004, 12, 1), date(2025, 2, 1))
-    for name, backend, options in BACKENDS:
-        ours, floor = lateness(backend, options)
-        yield Row(f"lateness of a boundary, median, {name}", ours, "anyio.sleep to instants in between", floor, 0.1)
+def of_calls() -> Iterator[Row]:
+    """Measure what is called for every message or event, or read at will."""
+    schedule = xnys()
     yield from hot_paths(schedule)
     yield events_made()
+    yield phases(schedule)
+    yield replays(schedule)
+
+
+def of_feeds() -> Iterator[Row]:
+    """Measure ten thousand feeds."""
+    schedule = xnys()
     ours, floor = lively_feeds(schedule)
     yield Row("1,000,000 messages over 10,000 feeds", ours, "1,000,000 bare stores", floor)
     ours, floor = quiet_feeds(schedule)
     yield Row("a quiet minute with 10,000 feeds", ours, "a quiet minute with none", floor)
+
+
+def of_sqlite() -> Iterator[Row]:
+    """Measure a journal in SQLite."""
     ours, floor, bare = anyio.run(appends)
     yield Row("an append to a SqliteJournal", ours, "write and fsync of the same bytes", floor, 2)
     yield Row("an append to a SqliteJournal", ours, "SQLite's transaction of one such row", bare)
-    yield from of_postgres()
-    yield from of_many()
-    yield phases(schedule)
-    yield replays(schedule)
-    ours, floor = imported("from session_lifecycle import SessionBoundaryManager", "import anyio, transitions")
-    yield Row("import of the package", ours, "import anyio, transitions", floor, 2.2)
-    yield Row("import of the package", ours, "50 ms", 0.05, 1)
-    for name in ("XNYS", "CMES", "XHKG", "XKRX"):
-        ours, floor = started(name)
-        yield Row(f"cold start to the first state, {name}", ours, "exchange_calendars.get_calendar()", floor)
-    ours, floor = pinned()
-    yield Row("cold start to the first state, a snapshot", ours, "ExchangeSchedule of the same", floor, 0.5)
-    (ours,) = interleaved(lambda: timed(lambda: year(schedule)))
-    yield Row(f"a year of XNYS, {year(schedule)} transitions", ours, "half a second", 0.5, 1)
-    phased = with_six_phases(schedule)
-    bare = FixedSchedule(replace(each, phases=()) for each in phased.sessions(date.min, date.max))
-    ours, floor = interleaved(lambda: timed(lambda: year(phased)), lambda: timed(lambda: year(bare)))
-    yield Row("a year with six phases a session", ours, "the same year without them", floor, 1.3)
+
+
+Measure = Callable[[], Iterator[Row]]
+
+IN_ANY_PROCESS: dict[str, Measure] = {
+    "late": late.of_lateness,
+    "calls": of_calls,
+    "feeds": of_feeds,
+    "sqlite": of_sqlite,
+    "bars": simulated.of_bars,
+    "messages": simulated.of_messages,
+    "script": simulated.of_script,
+    "year": simulated.of_year,
+    "crossing": many.of_crossing,
+    "idle": many.of_idle,
+    "memory": many.of_memory,
+}
+OF_FRESH_PROCESSES: dict[str, Measure] = {
+    "postgres": of_postgres,
+    "tasks": simulated.of_year_after_tasks,
+    "imports": starts.of_imports,
+    "starts": starts.of_starts,
+}
+PATHS = IN_ANY_PROCESS | OF_FRESH_PROCESSES
+
+
+def measured(*arguments: str) -> Iterator[Row]:
+    """Measure paths in a process of their own."""
+    command = [sys.executable, "-m", "tests.labs.benchmarks", "--here", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield msgspec.json.decode(line, type=Row)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+
+
+def rows(paths: Iterable[str]) -> Iterator[Row]:
+    """Measure the paths, each in a process of its own, after those that can be have been so in one that is crowded."""
+    paths = list(paths)
+    shared = [path for path in paths if path in IN_ANY_PROCESS]
+    crowded = {(row.path, row.against): row.ratio for row in measured("--crowded", *shared)} if shared else {}
+    for path in paths:
+        for row in measured(path):
+            yield replace(row, crowded=crowded.get((row.path, row.against)))
 
 
 def main() -> None:
     """Print the table, or what each calendar costs."""
-    # Log records are made, as in an application, but not shown.
-    logger = logging.getLogger("session_lifecycle")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    if "--calendars" in sys.argv:
-        extensions()
-    elif "--json" in sys.argv:
-        print(json.dumps([row._asdict() | {"ratio": row.ratio, "holds": row.holds} for row in rows()], indent=1))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=f"of {', '.join(PATHS)} (default: all)")
+    parser.add_argument("--json", action="store_true", help="print JSON, a row a line")
+    parser.add_argument("--calendars", action="store_true", help="print what calendars cost instead")
+    parser.add_argument("--here", action="store_true", help="measure the paths in this process, and print JSON")
+    parser.add_argument("--crowded", action="store_true", help="after ten thousand tasks, beside a million objects")
+    options = parser.parse_args()
+    paths = options.paths or [*PATHS]
+    if not {*paths} <= {*PATHS}:
+        parser.error(f"the paths are {', '.join(PATHS)}")
+    simulated.quiet_logs()
+    held = simulated.crowd() if options.crowded else []
+    if options.calendars:
+        starts.extensions()
     else:
-        for row in rows():
-            print(row, flush=True)
+        found = chain.from_iterable(PATHS[path]() for path in paths) if options.here else rows(paths)
+        for row in found:
+            shown = {**msgspec.structs.asdict(row), "ratio": row.ratio, "holds": row.holds}
+            print(msgspec.json.encode(shown).decode() if options.here or options.json else row, flush=True)
+    del held
 
 
 if __name__ == "__main__":

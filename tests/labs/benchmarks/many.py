@@ -3,7 +3,7 @@
 import gc
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from heapq import heappop, heappush
 
@@ -18,12 +18,14 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionGroup,
     StateChanged,
+    SystemClock,
 )
 from session_lifecycle.testing import SimulatedClock
+from tests.labs.benchmarks.rows import Row, interleaved
 
 MANY = 10_000
 AHEAD = timedelta(seconds=2)
-IDLE_SECONDS = 5.0
+IDLE_SECONDS = 10.0
 
 
 async def no_roll(_: date) -> None:
@@ -134,28 +136,47 @@ def heap_of_callbacks() -> float:
     return time.perf_counter() - began
 
 
-def idle() -> float:
-    """Return the seconds of processor time that as many managers take in a second in which nothing happens."""
+def idle(members: int) -> float:
+    """Return the seconds of processor time of ten seconds in which nothing happens to as many members.
+
+    With no member, a bare program sleeps in the same slices.
+    """
+
+    async def doze() -> None:
+        while True:  # noqa: ASYNC110 -- the poll is the subject
+            await anyio.sleep(SystemClock().check_interval.total_seconds())
+
+    async def counted() -> float:
+        gc.collect()
+        await anyio.sleep(0.5)
+        before = time.process_time()
+        await anyio.sleep(IDLE_SECONDS)
+        return time.process_time() - before
 
     async def run() -> float:
-        async with group_of(MANY, hours(datetime.now(UTC) - timedelta(hours=1))):
-            gc.collect()
-            await anyio.sleep(0.5)
-            before = time.process_time()
-            await anyio.sleep(IDLE_SECONDS)
-            return (time.process_time() - before) / IDLE_SECONDS
+        if members:
+            async with group_of(members, hours(datetime.now(UTC) - timedelta(hours=1))):
+                return await counted()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(doze)
+            took = await counted()
+            tasks.cancel_scope.cancel()
+        return took
 
     return anyio.run(run)
 
 
-def kept() -> float:
-    """Return the bytes that one more member of a running group takes, its name included."""
+def kept() -> tuple[float, float]:
+    """Return what one more member of a running group takes, its name included.
+
+    In bytes, and in objects that the garbage collector walks.
+    """
     schedule = hours(datetime.now(UTC) - timedelta(hours=1))
 
-    async def run(number: int) -> int:
+    async def run(number: int) -> tuple[int, int]:
         async with group_of(number, schedule):
             gc.collect()
-            return tracemalloc.get_traced_memory()[0]
+            return tracemalloc.get_traced_memory()[0], len(gc.get_objects())
 
     anyio.run(run, 10)
     tracemalloc.start()
@@ -163,4 +184,26 @@ def kept() -> float:
         few, many = anyio.run(run, 1_000), anyio.run(run, 3_000)
     finally:
         tracemalloc.stop()
-    return (many - few) / 2_000
+    return (many[0] - few[0]) / 2_000, (many[1] - few[1]) / 2_000
+
+
+def of_crossing() -> Iterator[Row]:
+    """Measure ten thousand managers that cross a boundary together."""
+    path = f"{MANY:,} managers crossing one boundary"
+    ours, heap = interleaved(crossing_simulated, heap_of_callbacks)
+    yield Row(path, ours, "as many callbacks through a heap", heap, 1.6)
+    ours, tasks = interleaved(crossing, sleeping_tasks, repeats=3)
+    yield Row(f"{path}, real clock", ours, "as many sleeping anyio tasks", tasks, 0.12)
+
+
+def of_idle() -> Iterator[Row]:
+    """Measure ten thousand managers to which nothing happens."""
+    ours, bare = interleaved(lambda: idle(MANY), lambda: idle(0), repeats=1)
+    yield Row(f"{MANY:,} managers, idle, for ten seconds", ours, "a bare program that sleeps likewise", bare, 1.3)
+
+
+def of_memory() -> Iterator[Row]:
+    """Measure what one more member takes."""
+    size, objects = kept()
+    yield Row("memory for one more member of a group", size, "700 B", 700, 1, unit="B")
+    yield Row("its objects that the collector walks", objects, "6", 6, 1, unit="objects")
