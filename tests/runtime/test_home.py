@@ -443,33 +443,6 @@ def test_fault_73_one_schedule_in_two_threads_is_right_in_both(attempt):
     assert len(walked[0]) > 300
 
 
-def test_recording_costs_little_more_than_a_bare_store():
-    """1.3 times at most, at best of many: a market-data message does nothing else."""
-
-    class Bare:
-        __slots__ = ("_monotonic", "arrival")
-
-        def __init__(self) -> None:
-            self._monotonic, self.arrival = time.monotonic, 0.0
-
-        def record(self, timestamp: datetime | None = None, *, inspect_all: bool = False) -> None:
-            if timestamp is None and not inspect_all:
-                monotonic = self._monotonic
-                self.arrival = monotonic()
-
-    manager = SessionBoundaryManager(season(), roll_nothing, config=DEAF)
-    bare = Bare()
-
-    def measure(call: Callable[[], None]) -> float:
-        begun = time.perf_counter()
-        for _ in range(20_000):
-            call()
-        return time.perf_counter() - begun
-
-    pairs = [(measure(manager.record_data_received), measure(bare.record)) for _ in range(25)]
-    assert min(ours for ours, _ in pairs) < 1.3 * min(bares for _, bares in pairs)
-
-
 def test_arguments_are_checked_by_name():
     """Before anything else happens, with the argument's own name."""
     wrong: list[tuple[dict[str, Any], str]] = [
