@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TESTED: Final = {
     "anyio": "4.16",
     "exchange-calendars": "4.13.2",
-    "msgspec": "0.22",
+    "msgspec": "0.23",
     "pandas": "3.0",
     "transitions": "0.9.3",
 }

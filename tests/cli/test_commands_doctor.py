@@ -73,7 +73,9 @@ def test_what_is_installed_here_is_as_it_should_be(monkeypatch: pytest.MonkeyPat
     """Each package that is needed, and none that only tests or an extra need."""
     found = with_versions(monkeypatch)
     assert list(found) == ["session_lifecycle", "anyio", "exchange-calendars", "msgspec", "pandas", "transitions"]
-    assert {finding.level for finding in found.values()} == {"ok"}
+    assert {finding.level for finding in found.values()} <= {"ok", "note"}  # one may have been released since
+    tested = {name.replace("-", "_"): version for name, version in findings.TESTED.items()}
+    assert {finding.level for finding in with_versions(monkeypatch, **tested).values()} == {"ok"}
 
 
 def test_a_version_that_is_not_allowed_needs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +319,8 @@ def test_the_kernel_s_answer_is_read_as_its_header_has_it() -> None:
 
 @pytest.fixture
 def fine_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what depends on how well the machine that runs the tests is kept."""
+    """Leave out what depends on how well the machine that runs the tests is kept, and on what was released since."""
+    monkeypatch.setattr(findings, "TESTED", {})
     monkeypatch.setattr(findings, "requires", lambda name: REQUIRED)
     monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are", None)]))
     monkeypatch.setattr(findings, "synchronization", lambda: iter([]))
