@@ -85,11 +85,30 @@ def keeping(
     return SessionBoundaryManager(season(), rolls, config=config, clock=clock, journal=journal), clock, rolls
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait in real time, while the simulated clock may be held."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 -- of anything
             await anyio.sleep(0.001)
+
+
+@asynccontextmanager
+async def napping() -> AsyncIterator[list[float]]:
+    """Sleep in slices beside the block, and note the seconds of each.
+
+    Their sum is how long the block has taken, but for the time in which a busy machine let this process stand still.
+    """
+    naps: list[float] = []
+
+    async def nap() -> None:
+        while True:
+            await anyio.sleep(0.01)
+            naps.append(0.01)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(nap)
+        yield naps
+        tasks.cancel_scope.cancel()
 
 
 async def a_while() -> None:

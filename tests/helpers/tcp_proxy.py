@@ -33,7 +33,8 @@ class TcpProxy:
         self.cut_before: Cut | None = None
         self.cut_after: Cut | None = None
         self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +60,8 @@ class TcpProxy:
         """Close everything."""
         self._closed = True
         self._flows.set()
+        _shut(self._listener)
+        self._accepting.join()  # else its `accept` may take the next proxy's connections: the descriptor is reused
         self._listener.close()
         self.cut_all()
 

@@ -55,6 +55,7 @@ from tests.helpers.harness import (
     season,
     states,
 )
+from tests.helpers.ledger import napping
 
 pytestmark = pytest.mark.anyio
 
@@ -549,11 +550,11 @@ async def test_fault_24_a_suspend_is_caught_up_within_a_check_interval():
         assert manager.state is ACTIVE
         await anyio.sleep(0.005)
         clock.shift = HOUR
-        began = time.monotonic()
-        with anyio.fail_after(5):
-            await manager.wait_for(PRE_MARKET)
-            await manager.wait_for(ACTIVE)
-        assert time.monotonic() - began < 0.9  # 10 ms, and as much as a busy machine may need
+        with anyio.fail_after(30):
+            async with napping() as naps:
+                await manager.wait_for(PRE_MARKET)
+                await manager.wait_for(ACTIVE)
+                assert sum(naps) < 0.1
         assert manager.session.date == sessions[1].date
     log = [event async for event in events]
     assert path(log)[2:] == ["close_market", "end_session", "roll", "start_pre_market", "open_market"]
@@ -574,7 +575,7 @@ async def test_a_step_that_crosses_no_boundary_is_told_within_a_check_interval()
             await anyio.sleep(0.005)
             change = shift - clock.shift
             clock.shift = shift
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 step = await anext(events)
             assert isinstance(step, ClockStepped)
             assert abs(step.delta - change) < SECOND
@@ -587,6 +588,7 @@ import os, signal
 from datetime import UTC, datetime, timedelta
 import anyio
 from session_lifecycle import *
+from tests.helpers.ledger import napping
 
 async def roll(next_date): ...
 
@@ -601,10 +603,10 @@ async def stopped_while_active():
             return False
         print(first.close.timestamp(), flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)  # with no await since: the manager has looked at no clock meanwhile
-        async for event in events:
-            print(event.trigger, event.observed_at.timestamp(), flush=True)
-            if event.dest is SessionState.POST_MARKET:
-                return True
+        async with napping() as naps:
+            event = await anext(events)
+            print(event.trigger, event.observed_at.timestamp(), sum(naps), flush=True)
+        return True
 
 async def main():
     while not await stopped_while_active():
@@ -628,11 +630,12 @@ def test_fault_24_a_process_that_was_stopped_catches_up():
             time.sleep(max(0.0, close + 0.05 - time.time()))
             went_on = time.time()
             child.send_signal(signal.SIGCONT)
-            trigger, observed = child.stdout.readline().split()
+            trigger, observed, naps = child.stdout.readline().split()
         finally:
             child.kill()
     assert trigger == "close_market"
-    assert 0 <= float(observed) - went_on < 0.9  # 50 ms, and as much as a busy machine may need
+    assert float(observed) >= went_on
+    assert float(naps) < 0.25
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import anyio
 import pytest
@@ -21,10 +22,11 @@ from session_lifecycle import (
     SessionBoundaryManager,
 )
 from session_lifecycle._runtime import call_scope
-from tests.helpers.harness import ACTIVE, ENDED, POST_MARKET, of, roll_nothing, run
+from tests.helpers.harness import ACTIVE, of, roll_nothing, run
 from tests.helpers.ledger import until
 
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 MS = timedelta(milliseconds=1)
 QUIET = {"data_timeout": None, "pre_market": timedelta(0), "post_market_roll_delay": timedelta(0)}
 SHARE = 0.3
@@ -39,10 +41,12 @@ class Stubborn:
     def __init__(self) -> None:
         self.cancelled = 0
         self.released = False
+        self.began = anyio.Event()
         self.ended = anyio.Event()
 
     async def __call__(self, *_: object) -> None:
-        end = time.monotonic() + 10  # where the test has failed
+        self.began.set()
+        end = time.monotonic() + 60  # where the test has failed
         while not self.released and time.monotonic() < end:
             try:
                 await anyio.sleep(0.05)
@@ -58,12 +62,16 @@ async def share_used(seconds: float) -> float:
     return (time.process_time() - cpu) / (time.monotonic() - began)
 
 
-def closing(after: timedelta) -> FixedSchedule:
-    """Return a schedule whose first session closes soon; the next one is tomorrow's."""
+def season() -> FixedSchedule:
+    """Return a schedule whose first session is open until the test ends it; the next one is tomorrow's."""
     now = datetime.now(UTC)
     return FixedSchedule(
-        [Session((now + n * DAY).date(), now + n * DAY - 60_000 * MS, now + n * DAY + after) for n in range(9)]
+        [Session((now + n * DAY).date(), now + n * DAY - HOUR, now + n * DAY + 12 * HOUR) for n in range(9)]
     )
+
+
+def managed(**config: Any) -> SessionBoundaryManager:
+    return SessionBoundaryManager(season(), roll_nothing, config=LifecycleConfig(**QUIET, **config))
 
 
 @pytest.fixture(autouse=True)
@@ -78,20 +86,20 @@ async def collect(manager: SessionBoundaryManager, log: list[Event]) -> None:
         log.append(event)  # noqa: PERF401 -- each is to be read as soon as it has come
 
 
-async def rolls(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
+async def rolls(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[object]]]:
     config = LifecycleConfig(**QUIET, roll_timeout=100 * MS, roll_retry=RetryPolicy(attempts=1))
-    manager = SessionBoundaryManager(closing(100 * MS), stubborn, config=config)
-    return manager, partial(manager.wait_for, ENDED)
+    manager = SessionBoundaryManager(season(), stubborn, config=config)
+    return manager, partial(manager.end_session, "to roll")
 
 
-async def handles(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
-    manager = SessionBoundaryManager(closing(DAY / 2), roll_nothing, config=LifecycleConfig(**QUIET))
+async def handles(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[object]]]:
+    manager = managed()
     manager.on(ACTIVE, timeout=100 * MS)(stubborn)
     return manager, partial(manager.wait_for, ACTIVE)
 
 
-async def lives(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
-    manager = SessionBoundaryManager(closing(200 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+async def lives(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[object]]]:
+    manager = managed()
 
     async def life() -> None:
         async with manager.during(ACTIVE):
@@ -100,8 +108,8 @@ async def lives(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[]
     return manager, life
 
 
-async def is_called(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[None]]]:
-    manager = SessionBoundaryManager(closing(200 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+async def is_called(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callable[[], Awaitable[object]]]:
+    manager = managed()
     return manager, partial(manager.run_while, stubborn, ACTIVE)
 
 
@@ -117,6 +125,9 @@ def test_fault_66_code_that_swallows_its_cancellation(kind, anyio_backend):
             tasks.start_soon(collect, manager, log)
             async with manager:
                 tasks.start_soon(begin)
+                await stubborn.began.wait()
+                if kind in (lives, is_called):
+                    await manager.end_session("to cancel it")
                 await until(lambda: stubborn.cancelled >= 2)
                 used.append(await share_used(0.3))
                 await until(lambda: stubborn.cancelled >= 5 and of(CallbackOverdue, log))
@@ -148,13 +159,13 @@ def test_fault_66_a_manager_that_is_left_by_an_exception(anyio_backend, caplog):
         stubborn.released = True
 
     async def main() -> None:
-        manager = SessionBoundaryManager(closing(DAY / 2), roll_nothing, config=LifecycleConfig(**QUIET))
+        manager = managed()
         manager.on(ACTIVE)(stubborn)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
             with pytest.raises(ZeroDivisionError):  # noqa: PT012 -- what is left is the block
                 async with manager:
-                    await anyio.sleep(0.1)
+                    await stubborn.began.wait()
                     raise ZeroDivisionError
 
     run(main, anyio_backend)
@@ -165,20 +176,23 @@ def test_fault_66_a_manager_that_is_left_by_an_exception(anyio_backend, caplog):
 def test_fault_66_a_shielded_commit_is_overdue_and_ends_by_itself(anyio_backend):
     """What waits behind a shield of its own is left alone, and reported all the same."""
     log, done = list[Event](), list[float]()
+    began = anyio.Event()
 
     async def commit(_: object) -> None:
+        began.set()
         with anyio.CancelScope(shield=True):
             await until(lambda: of(CallbackOverdue, log))
             await anyio.sleep(2 * PAUSE)
             done.append(time.monotonic())
 
     async def main() -> None:
-        manager = SessionBoundaryManager(closing(200 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+        manager = managed()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(collect, manager, log)
             async with manager:
                 tasks.start_soon(manager.run_while, commit, ACTIVE)
-                await manager.wait_for(POST_MARKET)
+                await began.wait()
+                await manager.end_session("to cancel it")
                 await until(lambda: done)
 
     run(main, anyio_backend)
@@ -189,11 +203,13 @@ def test_fault_66_a_shielded_commit_is_overdue_and_ends_by_itself(anyio_backend)
 @pytest.mark.anyio
 async def test_a_body_that_ends_in_time_is_not_overdue(monkeypatch):
     """Cleanup that ends within the time is nobody's business, and is cancelled at each of its waits as ever."""
-    monkeypatch.setattr(call_scope, "OVERDUE_SECONDS", 0.4)
+    monkeypatch.setattr(call_scope, "OVERDUE_SECONDS", 30)
     log, waits = list[Event](), list[str]()
-    manager = SessionBoundaryManager(closing(50 * MS), roll_nothing, config=LifecycleConfig(**QUIET))
+    manager = managed()
+    began, ended = anyio.Event(), anyio.Event()
 
     async def clean(_: object) -> None:
+        began.set()
         try:
             await anyio.sleep_forever()
         finally:
@@ -203,13 +219,15 @@ async def test_a_body_that_ends_in_time_is_not_overdue(monkeypatch):
                 except anyio.get_cancelled_exc_class():
                     waits.append("cancelled")
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0.1)
+                await anyio.sleep(4 * PAUSE)
+            ended.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(collect, manager, log)
         async with manager:
             tasks.start_soon(manager.run_while, clean, ACTIVE)
-            await manager.wait_for(POST_MARKET)
-            await anyio.sleep(0.3)
+            await began.wait()
+            await manager.end_session("to cancel it")
+            await ended.wait()
     assert waits == ["cancelled"] * 3
     assert of(CallbackOverdue, log) == []
