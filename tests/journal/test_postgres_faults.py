@@ -513,11 +513,12 @@ async def test_after_a_week_without_replicas_the_first_one_leads_at_once(databas
     await one.close()
 
 
-@only_asyncio
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-async def test_a_forked_child_does_not_lead(database: Database) -> None:
-    """It has the parent's sockets, and would write into the parent's conversation."""
-    async with opened(database.conninfo(), LONG) as one:
+FORK = f"import sys, anyio; from {__name__} import fork_and_append; anyio.run(fork_and_append, sys.argv[1])"
+"""In a process of its own: Python warns of a fork beside a thread, such as another test may have left here."""
+
+
+async def fork_and_append(conninfo: str) -> None:
+    async with opened(conninfo, LONG) as one:
         child = os.fork()
         if child == 0:
             os._exit(0 if not one.leads else 1)
@@ -525,6 +526,15 @@ async def test_a_forked_child_does_not_lead(database: Database) -> None:
         assert os.waitstatus_to_exitcode(status) == 0
         assert one.leads
         await one.append([adopted()])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_does_not_lead(database: Database) -> None:
+    """It has the parent's sockets, and would write into the parent's conversation."""
+    line = [sys.executable, "-W", "error", "-c", FORK, database.conninfo()]
+    forked = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (forked.returncode, forked.stderr) == (0, "")
+    assert seqs(database) == [1]
 
 
 @contextmanager

@@ -27,7 +27,6 @@ from tests.labs.crashlab.lab import (
     command,
     days,
     kill_at,
-    many,
     read_journal,
     scratch_folder,
     spawn,
@@ -421,6 +420,6 @@ def test_a_story_can_be_told_again(folder: Path) -> None:
     """Stories are drawn from seed and number: the same plan comes out each time."""
     plans: list[Plan] = []
     for name in ("one", "two"):
-        many(3, 1, folder / name, only=4)
+        laboratory("--seed", "3", "--kills", "1", "--story", "4", "--keep", str(folder / name))
         plans.append(Plan.load(folder / name / "3-4"))
     assert plans[0] == plans[1]
