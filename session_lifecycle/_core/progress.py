@@ -195,6 +195,11 @@ class Progress:
         self.called_off = None
         self.fire("roll", due)  # which computes the next transition
 
+    @property
+    def planned(self) -> Boundaries:
+        """The session's boundaries by the timeline, also where it has been called off since."""
+        return self.bounds if self.called_off is None else self.timeline.boundaries(self.session)
+
     def call_off(self, why: str) -> None:
         """Make every transition that is left of the session due at once: the venue does not hold it."""
         now = self.last_reading.wall

@@ -113,6 +113,9 @@ class ReplicaLifecycle(LifecycleView, ABC):
         if self._alarms is not None:
             self._begin_alarms(self._alarms)
             self._alarms.cut(None)
+        progress = self._progress
+        if progress.called_off is not None and now.wall < progress.planned.end:
+            self._cut_short(now.wall, f"called off ({progress.called_off})")
         if self._rolls.unfinished is not None:
             self._rolls.unfinished.resumed = True  # whoever began it
         self._take_up(journal_state, now)
@@ -128,7 +131,7 @@ class ReplicaLifecycle(LifecycleView, ABC):
         alarms.timeline = progress.timeline
         held = {} if restored is None else restored.alarms
         now = progress.last_reading.wall
-        alarms.begin(progress.session, progress.bounds, progress.position, now, held=held, leading=self.leading)
+        alarms.begin(progress.session, progress.planned, progress.position, now, held=held, leading=self.leading)
 
     def _take_up(self, journal_state: JournalState | None, now: Reading) -> None:
         """Take up what leading replicas alone do: report interrupted alarms, and void those of a session cut short."""
@@ -137,11 +140,11 @@ class ReplicaLifecycle(LifecycleView, ABC):
         for event in interrupted(journal_state, now, self.name):
             self._progress.emit(event)
         by_clock = journal_state.intent is not None or journal_state.abandoned_target is not None
-        if journal_state.ended and not (by_clock and now.wall >= self._progress.bounds.end):
+        if journal_state.ended and not (by_clock and now.wall >= self._progress.planned.end):
             self._cut_short(None)
 
     def _cut_short(self, at: datetime | None, why: str = "ended manually") -> None:
         """Record that the machine's session ends early: the alarms that it still has before its end are void."""
-        self._cut = Cut(self._progress.session.date, at, self._progress.bounds.end, why)
+        self._cut = Cut(self._progress.session.date, at, self._progress.planned.end, why)
         if self._alarms is not None:
             self._alarms.cut(self._cut)
