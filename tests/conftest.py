@@ -125,6 +125,8 @@ def _is_put_off(item: pytest.Function, values: dict[str, Any]) -> bool:
         return True
     if item.get_closest_marker("costly") is not None and company == "alone":
         return backend not in COSTLY_ON
+    if item.get_closest_marker("sampled") is not None and crc32(item.callspec.id.encode()) % 4 != 0:
+        return True
     if "company" in values and "real_clock" not in item.name:
         # In simulated time, a test that runs on uvloop by default does not do so in a group, and the other way round.
         on_uvloop = crc32(f"{item.module.__name__}.{item.originalname}".encode()) % 2 == 0

@@ -4,6 +4,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import example, given, settings
 
 from session_lifecycle import (
@@ -75,25 +76,8 @@ def act(leader: Leader, what: str | Entry) -> None:
             leader.finishes_alarms = not leader.finishes_alarms
 
 
-@settings(deadline=None, max_examples=150)
-@example(  # the session is called off as it is entered, which an alarm before its close must not survive
-    acts=[(7 * HOUR, "end"), (timedelta(0), "close tomorrow"), (timedelta(0), "roll")],
-    missed=MissedSessions.LATEST,
-    lag=0,
-)
-@given(
-    st.lists(st.tuples(STEPS, ACTS), max_size=25),
-    st.sampled_from(MissedSessions),
-    st.integers(0, 3),
-)
-def test_a_follower_reflects_what_a_restart_reflects(
-    acts: list[tuple[timedelta, str | Entry]], missed: MissedSessions, lag: int
-) -> None:
-    """One that follows at once, one that lags, and one that has read all of it at its start: they reflect the same.
-
-    So it is before the lead is gained and after, with the same roll due and the same alarms, and each follower's events
-    are those of one run.
-    """
+def hold_alike(acts: list[tuple[timedelta, str | Entry]], missed: MissedSessions, lag: int) -> None:
+    """Whatever the acts: a replica, prompt or late, reflects what a restart reflects, and leads as it does."""
     config = LifecycleConfig(
         data_timeout=None, missed_sessions=missed, roll_retry=RetryPolicy(attempts=1), max_catch_up_sessions=30
     )
@@ -137,3 +121,33 @@ def test_a_follower_reflects_what_a_restart_reflects(
         for replica in (restarted, prompt, late, standing_by):
             replica.pass_to(leader.wall + hours * HOUR)
             assert replica.alarms == restarted.alarms
+
+
+WHATEVER = (st.lists(st.tuples(STEPS, ACTS), max_size=25), st.sampled_from(MissedSessions), st.integers(0, 3))
+
+
+@settings(deadline=None, max_examples=60)
+@given(*WHATEVER)
+@example(  # the session is called off as it is entered, which an alarm before its close must not survive
+    [(7 * HOUR, "end"), (timedelta(0), "close tomorrow"), (timedelta(0), "roll")], MissedSessions.LATEST, 0
+)
+def test_a_follower_reflects_what_a_restart_reflects(
+    acts: list[tuple[timedelta, str | Entry]], missed: MissedSessions, lag: int
+) -> None:
+    """One that follows at once, one that lags, and one that has read all of it at its start: they reflect the same.
+
+    So it is before the lead is gained and after, with the same roll due and the same alarms, and each follower's events
+    are those of one run.
+    """
+    hold_alike(acts, missed, lag)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@settings(deadline=None, max_examples=1500)
+@given(*WHATEVER)
+def test_a_follower_reflects_what_a_restart_reflects_at_length(
+    acts: list[tuple[timedelta, str | Entry]], missed: MissedSessions, lag: int
+) -> None:
+    """The same holds for many more lives of a leader."""
+    hold_alike(acts, missed, lag)

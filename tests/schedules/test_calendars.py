@@ -72,7 +72,7 @@ def sample_of(name: str, first_year: int, last_year: int) -> Sample:
     return Sample(name, schedule, sessions, frames)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.sampled) for name in NAMES])
 def sample(request: pytest.FixtureRequest) -> Sample:
     """One year of each calendar."""
     first, last = KNOWN_YEARS.get(request.param, (FIRST_YEAR, LAST_YEAR))

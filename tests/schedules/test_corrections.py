@@ -78,6 +78,7 @@ def differences(name: str) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CORRECTED)
 def test_the_differences_are_the_table(name):
     """2010 to 2026, each session: what differs from the raw calendar is what `corrections` lists, to the field."""

@@ -45,8 +45,8 @@ TAKEN_OVER, OWN = (
     for taken_over in (True, False)
 )
 """The calendars that pandas_market_calendars takes over from exchange_calendars, all in the same way, and its own."""
-SAMPLE = {"24/7", "us_futures", "XHKG", *WITHOUT_CLOSES, *TAKEN_OVER[::10], *OWN[::2]}
-"""Which are looked at by default: two that never close, one with a lunch break, every tenth, and half of its own."""
+SAMPLE = {"24/7", "us_futures", "XHKG", *WITHOUT_CLOSES, *TAKEN_OVER[::20], *OWN[::4]}
+"""Which are looked at by default: two that never close, one with lunch, each twentieth, and a quarter of its own."""
 CME = ("CME_Equity", "CME_Rate", "CMEGlobex_Gold", "CME Globex Equity", "CMEGlobex_FX", "CME Globex Fixed Income")
 
 

@@ -88,6 +88,7 @@ def test_every_file_is_in_order(name):
     assert len(single) == len(set(single)), "two rows are about the same day"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CALENDARS)
 def test_every_corrected_session_is_a_row_of_the_file(name):
     """Each day that differs from the raw calendar does so because of a row; joined hours also change the next one."""
