@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -215,6 +216,13 @@ class Database:
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Execute a statement in it, as the superuser."""
         return self.server.execute(statement, self.name)
+
+    async def renewed(self) -> None:
+        """Return once each lease that there is has been renewed."""
+        ((latest,),) = self.execute("SELECT max(expires_at) FROM session_lifecycle.lease")
+        with anyio.fail_after(30):
+            while self.execute(f"SELECT FROM session_lifecycle.lease WHERE expires_at <= '{latest}'"):  # noqa: ASYNC110
+                await anyio.sleep(0.05)
 
     def clear(self) -> None:
         """Make it as it was when it was new, whoever is connected."""

@@ -148,14 +148,13 @@ async def test_a_session_is_done_once_whatever_a_client_writes(database: Databas
 
 async def test_journals_of_one_database_are_apart_and_share_two_connections(database: Database) -> None:
     """Thirty members of a group have one writer and one keeper, which renews all of their leases in one statement."""
-    journals = [journal(database, f"desk/{number}") for number in range(30)]
-    for number, one in enumerate(journals):
-        await one.open("XNYS")
-        await one.append([adopted(), failed(2, note=str(number))])
+    journals = [journal(database, f"desk/{number}", ttl=timedelta(seconds=3)) for number in range(30)]
     async with anyio.create_task_group() as tasks:
-        for one in journals:
+        for number, one in enumerate(journals):
+            await one.open("XNYS")
             tasks.start_soon(kept, one)
-        await anyio.sleep(1.5)  # past the ttl
+            await one.append([adopted(), failed(2, note=str(number))])
+        await database.renewed()
         assert all(one.leads for one in journals)
         ((connections, terms),) = database.execute(
             "SELECT (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'session_lifecycle'), "

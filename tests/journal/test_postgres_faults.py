@@ -605,15 +605,16 @@ async def test_it_works_behind_pgbouncer_in_transaction_mode(database: Database,
                     break
                 except JournalUnavailable:  # the pooler is starting
                     await anyio.sleep(0.05)
-        async with opened(conninfo) as leader, opened(conninfo) as standby:
+        ttl = timedelta(seconds=3)
+        async with opened(conninfo, ttl) as leader, opened(conninfo, ttl) as standby:
             await leader.append([adopted()])
             for number in range(10):
                 assert not await roll(leader, 2 * number + 2, FIRST + number * DAY)
                 await leader.append([failed(2 * number + 3)])
-            await anyio.sleep(1.2)  # past the ttl: renewals arrive
+            await database.renewed()
             assert leader.leads
             await leader.close()
-            found = await led(standby, within=3)
+            found = await led(standby)
             assert len(found) == 21
             assert not await roll(standby, 22, FIRST + 10 * DAY)
     assert booked(database) == 11

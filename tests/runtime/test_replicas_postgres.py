@@ -73,7 +73,7 @@ async def until(events: Subscription, kind: type[Event]) -> Event:
 async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Database) -> None:
     """The roll is awaited on the leader alone; the leader that leaves is replaced within 100 ms, much less than ttl."""
     rolled: list[str] = []
-    schedule = two_sessions(timedelta(seconds=1))
+    schedule = two_sessions(timedelta(seconds=2))
 
     def rolling(name: str) -> Callable[[date], Awaitable[None]]:
         async def roll(_: date) -> None:
@@ -147,7 +147,7 @@ async def test_a_roll_under_way_ends_with_the_lead_and_is_done_later(database: D
 
 async def test_two_jobs_at_a_time_make_one_roll(database: Database) -> None:
     """`run_due` returns at once where another process leads, and finds nothing to do after it."""
-    schedule = two_sessions(timedelta(seconds=1))
+    ttl, schedule = timedelta(seconds=10), two_sessions(timedelta(0))
     begun, go_on, rolled = anyio.Event(), anyio.Event(), list[str]()
 
     async def slow(_: date) -> None:
@@ -158,13 +158,12 @@ async def test_two_jobs_at_a_time_make_one_roll(database: Database) -> None:
     async def other(_: date) -> None:
         rolled.append("other")
 
-    assert await run_due(replica(database, schedule, other)) == ()
-    await anyio.sleep(1.1)
+    assert await run_due(replica(database, two_sessions(timedelta(hours=1)), other, ttl)) == ()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run_due, replica(database, schedule, slow))
+        tasks.start_soon(run_due, replica(database, schedule, slow, ttl))
         await begun.wait()
         with anyio.fail_after(10):
-            assert await run_due(replica(database, schedule, other)) == ()
+            assert await run_due(replica(database, schedule, other, ttl)) == ()
         go_on.set()
-    assert await run_due(replica(database, schedule, other)) == ()
+    assert await run_due(replica(database, schedule, other, ttl)) == ()
     assert rolled == ["first"]
