@@ -18,6 +18,8 @@ from session_lifecycle import (
 )
 from tests.helpers.builders import DAY, MONDAY, at
 from tests.helpers.harness import ACTIVE, ERROR, MINUTE, NOW, TUESDAY, make, roll_nothing, running
+from tests.helpers.manager_journal import adopted
+from tests.helpers.shared import SharedInMemory
 
 pytestmark = pytest.mark.anyio
 
@@ -188,3 +190,12 @@ async def test_a_schedule_that_fails_ahead_is_not_blamed_for_it(caplog: pytest.L
     async with running(manager):
         assert manager.state is not ERROR
     assert warnings(caplog) == []
+
+
+async def test_a_replica_that_stands_by_warns_too(caplog: pytest.LogCaptureFixture) -> None:
+    """It may lead one day."""
+    config = LifecycleConfig(data_timeout=None, data_timeouts=BUDGET)
+    manager, _clock = make(NOON, schedule=nightly(), config=config, journal=SharedInMemory([adopted()], leads=False))
+    async with running(manager):
+        assert not manager.leads
+        assert len(warnings(caplog)) == 1
