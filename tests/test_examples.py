@@ -35,15 +35,15 @@ def command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, f"examples/{name}", *arguments]
 
 
-def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run an example to its end."""
+def run(name: str, *arguments: str, within: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run an example to its end, which comes within so many seconds."""
     return subprocess.run(
         command(name, *arguments),
         cwd=ROOT,
         env=ENVIRONMENT,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=within,
         check=False,
     )
 
@@ -544,8 +544,10 @@ def test_prefect_roll_rolls_what_is_owed_and_nothing_twice(tmp_path: Path, monke
     """Where Prefect is installed: three runs of one flow."""
     pytest.importorskip("prefect")
     monkeypatch.setitem(ENVIRONMENT, "PREFECT_HOME", str(tmp_path))
-    monkeypatch.setitem(ENVIRONMENT, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "50")
-    result = run("prefect_roll.py")
+    # Prefect's own server takes a quarter of a minute of a whole core to start, and longer where it reports its use.
+    monkeypatch.setitem(ENVIRONMENT, "PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    monkeypatch.setitem(ENVIRONMENT, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    result = run("prefect_roll.py", within=110)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
         "Mon 16:05",

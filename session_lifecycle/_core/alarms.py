@@ -156,6 +156,11 @@ class AlarmScheduler:
             recall = (self._session, self._owner, now)
             self._cursors.append(_Cursor(alarm, self._session, self._bounds, recall, now, held=self._held))
 
+    @property
+    def registered(self) -> Iterable[Alarm]:
+        """Every alarm, in the order of registration."""
+        return self._registered
+
     def enter(self, session: Session, bounds: Boundaries, skipped: tuple[date, ...]) -> None:
         """Enter the machine's next session; sessions that it skipped have no alarms."""
         self._session, self._bounds = session, bounds

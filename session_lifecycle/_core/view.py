@@ -1,11 +1,13 @@
 """The readable properties of a lifecycle. Reading changes nothing, and costs attribute reads."""
 
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
 from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.data_watch import wall_instant
 from session_lifecycle._core.feeds import FeedState, FeedTable
 from session_lifecycle._core.machine import ACTIVE, ENDED
+from session_lifecycle._core.phase_names import unknown_phase
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import Rolls
 from session_lifecycle._core.staleness import StalenessTimer
@@ -169,6 +171,23 @@ class LifecycleView:
         """Whether a phase is on in which orders can trade."""
         phases = self._progress.clock_state.phases
         return phases.on and phases.stretch is not None and phases.stretch.phase.tradable
+
+    def unknown_phase(self, name: str) -> str | None:
+        """Return in words that no coming session has a phase of that name; None where one has, or that is not known."""
+        progress = self._progress
+        try:
+            return unknown_phase(name, progress.timeline, progress.position.session, progress.last_reading.wall)
+        except Exception:  # the schedule is the application's own code; its failure is reported by a poll
+            return None
+
+    @property
+    def named_phases(self) -> Iterator[tuple[str, str]]:
+        """What names a phase, in words, and which: timeouts of the configuration, and alarms."""
+        for name in self.config.data_timeouts:
+            yield f"data_timeouts[{name!r}]", name
+        for alarm in () if self._alarms is None else self._alarms.registered:
+            if alarm.phase is not None:
+                yield f"the alarm at {alarm}", alarm.phase
 
     @property
     def reason(self) -> str | None:

@@ -130,6 +130,12 @@ class Alarm(msgspec.Struct, frozen=True):
         """Whether a session can have several instants, or none: the anchor is one of its breaks or phases."""
         return self.anchor.startswith("break") or "." in self.anchor
 
+    @property
+    def phase(self) -> str | None:
+        """The name of the phase that is its anchor; None where that is no phase."""
+        name, _, edge = self.anchor.partition(".")
+        return name if edge else None
+
     def _anchors_in(self, session: Session) -> tuple[datetime, ...]:
         name, _, edge = self.anchor.partition(".")
         if edge:

@@ -158,7 +158,8 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
         auto_roll: await the roll automatically at the end of the session; otherwise wait for `manager.roll()`.
         data_timeout: silence, while data is expected, after which the session goes TIMEOUT. None: never.
         data_timeouts: the same for phases, by their names: while such a phase is on, it replaces `data_timeout`.
-            Outside of ACTIVE and TIMEOUT, silence in such a phase is a `DataStale`, and fires no transition.
+            Outside of ACTIVE and TIMEOUT, silence in such a phase is a `DataStale`, and fires no transition. At the
+            start, a name that no session of the coming thirty days has is a warning in the log.
         check_interval: how often the default `SystemClock` checks for a step of the wall clock.
         pre_market: how long before the open the pre-market starts, where the schedule does not say. Zero is allowed.
         post_market_roll_delay: how long after the close the session ends, where the schedule does not say. Zero is

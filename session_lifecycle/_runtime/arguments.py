@@ -116,16 +116,16 @@ def require_status(status: object) -> None:
         raise TypeError(msg)
 
 
-def require_states(call: str, states: tuple[object, ...]) -> None:
-    """Refuse an empty tuple, and anything in it that is not a `SessionState`."""
+def require_states(call: str, states: tuple[object, ...], *, or_else: str = "") -> None:
+    """Refuse an empty tuple, and anything in it that is not a `SessionState`. `or_else` is what the call takes too."""
     if not states or not all(isinstance(state, SessionState) for state in states):
-        msg = f"{call} takes one or more SessionState members, not {states!r}"
+        msg = f"{call} takes one or more SessionState members{or_else}; not {states!r}"
         raise TypeError(msg)
 
 
 def require_condition(call: str, states: tuple[object, ...], phase: object) -> None:
     """Refuse anything in `states` that is not a `SessionState`, what cannot be a phase's name, and neither of both."""
     if states or phase is None:
-        require_states(call, states)
+        require_states(call, states, or_else=", or a phase by its name, as in phase='overnight'")
     if phase is not None:
         require_phase_name(phase)

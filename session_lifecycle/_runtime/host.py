@@ -41,6 +41,7 @@ from session_lifecycle._runtime.host_state import DRAINING, NEW, RUNNING, STOPPE
 from session_lifecycle._runtime.ledger import Ledger, LedgerEntry, close_for_good
 from session_lifecycle._runtime.replica import Replica
 from session_lifecycle._runtime.subscriptions import Broadcast
+from session_lifecycle._runtime.unknown_phases import warn_of_unknown_phases
 
 RollSession = Callable[[date], Awaitable[object]]
 """The application's roll: an async callable that takes the next session's date."""
@@ -162,9 +163,15 @@ class Host:
         Raises:
             LifecycleError: the schedule does not know the present, or the journal contradicts the application.
         """
+        entry = None
         if self.ledger is None:
             self.lifecycle.begin(now)
-            return None
+        else:
+            entry = self._begin_from_journal(now, self.ledger)
+        warn_of_unknown_phases(self.lifecycle)
+        return entry
+
+    def _begin_from_journal(self, now: Reading, ledger: Ledger) -> LedgerEntry | None:
         records, self._records = self._records, ()
         try:
             journal_state = journal_state_after(records)
@@ -189,7 +196,7 @@ class Host:
             LOGGER.error(
                 "%s: still in ERROR since an earlier run: %s", self.lifecycle.schedule.name, journal_state.error
             )
-        return self.ledger.submit(added) if added else None
+        return ledger.submit(added) if added else None
 
     def _complete_intent(self, journal_state: JournalState, record: Record) -> tuple[JournalState, tuple[Record, ...]]:
         """Count the open intent as done, because the application declares to be in its target. An ERROR stays."""

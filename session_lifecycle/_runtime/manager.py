@@ -56,6 +56,7 @@ from session_lifecycle._runtime.lifespan import Lifespan
 from session_lifecycle._runtime.roll_transaction import done_statement, roll_transaction
 from session_lifecycle._runtime.subscriptions import EventFilter, Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
+from session_lifecycle._runtime.unknown_phases import warn_of_unknown_phase
 from session_lifecycle._schedules.base import Schedule
 
 E = TypeVar("E", bound=Event)
@@ -662,7 +663,8 @@ class SessionBoundaryManager(Lifespan):
     ) -> Callable[[AlarmHandler], AlarmHandler]:
         """Decorate an async function that is called at an instant of every session; see `Alarm`.
 
-        `anchor` is a boundary, or a phase: "closing_auction" is its start, "closing_auction.end" its end.
+        `anchor` is a boundary, or a phase: "closing_auction" is its start, "closing_auction.end" its end. A phase that
+        no session of the coming thirty days has is a warning in the log, here or at the start.
 
         It is called with the `AlarmFired`, as handlers are. An alarm fires at most once for a session (with a break as
         its anchor, once for each break), in ERROR too. While a roll is owed, it fires after the roll. An instant before
@@ -716,7 +718,8 @@ class SessionBoundaryManager(Lifespan):
         """Return an async context manager whose body runs while the state is one of `states`, and is then cancelled.
 
         With `phase`, the body runs while the venue is in that phase, such as "overnight", and is given the session that
-        the phase counts for; no roll ends it. With states too, it runs while both hold.
+        the phase counts for; no roll ends it. With states too, it runs while both hold. A phase that no session of the
+        coming thirty days has is waited for, with a warning in the log: its name may be misspelt.
 
         Entering waits until the state is one of them, and gives the session. As soon as the state is none of them, or
         the manager stops, the body is cancelled, and the block is left without an error.
@@ -750,7 +753,8 @@ class SessionBoundaryManager(Lifespan):
         """Await `function(session)` once for each time that the state is one of `states`; cancel it when it is none.
 
         With `phase`, it is awaited once for each time that the venue is in that phase, such as "overnight", with the
-        session that the phase counts for; no roll ends such a call. With states too, while both hold.
+        session that the phase counts for; no roll ends such a call. With states too, while both hold. A phase that no
+        session of the coming thirty days has is waited for, with a warning in the log: its name may be misspelt.
 
         Return when the manager stops, which cancels the call. A new session always ends the call, and another one
         begins where the state is one of `states` then. A state of no width, such as the POST_MARKET of a market that is
@@ -824,6 +828,8 @@ class SessionBoundaryManager(Lifespan):
 
     def _add_alarm(self, alarm: Alarm) -> None:
         self._lifecycle.add_alarm(alarm, read(self._clock))
+        if alarm.phase is not None and self._lifecycle.begun:
+            warn_of_unknown_phase(self._lifecycle, f"the alarm at {alarm}", alarm.phase)
         self._emit()
 
     # ---- helpers ----

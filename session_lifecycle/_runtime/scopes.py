@@ -24,6 +24,7 @@ from session_lifecycle._model.states import SessionState
 from session_lifecycle._runtime.call_scope import CallScope, oversee
 from session_lifecycle._runtime.event_log import LOGGER
 from session_lifecycle._runtime.subscriptions import Broadcast, Subscription
+from session_lifecycle._runtime.unknown_phases import warn_of_unknown_phase
 
 _CALL = "during()"
 
@@ -168,6 +169,8 @@ async def during(
     lifecycle, broadcast = around.lifecycle, around.broadcast
     if broadcast.closed:
         _allow_in_loop(broadcast, lifecycle)
+    elif lifecycle.begun:
+        _warn_of_unknown_phase("during", when, lifecycle)
     entered = await _wait_until(when, lifecycle, broadcast, wait_for)
     ended = anyio.Event()
     body = CallScope(lambda _: ended.set())
@@ -183,6 +186,11 @@ async def during(
                     yield when.session(lifecycle)
         finally:
             broadcast.remove(subscription)  # a reference to the body's error keeps this frame, and so the subscription
+
+
+def _warn_of_unknown_phase(call: str, when: While, lifecycle: SessionLifecycle) -> None:
+    if when.phase is not None and not when.holds(lifecycle):
+        warn_of_unknown_phase(lifecycle, f"{call}({when})", when.phase)
 
 
 async def _wait_until(
@@ -245,6 +253,7 @@ async def run_while(
     around: Surroundings,
 ) -> None:
     """Implement `manager.run_while`."""
+    _warn_of_unknown_phase("run_while", when, around.lifecycle)
     with ExitStack() as exit_stack:
         subscription = _StretchSubscription(when, around, exit_stack)
         around.broadcast.add(subscription)
