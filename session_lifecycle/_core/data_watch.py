@@ -6,7 +6,10 @@ the outcome is returned: new values for the state, an event, or a transition to 
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._core.clock_state import ClockState, Expectation
 from session_lifecycle._core.feeds import FeedState, FeedTable
@@ -28,7 +31,7 @@ _NAMED: Final = 3
 """How many stale feeds a reason names: enough to see which."""
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True):
     """A transition that is due because of data: what fires it, when it was due by the wall clock, and why.
 
     `due` is None for the open: of what was so before, since the market has not closed.
@@ -85,14 +88,14 @@ class DataWatch:
         if dest is ACTIVE and source is not TIMEOUT:
             return self._open(clock)
         if dest is ACTIVE:
-            return same._replace(expected_since=None if clock.expected_since is None else now)
+            return replace(same, expected_since=None if clock.expected_since is None else now)
         if dest is TIMEOUT:
             if clock.carried is TIMEOUT:
                 return same
             self.staleness.go_stale()
-            return same._replace(expected_since=now)
+            return replace(same, expected_since=now)
         if stays_open:
-            return same._replace(carried=TIMEOUT if is_stale(clock) else ACTIVE)
+            return replace(same, carried=TIMEOUT if is_stale(clock) else ACTIVE)
         return self.end(clock, over=dest in CLOSED)
 
     def _open(self, clock: ClockState) -> Expectation:
