@@ -6,6 +6,7 @@ the outcome is returned: new values for the state, an event, or a transition to 
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -23,6 +24,8 @@ from session_lifecycle._model.events import FeedResumed, FeedStale, Halted, Resu
 from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.phase_events import DataStale
 from session_lifecycle._model.states import SessionState
+
+_NO_HALTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 CLOSED: Final = (*(leg.state for leg in LEGS[[leg.state for leg in LEGS].index(ACTIVE) + 1 :]), ENDED)
 """The states after the close: no data is expected any more, and no halt lasts."""
@@ -68,7 +71,7 @@ class DataWatch:
         self.staleness: StalenessTimer = StalenessTimer(config.data_timeout, config.error_after_timeout)
         self.feeds: FeedTable | None = None
         self.halted: str | None = None
-        self.absent_halts: dict[str, str] = {}
+        self.absent_halts: Mapping[str, str] = _NO_HALTS
         self.reported_for: date | None = None
         self._budget: tuple[timedelta, timedelta] | None = None  # of the phase that is on: since when, and how long
         self._reported: tuple[PhaseStretch, float | None] | None = None  # the silence that was reported last
@@ -169,7 +172,7 @@ class DataWatch:
 
     def lift_halts(self, clock: ClockState, day: date) -> list[Resumed]:
         """End every halt: none outlasts the close of the market."""
-        self.absent_halts.clear()
+        self.absent_halts = _NO_HALTS
         lifted: list[FeedState | None] = [] if self.halted is None else [None]
         if self.feeds is not None:
             lifted += self.feeds.halted
@@ -184,8 +187,9 @@ class DataWatch:
                 self._restore_halt(feed, clock.last_reading.monotonic)
 
     def _restore_halt(self, feed: FeedState, now: timedelta) -> None:
-        reason = self.absent_halts.pop(feed.name, None)
+        reason = self.absent_halts.get(feed.name)
         if reason is not None and self.feeds is not None:
+            self.absent_halts = {name: why for name, why in self.absent_halts.items() if name != feed.name}
             self.feeds.halt(feed, reason, now)
 
     # ---- feeds ----
