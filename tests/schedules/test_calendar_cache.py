@@ -205,11 +205,11 @@ def test_a_time_zone_of_another_content_is_noticed(
     zone = tmp_path / "zones" / "America" / "New_York"
     zone.parent.mkdir(parents=True)
     monkeypatch.setattr(zoneinfo, "TZPATH", (str(tmp_path / "zones"),))
-    for number in (1, 2):
+    for number, answer in enumerate((ANSWER, OTHER)):
         zone.write_bytes(b"TZif%d" % number)
         os.utime(zone, ns=(0, 0))
-        assert cached(folder, lambda: ANSWER) == ANSWER
-    assert cached(folder, refuse) == ANSWER
+        assert cached(folder, lambda answer=answer: answer) == answer
+    assert cached(folder, refuse) == OTHER
 
 
 def test_a_time_zone_without_a_file_is_not_kept(folder: Path) -> None:
