@@ -113,7 +113,6 @@ from session_lifecycle._model.venue_events import CalendarContradicted
 from session_lifecycle._model.venue_status import EarlyClose, VenueDataRefused, VenueStatus
 from session_lifecycle._runtime.feed import Feed
 from session_lifecycle._runtime.manager import SessionBoundaryManager
-from session_lifecycle._runtime.run_due import run_due
 from session_lifecycle._runtime.subscriptions import Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.base import (
@@ -128,6 +127,7 @@ if typing.TYPE_CHECKING:
     from session_lifecycle._journal.postgres import PostgresJournal
     from session_lifecycle._journal.sqlite import SqliteJournal
     from session_lifecycle._runtime.group import SessionGroup
+    from session_lifecycle._runtime.run_due import run_due
     from session_lifecycle._schedules.comparison import Difference, compare, overlap
     from session_lifecycle._schedules.corrections import Correction
     from session_lifecycle._schedules.exchange import ExchangeSchedule
@@ -152,6 +152,7 @@ else:
         "compare": "_schedules.comparison",
         "overlap": "_schedules.comparison",
         "replay": "_core.replay",
+        "run_due": "_runtime.run_due",
         "write_snapshot": "_schedules.snapshot",
     }
 

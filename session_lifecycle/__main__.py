@@ -1,5 +1,6 @@
 """The command line: `python -m session_lifecycle COMMAND`. This module assembles it from `commands`."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,9 @@ def main() -> None:
         sys.stderr.write("there is no stdout to print to\n")
         sys.exit(_MISUSED)
     try:
+        from session_lifecycle._schedules.calendar_cache import ANSWERS, folder_in
+
+        ANSWERS.keep_in(folder_in(os.environ))
         assemble()()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == __package__:

@@ -22,6 +22,7 @@ from tests.helpers.grouped import COMPANION, Grouped
 # The tests start hundreds of processes: what they import of the package is compiled once, and not by each of them.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["SESSION_LIFECYCLE_CACHE"] = ""  # no command reads or writes the user's own cache
 
 pytest_plugins = ["session_lifecycle.testing.pytest_plugin"]  # two events that differ are shown by their fields
 

@@ -234,6 +234,7 @@ def test_what_a_manager_does_not_need_is_imported_on_demand() -> None:
         for name in ("corrections", "exchange", "extended_hours", "comparison", "snapshot", "weekly", "market_calendar")
     }
     lazy |= {"_core.replay", "_journal.memory", "_journal.postgres", "_journal.sqlite", "_runtime.group"}
+    lazy |= {"_runtime.run_due", "_model.html", "_schedules.html"}
     assert {*session_lifecycle._LAZY.values()} <= lazy
     unwanted = {"exchange_calendars", "json", "numpy", "pandas", "psycopg", "sqlite3", "tomllib", "zlib"}
     assert not set(loaded.split()) & (unwanted | {f"session_lifecycle.{module}" for module in lazy})

@@ -1,8 +1,8 @@
 """The part of a lifecycle that the clock alone moves: one frozen value, which a cohort adopts in one assignment."""
 
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from session_lifecycle._core.phases import NO_PHASES, PhaseProgress
@@ -11,7 +11,7 @@ from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.states import SessionState
 
 
-class Expectation(NamedTuple):
+class Expectation(msgspec.Struct, frozen=True):
     """Since when data is expected after a transition: fields of `ClockState`, which describes them."""
 
     expected_since: timedelta | None = None

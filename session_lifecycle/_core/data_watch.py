@@ -6,7 +6,11 @@ the outcome is returned: new values for the state, an event, or a transition to 
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._core.clock_state import ClockState, Expectation
 from session_lifecycle._core.feeds import FeedState, FeedTable
@@ -21,6 +25,8 @@ from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.phase_events import DataStale
 from session_lifecycle._model.states import SessionState
 
+_NO_HALTS: Final[Mapping[str, str]] = MappingProxyType({})
+
 CLOSED: Final = (*(leg.state for leg in LEGS[[leg.state for leg in LEGS].index(ACTIVE) + 1 :]), ENDED)
 """The states after the close: no data is expected any more, and no halt lasts."""
 
@@ -28,7 +34,7 @@ _NAMED: Final = 3
 """How many stale feeds a reason names: enough to see which."""
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True):
     """A transition that is due because of data: what fires it, when it was due by the wall clock, and why.
 
     `due` is None for the open: of what was so before, since the market has not closed.
@@ -65,7 +71,7 @@ class DataWatch:
         self.staleness: StalenessTimer = StalenessTimer(config.data_timeout, config.error_after_timeout)
         self.feeds: FeedTable | None = None
         self.halted: str | None = None
-        self.absent_halts: dict[str, str] = {}
+        self.absent_halts: Mapping[str, str] = _NO_HALTS
         self.reported_for: date | None = None
         self._budget: tuple[timedelta, timedelta] | None = None  # of the phase that is on: since when, and how long
         self._reported: tuple[PhaseStretch, float | None] | None = None  # the silence that was reported last
@@ -85,14 +91,14 @@ class DataWatch:
         if dest is ACTIVE and source is not TIMEOUT:
             return self._open(clock)
         if dest is ACTIVE:
-            return same._replace(expected_since=None if clock.expected_since is None else now)
+            return replace(same, expected_since=None if clock.expected_since is None else now)
         if dest is TIMEOUT:
             if clock.carried is TIMEOUT:
                 return same
             self.staleness.go_stale()
-            return same._replace(expected_since=now)
+            return replace(same, expected_since=now)
         if stays_open:
-            return same._replace(carried=TIMEOUT if is_stale(clock) else ACTIVE)
+            return replace(same, carried=TIMEOUT if is_stale(clock) else ACTIVE)
         return self.end(clock, over=dest in CLOSED)
 
     def _open(self, clock: ClockState) -> Expectation:
@@ -166,7 +172,7 @@ class DataWatch:
 
     def lift_halts(self, clock: ClockState, day: date) -> list[Resumed]:
         """End every halt: none outlasts the close of the market."""
-        self.absent_halts.clear()
+        self.absent_halts = _NO_HALTS
         lifted: list[FeedState | None] = [] if self.halted is None else [None]
         if self.feeds is not None:
             lifted += self.feeds.halted
@@ -181,8 +187,9 @@ class DataWatch:
                 self._restore_halt(feed, clock.last_reading.monotonic)
 
     def _restore_halt(self, feed: FeedState, now: timedelta) -> None:
-        reason = self.absent_halts.pop(feed.name, None)
+        reason = self.absent_halts.get(feed.name)
         if reason is not None and self.feeds is not None:
+            self.absent_halts = {name: why for name, why in self.absent_halts.items() if name != feed.name}
             self.feeds.halt(feed, reason, now)
 
     # ---- feeds ----

@@ -9,14 +9,17 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import date, datetime
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._model.session import Phase, Session
 
 _START: Final = attrgetter("start")
 
 
-class PhaseStretch(NamedTuple):
+class PhaseStretch(msgspec.Struct, frozen=True):
     """A phase of a session: from its start to its end, or to the start of the next one where they overlap."""
 
     session: Session
@@ -43,11 +46,11 @@ def in_order(of_sessions: Sequence[Sequence[PhaseStretch]]) -> tuple[PhaseStretc
     found.sort(key=lambda each: (each.start, each.session.date))
     for n in range(1, len(found)):
         if found[n].start < found[n - 1].end:
-            found[n - 1] = found[n - 1]._replace(end=found[n].start)
+            found[n - 1] = replace(found[n - 1], end=found[n].start)
     return tuple(each for each in found if each.start < each.end)
 
 
-class PhaseProgress(NamedTuple):
+class PhaseProgress(msgspec.Struct, frozen=True):
     """How far the phases have been delivered. `stretch` is on, or comes next; None where none is known.
 
     `due` is the instant of what is delivered next: the start of the stretch, or its end once it is `on`. `through` is
@@ -77,7 +80,7 @@ class PhaseProgress(NamedTuple):
         """Return it with the phases that are known near another session. The one that is on stays as it is."""
         if self.on:
             assert self.stretch is not None
-            return self._replace(known=known, following=bisect_left(known, self.stretch.end, key=_START))
+            return replace(self, known=known, following=bisect_left(known, self.stretch.end, key=_START))
         return _before(known, 0 if self.through is None else bisect_left(known, self.through, key=_START), self.through)
 
     def changed(self, now: datetime, known: tuple[PhaseStretch, ...]) -> "PhaseProgress":

@@ -7,7 +7,7 @@ elsewhere.
 from datetime import datetime, timedelta
 from typing import Final, cast
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from session_lifecycle._core.clock_state import ClockState, Expectation
 from session_lifecycle._core.data_watch import CLOSED, DataWatch
@@ -319,7 +319,7 @@ class Progress:
         return self.clock_state.carried is not None
 
     def _expecting(self, expectation: Expectation) -> ClockState:
-        return replace(self.clock_state, **expectation._asdict())
+        return replace(self.clock_state, **asdict(expectation))
 
     def _lift_halts(self) -> None:
         for lifted in self.data.lift_halts(self.clock_state, self.session.date):

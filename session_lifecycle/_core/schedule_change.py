@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from operator import itemgetter
-from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from session_lifecycle._core.progress import Progress
@@ -20,7 +20,7 @@ from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.base import AdjustableSchedule, Schedule
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """A change of a date's hours that is ready to be applied: the hours before and after, and the new timeline.
 
     `why` is for people. `ends` says that the machine's session ends with it.
@@ -47,7 +47,7 @@ class Change(NamedTuple):
 
     def at(self, now: Reading) -> "Change":
         """Return the change as it is applied at `now`."""
-        return self._replace(position=self.timeline.at(now.wall))
+        return replace(self, position=self.timeline.at(now.wall))
 
     def hours_of(self, session: Session) -> Session:
         """Return a session with its hours as they are now."""

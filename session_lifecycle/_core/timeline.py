@@ -13,12 +13,10 @@ from session_lifecycle._core.phases import PhaseStretch, in_order, stretches
 from session_lifecycle._model.alarm import Alarm
 from session_lifecycle._model.config import LifecycleConfig
 from session_lifecycle._model.errors import NotASession, ScheduleExhausted
-from session_lifecycle._model.html import html_table, local_text
 from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.session import Boundaries, Session, boundaries
 from session_lifecycle._model.states import SessionState
 from session_lifecycle._schedules.base import Schedule
-from session_lifecycle._schedules.html import coming_sessions
 
 _UNSET_CLOCK: Final = timedelta(days=365)
 """No schedule is in use that begins further ahead than this."""
@@ -86,6 +84,9 @@ class Timeline:
         self._latest: Position | None = None
 
     def _repr_html_(self) -> str:
+        from session_lifecycle._model.html import html_table, local_text  # only a notebook needs these
+        from session_lifecycle._schedules.html import coming_sessions
+
         rows: list[list[str]] = []
         zone = self.schedule.timezone
         for session in coming_sessions(self.schedule):

@@ -9,7 +9,10 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import Enum, unique
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._core.machine import ACTIVE, ENDED, NOT_STARTED
 from session_lifecycle._core.timeline import Position, Timeline
@@ -31,7 +34,7 @@ _NOT_TRADING: Final = (VenueStatus.PRE_OPEN, VenueStatus.QUOTING)
 
 _CLOSED: Final = (VenueStatus.CLOSE, VenueStatus.POST_CLOSE)
 
-_REASON: Final = re.compile(r"the venue reported ([A-Z_]+) at (\S+)")
+_REASON: Final = r"the venue reported ([A-Z_]+) at (\S+)"
 """The reason of a halt by status, which a journal keeps."""
 
 
@@ -44,7 +47,7 @@ class VenueAction(Enum):
     RESUME = "resume"
 
 
-class VenueDecision(NamedTuple):
+class VenueDecision(msgspec.Struct, frozen=True):
     """What is to be done: halt trading for `reason`, resume, or nothing; and the contradiction to report, if any."""
 
     action: VenueAction
@@ -52,7 +55,7 @@ class VenueDecision(NamedTuple):
     contradiction: CalendarContradicted | None = None
 
 
-class _Stop(NamedTuple):
+class _Stop(msgspec.Struct, frozen=True):
     """The status that has stopped trading, and the venue's instant of it."""
 
     status: VenueStatus
@@ -66,7 +69,7 @@ class _Stop(NamedTuple):
     @classmethod
     def of(cls, reason: str | None) -> "_Stop | None":
         """Return what the reason of a halt says, None where that is the application's own."""
-        found = None if reason is None else _REASON.fullmatch(reason)
+        found = None if reason is None else re.fullmatch(_REASON, reason)
         try:
             return None if found is None else cls(VenueStatus[found[1]], as_utc("at", datetime.fromisoformat(found[2])))
         except (KeyError, ValueError):
@@ -76,7 +79,7 @@ class _Stop(NamedTuple):
 NOTHING: Final = VenueDecision(VenueAction.NOTHING)
 
 
-class VenueStanding(NamedTuple):
+class VenueStanding(msgspec.Struct, frozen=True):
     """Where the lifecycle stands: the wall time, its timeline, why trading is halted, and whether it can be.
 
     `halted` is the reason of the halt in force, the application's own included, or None. `can_halt` is whether the
@@ -139,7 +142,7 @@ class VenueWatch:
             standing.now,
             name=self._name,
         )
-        return decision._replace(contradiction=contradiction)
+        return replace(decision, contradiction=contradiction)
 
     @property
     def waits(self) -> bool:

@@ -4,7 +4,9 @@ What depends on the division is derived from `LEGS`: the transitions that the sc
 state, the anchors of alarms, the fields of files of hours, and the labels and bands of the command line.
 """
 
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, get_args
+
+import msgspec
 
 from session_lifecycle._model.states import SessionState
 
@@ -23,7 +25,7 @@ Label = Literal["not started", "pre-market", "active", "post-market"]
 """What people read for the state of a leg."""
 
 
-class Leg(NamedTuple):
+class Leg(msgspec.Struct, frozen=True):
     """One leg of every session: its state lasts until `boundary`, where `trigger` leads to the next leg's state.
 
     `fact` is the field of `Session` that holds the boundary. `default` names what applies where that is None: a

@@ -11,7 +11,6 @@ import msgspec
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession
-from session_lifecycle._model.html import html_table
 from session_lifecycle._model.legs import ANCHORS
 
 
@@ -129,6 +128,8 @@ class Session(msgspec.Struct, frozen=True):
             earlier = phase
 
     def _repr_html_(self) -> str:
+        from session_lifecycle._model.html import html_table  # only a notebook needs it
+
         instants = [("pre_market_start", self.pre_market_start), ("open", self.open)]
         for start, end in self.breaks:
             instants += [("break", start), ("resume", end)]

@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, s
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 from weakref import ref
 
 import anyio
+import msgspec
 
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Clock
@@ -32,7 +33,7 @@ _looped_over: Final[ContextVar["ref[Broadcast] | None"]] = ContextVar("session_l
 """The manager, by its broadcast, over whose `sessions()` the calling task loops."""
 
 
-class Surroundings(NamedTuple):
+class Surroundings(msgspec.Struct, frozen=True):
     """What scopes need of a manager."""
 
     lifecycle: SessionLifecycle
@@ -42,7 +43,7 @@ class Surroundings(NamedTuple):
     """Reports code that has not ended so many seconds after its cancellation."""
 
 
-class While(NamedTuple):
+class While(msgspec.Struct, frozen=True):
     """When code runs: while the state is one of `states`, where there are any, and `phase` is on, where one is given.
 
     There are states, or a phase, or both.
@@ -106,11 +107,10 @@ class _ScopeSubscription(_EndingSubscription):
 
     def put(self, event: Event) -> None:
         """Call back where the event leads to a state that is none of them, or ends the phase."""
-        states, phase = self._when
         if isinstance(event, StateChanged):
-            if states and event.dest not in states:
+            if self._when.states and event.dest not in self._when.states:
                 self._call_back()
-        elif isinstance(event, PhaseEnded) and event.phase == phase:
+        elif isinstance(event, PhaseEnded) and event.phase == self._when.phase:
             self._call_back()
 
 

@@ -68,9 +68,7 @@ class SystemClock(Uncopyable):
         """
         if wall is not None:
             wall = as_utc("wall", wall)
-        last = read(self)
-        await anyio.lowlevel.checkpoint()
-        near = await self._sleep_coarse(last, wall, monotonic, margin=self._spin_seconds)
+        near = await self._sleep_coarse(read(self), wall, monotonic, margin=self._spin_seconds)
         if near is None or wall is None:
             return
         rest = await self._wait_fine(near, wall, monotonic)
@@ -95,22 +93,24 @@ class SystemClock(Uncopyable):
     ) -> Reading | None:
         """Sleep in slices until `margin` seconds before `wall`, and return the reading of then.
 
-        Return None once a deadline has passed or the wall clock has stepped. `shortest` is the least to sleep for
-        `wall` at a time, so that a wall clock that stands still does not make this a spin.
+        Return None once a deadline has passed or the wall clock has stepped, after a checkpoint. `shortest` is the
+        least to sleep for `wall` at a time, so that a wall clock that stands still does not make this a spin.
         """
+        slept = False
         while True:
             now = read(self)
-            if now.step_since(last) is not None:
-                return None
-            last = now
             left = self._slice_seconds if monotonic is None else min(self._slice_seconds, monotonic - self.monotonic())
             to_wall = inf if wall is None else (wall - now.wall).total_seconds()
-            if left <= 0 or to_wall <= 0:
-                return None
+            if left <= 0 or to_wall <= 0 or now.step_since(last) is not None:
+                break
             if to_wall <= margin:
                 return now
             # A timer may fire a hair early, so the loop reads the clock again rather than trust it.
             await anyio.sleep(min(left, max(to_wall - margin, shortest)))
+            last, slept = now, True
+        if not slept:
+            await anyio.lowlevel.checkpoint()
+        return None
 
     async def _wait_fine(self, last: Reading, wall: datetime, monotonic: float | None) -> Reading | None:
         """Read the clock again and again until `wall`, with a checkpoint before each reading.

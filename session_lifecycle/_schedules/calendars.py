@@ -17,9 +17,11 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 from warnings import warn
+from zoneinfo import ZoneInfo
 
 from session_lifecycle._model.errors import CalendarUnavailable, InvalidSession, OverrideRefused, ScheduleExhausted
 from session_lifecycle._model.session import Session
+from session_lifecycle._schedules.calendar_cache import ANSWERS, Span, ZonedSessions
 
 # Where a calendar's class names no bounds, the holiday rules do: pandas.tseries.holiday.AbstractHolidayCalendar has
 # start_date 1970-01-01 and end_date 2200-12-31, and outside them every weekday silently becomes a session.
@@ -48,6 +50,12 @@ def canonical_name(name: object) -> str:
         CalendarUnavailable: exchange_calendars has no such calendar; suggests the names nearest to it. Or the alias is
             of a calendar that is not what the name says; suggests the names to use.
     """
+    if not isinstance(name, str):
+        return _canonical_name(name)
+    return ANSWERS.answer(("canonical name", name), str, lambda: _canonical_name(name))
+
+
+def _canonical_name(name: object) -> str:
     library, names = _library(), calendar_names()
     if not isinstance(name, str) or name not in names:
         from difflib import get_close_matches  # only for this message
@@ -68,8 +76,12 @@ def canonical_name(name: object) -> str:
     return canonical
 
 
-def known_days(canonical: str) -> tuple[date, date] | None:
+def known_days(canonical: str) -> Span | None:
     """Return the first and last day that a calendar can be built for, or None where it is registered as an instance."""
+    return ANSWERS.answer(("known days", canonical), Span, lambda: _known_days(canonical))
+
+
+def _known_days(canonical: str) -> Span | None:
     # A calendar's class is not public before the calendar is built, and these bounds are needed to build it.
     dispatcher = _library().calendar_utils.global_calendar_dispatcher
     factory = getattr(dispatcher, "_calendar_factories", {}).get(canonical)
@@ -77,7 +89,7 @@ def known_days(canonical: str) -> tuple[date, date] | None:
         return None
     earliest = getattr(factory, "bound_min", lambda: None)()
     latest = getattr(factory, "bound_max", lambda: None)()
-    return (
+    return Span(
         RULES_START if earliest is None else earliest.date(),
         RULES_END if latest is None else latest.date(),
     )
@@ -97,6 +109,27 @@ def calendar_between(canonical: str, first: date, last: date) -> Any | None:
         return library.get_calendar(canonical, start=first.isoformat(), end=last.isoformat())
     except library.errors.NoSessionsError:
         return None
+
+
+def sessions_between(canonical: str, first: date, last: date) -> tuple[list[Session], tzinfo] | None:
+    """Return the sessions of some days, both inclusive and not the same, with the time zone; None without a session.
+
+    Raises:
+        InvalidSession: the hours of a session are not in order, or two sessions overlap.
+    """
+    zone: tzinfo | None = None
+
+    def build() -> ZonedSessions | None:
+        nonlocal zone
+        calendar = calendar_between(canonical, first, last)
+        if calendar is None:
+            return None
+        zone = time_zone(calendar)
+        return ZonedSessions(str(zone), all_sessions(calendar))
+
+    question = ("sessions between", canonical, first.isoformat(), last.isoformat())
+    found = ANSWERS.answer(question, ZonedSessions, build)
+    return None if found is None else (found.sessions, zone or ZoneInfo(found.zone))
 
 
 def time_zone(calendar: Any) -> tzinfo:

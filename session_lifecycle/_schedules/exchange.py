@@ -12,11 +12,11 @@ from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
     RULES_END,
     all_sessions,
-    calendar_between,
     calendar_errors,
     canonical_name,
     default_calendar,
     known_days,
+    sessions_between,
     time_zone,
 )
 from session_lifecycle._schedules.corrections import Correction, corrected, reach
@@ -237,11 +237,11 @@ class ExchangeSchedule(KeptYears):
         if start == end:  # exchange_calendars builds no calendar of a single day
             start, end = max(start - DAY, self._first_day), min(end + DAY, self._calendar_end)
         with calendar_errors(self._name):
-            calendar = calendar_between(self._name, start, end)
-            if calendar is None:
+            found = sessions_between(self._name, start, end)
+            if found is None:
                 self._keep(first_year, last_year, (), None)
                 return None
-            sessions, zone = all_sessions(calendar), self._hours.zone or time_zone(calendar)
+            sessions, zone = found[0], self._hours.zone or found[1]
             if beyond:
                 sessions += continued(sessions, zone, self._calendar_end, self._clipped(date(last_year, 12, 31)))
             self._keep(first_year, last_year, sessions, zone)

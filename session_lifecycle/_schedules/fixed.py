@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, tzinfo
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession, NotASession, ScheduleExhausted
 from session_lifecycle._model.session import Session, require_date
-from session_lifecycle._schedules.html import schedule_html
 
 
 class FixedSchedule:
@@ -46,6 +45,8 @@ class FixedSchedule:
         return f"<FixedSchedule {self._name!r} {self._dates[0]} to {self._dates[-1]}, {len(self._dates)} sessions>"
 
     def _repr_html_(self) -> str:
+        from session_lifecycle._schedules.html import schedule_html  # only a notebook needs it
+
         return schedule_html(self)
 
     @property

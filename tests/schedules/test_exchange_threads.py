@@ -7,7 +7,7 @@ import time as clock
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from threading import Barrier
 from typing import Any
 
@@ -45,17 +45,15 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[int]]:
     """Have every day be a session, and count how often each year is built. Threads change places all the time."""
     counts: Counter[int] = Counter()
 
-    def calendar_between(_: str, first: date, last: date) -> list[Session]:
+    def sessions_between(_: str, first: date, last: date) -> tuple[list[Session], tzinfo]:
         clock.sleep(0.001)  # others come in here
         counts.update(range(first.year, last.year + 1))
-        return [opened(first + n * DAY) for n in range((last - first).days + 1)]
+        return [opened(first + n * DAY) for n in range((last - first).days + 1)], UTC
 
     stand_ins: dict[str, Callable[..., Any]] = {
         "canonical_name": str,
         "known_days": lambda _: (FIRST, LAST),
-        "calendar_between": calendar_between,
-        "all_sessions": list,
-        "time_zone": lambda _: UTC,
+        "sessions_between": sessions_between,
         "corrected": corrected,
         "reach": lambda _: (FIRST, LAST),
     }

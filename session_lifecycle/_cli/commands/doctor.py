@@ -15,6 +15,7 @@ from session_lifecycle._cli.output import Instant, show, show_json, with_progres
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._model.errors import CalendarUnavailable
 from session_lifecycle._runtime.system_clock import SystemClock
+from session_lifecycle._schedules.calendar_cache import ANSWERS
 from session_lifecycle._schedules.other_sources import SOURCES
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def doctor(
     The calendars are those that are named. Exit status 1: something needs attention.
     """
     sources = _parse_sources(compare, calendars)
+    ANSWERS.keep_in(None)  # the calendars themselves are checked
     clock = SystemClock()
     t = clock.now()
     checks = (

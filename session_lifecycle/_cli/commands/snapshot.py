@@ -27,6 +27,7 @@ from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.text import one_line
 from session_lifecycle._runtime.system_clock import SystemClock
+from session_lifecycle._schedules.calendar_cache import ANSWERS
 from session_lifecycle._schedules.overrides_file import read_overrides
 from session_lifecycle._schedules.snapshot import SnapshotCheck, SnapshotSchedule, versions, write_snapshot
 
@@ -128,6 +129,7 @@ def snapshot(
 
     A desk can review and pin the file, and a process that uses it needs no pandas.
     """
+    ANSWERS.keep_in(None)  # what is pinned for years, or compared, comes from the installed calendar
     if check is not None:
         if calendar is not None or out is not None or first is not None or last is not None:
             msg = "--check reads calendar and days from the snapshot: leave out CALENDAR, --out, --from and --to"

@@ -72,6 +72,23 @@ def pinned() -> tuple[float, float]:
     return ours, floor
 
 
+def commanded(*args: str) -> tuple[float, float]:
+    """Return the seconds of a command, its whole process: with what an earlier one has kept, and with nothing kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+        def run(cache: str) -> None:
+            command = [sys.executable, "-m", "session_lifecycle", *args]
+            subprocess.run(
+                command, check=True, stdout=subprocess.DEVNULL, env=environment | {"SESSION_LIFECYCLE_CACHE": cache}
+            )
+
+        run(f"{folder}/kept")
+        ours, floor = interleaved(lambda: timed(lambda: run(f"{folder}/kept")), lambda: timed(lambda: run("")))
+    return ours, floor
+
+
 def extensions() -> None:
     """Print what it costs to make a schedule for this year, and to extend it by the next, for each calendar."""
     now = datetime.now(UTC)
@@ -96,3 +113,5 @@ def of_starts() -> Iterator[Row]:
         yield Row(f"cold start to the first state, {name}", ours, "exchange_calendars.get_calendar()", floor)
     ours, floor = pinned()
     yield Row("cold start to the first state, a snapshot", ours, "ExchangeSchedule of the same", floor, 0.5)
+    ours, floor = commanded("status", "XNYS")
+    yield Row("status XNYS, the whole process", ours, "without what an earlier one kept", floor, 0.4)

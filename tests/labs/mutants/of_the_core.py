@@ -219,7 +219,7 @@ MUTANTS = (
     Mutant(
         "_core/data_watch.py",
         "DataWatch._open",
-        (returns("awaited stale", "{}._replace(expected_since=None)"),),
+        (returns("awaited stale", "replace({}, expected_since=None)"),),
         "A feed that never starts is noticed.",
         ("tests/runtime/test_manager_data.py::test_the_watch_begins_at_the_open",),
     ),

@@ -153,6 +153,27 @@ MUTANTS = (
         "Overrides cannot make sessions overlap.",
         ("tests/schedules/test_overrides.py::test_overrides_that_cannot_be_are_refused_at_construction",),
     ),
+    Mutant(
+        "_schedules/calendar_cache.py",
+        "AnswerCache._read",
+        (drop_operand("made_with"),),
+        "An answer that was made with something else is not used.",
+        ("tests/schedules/test_calendar_cache.py::test_what_was_made_with_something_else_is_asked_anew",),
+    ),
+    Mutant(
+        "_schedules/calendar_cache.py",
+        "AnswerCache._read",
+        (never("digest"),),
+        "A file of the cache that is damaged is not used.",
+        ("tests/schedules/test_calendar_cache.py::test_a_file_that_is_not_as_it_was_written_is_passed_over",),
+    ),
+    Mutant(
+        "_schedules/calendar_cache.py",
+        "AnswerCache._made_with",
+        (returns("_packages", "self._packages"),),
+        "An answer that was made with another file of the time zone is not used.",
+        ("tests/schedules/test_calendar_cache.py::test_a_time_zone_of_another_content_is_noticed",),
+    ),
     # ---- the events ----
     Mutant(
         "_runtime/subscriptions.py",
@@ -277,9 +298,16 @@ MUTANTS = (
     Mutant(
         "_runtime/system_clock.py",
         "SystemClock._sleep_coarse",
-        (never("step_since"),),
+        (drop_operand("step_since"),),
         "A sleep ends early once the wall clock has stepped.",
         ("tests/runtime/test_system_clock.py::test_a_step_ends_the_sleep_at_the_next_look",),
+    ),
+    Mutant(
+        "_runtime/system_clock.py",
+        "SystemClock._sleep_coarse",
+        (drop_call("checkpoint"),),
+        "A sleep until what is due already is a checkpoint.",
+        ("tests/runtime/test_system_clock.py::test_a_cancelled_scope_cancels_what_is_due_already",),
     ),
     Mutant(
         "testing/clock.py",
