@@ -1,6 +1,7 @@
 """The command line: `python -m session_lifecycle COMMAND`. This module assembles it from `commands`."""
 
 import sys
+from inspect import getdoc
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def assemble() -> "Typer":
         doctor.doctor,
         diagram.diagram,
     ):
-        app.command()(command)
+        summary, *_ = (getdoc(command) or "").splitlines()
+        app.command(short_help=summary)(command)  # else a narrow terminal would get only its first words
     return app
 
 
