@@ -99,7 +99,8 @@ def journal(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="The database: the path that SqliteJournal was given, or a postgresql:// address."
+            metavar="FILE",
+            help="The database: the path that SqliteJournal was given, or the address that PostgresJournal was given.",
         ),
     ],
     *,
