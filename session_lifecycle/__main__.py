@@ -2,6 +2,7 @@
 
 import os
 import sys
+from inspect import getdoc
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def assemble() -> "Typer":
         doctor.doctor,
         diagram.diagram,
     ):
-        app.command()(command)
+        summary, *_ = (getdoc(command) or "").splitlines()
+        app.command(short_help=summary)(command)  # else a narrow terminal would get only its first words
     return app
 
 

@@ -101,7 +101,10 @@ class _PostgresSource:
 
 
 def journal_source(address: str, name: str | None) -> JournalSource:
-    """Return the journal at an address: a `postgresql://` URL, or the path of a SQLite database."""
-    if address.startswith(("postgresql://", "postgres://")):
+    """Return the journal at an address: what PostgresJournal was given, or the path of a SQLite database.
+
+    As for libpq, what has a `=` is no mere name: `host=db.example dbname=books`. A file of such a name comes first.
+    """
+    if address.startswith(("postgresql://", "postgres://")) or ("=" in address and not Path(address).exists()):
         return _PostgresSource(address, name)
     return _SqliteSource(Path(address), name)

@@ -9,7 +9,7 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import psycopg
@@ -20,6 +20,11 @@ from psycopg.rows import tuple_row
 from psycopg.waiting import Ready, Wait
 
 _Value = TypeVar("_Value")
+
+_WAITED: Final = (
+    "the roll's block waited for longer than `ttl` between two statements, so the server has ended its transaction. "
+    "Wait before the block, or begin it with `SET LOCAL idle_in_transaction_session_timeout`"
+)
 
 
 class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -257,9 +262,10 @@ async def _poll(raw: pq.abc.PGconn) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return what a driver's error says, without the statement and the context."""
+    """Return what a driver's error says, without the statement and the context, and what to do where that is known."""
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    line = text.splitlines()[0] if text else type(error).__name__
+    return f"{line}: {_WAITED}" if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout) else line
 
 
 def check_committed(transaction: psycopg.AsyncTransaction | None, *, expired: bool) -> None:

@@ -48,6 +48,15 @@ def test_it_shows_what_happened_without_the_password(address: str) -> None:
     assert report["standing"]["error"] == "no route\nto the broker"
 
 
+def test_it_may_be_given_as_the_words_that_the_journal_was_given(address: str, database: Database) -> None:
+    """A `=` makes them a conninfo, as it does for libpq; what is no file either is refused as one of the two."""
+    write(address, adopted())
+    words = database.conninfo(tcp=True)
+    assert "=" in words
+    assert printed("journal", words) == printed("journal", address)
+    assert "cannot read books.db: No such file" in refused("journal", "books.db")
+
+
 def test_a_name_is_needed_where_there_are_several(address: str) -> None:
     assert "a database without a journal" in refused("journal", address)
     write(address, adopted())

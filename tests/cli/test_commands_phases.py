@@ -84,8 +84,8 @@ def test_the_timeline_draws_the_phases_below_the_row(tmp_path: Path) -> None:
         "XNYS  ·······░░░░█████▒···························░░░░███▒······················\n"
         "      pooooorrrrre    cpp                  oooooorrrrre ppp\n"
         "░ pre-market   █ active   ─ break   ▒ post-market   · not started\n"
-        "p post_market   o overnight   r pre_market   e opening_auction   c\n"
-        "closing_auction\n"
+        "p post_market   o overnight   r pre_market   e opening_auction\n"
+        "c closing_auction\n"
         "~ pre-market and post-market by configuration: XNYS\n"
     )
     drawn = printed("timeline", "XTKS", "--phases", "--from", "2026-11-24", "--days", "1", now=NIGHT, width=80)

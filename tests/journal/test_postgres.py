@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
 
@@ -624,6 +625,23 @@ async def test_a_role_that_commits_asynchronously_is_made_to_wait(database: Data
             assert limit.endswith("ms")  # what is left of the lease
         await one.close()
     database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_a_block_that_waits_for_too_long_is_said_to_have(database: Database) -> None:
+    """The server ends it, and the error says why, and what to do; a shorter limit than `ttl` stands for it here."""
+    one = PostgresJournal(database.conninfo(), "desk/XNYS", TTL)
+    await one.open("XNYS")
+    await one.append([adopted()])
+    with pytest.raises(
+        JournalWriteFailed, match=r"idle-in-transaction timeout: the roll's block waited .* Wait before"
+    ):
+        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+            assert tx is not None
+            await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+            while database.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {tx.info.backend_pid}"):
+                await anyio.lowlevel.checkpoint()
+    assert await one.find_done(FIRST) is None
+    await one.close()
 
 
 def grants(database: Database, role: str) -> None:

@@ -13,6 +13,7 @@ from session_lifecycle._cli.findings import Finding, Level
 from session_lifecycle._cli.options import Calendars, Json, json_schema_of
 from session_lifecycle._cli.output import Instant, show, show_json, with_progress
 from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._cli.views.rows import NotedRow, NotedRows
 from session_lifecycle._model.errors import CalendarUnavailable
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._schedules.calendar_cache import ANSWERS
@@ -108,16 +109,16 @@ def _named(name: str, t: datetime, sources: Sequence[str]) -> Iterator[Finding]:
 
 def _table(found: Sequence[Finding]) -> "RenderableType":
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for wraps in (False, False, True):
-        table.add_column(no_wrap=not wraps, overflow="fold")
-    for finding in found:
-        text = finding.text if finding.remedy is None else f"{finding.text}: {finding.remedy}"
-        table.add_row(Text(finding.level, _STYLES[finding.level]), finding.about, text)
+    rows = [
+        NotedRow(
+            [Text(finding.level, _STYLES[finding.level]), Text(finding.about)],
+            Text(finding.text if finding.remedy is None else f"{finding.text}: {finding.remedy}"),
+        )
+        for finding in found
+    ]
     problems = sum(finding.level == "problem" for finding in found)
     need = "needs" if problems == 1 else "need"
     verdict = f"{problems} of {len(found)} findings {need} attention" if problems else "all is well"
-    return Group(table, Text(verdict, "bold" if not problems else "bold red"))
+    return Group(NotedRows(rows), Text(verdict, "bold" if not problems else "bold red"))

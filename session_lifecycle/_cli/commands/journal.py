@@ -19,6 +19,7 @@ from session_lifecycle._cli.journals import JournalSource, journal_source
 from session_lifecycle._cli.options import HoursFiles, Json, json_schema_of
 from session_lifecycle._cli.output import Instant, notify, show, show_json
 from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._cli.views.rows import HangingText, NotedRow, NotedRows
 from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._journal.base import Journal
 from session_lifecycle._journal.errors import JournalCorrupt
@@ -98,7 +99,8 @@ def journal(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="The database: the path that SqliteJournal was given, or a postgresql:// address."
+            metavar="FILE",
+            help="The database: the path that SqliteJournal was given, or the address that PostgresJournal was given.",
         ),
     ],
     *,
@@ -176,37 +178,32 @@ def _state(content: JournalReading) -> JournalState | None:
 
 def _table(content: JournalReading, most: int) -> "RenderableType":
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    parts: list[RenderableType] = [
-        Text(
-            f"journal {_on_one_line(_title(content))}, {_soundness(content)}",
-            "" if content.damage is None else "bold red",
-        )
-    ]
+    title = f"journal {_on_one_line(_title(content))}, {_soundness(content)}"
+    parts: list[RenderableType] = [HangingText(Text(title, "" if content.damage is None else "bold red"))]
     if len(content.records) > most:
         parts.append(Text(f"{len(content.records) - most} earlier records; --all shows them"))
     if content.records:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("written (UTC)", "entry", "session", "to"):
-            table.add_column(name, no_wrap=True)
-        table.add_column("", overflow="fold")
-        for record in content.records[-most:]:
-            at = f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-            to = "" if record.target is None else f"{record.target}"
-            table.add_row(
-                at, Text(record.entry.value, _STYLES.get(record.entry, "")), f"{record.session}", to, _note(record)
-            )
-        parts.append(table)
+        header = NotedRow([Text(name, "bold") for name in ("written (UTC)", "entry", "session", "to")], Text())
+        parts.append(NotedRows([header, *map(_row, content.records[-most:])]))
     state = _state(content)
     if content.damage is not None:
-        parts.append(Text("only the records before the damage are shown; restore the journal from a copy"))
+        parts.append(HangingText(Text("only the records before the damage are shown; restore the journal from a copy")))
     elif state is None:
         parts.append(Text("no session yet: the next start adopts one"))
     else:
-        parts += [Text(line, style) for line, style in _state_lines(state)]
+        parts += [HangingText(Text(line, style)) for line, style in _state_lines(state)]
     return Group(*parts)
+
+
+def _row(record: Record) -> NotedRow:
+    from rich.text import Text
+
+    at = f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    entry = Text(record.entry.value, _STYLES.get(record.entry, ""))
+    to = "" if record.target is None else f"{record.target}"
+    return NotedRow([Text(at), entry, Text(f"{record.session}"), Text(to)], Text(_note(record)))
 
 
 def _title(content: JournalReading) -> str:

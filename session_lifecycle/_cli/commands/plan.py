@@ -27,6 +27,7 @@ from session_lifecycle._cli.output import show, show_json, with_progress
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views.moments import day_and_time, footnote, place
 from session_lifecycle._cli.views.planned import Plan, PlanReport, planned
+from session_lifecycle._cli.views.rows import HangingText, NotedRow, NotedRows
 from session_lifecycle._cli.views.usual import ODDITIES
 from session_lifecycle._model.text import one_line
 from session_lifecycle._runtime.system_clock import SystemClock
@@ -90,7 +91,7 @@ def plan(
         show(Group(*(part for each in plans for part in _table(each, zone, last=each is plans[-1]))))
 
 
-class _Row(NamedTuple):
+class _PlanRow(NamedTuple):
     day: date
     first: str
     what: str
@@ -101,32 +102,28 @@ class _Row(NamedTuple):
 
 def _table(plan: Plan, zone: tzinfo | None, *, last: bool) -> "Iterator[RenderableType]":
     """Yield the parts of the table of a venue."""
-    from rich.table import Table
     from rich.text import Text
 
     venue = plan.venue
     zones = {str(each): each for each in (plan.zone, zone, UTC) if each is not None}
     yield Text(f"{venue.calendar}, {venue.first} to {venue.last}, {venue.timezone}", "bold")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("session", "", *map(place, zones)):
-        table.add_column(name, no_wrap=True)
-    table.add_column()
+    lines = [NotedRow([Text(name, "bold") for name in ("session", "", *map(place, zones))], Text())]
     for row in sorted([*_session_rows(plan), *_other_rows(plan)], key=lambda row: row.day):
         times = ("" if row.at is None else day_and_time(row.at, each, row.day) for each in zones.values())
-        table.add_row(
-            Text(row.first, "bold"),
-            row.what,
-            *times,
-            Text(", ").join(note for note in (Text(row.note, "yellow"), Text(row.roll, "dim")) if note),
+        lines.append(
+            NotedRow(
+                [Text(row.first, "bold"), *map(Text, (row.what, *times))],
+                Text(", ").join(note for note in (Text(row.note, "yellow"), Text(row.roll, "dim")) if note),
+            )
         )
-    yield table
+    yield NotedRows(lines)
     for note in _footnotes(plan):
-        yield Text(one_line(note))
+        yield HangingText(Text(one_line(note)))
     if not last:
         yield Text()
 
 
-def _session_rows(plan: Plan) -> Iterator[_Row]:
+def _session_rows(plan: Plan) -> Iterator[_PlanRow]:
     for each in plan.venue.sessions:
         day = each.session
         first = f"{day:%a} {day}"
@@ -134,19 +131,19 @@ def _session_rows(plan: Plan) -> Iterator[_Row]:
             notes = [ODDITIES[oddity] for oddity in each.oddities if oddity in _MARKED.get(moment.boundary, ())]
             notes += plan.changed.get((day, moment), ())
             roll = f"roll to {each.next_session}" if moment.boundary == "end" and each.next_session is not None else ""
-            yield _Row(day, first, moment.text, moment.at, ", ".join(notes), roll)
+            yield _PlanRow(day, first, moment.text, moment.at, ", ".join(notes), roll)
             first = ""
         for phase in each.phases:
             until = f"until {day_and_time(phase.end, plan.zone, day)}{'' if phase.tradable else ', not tradable'}"
-            yield _Row(day, first, phase.name, phase.start, "", until)
+            yield _PlanRow(day, first, phase.name, phase.start, "", until)
 
 
-def _other_rows(plan: Plan) -> Iterator[_Row]:
+def _other_rows(plan: Plan) -> Iterator[_PlanRow]:
     for day in {*plan.venue.holidays, *plan.closed}:
-        yield _Row(day, f"{day:%a} {day}", "closed", None, plan.closed.get(day, "holiday"))
+        yield _PlanRow(day, f"{day:%a} {day}", "closed", None, plan.closed.get(day, "holiday"))
     for change in plan.venue.clock_changes:
         day = change.at.astimezone(ZoneInfo(change.timezone)).date()
-        yield _Row(day, f"{day:%a} {day}", _shift(change.shift_minutes), change.at, place(change.timezone))
+        yield _PlanRow(day, f"{day:%a} {day}", _shift(change.shift_minutes), change.at, place(change.timezone))
 
 
 def _shift(minutes: int) -> str:

@@ -4,7 +4,7 @@ import shutil
 import string
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +28,7 @@ def draw(rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> "Te
     """
     from rich.text import Text
 
-    blocks = _BLOCKS if _can_show("".join(_BLOCKS.values()) + "▼") else _PLAIN
+    blocks = _BLOCKS if _can_show("".join(_BLOCKS.values()) + "▲") else _PLAIN
     margin = max(len(row.calendar) for row in rows) + _GAP
     width = max(shutil.get_terminal_size().columns - margin, 24)
     days = (stretch.last - stretch.first).days + 1
@@ -46,18 +46,32 @@ def draw(rows: Sequence[TimelineReport], stretch: Stretch, now: datetime) -> "Te
             lines.append(Text(" " * margin + _phases(row.phases, marks, stretch, width), "dim"))
     if stretch.start <= now < stretch.end:
         lines.append(_now(stretch, now, margin, width, "▲" if blocks is _BLOCKS else "^"))
-    legend = Text()
-    for kind, block in blocks.items():
-        legend.append(block, APPEARANCES[kind].style).append(f" {kind}   ")
-    legend.rstrip()
+    legend = [Text.assemble((block, APPEARANCES[kind].style), f" {kind}") for kind, block in blocks.items()]
+    lines += _filled(legend, "   ", margin + width)
     if marks:
-        legend.append(f"\n{'   '.join(f'{mark} {name}' for name, mark in marks.items())}")
+        letters = [Text(f"{mark} {name}") for name, mark in marks.items()]
         if not all(phase.tradable for row in rows for phase in row.phases):
-            legend.append("   capitals: not tradable")
-    configured = [row.calendar for row in rows if any(band.configured for band in row.bands)]
+            letters.append(Text("capitals: not tradable"))
+        lines += _filled(letters, "   ", margin + width)
+    configured = [Text(row.calendar) for row in rows if any(band.configured for band in row.bands)]
     if configured:
-        legend.append(f"\n{MARK} pre-market and post-market by configuration: {', '.join(configured)}")
-    return Text("\n").join([*lines, legend])
+        configured[0] = Text(f"{MARK} pre-market and post-market by configuration: ").append_text(configured[0])
+        lines += _filled(configured, ", ", margin + width)
+    return Text("\n").join(lines)
+
+
+def _filled(items: "Sequence[Text]", between: str, width: int) -> "Iterator[Text]":
+    """Yield lines of so many characters with the items in them, none of which is divided."""
+    from rich.text import Text
+
+    line = items[0]
+    for item in items[1:]:
+        if line.cell_len + len(between) + item.cell_len > width:
+            yield line.append(between.rstrip())
+            line = item
+        else:
+            line = Text().append_text(line).append(between).append_text(item)
+    yield line
 
 
 def _can_show(text: str) -> bool:

@@ -21,6 +21,7 @@ from session_lifecycle._cli.views.moments import (
     is_state_configured,
     scheduled_state,
 )
+from session_lifecycle._cli.views.rows import HangingText, NotedRow, NotedRows
 from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
 from session_lifecycle._core.timeline import Position
 from session_lifecycle._model.legs import StateValue
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
 _STYLES: Final[dict[str, str]] = {kind: each.row_style for kind, each in APPEARANCES.items()}
 _ENDS: Final = "{} ends with {}, which does not mean that the market is closed: {}"
-_LEFT_OUT: Final[tuple[tuple[str, ...], ...]] = ((), ("local time",), ("local time", "session"))
-"""Which columns are left out where there is no room for all of them, in this order."""
-
 HEADER: Final = ("market", "state", "session", "local time", "next", "in")
+_MOVED: Final[tuple[tuple[str, ...], ...]] = ((), ("local time",), ("session", "local time"))
+"""Which of them are below the row where there is no room for all of them, in this order."""
 
 
 class StatusReport(msgspec.Struct, frozen=True):
@@ -154,33 +154,39 @@ def _style(cell: str) -> str:
     return _STYLES.get(cell.partition(",")[0].removesuffix(MARK), "")
 
 
+def _cell(n: int, text: str, widths: Sequence[int]) -> str:
+    return text.rjust(widths[n]) if HEADER[n] == "in" else text
+
+
 def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
-    """Return the board as a table, without columns that a narrow one has no room for, or else as a list."""
+    """Return the board as a table, or as a list where there is not even room for the shortest one.
+
+    In a narrow one, what its columns have no room for is below each row.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     texts = [row.cells() for row in rows]
     widths = [max(map(len, column)) for column in zip(HEADER, *texts, strict=True)]
-    footnotes = [Text(f"* {row.status.calendar} {note}") for row in rows for note in row.notes]
-    footnotes += [
-        Text(footnote(row.status.calendar, on_record=row.venue.has_own_hours)) for row in rows if row.is_marked
-    ]
-    footnotes += [Text(row.end_of_knowledge()) for row in rows if row.status.next is None]
-    for left_out in _LEFT_OUT:
-        kept = [n for n, name in enumerate(HEADER) if name not in left_out]
-        room = (width - sum(widths[n] for n in kept)) // (len(kept) - 1)
-        if room < 1:
+    footnotes = [f"* {row.status.calendar} {note}" for row in rows for note in row.notes]
+    footnotes += [footnote(row.status.calendar, on_record=row.venue.has_own_hours) for row in rows if row.is_marked]
+    footnotes += [row.end_of_knowledge() for row in rows if row.status.next is None]
+    below = [HangingText(Text(note)) for note in footnotes]
+    for moved in _MOVED:
+        kept = [n for n, name in enumerate(HEADER) if name not in moved]
+        if sum(widths[n] + 1 for n in kept) - 1 > width:
             continue
-        table = Table(box=None, pad_edge=False, padding=(0, min(room, 2), 0, 0), header_style="bold")
-        for n in kept:
-            table.add_column(HEADER[n], no_wrap=True, justify="right" if HEADER[n] == "in" else "left")
+        lines = [NotedRow([Text(_cell(n, HEADER[n], widths), "bold") for n in kept], Text())]
         for cells in texts:
-            table.add_row(*(Text(cells[n], _style(cells[n])) if n == 1 else cells[n] for n in kept))
-        return Group(table, *footnotes)
+            note = ", ".join(f"{name} {cells[HEADER.index(name)]}" for name in moved)
+            lines.append(
+                NotedRow([Text(_cell(n, cells[n], widths), _style(cells[n])) for n in kept], Text(note, "dim"))
+            )
+        return Group(NotedRows(lines), *below)
     lists = Table(box=None, pad_edge=False, show_header=False)
     for cells in texts:
         lists.add_row(Text(cells[0], "bold"), "")
         for name, cell in zip(HEADER[1:], cells[1:], strict=True):
             lists.add_row(f"  {name}", Text(cell, _style(cell)))
-    return Group(lists, *footnotes)
+    return Group(lists, *below)
