@@ -1,15 +1,13 @@
 """A decision of the core that is not carried out yet: the records to make durable first, and the action."""
 
 from collections.abc import Callable
-from typing import Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 from session_lifecycle._journal.records import Record
 from session_lifecycle._model.clock import Reading
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(NamedTuple):
     """An action that is carried out once its records are durable. Nothing has changed before `apply` is called.
 
     Time may pass while the records are written, so `apply` judges anew at the reading that it is given: what has

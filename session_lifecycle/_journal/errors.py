@@ -112,7 +112,8 @@ class JournalWriteFailed(LifecycleError):
             )
         return (
             f"{self.entry!r} could not be written to the journal {self.journal}: {self.reason}. "
-            "Remove the cause, such as a full disk. In ERROR, call `await manager.recover()` to try again"
+            "Free space or fix the disk, or what else the reason names. "
+            "In ERROR, call `await manager.recover()` to try again"
         )
 
 

@@ -9,10 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
-import msgspec
 
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.rolls import RollRound
@@ -452,7 +451,7 @@ class AppTasks:
             self._event.set()
 
 
-class _Task(msgspec.Struct, frozen=True):
+class _Task(NamedTuple):
     """A task to be started."""
 
     name: str

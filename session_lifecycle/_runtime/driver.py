@@ -402,11 +402,11 @@ class Driver:
     def _begin_roll(self, host: Host, roll: RollRound, now: Reading) -> None:
         """Take a slot, and begin the attempt that is due once its intent is durable."""
         self._roll_slots.take()
-        decision = host.lifecycle.begin_roll(roll, now, journalled=host.ledger is not None)
+        records, apply, abandon = host.lifecycle.begin_roll(roll, now, journalled=host.ledger is not None)
 
         def begin(now: Reading) -> None:
             if host.leads:  # read before each attempt: the lease may be over, and another replica may roll
-                decision.apply(now)
+                apply(now)
             if roll.started_at is not None:
                 self.emit(host)  # readers and handlers hear of it first
                 self._app.call_handlers(host)
@@ -418,11 +418,11 @@ class Driver:
         def give_up(error: Exception, now: Reading) -> None:
             self.roll_ended()
             self.wake_waiting_roll()
-            if decision.abandon is not None and not isinstance(error, NotLeadingError):
-                decision.abandon(error, now)
+            if abandon is not None and not isinstance(error, NotLeadingError):
+                abandon(error, now)
 
-        if decision.records and host.ledger is not None:
-            host.ledger.submit(decision.records, begin, give_up)
+        if records and host.ledger is not None:
+            host.ledger.submit(records, begin, give_up)
         else:
             begin(now)
 

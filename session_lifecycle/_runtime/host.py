@@ -11,7 +11,6 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 import anyio
-from msgspec.structs import replace
 
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
@@ -324,14 +323,14 @@ class Host:
         decision = self.lifecycle.resume(now, feed)
         if decision is None:
             return False
-        self.execute(replace(decision, abandon=self._not_journalled(decision.records[0])), now)
+        self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
         return True
 
     def record_status(self, status: VenueStatus, at: datetime, now: Reading) -> None:
         """Take a status of the venue: halt at once, the record follows; resume once that is durable."""
         decision = self.lifecycle.record_status(status, at, now)
         if decision is not None:
-            self.execute(replace(decision, abandon=self._not_journalled(decision.records[0])), now)
+            self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
 
     @asynccontextmanager
     async def changing_hours(self) -> AsyncGenerator[None]:

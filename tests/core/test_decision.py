@@ -5,7 +5,6 @@ from datetime import date, time, timedelta
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from session_lifecycle import (
     ClockStepped,
@@ -109,7 +108,7 @@ async def test_the_record_is_durable_before_anything_is_applied() -> None:
     written_by_then: list[Entry] = []
     decision = host.lifecycle.end_session("fire drill", NOON)
     kept = journal.records
-    await executed(host, replace(decision, apply=lambda _: written_by_then.extend(record.entry for record in kept)))
+    await executed(host, decision._replace(apply=lambda _: written_by_then.extend(record.entry for record in kept)))
     assert written_by_then[-1] is Entry.ENDED
     before = len(kept)
     assert host.execute(NOTHING, NOON) is None
