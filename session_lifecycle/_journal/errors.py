@@ -112,7 +112,7 @@ class JournalWriteFailed(LifecycleError):
             )
         return (
             f"{self.entry!r} could not be written to the journal {self.journal}: {self.reason}. "
-            "Free space or fix the disk, or what else the reason names. "
+            "Remove the cause; where it is the disk, free space or fix the disk. "
             "In ERROR, call `await manager.recover()` to try again"
         )
 
