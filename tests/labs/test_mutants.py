@@ -35,7 +35,6 @@ def test_no_mutant_is_there_twice():
     assert len({str(mutant) for mutant in MUTANTS}) == len(MUTANTS)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_mutant_fits_the_package(mutant: Mutant):
     """Its operators apply as declared, something comes of it that Python can read, and its tests are there."""

@@ -29,7 +29,7 @@ MUTANTS = (
     # ---- the order of writing, rolling and publishing ----
     Mutant(
         "_runtime/host.py",
-        "Host.begin",
+        "Host._begin_from_journal",
         (call_becomes("submit", "None"),),
         "The session is in the journal before the application runs.",
         (f"{_JOURNAL}test_the_session_is_journalled_before_the_body_runs",),
