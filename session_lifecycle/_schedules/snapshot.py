@@ -182,12 +182,12 @@ class SnapshotSchedule:
         here = slice(at, bisect_right(self._days, day))
         other = copy(self)
         other._days, other._hours = self._days.copy(), self._hours.copy()  # noqa: SLF001 -- a copy of self
-        other._days[here] = [] if session is None else [day]  # noqa: SLF001
-        other._hours[here] = [] if session is None else [session]  # noqa: SLF001
-        if not other._days:  # noqa: SLF001
+        other._days[here] = [] if session is None else [day]  # noqa: SLF001 -- a copy of self
+        other._hours[here] = [] if session is None else [session]  # noqa: SLF001 -- a copy of self
+        if not other._days:  # noqa: SLF001 -- a copy of self
             raise OverrideRefused(day, f"{self.name} would have no session left")
         if session is not None:
-            around = [other._get(each) for each in (at - 1, at, at + 1) if 0 <= each < len(other._days)]  # noqa: SLF001
+            around = [other._get(each) for each in (at - 1, at, at + 1) if 0 <= each < len(other._days)]  # noqa: SLF001 -- a copy of self
             for earlier, later in pairwise(around):
                 if earlier.close > later.open:
                     raise OverrideRefused(day, f"{earlier} would overlap {later}")

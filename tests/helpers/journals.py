@@ -70,7 +70,7 @@ ONE_OF_EACH = numbered(
 )
 """A legal journal in which every kind of record occurs."""
 
-instants = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(NOTED.tzinfo))  # noqa: DTZ001
+instants = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(NOTED.tzinfo))  # noqa: DTZ001 -- Hypothesis gives them the zone
 # Not st.text(): it takes seconds to find out about Unicode, in every clean checkout anew.
 letters = st.sampled_from('a \n\r\t\x00"\\{}é\u2028☃😀\udcff\udfff') | st.integers(0, 0x10FFFF - 0x400).map(
     lambda number: chr(number if number < 0xD800 else number + 0x400)

@@ -221,7 +221,7 @@ class Database:
         """Return once each lease that there is has been renewed."""
         ((latest,),) = self.execute("SELECT max(expires_at) FROM session_lifecycle.lease")
         with anyio.fail_after(30):
-            while self.execute(f"SELECT FROM session_lifecycle.lease WHERE expires_at <= '{latest}'"):  # noqa: ASYNC110
+            while self.execute(f"SELECT FROM session_lifecycle.lease WHERE expires_at <= '{latest}'"):  # noqa: ASYNC110 -- of the server
                 await anyio.sleep(0.05)
 
     def clear(self) -> None:

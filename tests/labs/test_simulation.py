@@ -256,18 +256,18 @@ def refusal(log: Log) -> Line:
     return "refused", log[at(log, writes(Entry.INTENT))][1], "for good"
 
 
-DOUBTED = lambda log: log[at(log, lambda line: line[0] == "refused" and line[1].entry is Entry.DONE)][1].seq  # noqa: E731
+DOUBTED = lambda log: log[at(log, lambda line: line[0] == "refused" and line[1].entry is Entry.DONE)][1].seq  # noqa: E731 -- a short word for it
 A_ROLL = tells(RollSucceeded, skipped=())
-SKIPPING = lambda line: tells(RollSucceeded)(line) and bool(line[1].skipped)  # noqa: E731
+SKIPPING = lambda line: tells(RollSucceeded)(line) and bool(line[1].skipped)  # noqa: E731 -- a short word for it
 OPENING = tells(StateChanged, trigger="open_market")
 QUIET = tells(StateChanged, trigger="data_timeout")
 FAILING = tells(StateChanged, trigger="fail")
 RECOVERING = tells(StateChanged, trigger="recover")
 RETRY = tells(RollStarted, attempt=2)
 RESUMED = tells(RollStarted, resumed=True)
-LOOK = lambda line: line[0] == "look"  # noqa: E731
-SETTLED = lambda line: line[0] == "settled"  # noqa: E731
-DATA = lambda line: line[0] == "data"  # noqa: E731
+LOOK = lambda line: line[0] == "look"  # noqa: E731 -- a short word for it
+SETTLED = lambda line: line[0] == "settled"  # noqa: E731 -- a short word for it
+DATA = lambda line: line[0] == "data"  # noqa: E731 -- a short word for it
 UNEXPECTED = tells(UnexpectedData)
 CLOSED = tells(StateChanged, trigger="end_session")
 

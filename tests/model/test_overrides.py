@@ -82,7 +82,7 @@ def test_an_hour_that_the_clocks_leave_out_is_refused():
     ("make", "error"),
     [
         (lambda: SpecialHours(MONDAY), OverrideRefused),
-        (lambda: SpecialHours(MONDAY, open=datetime(2024, 3, 4, 9)), NaiveDatetimeError),  # noqa: DTZ001
+        (lambda: SpecialHours(MONDAY, open=datetime(2024, 3, 4, 9)), NaiveDatetimeError),  # noqa: DTZ001 -- that is what is refused
         (lambda: SpecialHours(MONDAY, open=time(9, tzinfo=UTC)), TypeError),
         (lambda: SpecialHours(MONDAY, open="09:00"), TypeError),
         (lambda: SpecialHours(MONDAY, breaks=((time(9), "10:00"),)), TypeError),

@@ -502,7 +502,7 @@ async def test_on_the_real_clock():
     )
     clock = SystemClock(timedelta(milliseconds=50))
     manager = SessionBoundaryManager(schedule, roll_nothing, session=date(2000, 1, 1), config=config, clock=clock)
-    generous: Callable[..., list[AlarmFired]] = lambda *args: register(manager, *args, misfire=RUN_ONCE)  # noqa: E731
+    generous: Callable[..., list[AlarmFired]] = lambda *args: register(manager, *args, misfire=RUN_ONCE)  # noqa: E731 -- a short word for it
     before, opened = generous("close", timedelta(milliseconds=-100)), generous("open")
     events = manager.events()
     with anyio.fail_after(60):
