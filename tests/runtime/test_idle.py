@@ -22,7 +22,7 @@ import trio
 
 from session_lifecycle import Journal, LifecycleConfig, SessionBoundaryManager, SessionState, SystemClock
 from session_lifecycle.testing import SimulatedClock
-from tests.helpers.builders import MONDAY, at
+from tests.helpers.builders import MONDAY, at, weekdays
 from tests.helpers.harness import (
     ACTIVE,
     DEAF,
@@ -168,14 +168,18 @@ async def test_waits_that_are_given_up_leave_nothing_behind():
 
 
 @pytest.mark.costly
-async def test_weeks_of_sessions_grow_no_heap():
-    """Sessions, deadlines and rolls that are over are let go of."""
-    manager, clock = make(at(MONDAY, (15, 0)), config=LifecycleConfig())
+async def test_weeks_of_sessions_grow_no_heap(monkeypatch):
+    """Sessions, deadlines and rolls that are over are let go of. What is kept by number of them fills up before."""
+    for bounded in ("_core.timeline._MOST_BOUNDS", "_core.timeline._MOST_POSITIONS", "_runtime.driver._MAX_COHORTS"):
+        monkeypatch.setattr(f"session_lifecycle.{bounded}", 5)
+    manager, clock = make(at(MONDAY, (15, 0)), schedule=weekdays(n=450), config=LifecycleConfig())
     async with manager:
-        await clock.advance(timedelta(weeks=3))
+        await clock.advance(timedelta(weeks=4))
         held = Held()
-        assert await growth_in_bytes(partial(clock.advance, timedelta(weeks=6)), 16 * KIB) < 16 * KIB
+        # 63 bytes for each boundary: less than the smallest object that could be kept
+        assert await growth_in_bytes(partial(clock.advance, timedelta(weeks=26)), 32 * KIB) < 32 * KIB
         assert held.growth == (0, 0)
+        assert manager.session.date >= MONDAY + timedelta(weeks=30)
 
 
 async def test_a_manager_that_has_ended_leaves_nothing_open(journals):

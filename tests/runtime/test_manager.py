@@ -521,7 +521,7 @@ def test_the_default_clock_follows_the_configuration():
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """Let any start of a thread fail, and see that none has come to be."""
+    """Let any start of a thread fail, and see that none has come to be. What an earlier test left may end meanwhile."""
 
     def start(self: threading.Thread) -> None:
         msg = f"{self} was started"
@@ -530,7 +530,7 @@ def no_threads(monkeypatch):
     before = set(threading.enumerate())
     monkeypatch.setattr(threading.Thread, "start", start)
     yield
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.usefixtures("no_threads")
