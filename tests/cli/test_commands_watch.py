@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 import anyio
 import pytest
+from rich.console import Console
 
 from session_lifecycle._cli.commands import watch as command
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views.board import Board, StatusReport
+from session_lifecycle._cli.views.rows import FirstLines
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import utc
 from tests.helpers.command_line import hold_schema, hold_shape, refused
@@ -70,6 +73,15 @@ def test_a_board_that_is_observed_again_queries_the_calendar_only_when_something
         t = NOON + timedelta(hours=hours)
         assert board.at(t) == Board(venues).at(t)
     assert len(asked) == 72 + 5  # one each for the new boards, and one for each state of this one
+
+
+@pytest.mark.parametrize(("height", "missing"), [(7, 0), (6, 2), (2, 6), (1, 7)])
+def test_what_the_window_is_too_low_for_is_counted_in_its_last_line(height: int, missing: int) -> None:
+    """Nothing is missing in silence, and as many rows as there is room for are there."""
+    console = Console(width=120, height=height, file=(screen := StringIO()))
+    console.print(FirstLines("\n".join(f"row {n}" for n in range(7))), end="")
+    told = [f"{missing} more lines: make the window higher, or name fewer calendars"] if missing else []
+    assert screen.getvalue().splitlines() == [f"row {n}" for n in range(7 - missing)] + told
 
 
 def test_it_leaves_the_terminal_clean() -> None:

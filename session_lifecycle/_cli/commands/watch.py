@@ -18,6 +18,7 @@ from session_lifecycle._cli.options import (
 from session_lifecycle._cli.output import Printable, new_console, show_json
 from session_lifecycle._cli.venues import open_venues
 from session_lifecycle._cli.views.board import Board, StatusReport, StatusRow, draw, next_phase_edge
+from session_lifecycle._cli.views.rows import FirstLines
 from session_lifecycle._model.clock import Clock
 from session_lifecycle._runtime.system_clock import SystemClock
 
@@ -64,7 +65,7 @@ async def _redraw(board: Board, clock: Clock) -> None:
     with Live(console=console, auto_refresh=False) as live:  # with auto_refresh it would start a thread
         while True:
             t = clock.now()
-            live.update(Printable(draw(board.at(t), console.width)), refresh=True)
+            live.update(FirstLines(Printable(draw(board.at(t), console.width))), refresh=True)
             await clock.sleep_until(t.replace(microsecond=0) + _SECOND, None)
 
 

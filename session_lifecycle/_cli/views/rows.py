@@ -1,11 +1,12 @@
-"""Rows and lines that fit the terminal: on a narrow one they take more lines, and nothing is cut off."""
+"""Rows and lines that fit the terminal: on a narrow one they take more lines, and nothing is cut off in silence."""
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import Console, ConsoleOptions
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.text import Text
 
 _READABLE: Final = 40
@@ -47,6 +48,26 @@ class NotedRows:
                 yield row.cells[0]
             for line in _lines(NotedRow(row.cells[1:], row.note), widths[1:], 1, console, width - _INDENT):
                 yield _indented(line, _INDENT)
+
+
+class FirstLines:
+    """What stays in its place on the terminal: no more lines than that is high, of which the last counts the rest."""
+
+    def __init__(self, content: "RenderableType") -> None:
+        self._content = content
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Segment]":
+        """Yield the segments of the lines."""
+        from rich.segment import Segment
+
+        lines = console.render_lines(self._content, options.update(height=None), pad=False)
+        most = options.size.height
+        if len(lines) > most:
+            rest = f"{len(lines) - most + 1} more lines: make the window higher, or name fewer calendars"
+            lines[most - 1 :] = console.render_lines(rest, options.update(height=1), pad=False)
+        for line in lines:
+            yield from line
+            yield Segment.line()
 
 
 def _sum(widths: "Sequence[int]", gap: int) -> int:
