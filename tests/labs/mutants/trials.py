@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -22,8 +23,8 @@ PACKAGE = session_lifecycle.__name__
 SOURCE = Path(session_lifecycle.__file__).parent
 """The package that is under test, be that the source or an installed wheel."""
 COPIED = (SOURCE, *(ROOT / name for name in ("tests", "examples", "pyproject.toml", "README.md")))
-LONGEST = 60
-"""How many seconds a mutant's tests may take; the promise is broken too where they hang."""
+LONGEST = 20
+"""How many seconds a mutant's tests may take, some times what they do; the promise is broken too where they hang."""
 SETTINGS_OF_OTHERS = ("PYTEST_", "COV_", "COVERAGE_")
 """Variables of a test run around this one: they would change the runs inside it."""
 
@@ -98,6 +99,7 @@ def trial(mutant: Mutant) -> Outcome:
             with _PARSING:
                 changed = mutant.applied(file.read_text(encoding="utf-8"))
             file.write_text(changed, encoding="utf-8")
+            Path(cache_from_source(file)).unlink(missing_ok=True)
             run = pytest_run(root, mutant.targets, timeout=LONGEST)
         except subprocess.TimeoutExpired:
             killer = f"a hang: timed out after {LONGEST} s"
@@ -113,10 +115,10 @@ def trial(mutant: Mutant) -> Outcome:
 
 
 def copied(folder: Path) -> Path:
-    """Copy what the tests need into a folder, and return it."""
+    """Copy what the tests need into a folder, and return it. What is compiled already is not compiled in each copy."""
     for source in COPIED:
         if source.is_dir():
-            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / source.name)
         else:
             shutil.copy(source, folder / source.name)
     return folder.resolve()
