@@ -374,7 +374,7 @@ class _Run:
             self.over.set()
 
     async def in_background(self) -> None:
-        """Run in a host task: every Exception is kept, for `aclose()`."""
+        """Run in a host task: what ends the driver is kept, for `aclose()`."""
         try:
             await self._run(self)
         except anyio.get_cancelled_exc_class():
@@ -384,9 +384,9 @@ class _Run:
         except BaseException as failure:
             if self.caught_up:
                 LOGGER.error("the %s has failed and ended; `await aclose()` raises why", self.name, exc_info=failure)
-            # KeyboardInterrupt and the like end the loop of asyncio. On trio a system task that raises anything would
-            # end it with a TrioInternalError.
-            if in_asyncio() and not isinstance(failure, Exception):
+            # These two end the loop of asyncio, from any task. On trio a system task that raises anything would end it
+            # with a TrioInternalError.
+            if in_asyncio() and isinstance(failure, KeyboardInterrupt | SystemExit):
                 raise
 
     def task_ended(self) -> None:

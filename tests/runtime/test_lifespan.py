@@ -320,21 +320,29 @@ async def test_a_driver_that_dies_in_the_background_is_raised_by_aclose(caplog, 
     assert any("has failed and ended; `await aclose()` raises why" in record.message for record in caplog.records)
 
 
-def test_a_base_exception_in_the_background_ends_the_loop_or_is_kept(anyio_backend):
-    """On asyncio it propagates as from any task; on trio, where it would be a TrioInternalError, aclose() raises it."""
+@pytest.mark.parametrize("kind", [Fatal, SystemExit])
+def test_a_base_exception_in_the_background_is_raised_by_aclose_or_ends_the_loop(anyio_backend, kind):
+    """On asyncio, SystemExit ends the loop as from any task. What aclose() raises is not in the driver's task, too."""
+    drivers: list[asyncio.Task[Any]] = []
 
     async def roll(_: date) -> None:
-        raise Fatal
+        raise kind
 
     async def main() -> None:
         manager, clock = make(at(MONDAY, (21, 0)), roll_session=roll)
         await manager.start()
+        if anyio_backend[0] == "asyncio":
+            drivers.extend(each for each in asyncio.all_tasks() if each.get_name().startswith("driver of "))
+            assert len(drivers) == 1
         with contextlib.suppress(LifecycleError):
             await clock.advance_to(END)
         await manager.aclose()
 
-    with pytest.raises(Fatal):
+    with pytest.raises(kind):
         run(main, anyio_backend)
+    assert [type(each.exception()) for each in drivers] == [SystemExit if kind is SystemExit else type(None)] * len(
+        drivers
+    )
 
 
 def test_a_loop_that_ends_without_aclose_ends_the_driver(anyio_backend):
