@@ -58,6 +58,7 @@ class Held:
     """What the process holds, from the construction on, and how much more of it there is by now."""
 
     def __init__(self) -> None:
+        gc.collect()  # what an earlier test has left, and will be closed with it
         self.tasks, self.descriptors = tasks_now(), descriptors_now()
 
     @property
