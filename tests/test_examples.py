@@ -1,24 +1,37 @@
-"""Each example runs as its docstring says, in a process of its own, and says what it promises."""
+"""Each example runs as its docstring says, and says what it promises.
+
+Most of the time of a process is the import of pandas. So what only prints runs in the process of the tests by default,
+and in the long run also in one of its own.
+"""
 
 import importlib
 import json
+import logging
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import anyio
+import exchange_calendars  # noqa: F401 -- what is imported here is not imported once more by a run inside of a test
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import session_lifecycle
 from session_lifecycle.testing import SimulatedClock
+from tests.helpers.documents import OUTPUTS
 from tests.helpers.postgres import binaries
+
+pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
 # The examples import the very package that is under test, be that the source or an installed wheel.
@@ -28,6 +41,9 @@ ENVIRONMENT = {
     "PYTHONIOENCODING": "utf-8",
     "PYTHONUNBUFFERED": "1",
 }
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def command(name: str, *arguments: str) -> list[str]:
@@ -48,6 +64,29 @@ def run(name: str, *arguments: str, within: float = 60) -> subprocess.CompletedP
     )
 
 
+def run_here(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an example in this process; what pytest does to the loggers is undone meanwhile."""
+    command = [str(ROOT / "examples" / name), *arguments]
+    loggers = [logging.getLogger(), logging.getLogger("session_lifecycle")]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        patch.setattr(sys, "argv", command)
+        for logger in loggers:
+            patch.setattr(logger, "handlers", [])
+        status: Any = 0
+        try:
+            runpy.run_path(command[0], run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code or 0
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(params=[run_here, pytest.param(run, marks=pytest.mark.long)], ids=["here", "in a process of its own"])
+def ran(request: pytest.FixtureRequest) -> Run:
+    """Return how an example is run."""
+    how: Run = request.param
+    return how
+
+
 def test_every_example_opens_with_how_to_run_it_what_to_expect_and_its_shortcomings() -> None:
     """The docstring is the first thing that a reader sees."""
     examples = sorted((ROOT / "examples").glob("*.py"))
@@ -60,9 +99,9 @@ def test_every_example_opens_with_how_to_run_it_what_to_expect_and_its_shortcomi
         assert "\n\nShortcomings: " in docstring, example.name
 
 
-def test_trading_day_tells_the_half_day_and_the_next_open_in_new_york_time() -> None:
+def test_trading_day_tells_the_half_day_and_the_next_open_in_new_york_time(ran: Run) -> None:
     """The mute feed, the early close, the roll that fails once, and Monday's open, each at its minute."""
-    result = run("trading_day.py")
+    result = ran("trading_day.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "Fri 09:00:00  NOT_STARTED → PRE_MARKET, session 2024-11-29  (catch-up)",
@@ -138,12 +177,14 @@ def test_crash_and_restart_resumes_the_roll_that_was_killed() -> None:
         "---- run 2 ended with status 0",
         "the journal:",
     ]
+    [shown_in_the_guide] = OUTPUTS["crash_and_restart.py"]
+    assert f"\n{shown_in_the_guide}" in f"\n{result.stdout}"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM can be handled there, nor is there such a lock")
-def test_service_finishes_the_roll_before_it_stops_and_goes_on_from_its_journal() -> None:
+def test_service_finishes_the_roll_before_it_stops_and_goes_on_from_its_journal(ran: Run) -> None:
     """SIGTERM comes five seconds into a roll of twenty; on Monday the session is the journal's."""
-    result = run("service.py")
+    result = ran("service.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "Fri 10:00:00  started: ACTIVE in session 2024-11-29",
@@ -161,9 +202,9 @@ def test_service_finishes_the_roll_before_it_stops_and_goes_on_from_its_journal(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no lock of the journal's kind there")
-def test_roll_in_transaction_does_not_repeat_a_roll_that_was_committed() -> None:
+def test_roll_in_transaction_does_not_repeat_a_roll_that_was_committed(ran: Run) -> None:
     """The database has the positions and *done*, committed together: the next run has nothing to repeat."""
-    result = run("roll_in_transaction.py")
+    result = ran("roll_in_transaction.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "in session 2024-11-29",
@@ -199,9 +240,9 @@ def test_two_replicas_write_the_books_once_though_the_leader_is_killed() -> None
     assert closing == [f"the books of {day[1]} are those of B", "the journal: adopted intent done"]
 
 
-def test_feed_per_symbol_withdraws_the_orders_of_one_symbol_only() -> None:
+def test_feed_per_symbol_withdraws_the_orders_of_one_symbol_only(ran: Run) -> None:
     """One is mute, one falls silent, one is halted; the fourth goes on, and the state with it."""
-    result = run("feed_per_symbol.py")
+    result = ran("feed_per_symbol.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "{'AAPL': True, 'GME': True, 'IBM': False, 'MSFT': True}",
@@ -212,9 +253,9 @@ def test_feed_per_symbol_withdraws_the_orders_of_one_symbol_only() -> None:
     ]
 
 
-def test_flatten_before_close_moves_with_the_half_day_and_tells_what_is_too_late() -> None:
+def test_flatten_before_close_moves_with_the_half_day_and_tells_what_is_too_late(ran: Run) -> None:
     """On time on both days, five minutes late while the market is open, and skipped once it has closed."""
-    result = run("flatten_before_close.py")
+    result = ran("flatten_before_close.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "---- started at Wed 09:00",
@@ -236,9 +277,9 @@ def test_flatten_before_close_moves_with_the_half_day_and_tells_what_is_too_late
     ]
 
 
-def test_session_scope_lives_from_open_to_close_each_session() -> None:
+def test_session_scope_lives_from_open_to_close_each_session(ran: Run) -> None:
     """The strategy ends at the close, at noon on the half day, and with the session that is ended by hand."""
-    result = run("session_scope.py")
+    result = ran("session_scope.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "Mon 09:30:00  session 2024-12-23 begins",
@@ -254,9 +295,9 @@ def test_session_scope_lives_from_open_to_close_each_session() -> None:
     ]
 
 
-def test_watch_feeds_tells_three_deaths_apart_and_blames_nobody_in_a_halt() -> None:
+def test_watch_feeds_tells_three_deaths_apart_and_blames_nobody_in_a_halt(ran: Run) -> None:
     """Mute from the start, dead for good, dead for a while; a cut line is a TIMEOUT, a halt is not."""
-    result = run("watch_feeds.py")
+    result = ran("watch_feeds.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "09:25:00  NOT_STARTED → PRE_MARKET",
@@ -276,9 +317,9 @@ def test_watch_feeds_tells_three_deaths_apart_and_blames_nobody_in_a_halt() -> N
     ]
 
 
-def test_broker_hours_reads_three_contracts_and_walks_the_half_day() -> None:
+def test_broker_hours_reads_three_contracts_and_walks_the_half_day(ran: Run) -> None:
     """Sessions in their own time, the edges of the Friday after Thanksgiving, and a calendar that agrees."""
-    result = run("broker_hours.py")
+    result = ran("broker_hours.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "---- a stock, US/Eastern",
@@ -301,41 +342,33 @@ def test_broker_hours_reads_three_contracts_and_walks_the_half_day() -> None:
     ]
 
 
-def test_my_app_passes_its_tests_and_without_its_alarm_is_shown_the_day_on_which_it_fails(tmp_path: Path) -> None:
+def test_my_app_passes_its_tests_and_without_its_alarm_is_shown_the_day_on_which_it_fails(
+    pytester: pytest.Pytester,
+) -> None:
     """As it stands all five pass; the diary of the failure is in New York's time, up to the look that failed."""
     text = (ROOT / "examples/test_my_app.py").read_text(encoding="utf-8")
-    broken = tmp_path / "test_broken.py"
-    broken.write_text(re.sub(r"\n.*self\.manager\.at\(.*", "", text), encoding="utf-8")
-    arguments = [
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
-        f"--confcutdir={ROOT}",
-        "examples/test_my_app.py",
-    ]
-    result = subprocess.run(
-        [sys.executable, *arguments, f"{broken}::test_it_is_flat_before_the_close_of_a_half_day"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
+    as_it_stands, broken = (
+        pytester.makepyfile(**{name: each})
+        for name, each in (("test_my_app", text), ("test_broken", re.sub(r"\n.*self\.manager\.at\(.*", "", text)))
     )
-    assert (result.returncode, result.stderr) == (1, "")
-    assert result.stdout.splitlines()[-1].startswith("1 failed, 5 passed in ")
-    shown = [line.lstrip("E ") for line in result.stdout.splitlines() if line.startswith("E ")]
+    result = pytester.runpytest_inprocess(
+        "-q",
+        "-W",
+        "error",
+        *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio"),
+        as_it_stands,
+        f"{broken}::test_it_is_flat_before_the_close_of_a_half_day",
+    )
+    assert (result.ret, result.errlines) == (1, [])
+    assert result.outlines[-1].startswith("1 failed, 5 passed in ")
+    shown = [line.lstrip("E ") for line in result.outlines if line.startswith("E ")]
     assert "09:30:00  2024-11-29 PRE_MARKET → ACTIVE by open_market" in shown
     assert shown[-1] == "12:46:00  script: call(is_flat)"
 
 
-def test_live_market_shows_the_present_and_ends_by_itself() -> None:
+def test_live_market_shows_the_present_and_ends_by_itself(ran: Run) -> None:
     """A market that never sleeps is ACTIVE whenever this test runs (but for the instant of midnight)."""
-    result = run("live_market.py", "24/7", "--seconds", "1.5")
+    result = ran("live_market.py", "24/7", "--seconds", "1.5")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == "24/7, UTC"
@@ -425,25 +458,25 @@ def test_live_market_ends_cleanly_on_ctrl_c() -> None:
     assert output.splitlines()[-1] == "stopped by Ctrl-C"
 
 
-def test_live_market_answers_a_bad_calendar_in_one_line() -> None:
+def test_live_market_answers_a_bad_calendar_in_one_line(ran: Run) -> None:
     """The library's own message, no traceback, and the exit status of a usage error."""
-    result = run("live_market.py", "XLN", "--seconds", "1")
+    result = ran("live_market.py", "XLN", "--seconds", "1")
     assert (result.returncode, result.stdout) == (2, "")
     assert re.fullmatch(r"no calendar is called 'XLN': did you mean .*XLON.*\?\n", result.stderr)
 
 
-def test_live_market_refuses_impossible_seconds() -> None:
+def test_live_market_refuses_impossible_seconds(ran: Run) -> None:
     """Zero, less, and what is no number."""
     for seconds in ("0", "-1", "nan", "soon"):
-        result = run("live_market.py", f"--seconds={seconds}")
+        result = ran("live_market.py", f"--seconds={seconds}")
         assert (result.returncode, result.stdout) == (2, "")
         assert "--seconds" in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no lock of the journal's kind there")
-def test_cron_roll_rolls_what_is_owed_and_nothing_twice() -> None:
+def test_cron_roll_rolls_what_is_owed_and_nothing_twice(ran: Run) -> None:
     """Four starts: too early, in time, again, and after a day on which the machine was down."""
-    result = run("cron_roll.py")
+    result = ran("cron_roll.py")
     assert result.returncode == 0
     assert result.stderr == "XNYS: roll 2024-07-02 → 2024-07-05 completed (skipped 2024-07-03)\n"
     assert result.stdout.splitlines() == [
@@ -460,9 +493,9 @@ def test_cron_roll_rolls_what_is_owed_and_nothing_twice() -> None:
     ]
 
 
-def test_fx_week_rolls_at_five_in_the_afternoon_and_keeps_the_desk_s_christmas() -> None:
+def test_fx_week_rolls_at_five_in_the_afternoon_and_keeps_the_desk_s_christmas(ran: Run) -> None:
     """Open without a pause from Sunday to Wednesday's early close; Thursday's date does not exist."""
-    result = run("fx_week.py")
+    result = ran("fx_week.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert [line for line in result.stdout.splitlines() if "POST_MARKET" not in line] == [
         "Sun 17:00  ACTIVE in session Mon 22",
@@ -477,18 +510,18 @@ def test_fx_week_rolls_at_five_in_the_afternoon_and_keeps_the_desk_s_christmas()
     ]
 
 
-def test_notebook_has_a_week_of_hong_kong_as_a_table() -> None:
+def test_notebook_has_a_week_of_hong_kong_as_a_table(ran: Run) -> None:
     """Four sessions, one of them a half day without its break."""
-    result = run("notebook.py")
+    result = ran("notebook.py")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[2:6]] == ["2025-12-22", "2025-12-23", "2025-12-24", "2025-12-29"]
     assert lines[6:10] == ["Mon 22  5:30:00", "Tue 23  5:30:00", "Wed 24  2:30:00", "Mon 29  5:30:00"]
 
 
-def test_web_app_answers_health_checks_and_streams_the_state() -> None:
+def test_web_app_answers_health_checks_and_streams_the_state(ran: Run) -> None:
     """The event of each change reaches a client that stays; ERROR is 503."""
-    result = run("web_app.py")
+    result = ran("web_app.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "/health: 200, pre_market, can_trade=False, reason=None",

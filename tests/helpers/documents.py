@@ -1,8 +1,13 @@
 """The README and the pages of the guide, and how the tests read them: tables, headings, links, blocks of code."""
 
 import re
+from itertools import zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
@@ -55,3 +60,53 @@ def headings(text: str, level: str = "#+") -> list[str]:
 def anchor(heading: str) -> str:
     """Return what a heading is linked by."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+class Block(NamedTuple):
+    """A block of code, and the output shown after it, if any. Its language is `python`, or `py` for an excerpt."""
+
+    path: Path
+    program: Example
+    output: str | None
+
+    @property
+    def language(self) -> str:
+        return str(self.program.region.lexemes["arguments"])
+
+
+def blocks(path: Path) -> list[Block]:
+    """Return a page's blocks of Python, in order, each with the block of text that follows."""
+    ignored = lambda _: None  # noqa: E731 -- an evaluator
+    parsers = [
+        CodeBlockParser("python", PythonEvaluator()),
+        *(CodeBlockParser(each, ignored) for each in ("py", "text")),
+    ]
+    found = list(Sybil(parsers, encoding="utf-8").parse(path))
+    shown = [each.parsed if each.region.lexemes["arguments"] == "text" else None for each in found[1:]]
+    return [
+        Block(path, each, None if output is None else str(output))
+        for each, output in zip_longest(found, shown)
+        if each.region.lexemes["arguments"] != "text"
+    ]
+
+
+BLOCKS: Final = [block for path in TEXTS for block in blocks(path)]
+PROGRAMS: Final = [block for block in BLOCKS if block.language == "python"]
+EXCERPTS: Final = [block for block in BLOCKS if block.language == "py"]
+
+
+def example_of(excerpt: Block) -> str:
+    """Return the name of the example that is named last above an excerpt."""
+    return str(re.findall(r"`examples/(\w+\.py)`", TEXTS[excerpt.path][: excerpt.program.start])[-1])
+
+
+def _outputs() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for block in EXCERPTS:
+        if block.output is not None:
+            found.setdefault(example_of(block), []).append(block.output)
+    return found
+
+
+OUTPUTS: Final = _outputs()
+"""What is shown of the output of examples, each a stretch of what it prints."""
