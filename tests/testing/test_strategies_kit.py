@@ -45,8 +45,11 @@ UNSHRUNK = settings(max_examples=1000, phases=[Phase.generate], database=None)
 """For what is only to be there: shrinking is what `find` spends its time on."""
 
 # Without a database: its key is made of the condition's code, which is the same for every parameter of a test, so that
-# what was found for another parameter would be taken for shrunk already.
-find = partial(find_with_database, settings=settings(max_examples=2000, database=None))
+# what was found for another parameter would be taken for shrunk already. And what is found need not be explained, which
+# takes as long as to shrink it.
+find = partial(
+    find_with_database, settings=settings(max_examples=2000, phases=[Phase.generate, Phase.shrink], database=None)
+)
 
 
 def sessions(schedule: FixedSchedule) -> tuple[Session, ...]:
