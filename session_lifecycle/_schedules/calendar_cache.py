@@ -43,7 +43,7 @@ _MADE_BY: Final = {
     "tzdata": "tzdata",
 }
 _NO_CODE: Final = ("__pycache__", "tests", "zoneinfo")  # folders; the file of the time zone is read instead
-_MOST_BYTES: Final = 2 * 1024 * 1024  # half a century; a plan's corrections go back for half of that
+_MOST_BYTES: Final = 2 * 1024 * 1024  # half a century
 
 Answer = TypeVar("Answer")
 Asked = TypeVar("Asked")

@@ -217,6 +217,17 @@ class ExchangeSchedule(KeptYears):
                 self.sessions(first, max(first, last))
             return tuple(sorted(self._corrections.values(), key=BY_DATE))
 
+    def corrections_on(self, first: date, last: date) -> tuple[Correction, ...]:
+        """Return the corrections applied from `first` to `last`, both inclusive, by date. Loads no other years.
+
+        Raises:
+            ScheduleExhausted: part of the range lies outside the known days.
+        """
+        with LOADING:
+            self.sessions(first, last)
+            made = [each for each in self._corrections.values() if first <= each.date <= last]
+        return tuple(sorted(made, key=BY_DATE))
+
     def _set_days(self, first: date, last: date, until: date | None) -> None:
         """Set the known days: those of the calendar, up to where its lists of feasts end, or to `until`."""
         listed = self._hours.known_until

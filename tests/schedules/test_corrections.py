@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from session_lifecycle import Correction, ExchangeSchedule, compare
+from session_lifecycle import Correction, ExchangeSchedule, ScheduleExhausted, compare
 from session_lifecycle._schedules.corrections import corrected
 from session_lifecycle._schedules.local_hours import hours_from, parse_fields
 from session_lifecycle._schedules.venue_hours import Row, Season, VenueHours, calendars_with_hours, hours_of
@@ -107,6 +107,23 @@ def test_corrections_are_listed_whatever_has_been_loaded():
     assert isinstance(mourning, Correction)
     assert (mourning.before, mourning.first_wrong, mourning.first_fixed) == (None, "4.7", None)
     assert "mondovisione.com" in mourning.source
+
+
+def test_corrections_of_some_days_load_their_years_alone():
+    """Both days are inclusive; the first days of a year know the last ones of the year before."""
+    spans = [(date(2025, 1, 9), date(2025, 6, 19)), (date(2023, 12, 31), date(2024, 1, 15))]
+    found = []
+    for first, last in spans:
+        schedule = ExchangeSchedule("CMES", near=utc(2026, 6, 1))
+        loaded = {*schedule._years}
+        found.append(schedule.corrections_on(first, last))
+        assert {*schedule._years} == loaded | {first.year, last.year}
+    listed = ExchangeSchedule("CMES", near=utc(2026, 6, 1)).corrections
+    assert found == [tuple(each for each in listed if first <= each.date <= last) for first, last in spans]
+    assert [(each[0].date, each[-1].date) for each in found] == [spans[0], (date(2024, 1, 2), spans[1][1])]
+    assert raw("CMES").corrections_on(*spans[0]) == ()
+    with pytest.raises(ScheduleExhausted):
+        schedule.corrections_on(date(2025, 1, 1), date.max)
 
 
 def hours(text):

@@ -15,7 +15,6 @@ from session_lifecycle._model.errors import NotASession
 from session_lifecycle._model.overrides import summary
 from session_lifecycle._model.session import Session
 from session_lifecycle._schedules.comparison import Difference
-from session_lifecycle._schedules.corrections import reach
 from session_lifecycle._schedules.snapshot import SnapshotSchedule
 
 ChangeKind = Literal["corrected", "override"]
@@ -161,11 +160,8 @@ def _changes(venue: Venue, first: date, last: date) -> Iterator[_Change]:
     if isinstance(schedule, SnapshotSchedule):
         return  # it holds hours, not what they were made of
     overridden = {override.date: override for override in schedule.overrides if first <= override.date <= last}
-    known = reach(schedule.name)
-    if known is not None and known[0] <= last and first <= known[1]:
-        for each in schedule.corrections:
-            if first <= each.date <= last:
-                yield _Change("corrected", Difference(each.date, each.after, each.before), each.source)
+    for each in schedule.corrections_on(first, last):
+        yield _Change("corrected", Difference(each.date, each.after, each.before), each.source)
     for day, override in overridden.items():
         after, before = _on(venue, day, overridden=True), _on(venue, day, overridden=False)
         yield _Change("override", Difference(day, after, before), summary(override))
