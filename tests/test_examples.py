@@ -72,11 +72,15 @@ def run_here(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         patch.setattr(sys, "argv", command)
         for logger in loggers:
             patch.setattr(logger, "handlers", [])
+        levels = [logger.level for logger in loggers]
         status: Any = 0
         try:
             runpy.run_path(command[0], run_name="__main__")
         except SystemExit as ended:
             status = ended.code or 0
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
     return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 
 

@@ -24,7 +24,9 @@ import pytest
 
 from session_lifecycle import LifecycleConfig
 from session_lifecycle.testing import SimulatedClock
-from tests.test_examples import ENVIRONMENT, ROOT, command
+from tests.test_examples import ENVIRONMENT, ROOT, Run, command, ran
+
+__all__ = ["ran"]  # a fixture
 
 UNIT = ROOT / "examples/deploy/session.service"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to handle there, nor AF_UNIX")
@@ -116,29 +118,28 @@ def test_it_reports_to_systemd_answers_health_checks_and_ends_with_0_on_sigterm(
     assert reports[-1] == "STOPPING=1"
 
 
-def test_a_log_line_has_the_fields_of_its_event() -> None:
+def test_a_log_line_has_the_fields_of_its_event(ran: Run) -> None:
     """A state's source and destination, the session and the calendar are members of the object."""
-    with service("24/7", "--seconds", "1") as process:
-        record = logged(process, "PRE_MARKET → ACTIVE")
-        assert (record["session_event"], record["calendar"], record["dest"]) == ("StateChanged", "24/7", "active")
-        process.communicate(timeout=60)
-    assert process.returncode == 0
+    result = ran("systemd_service.py", "24/7", "--seconds", "1")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    [record] = [each for each in records if "PRE_MARKET → ACTIVE" in each["message"]]
+    assert (record["session_event"], record["calendar"], record["dest"]) == ("StateChanged", "24/7", "active")
+    assert result.returncode == 0
 
 
 @pytest.mark.parametrize(
     ("calendar", "exit_status", "text"), [("XNSY", 78, "did you mean XNYS"), ("XNYS", 75, "file is not a database")]
 )
 def test_the_exit_status_says_whether_a_restart_may_help(
-    tmp_path: Path, calendar: str, exit_status: int, text: str
+    tmp_path: Path, calendar: str, exit_status: int, text: str, ran: Run
 ) -> None:
     """Not with a calendar that does not exist; with a file that cannot be opened, which may be another one later."""
     file = tmp_path / "books.db"
     file.write_bytes(b"this is no database " * 500)
-    with service(calendar, "--journal", str(file)) as process:
-        output, errors = process.communicate(timeout=60)
-    assert errors == ""
-    last = json.loads(output.splitlines()[-1])
-    assert (process.returncode, last["level"]) == (exit_status, "ERROR")
+    result = ran("systemd_service.py", calendar, "--journal", str(file))
+    assert result.stderr == ""
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert (result.returncode, last["level"]) == (exit_status, "ERROR")
     assert text in last["message"]
 
 

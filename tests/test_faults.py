@@ -24,11 +24,13 @@ def bodies(tree: ast.Module) -> list[list[ast.stmt]]:
 
 @cache
 def functions() -> list[tuple[str, str]]:
-    """Return file and name of every test function that pytest would find, methods of test classes included."""
+    """Return file and name of the test functions that pytest would find, of files in which a fault is named."""
+    texts = {file: file.read_text(encoding="utf-8") for file in sorted(TESTS.rglob("test_*.py"))}
     return [
         (file.name, node.name)
-        for file in sorted(TESTS.rglob("test_*.py"))
-        for body in bodies(ast.parse(file.read_text(encoding="utf-8")))
+        for file, text in texts.items()
+        if "def test_fault" in text
+        for body in bodies(ast.parse(text))
         for node in body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
     ]

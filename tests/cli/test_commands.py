@@ -11,10 +11,11 @@ from pathlib import Path
 from platform import python_version
 
 import pytest
+from typer.testing import CliRunner
 
 from session_lifecycle import SessionMachine
 from tests.helpers.builders import utc
-from tests.helpers.command_line import printed, refused, run
+from tests.helpers.command_line import APP, printed, refused, run
 
 ROOT = Path(__file__).parents[2]
 NOW = utc(2026, 11, 25, 15, 56)
@@ -225,20 +226,27 @@ def test_the_version_is_that_of_the_package_and_of_python() -> None:
     assert printed("--version") == f"session_lifecycle {version('session_lifecycle')}, with Python {python_version()}\n"
 
 
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [("tim", ["timeline"]), ("status XN", ["XNAS", "XNYS", "XNZE"])],
-)
-def test_the_shell_completes_commands_and_the_names_of_calendars(typed: str, offered: list[str]) -> None:
-    """As the script asks that `--show-completion` prints."""
-    completing = {"COMP_WORDS": f"session-lifecycle {typed}", "COMP_CWORD": str(len(typed.split()))}
+def completing(typed: str) -> dict[str, str]:
+    """Return what the script sets that `--show-completion` prints."""
+    words = {"COMP_WORDS": f"session-lifecycle {typed}", "COMP_CWORD": str(len(typed.split()))}
+    return {**words, "_SESSION_LIFECYCLE_COMPLETE": "complete_bash"}
+
+
+def test_the_shell_completes_commands() -> None:
+    """In a process, which knows what it is called."""
     code = "import sys; sys.argv[0] = 'session-lifecycle'; from session_lifecycle.__main__ import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**os.environ, **completing, "_SESSION_LIFECYCLE_COMPLETE": "complete_bash"},
+        env={**os.environ, **completing("tim")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (result.stdout.split(), result.stderr) == (offered, "")
+    assert (result.stdout.split(), result.stderr) == (["timeline"], "")
+
+
+def test_the_shell_completes_the_names_of_calendars() -> None:
+    """Those that begin as typed."""
+    result = CliRunner(env=completing("status XN")).invoke(APP, prog_name="session-lifecycle")
+    assert (result.stdout.split(), result.stderr) == (["XNAS", "XNYS", "XNZE"], "")
