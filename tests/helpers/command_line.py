@@ -12,12 +12,15 @@ from typing import Any
 
 import msgspec
 import time_machine
+import typer.testing
 from jsonschema import Draft202012Validator, FormatChecker
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from session_lifecycle.__main__ import assemble
 from session_lifecycle._model.plain import plain
 
+typer.testing._get_command = cache(get_command)  # else it makes the commands anew for each run, which takes a while
 APP = assemble()
 PROGRAM = "python -m session_lifecycle"
 JSON_COMMANDS = [
