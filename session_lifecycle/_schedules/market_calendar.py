@@ -149,7 +149,7 @@ def _calendar(name: str) -> Any:
 
 def _known_days(calendar: Any) -> tuple[date, date]:
     """Return the first and last day that the calendar has holidays for."""
-    if hasattr(calendar, "ec"):  # taken over from exchange_calendars
+    if "ec" in dir(calendar):  # taken over from exchange_calendars; to read it would build that one, up to two seconds
         [canonical] = calendar.aliases
         first, last = known_days(canonical) or (RULES_START, RULES_END)
         return first, min(last, hours_of(canonical).known_until or last)

@@ -28,6 +28,7 @@ from session_lifecycle import (
     compare,
 )
 from session_lifecycle._schedules import market_calendar
+from session_lifecycle._schedules.calendars import known_days
 from tests.helpers.builders import utc
 
 NEAR = utc(2026, 7, 1)
@@ -101,6 +102,13 @@ def test_a_calendar_builds_or_is_refused_with_a_sentence(name: str) -> None:
 def test_every_calendar_builds_or_is_refused_with_a_sentence(name: str) -> None:
     """Three years of each."""
     hold_to_its_rules(name, 2024)
+
+
+def test_what_is_taken_over_is_not_built_by_exchange_calendars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That would take up to two seconds more, and nothing of it is needed but its rules."""
+    monkeypatch.setattr(TradingCalendar, "ec", property(lambda _: 1 / 0))
+    schedule = MarketCalendarSchedule("XHKG", near=NEAR)
+    assert (schedule._first_day, schedule.known_until) == known_days("XHKG")
 
 
 # ---- trade dates ----
