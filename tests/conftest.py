@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -81,7 +81,10 @@ def collections_are_short() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def calendars_are_built_once() -> Iterator[None]:
-    """Build a calendar of exchange_calendars once for each window. It is a value, and takes up to two seconds."""
+    """Build a calendar of exchange_calendars once for each window. It is a value, and takes up to two seconds.
+
+    Most of that are the holidays from 1970 to 2200, which are the same for each window.
+    """
     library: Any = sys.modules.get("exchange_calendars")  # where no test needs it, half a second is saved
     if library is None:
         yield
@@ -97,8 +100,37 @@ def calendars_are_built_once() -> Iterator[None]:
             return built(name, start, end)
         return get_calendar(name, start=start, end=end)  # what a test has registered lives as long as that test
 
+    def once_for_its_class(day: Callable[[Any], Any]) -> property:
+        days: dict[type, Any] = {}
+
+        def found(calendar: Any) -> Any:
+            kind = type(calendar)
+            if not kind.__module__.startswith("exchange_calendars."):
+                return day(calendar)
+            if kind not in days:
+                days[kind] = day(calendar)
+            return days[kind]
+
+        return property(found)
+
+    factories = library.calendar_utils.global_calendar_dispatcher._calendar_factories.values()
+    kinds = {kind for factory in factories for kind in factory.__mro__ if "day" in vars(kind)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "get_calendar", get)
+        for kind in kinds:
+            patch.setattr(kind, "day", once_for_its_class(vars(kind)["day"].func))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def market_calendars_are_made_once() -> Iterator[None]:
+    """Make a calendar of pandas_market_calendars once: it keeps its holidays, which take a fifth of a second."""
+    library: Any = sys.modules.get("pandas_market_calendars")
+    if library is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "get_calendar", cache(library.get_calendar))
         yield
 
 

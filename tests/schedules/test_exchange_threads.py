@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cache
 from threading import Barrier
 from typing import Any
 
@@ -27,8 +28,9 @@ CLOSED = date(2026, 6, 3)
 THREADS = 4
 
 
+@cache
 def opened(day: date) -> Session:
-    """Return the session of a date: from eight to sixteen."""
+    """Return the session of a date: from eight to sixteen. It is a value, and each is asked for a dozen times."""
     return Session(day, datetime.combine(day, time(8), UTC), datetime.combine(day, time(16), UTC))
 
 

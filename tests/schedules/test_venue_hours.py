@@ -42,18 +42,15 @@ def test_every_row_still_acts(name, number):
     """The installed calendar has the wrong hours on days of the row; where this fails, take the row out."""
     row, schedule = hours_of(name).rows[number], raw(name)
     wrong = {row_key(hours) for hours in row.was}
-    sessions = {each.date: each for each in schedule.sessions(*_span(days_of(name, row)))}
-    keys = {day: local_key(sessions[day], schedule.timezone) if day in sessions else None for day in days_of(name, row)}
+    days = days_of(name, row)
+    sessions = {each.date: each for each in schedule.sessions(min(days), max(days))}
+    keys = {day: local_key(sessions[day], schedule.timezone) if day in sessions else None for day in days}
     if row.days:
         assert {day for day, key in keys.items() if key not in wrong} == set()
         assert set(row.days) == set(keys), "a day lies outside the calendar's known days"
     else:
         assert wrong & set(keys.values())
     assert row.first_fixed is None or version("exchange-calendars") < row.first_fixed
-
-
-def _span(days: list[date]) -> tuple[date, date]:
-    return min(days), max(days)
 
 
 def test_every_calendar_has_a_file():

@@ -243,11 +243,14 @@ ZONES = [
 def changes(name: str) -> list[datetime]:
     """Return hours of 2009 to 2026 before which a zone's offset changes, and one in which it does not."""
     zone = ZoneInfo(name)
-    hours = [utc(2009, 1, 1) + number * 6 * HOUR for number in range(18 * 366 * 4)]
-    offsets = [hour.astimezone(zone).utcoffset() for hour in hours]
-    return [utc(2020, 6, 1)] + [
-        hour for hour, before, after in zip(hours[1:], offsets, offsets[1:], strict=False) if before != after
-    ]
+
+    def changed(before: datetime, after: datetime) -> bool:
+        return before.astimezone(zone).utcoffset() != after.astimezone(zone).utcoffset()
+
+    days = [utc(2009, 1, 1) + number * DAY for number in range(18 * 366)]
+    changing = [before for before, after in pairwise(days) if changed(before, after)]
+    hours = [(day + (n - 1) * 6 * HOUR, day + n * 6 * HOUR) for day in changing for n in (1, 2, 3, 4)]
+    return [utc(2020, 6, 1), *(after for before, after in hours if changed(before, after))]
 
 
 moments = st.timedeltas(-3 * DAY, 3 * DAY)
