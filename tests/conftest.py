@@ -105,8 +105,6 @@ def calendars_are_built_once() -> Iterator[None]:
 
         def found(calendar: Any) -> Any:
             kind = type(calendar)
-            if not kind.__module__.startswith("exchange_calendars."):
-                return day(calendar)
             if kind not in days:
                 days[kind] = day(calendar)
             return days[kind]

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from copy import copy
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
@@ -246,9 +247,15 @@ class SnapshotSchedule:
 
 def versions() -> dict[str, str]:
     """Return the installed versions of the packages that a calendar's hours are made from."""
+    return {name: _version(name) for name in _MADE_FROM}
+
+
+@cache
+def _version(package: str) -> str:
+    """Return an installed version. It takes milliseconds to find, in metadata that have the package's README too."""
     from importlib.metadata import version  # slow to import, and not needed to load a file
 
-    return {name: version(name) for name in _MADE_FROM}
+    return version(package)
 
 
 def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) -> None:

@@ -1,11 +1,13 @@
 """Every data file of venues' hours against its format, its sources and the installed exchange_calendars."""
 
 from datetime import UTC, date, timedelta
+from functools import cache
 from importlib.metadata import version
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from session_lifecycle import ExchangeSchedule
 from session_lifecycle._schedules.calendars import known_days
 from session_lifecycle._schedules.local_hours import hours_from, parse_fields
 from session_lifecycle._schedules.venue_hours import (
@@ -19,7 +21,7 @@ from session_lifecycle._schedules.venue_hours import (
     row_key,
     sessions_of,
 )
-from tests.helpers.calendars import LAST_LOADED, fixed, raw
+from tests.helpers.calendars import LAST_LOADED, with_years
 from tests.labs.simulation.hours import NAMES
 
 CALENDARS = sorted(calendars_with_hours())
@@ -28,9 +30,16 @@ LAST = LAST_LOADED
 DAY = timedelta(days=1)
 
 
+@cache
+def schedule_of(name: str, *, corrections: bool) -> ExchangeSchedule:
+    """Return a calendar with the years that its rows are about, up to `LAST`; without a row, with that year."""
+    first = min((row.ends[0] for row in hours_of(name).rows), default=LAST)
+    return with_years(name, first, LAST, corrections=corrections)
+
+
 def days_of(name: str, row: Row) -> list[date]:
     """Return the days that a row is about, up to `LAST` and to the end of the calendar."""
-    schedule = raw(name)
+    schedule = schedule_of(name, corrections=False)
     first, last = row.ends
     first, last = max(first, schedule._first_day), min(last, LAST, schedule.known_until)
     days = [first + n * DAY for n in range((last - first).days + 1)]
@@ -40,7 +49,7 @@ def days_of(name: str, row: Row) -> list[date]:
 @pytest.mark.parametrize(("name", "number"), ROWS, ids=lambda each: f"{each}")
 def test_every_row_still_acts(name, number):
     """The installed calendar has the wrong hours on days of the row; where this fails, take the row out."""
-    row, schedule = hours_of(name).rows[number], raw(name)
+    row, schedule = hours_of(name).rows[number], schedule_of(name, corrections=False)
     wrong = {row_key(hours) for hours in row.was}
     days = days_of(name, row)
     sessions = {each.date: each for each in schedule.sessions(min(days), max(days))}
@@ -89,7 +98,7 @@ def test_every_file_is_in_order(name):
 @pytest.mark.parametrize("name", CALENDARS)
 def test_every_corrected_session_is_a_row_of_the_file(name):
     """Each day that differs from the raw calendar does so because of a row; joined hours also change the next one."""
-    schedule = fixed(name)
+    schedule = schedule_of(name, corrections=True)
     sources = {row.source for row in hours_of(name).rows}
     assert {each.source for each in schedule.corrections} <= sources
     for each in schedule.corrections:
