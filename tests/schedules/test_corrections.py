@@ -10,9 +10,10 @@ from session_lifecycle._schedules.corrections import corrected
 from session_lifecycle._schedules.local_hours import hours_from, parse_fields
 from session_lifecycle._schedules.venue_hours import Row, Season, VenueHours, calendars_with_hours, hours_of
 from tests.helpers.builders import DAY, utc, weekdays
-from tests.helpers.calendars import FIRST, LAST, fixed, raw
+from tests.helpers.calendars import with_years
 from tests.labs.simulation.hours import NAMES
 
+FIRST, LAST = date(2010, 1, 1), date(2026, 12, 31)
 CORRECTED = sorted(name for name in calendars_with_hours() if hours_of(name).rows)
 
 
@@ -68,7 +69,7 @@ def test_the_exchange_of_jakarta_has_as_many_days_as_it_says():
 
 
 def differences(name: str) -> list[tuple[object, ...]]:
-    true, wrong = fixed(name), raw(name)
+    true, wrong = (with_years(name, FIRST, LAST, corrections=each) for each in (True, False))
     first = max(FIRST, wrong._first_day)
     last = min(LAST, wrong.known_until)
     found = [(each.date, each.a, each.b) for each in compare(wrong, true, first, last)]
@@ -121,7 +122,7 @@ def test_corrections_of_some_days_load_their_years_alone():
     listed = ExchangeSchedule("CMES", near=utc(2026, 6, 1)).corrections
     assert found == [tuple(each for each in listed if first <= each.date <= last) for first, last in spans]
     assert [(each[0].date, each[-1].date) for each in found] == [spans[0], (date(2024, 1, 2), spans[1][1])]
-    assert raw("CMES").corrections_on(*spans[0]) == ()
+    assert ExchangeSchedule("CMES", corrections=False, near=utc(2025, 6, 1)).corrections_on(*spans[0]) == ()
     with pytest.raises(ScheduleExhausted):
         schedule.corrections_on(date(2025, 1, 1), date.max)
 

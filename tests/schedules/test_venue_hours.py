@@ -21,12 +21,12 @@ from session_lifecycle._schedules.venue_hours import (
     row_key,
     sessions_of,
 )
-from tests.helpers.calendars import LAST_LOADED, with_years
+from tests.helpers.calendars import with_years
 from tests.labs.simulation.hours import NAMES
 
 CALENDARS = sorted(calendars_with_hours())
 ROWS = [(name, number) for name in CALENDARS for number in range(len(hours_of(name).rows))]
-LAST = LAST_LOADED
+LAST = date(2027, 12, 31)
 DAY = timedelta(days=1)
 
 
