@@ -426,7 +426,7 @@ async def test_no_task_stands_by_for_an_idle_handler():
         assert count() == alone
         await clock.advance_to(OPEN)
         assert all(each.states == [ACTIVE] for each in calls)
-        await anyio.wait_all_tasks_blocked()
+        await clock.advance(NOW)
         assert count() == alone
     assert count() == before
 
@@ -484,6 +484,7 @@ async def test_a_thousand_calls_leave_nothing_behind():
 # ---- by the real clock ----
 
 
+@pytest.mark.costly
 async def test_handlers_by_the_real_clock():
     """On the machine's own clock a session of some 100 ms calls each handler once, and never before its time."""
     now = datetime.now(UTC)

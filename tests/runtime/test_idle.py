@@ -132,14 +132,14 @@ async def test_an_hour_of_reading_and_recording():
                 assert manager.can_trade
             await clock.advance(MINUTE)
 
-        async def busy_minutes(count: int = 60) -> None:
+        async def busy_minutes(count: int = 25) -> None:
             for _ in range(count):
                 await busy_minute()
 
-        await busy_minutes(25)
+        await busy_minutes()
         held = Held()
-        # 14 bytes for each read: less than the smallest object that could be kept
-        assert await growth_in_bytes(busy_minutes, 32 * KIB) < 32 * KIB
+        # 16 bytes for each read: less than any object that could be kept
+        assert await growth_in_bytes(busy_minutes, 16 * KIB) < 16 * KIB
         assert held.growth == (0, 0)
 
 
@@ -157,14 +157,14 @@ async def test_waits_that_are_given_up_leave_nothing_behind():
                     scope.cancel()
             manager.events()
 
-        async def give_up_often(times: int = 1000) -> None:
+        async def give_up_often(times: int = 300) -> None:
             for _ in range(times):
                 await give_up()
 
         await give_up_often(200)  # as many as fill every free list
         held = Held()
-        # 65 bytes for each: less than the smallest object that could be kept
-        assert await growth_in_bytes(give_up_often, 64 * KIB) < 64 * KIB
+        # 55 bytes for each: less than the smallest object that could be kept
+        assert await growth_in_bytes(give_up_often, 16 * KIB) < 16 * KIB
         assert held.growth == (0, 0)
 
 

@@ -448,6 +448,7 @@ async def test_scopes_that_were_never_entered_leave_nothing_behind():
 # ---- by the real clock ----
 
 
+@pytest.mark.costly
 async def test_scopes_by_the_real_clock():
     """On the machine's own clock a body lives within a session of 100 ms, and is not cancelled before its close."""
     now = datetime.now(UTC)
