@@ -797,7 +797,7 @@ class Venue(RuleBasedStateMachine):
 @pytest.mark.timeout(600)  # where it fails, most of the time goes into finding a short way to fail
 def test_feeds_do_what_the_model_says() -> None:
     """Whatever happens, in whatever order and however often anybody looks, what is told is what the model tells."""
-    short = settings(derandomize=True, database=None, deadline=None, max_examples=200, stateful_step_count=40)
+    short = settings(derandomize=True, database=None, deadline=None, max_examples=100, stateful_step_count=40)
     run_state_machine_as_test(Venue, settings=short)
 
 
