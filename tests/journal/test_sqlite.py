@@ -154,6 +154,7 @@ async def test_it_is_synced_at_each_commit(path: Path) -> None:
 # ---- one holder ----
 
 
+@pytest.mark.costly
 async def test_fault_46_another_process_is_refused(path: Path) -> None:
     """While one process holds it another is refused, with the holder's pid and start; once it is closed, no more."""
     with program(HOLD, path) as holder:
@@ -171,6 +172,7 @@ async def test_fault_46_another_process_is_refused(path: Path) -> None:
         assert await kept(path) == []
 
 
+@pytest.mark.costly
 async def test_fault_46_a_holder_that_is_killed_frees_it(path: Path) -> None:
     """After kill -9 of its holder it can be opened, and the next one refused is told the new holder's pid."""
     with program(HOLD, path) as holder:
@@ -224,6 +226,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.costly
 async def test_fault_46_of_several_at_once_one_gets_it(path: Path) -> None:
     """Processes that open it at the same moment: one holds it, and the others are refused."""
     with program(RACE, path) as one, program(RACE, path) as two, program(RACE, path) as three:
