@@ -42,6 +42,7 @@ def path(tmp_path: Path) -> Path:
 # ---- what is written comes back ----
 
 
+@pytest.mark.costly
 async def test_it_keeps_the_rules_of_the_port(path: Path) -> None:
     """Every rule of a journal, and of one with transactions; under a name, another calendar is a mismatch."""
     assert isinstance(SqliteJournal(path), Journal)

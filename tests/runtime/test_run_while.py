@@ -324,6 +324,7 @@ sys.exit(130 if interrupted else 0)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to receive")
 @pytest.mark.parametrize(("number", "status"), [("SIGTERM", 0), ("SIGINT", 130)])
 def test_fault_65_signals_in_every_state(number, status, anyio_backend):
