@@ -6,7 +6,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 import anyio
-import pytest
 
 from session_lifecycle import (
     Event,
@@ -134,6 +133,8 @@ def states(log: Sequence[Event]) -> list[SessionState]:
 def need_asyncio(anyio_backend: tuple[str, dict[str, Any]]) -> None:
     """Skip the test on trio."""
     if anyio_backend[0] != "asyncio":
+        import pytest  # not for the processes that tests start, in which nothing is skipped
+
         pytest.skip("native cancellation is asyncio's")
 
 

@@ -21,6 +21,7 @@ class Model:
         self.wall, self.mono = world.start, ZERO
         self.plan, self.planned = world.attempts, 0
         self.scripts = [self._script(i) for i in range(len(self.sessions))]
+        self.edges = self._edges()
         self.said: list[Said] = []
 
     # The schedule, and where the clock says that the venue is.
@@ -45,9 +46,8 @@ class Model:
             script += [(start, "break starts"), (end, "break ends")]
         return [*script, (session.close, "close_market"), (self._end(i), "end_session")]
 
-    @property
-    def edges(self) -> list[tuple[datetime, int, SessionState]]:
-        """Every boundary of the timeline, with the session and the state that end there by the clock."""
+    def _edges(self) -> list[tuple[datetime, int, SessionState]]:
+        """Return every boundary of the timeline, with the session and the state that end there by the clock."""
         ends = {
             "start_pre_market": NOT_STARTED, "open_market": PRE_MARKET, "close_market": ACTIVE,
             "end_session": POST_MARKET,

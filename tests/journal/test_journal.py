@@ -19,13 +19,13 @@ from session_lifecycle import (
 from session_lifecycle._journal.records import JournalState, adoption, completion, journal_state_after
 from tests.helpers.builders import DAY, MONDAY, session
 from tests.helpers.harness import FRIDAY, THURSDAY, TUESDAY, WEDNESDAY
+from tests.helpers.histories import histories
 from tests.helpers.journals import (
     NOTED,
     ONE_OF_EACH,
     adopted,
     done,
     failed,
-    histories,
     hours,
     intent,
     numbered,

@@ -513,19 +513,31 @@ async def test_after_a_week_without_replicas_the_first_one_leads_at_once(databas
     await one.close()
 
 
-FORK = f"import sys, anyio; from {__name__} import fork_and_append; anyio.run(fork_and_append, sys.argv[1])"
-"""In a process of its own: Python warns of a fork beside a thread, such as another test may have left here."""
+FORK = """
+import os, sys
+from datetime import timedelta
+import anyio
+from session_lifecycle import PostgresJournal
+from tests.helpers.journal_days import adopted, kept
 
-
-async def fork_and_append(conninfo: str) -> None:
-    async with opened(conninfo, LONG) as one:
+async def main():
+    one = PostgresJournal(sys.argv[1], "desk/XNYS", timedelta(seconds=8))
+    await one.open("XNYS")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kept, one)
         child = os.fork()
         if child == 0:
             os._exit(0 if not one.leads else 1)
-        _, status = os.waitpid(child, 0)  # noqa: ASYNC222 -- it ends at once
+        _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         assert one.leads
         await one.append([adopted()])
+        tasks.cancel_scope.cancel()
+    await one.close()
+
+anyio.run(main)
+"""
+"""In a process of its own: Python warns of a fork beside a thread, such as another test may have left here."""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -11,7 +11,8 @@ from session_lifecycle._journal.records import ChangedHours, JournalState, chang
 from session_lifecycle._journal.standing import Standing
 from tests.helpers.builders import DAY, MONDAY, at, session
 from tests.helpers.harness import FRIDAY, TUESDAY, WEDNESDAY
-from tests.helpers.journals import NOTED, adopted, done, failed, histories, intent
+from tests.helpers.histories import histories
+from tests.helpers.journals import NOTED, adopted, done, failed, intent
 
 CLOSE, OPEN_AFTER = at(MONDAY, (21, 0)), at(TUESDAY, (14, 30))
 

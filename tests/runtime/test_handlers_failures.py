@@ -19,7 +19,7 @@ from session_lifecycle import (
     StateChanged,
     SubscriberOverrun,
 )
-from session_lifecycle._runtime.subscriptions import LIMIT
+from session_lifecycle._runtime import app_tasks, handlers
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at
 from tests.helpers.handlers import MORNING, NOON, OPEN, Boom, halted, listen
@@ -490,9 +490,18 @@ async def test_a_failing_clock_calls_the_handlers_of_error_at_once():
 # ---- too many events ----
 
 
-@pytest.mark.costly
-async def test_a_handler_that_cannot_keep_up_is_told(caplog):
-    """A handler that leaves 10,000 events waiting is told as failed while it is still busy, and gets those 10,000."""
+@pytest.fixture
+def limit(monkeypatch) -> int:
+    """Have a handler fall behind at a hundred waiting events instead of ten thousand, and return that number."""
+    few = 100
+    for module in (handlers, app_tasks):
+        assert module.LIMIT == 10_000
+        monkeypatch.setattr(module, "LIMIT", few)
+    return few
+
+
+async def test_a_handler_that_cannot_keep_up_is_told(caplog, limit):
+    """A handler that leaves too many events waiting is told as failed while it is still busy, and gets that many."""
     manager, clock = make(NOON)
     heard: list[str] = []
     released = anyio.Event()
@@ -509,7 +518,7 @@ async def test_a_handler_that_cannot_keep_up_is_told(caplog):
         manager.halt("the first")
         await clock.advance(NOW)
         assert heard == ["the first"]
-        for number in range(LIMIT + 5):
+        for number in range(limit + 5):
             manager._host.broadcast.publish(halted(number))
         manager.resume()
         await clock.advance(NOW)
@@ -519,7 +528,7 @@ async def test_a_handler_that_cannot_keep_up_is_told(caplog):
         assert heard == ["the first"]
         released.set()
         await clock.advance(NOW)
-        assert heard == ["the first", *(f"number {number}" for number in range(LIMIT))]
+        assert heard == ["the first", *(f"number {number}" for number in range(limit))]
         assert len(failures.events) == 1
         manager.halt("it is called again")
         await clock.advance(NOW)
@@ -527,24 +536,22 @@ async def test_a_handler_that_cannot_keep_up_is_told(caplog):
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-@pytest.mark.costly
-async def test_an_overrun_before_the_first_call_is_told_too():
+async def test_an_overrun_before_the_first_call_is_told_too(limit):
     """Events that come faster than anything can run are told as an overrun, and those that fit are seen to."""
     manager, clock = make(NOON)
     calls = listen(manager, Halted)
     failures = listen(manager, HandlerFailed)
     async with manager:
         await clock.advance(NOW)
-        for number in range(LIMIT + 5):
+        for number in range(limit + 5):
             manager._host.broadcast.publish(halted(number))
         manager.halt("and one more")
         await clock.advance(NOW)
-        assert [event.reason for event in calls.events] == [f"number {number}" for number in range(LIMIT)]
+        assert [event.reason for event in calls.events] == [f"number {number}" for number in range(limit)]
         assert [type(event.error) for event in failures.events] == [SubscriberOverrun]
 
 
-@pytest.mark.costly
-async def test_an_overrun_of_what_listens_to_failures_does_not_loop():
+async def test_an_overrun_of_what_listens_to_failures_does_not_loop(limit):
     """A handler of HandlerFailed that cannot keep up is told of once, which it cannot be told itself."""
     manager, clock = make(NOON)
     released = anyio.Event()
@@ -559,7 +566,7 @@ async def test_an_overrun_of_what_listens_to_failures_does_not_loop():
     async with manager:
         await clock.advance(NOW)
         for batch in range(2):
-            for number in range(LIMIT // 2 + 5):
+            for number in range(limit // 2 + 5):
                 manager._host.broadcast.publish(HandlerFailed(f"{batch} {number}", Boom()))
             manager.halt("to be looked at")
             manager.resume()
@@ -568,4 +575,4 @@ async def test_an_overrun_of_what_listens_to_failures_does_not_loop():
         assert [event for event in other.events if isinstance(event.error, SubscriberOverrun)] == [other.events[-1]]
         released.set()
         await clock.advance(NOW)
-        assert len(heard) == 1 + LIMIT
+        assert len(heard) == 1 + limit

@@ -25,7 +25,6 @@ from session_lifecycle import (
     SessionGroup,
     SpecialHours,
 )
-from session_lifecycle._runtime import ledger
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import MONDAY, at
 from tests.helpers.group import Desk
@@ -78,12 +77,6 @@ pytestmark = pytest.mark.anyio
 NOON = at(MONDAY, (16, 0))
 HALTED, RESUMED, WITHDRAWN = Entry.HALTED, Entry.RESUMED, Entry.WITHDRAWN
 EITHER_WAY = pytest.mark.parametrize("failure", [Lost(), Kept()], ids=["not written", "written"])
-
-
-@pytest.fixture(autouse=True)
-def _tries_come_soon(monkeypatch):
-    """Wait a tenth of the time between two tries, which is real time."""
-    monkeypatch.setattr(ledger, "_PAUSE_SECONDS", ledger._PAUSE_SECONDS / 10)
 
 
 # ---- the order ----

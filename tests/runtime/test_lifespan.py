@@ -536,7 +536,7 @@ def stubborn(cancelled: Callable[[], object] = lambda: None) -> tuple[SessionBou
         finally:
             cancelled()
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0.1)
+                await anyio.sleep(0.02)
 
     return make(at(MONDAY, (21, 0)), roll_session=roll)
 
@@ -623,14 +623,15 @@ async def test_fault_59_a_scope_that_is_cancelled_while_a_body_leaves_with_an_er
 async def test_fault_59_a_native_cancellation_while_leaving_without_an_error_is_raised(anyio_backend):
     """It cancels the roll that leaving waits for."""
     need_asyncio(anyio_backend)
-    manager, clock = stubborn()
+    leaving = asyncio.Event()
+    manager, clock = stubborn(leaving.set)
 
     async def app() -> None:
         async with manager:
             await clock.advance_to(END)
 
     task = asyncio.create_task(app(), name="app")
-    await asyncio.sleep(0.05)
+    await leaving.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(asyncio.shield(task), 5)

@@ -489,33 +489,34 @@ def soon(then: datetime, clocks: list[int]) -> FixedSchedule:
     sessions = []
     for n, start in enumerate(clocks):
         opens = then + timedelta(milliseconds=start)
-        sessions.append(Session(date(2000, 1, 1) + n * DAY, opens, opens + timedelta(milliseconds=300)))
+        sessions.append(Session(date(2000, 1, 1) + n * DAY, opens, opens + timedelta(milliseconds=150)))
     return FixedSchedule(sessions)
 
 
+@pytest.mark.costly
 async def test_on_the_real_clock():
     """In real time an alarm goes off in its session, never early, once, and after the edge of the same instant."""
     then = datetime.now(UTC)
-    schedule = soon(then, [200, 700, 3_600_000])
+    schedule = soon(then, [100, 350, 3_600_000])
     config = LifecycleConfig(
         data_timeout=None, pre_market=ZERO, post_market_roll_delay=ZERO, missed_sessions=MissedSessions.EACH
     )
     clock = SystemClock(timedelta(milliseconds=50))
     manager = SessionBoundaryManager(schedule, roll_nothing, session=date(2000, 1, 1), config=config, clock=clock)
     generous: Callable[..., list[AlarmFired]] = lambda *args: register(manager, *args, misfire=RUN_ONCE)  # noqa: E731 -- a short word for it
-    before, opened = generous("close", timedelta(milliseconds=-100)), generous("open")
+    before, opened = generous("close", timedelta(milliseconds=-50)), generous("open")
     events = manager.events()
     with anyio.fail_after(60):
         async with manager:
-            async for alarm in manager.alarms("close", timedelta(milliseconds=-100), misfire=RUN_ONCE):
+            async for alarm in manager.alarms("close", timedelta(milliseconds=-50), misfire=RUN_ONCE):
                 if alarm.session == date(2000, 1, 2):
                     break
             await manager.wait_for(SessionState.NOT_STARTED)
     log = [event async for event in events]
-    for calls, offset in ((before, timedelta(milliseconds=200)), (opened, ZERO)):
+    for calls, offset in ((before, timedelta(milliseconds=100)), (opened, ZERO)):
         assert [(each.session, each.scheduled_at) for each in calls] == [
-            (date(2000, 1, 1), then + timedelta(milliseconds=200) + offset),
-            (date(2000, 1, 2), then + timedelta(milliseconds=700) + offset),
+            (date(2000, 1, 1), then + timedelta(milliseconds=100) + offset),
+            (date(2000, 1, 2), then + timedelta(milliseconds=350) + offset),
         ]
         assert all(each.observed_at >= each.scheduled_at for each in calls)
     names = told(log)

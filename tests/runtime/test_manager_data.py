@@ -516,6 +516,7 @@ async def test_fault_09_old_stamps_do_not_refresh(age):
         assert manager.state is ACTIVE
 
 
+@pytest.mark.costly
 @settings(max_examples=40, deadline=None)
 @given(
     arrivals=st.lists(st.tuples(seconds, st.one_of(st.none(), st.integers(-60, 600))), min_size=1, max_size=15),

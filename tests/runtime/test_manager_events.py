@@ -116,6 +116,7 @@ async def test_events_carry_the_managers_name():
     assert {event.name for event in log} == {"desk 3"}
 
 
+@pytest.mark.costly
 async def test_fault_49_a_reader_that_never_reads_is_bounded_and_hinders_nobody(caplog):
     """A reader that never reads gets its first 10,000 events and then SubscriberOverrun; another one misses nothing."""
     caplog.set_level(logging.CRITICAL, "session_lifecycle")  # thousands of failures are made on purpose

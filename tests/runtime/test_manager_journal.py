@@ -528,13 +528,14 @@ async def test_an_aliass_journal_is_its_calendars(journals):
 
 @pytest.mark.costly
 @pytest.mark.parametrize("journals", ["memory"], indirect=True)  # a thousand commits to a disk take seconds
-async def test_years_in_one_journal(journals):
-    """A restart after five hundred rolls agrees with the run that never stopped."""
+@pytest.mark.parametrize("weeks", [20, pytest.param(100, marks=pytest.mark.long)])
+async def test_years_in_one_journal(journals, weeks):
+    """A restart after a hundred rolls, or five hundred, agrees with the run that never stopped."""
     manager, clock, rolls = begin(at(MONDAY, (15, 0)), journals(), schedule=weekdays(n=520))
     async with running(manager):
-        await clock.advance(timedelta(days=700))
+        await clock.advance(timedelta(weeks=weeks))
         last = manager.session.date
-    assert len(rolls.done) == 500
+    assert len(rolls.done) == 5 * weeks
     manager, clock, rolls = begin(clock.now(), journals(), schedule=weekdays(n=520))
     async with running(manager):
         assert (manager.session.date, rolls.begun) == (last, [])

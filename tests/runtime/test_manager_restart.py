@@ -567,6 +567,7 @@ async def test_fault_48_a_wall_clock_before_the_journal_holds():
 moves = st.lists(st.tuples(st.timedeltas(-7 * DAY, 2 * DAY), st.timedeltas(NOW, 2 * DAY)), min_size=1, max_size=5)
 
 
+@pytest.mark.costly
 @settings(max_examples=25, deadline=None)
 @given(moves=moves)
 async def test_fault_48_whatever_the_wall_clock_says_at_each_restart_nothing_is_rolled_twice(moves):

@@ -401,6 +401,7 @@ INTO = st.timedeltas(NOW, 5 * DAY)
 START = at(MONDAY + 7 * DAY, (0, 0))
 
 
+@pytest.mark.costly
 @settings(max_examples=40, deadline=None)
 @given(into=INTO, back=BACK)
 async def test_fault_21_the_wall_clock_steps_back(into, back):
@@ -445,6 +446,7 @@ async def test_fault_21_the_wall_clock_steps_back_during_a_roll(back):
         assert len(set(edges)) == len(edges)
 
 
+@pytest.mark.costly
 @settings(max_examples=40, deadline=None)
 @given(into=INTO, forward=st.timedeltas(SECOND, 12 * DAY))
 async def test_fault_22_the_wall_clock_steps_forward_within_the_cap(into, forward):

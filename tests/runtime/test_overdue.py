@@ -113,6 +113,7 @@ async def is_called(stubborn: Stubborn) -> tuple[SessionBoundaryManager, Callabl
     return manager, partial(manager.run_while, stubborn, ACTIVE)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", [rolls, handles, lives, is_called], ids=lambda kind: kind.__name__)
 def test_fault_66_code_that_swallows_its_cancellation(kind, anyio_backend):
     """A roll, a handler, a body and a call: `CallbackOverdue` once, several deliveries, and an idle core meanwhile."""

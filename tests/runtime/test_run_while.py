@@ -1,5 +1,6 @@
 """`run_while`: a function that is called while a state holds; and the quiet end of every loop at a stop."""
 
+import json
 import os
 import subprocess
 import sys
@@ -265,12 +266,11 @@ async def test_fault_65_every_loop_ends_quietly_when_the_manager_stops(state, wa
 
 
 PATTERN = """
-import signal, sys
-from datetime import timedelta
+import json, signal, sys
+from datetime import datetime, timedelta
 import anyio
 from session_lifecycle import LifecycleConfig, SessionBoundaryManager, SessionState
 from tests.helpers.harness import season
-from tests.runtime.test_run_while import HOURS
 from session_lifecycle.testing import SimulatedClock
 
 async def trade(session):
@@ -312,6 +312,7 @@ async def stop_on_sigterm(manager):
             manager.stop()
 
 backend, options, number = sys.argv[1], {"use_uvloop": True} if sys.argv[2] else {}, signal.Signals[sys.argv[3]]
+HOURS = {SessionState[name]: datetime.fromisoformat(instant) for name, instant in json.loads(sys.argv[4]).items()}
 interrupted = 0
 for state in HOURS:
     try:
@@ -323,14 +324,16 @@ sys.exit(130 if interrupted else 0)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to receive")
 @pytest.mark.parametrize(("number", "status"), [("SIGTERM", 0), ("SIGINT", 130)])
 def test_fault_65_signals_in_every_state(number, status, anyio_backend):
     """SIGTERM by the pattern of the guide ends with the status 0, Ctrl-C with 130; no traceback, no hang."""
     name, options = anyio_backend
     root = str(Path(__file__).parents[2])
+    hours = json.dumps({state.name: instant.isoformat() for state, instant in HOURS.items()})
     done = subprocess.run(
-        [sys.executable, "-c", PATTERN, name, "uvloop" if options.get("use_uvloop") else "", number],
+        [sys.executable, "-c", PATTERN, name, "uvloop" if options.get("use_uvloop") else "", number, hours],
         capture_output=True,
         text=True,
         timeout=60,

@@ -58,16 +58,16 @@ async def never(_: object) -> None:
 
 async def test_a_misspelt_phase_is_warned_of_with_the_nearest_name(caplog: pytest.LogCaptureFixture) -> None:
     """By every call that waits for one, at once: also where a state is waited for first."""
-    manager, _clock = make(NOON, schedule=nightly(), name="desk")
+    manager, clock = make(NOON, schedule=nightly(), name="desk")
     why = "names a phase that may never come: no session from 2024-03-04 to 2024-04-03 has it; did you mean overnight?"
     async with running(manager), anyio.create_task_group() as tasks:
         for named, states in (("phase='overnite'", ()), ("ACTIVE, phase='Overnite'", (ACTIVE,))):
             name = named.split("'")[1]
             tasks.start_soon(lambda states=states, name=name: enter(manager, *states, phase=name))
-            await anyio.wait_all_tasks_blocked()
+            await clock.advance(NOW)
             assert warnings(caplog) == [f"desk: during({named}) {why}"]
         tasks.start_soon(lambda: manager.run_while(never, phase="OVERNITE"))
-        await anyio.wait_all_tasks_blocked()
+        await clock.advance(NOW)
         assert warnings(caplog) == [f"desk: run_while(phase='OVERNITE') {why}"]
         manager.at("overnite.end", -MINUTE)(never)
         assert warnings(caplog) == [f"desk: the alarm at overnite.end - 0:01:00 {why}"]
@@ -120,11 +120,11 @@ async def test_the_way_out_of_a_schedule_without_phases_is_named(caplog: pytest.
 async def test_a_phase_of_few_sessions_is_not_warned_of(caplog: pytest.LogCaptureFixture, days: tuple[date]) -> None:
     """A half day, or a day on which options expire: it is enough that one session within a month has the phase."""
     config = LifecycleConfig(data_timeouts={"overnight": MINUTE})
-    manager, _clock = make(NOON, schedule=nightly(*days), config=config)
+    manager, clock = make(NOON, schedule=nightly(*days), config=config)
     manager.at("overnight")(never)
     async with running(manager), anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: enter(manager, phase="overnight"))
-        await anyio.wait_all_tasks_blocked()
+        await clock.advance(NOW)
         assert warnings(caplog) == []
         tasks.cancel_scope.cancel()
 
@@ -158,7 +158,7 @@ async def test_a_phase_that_comes_with_later_facts_is_waited_for(caplog: pytest.
 
     async with running(manager), anyio.create_task_group() as tasks:
         tasks.start_soon(desk)
-        await anyio.wait_all_tasks_blocked()
+        await clock.advance(NOW)
         assert len(warnings(caplog)) == 1
         night = Phase("overnight", at(TUESDAY, (1, 0)), at(TUESDAY, (9, 0)), tradable=True)
         await manager.apply(SpecialHours(TUESDAY, phases=(night,)))
@@ -166,7 +166,7 @@ async def test_a_phase_that_comes_with_later_facts_is_waited_for(caplog: pytest.
         assert entered == [(TUESDAY, night.start)]
         await clock.advance_to(at(TUESDAY + DAY, (10, 0)))
         tasks.start_soon(desk)
-        await anyio.wait_all_tasks_blocked()
+        await clock.advance(NOW)
         assert len(warnings(caplog)) == 1
         await clock.advance_to(at(FIVE_WEEKS, (1, 0)))
         assert entered[1:] == [(FIVE_WEEKS, at(FIVE_WEEKS, (1, 0)))]

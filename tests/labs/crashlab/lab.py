@@ -5,13 +5,13 @@ witness.
 """
 
 import json
+import multiprocessing
 import os
 import random
 import select
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +99,26 @@ def fork(order: Order) -> Ending:
 
 
 def spawn(order: Order) -> Ending:
-    """Live in a process that is started from nothing; a life that nothing is to end, in this one."""
+    """Live in a process that has done nothing but import; a life that nothing is to end, in this one."""
     begun = time.perf_counter()
     (order.folder / "killed").unlink(missing_ok=True)
     if order.at is None:
         Life(order.folder, order.run, order.start, Points(order.folder)).live()
         return _ending(order, 0, begun)
-    status = subprocess.run(command(order), cwd=ROOT, check=False, timeout=60).returncode
-    return _ending(order, status, begun)
+    process = NURSERY.Process(target=_live, args=(order,))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return _ending(order, process.exitcode, begun)
+
+
+NURSERY = multiprocessing.get_context("forkserver") if hasattr(os, "fork") else multiprocessing.get_context()
+"""A process of one thread that imports all that a life needs, once, and of which lives are forked; see `spawn`."""
+NURSERY.set_forkserver_preload([__name__])
+
+
+def _live(order: Order) -> None:
+    sys.exit(child.live(order.folder, order.run, order.start, Points(order.folder, order.at)))
 
 
 def command(order: Order, *more: str) -> list[str]:
@@ -485,7 +498,7 @@ def kill_at(
 
 def _kill_once(story: Story, point: str, which: str) -> None:
     order = story.order()
-    hits = rehearse(order)
+    hits = rehearse(order) if order.run else rehearse_eventful(in_transaction=story.plan.in_transaction)
     if point in ONCE_A_LIFE and (not hits[point] or which != "first"):
         number = max(2, _passage(which, hits["append.written"] - 1))
         _expect_kill(story, _at(order, "append.written", number), "append.written")
@@ -493,6 +506,13 @@ def _kill_once(story: Story, point: str, which: str) -> None:
         hits = rehearse(order)
     if hits[point]:
         _expect_kill(story, _at(order, point, _passage(which, hits[point])), point)
+
+
+@cache
+def rehearse_eventful(*, in_transaction: bool) -> Counter[str]:
+    """Rehearse the first life of the eventful plan, which is the same whichever point it is then killed at."""
+    with scratch_folder() as scratch:
+        return rehearse(Story(Path(scratch), eventful(in_transaction=in_transaction), fork).order())
 
 
 def _passage(which: str, last: int) -> int:

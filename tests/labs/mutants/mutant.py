@@ -1,7 +1,10 @@
 """One mutant: a change to one function of the package, and the tests that must notice it."""
 
 import ast
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
+from textwrap import indent
 
 from tests.labs.mutants.operators import DoesNotApply, Operator, function_in
 
@@ -28,12 +31,20 @@ class Mutant:
         Raises:
             DoesNotApply: the function is not there, or an operator does not fit it exactly.
         """
-        tree = ast.parse(source)
-        function = function_in(tree, self.function)
+        original = function_in(_parsed(source), self.function)
+        function = deepcopy(original)
         for operator in self.operators:
             before = ast.dump(function)
             operator.apply(function)
             if ast.dump(function) == before:
                 msg = f"{operator} changes nothing"
                 raise DoesNotApply(msg)
-        return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+        new = indent(ast.unparse(ast.fix_missing_locations(function)), " " * original.col_offset)
+        first = min(node.lineno for node in (original, *original.decorator_list))
+        lines = source.splitlines()
+        return "\n".join([*lines[: first - 1], new, *lines[original.end_lineno :]]) + "\n"
+
+
+@cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)

@@ -67,24 +67,32 @@ class Operator:
             raise DoesNotApply(msg)
 
 
-def function_in(tree: ast.AST, name: str) -> ast.AST:
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def function_in(tree: ast.Module, name: str) -> Definition:
     """Return the function of that qualified name.
 
     Raises:
         DoesNotApply: there is none.
     """
-    node = tree
+    node: ast.Module | Definition = tree
     for part in name.split("."):
-        inner = [
-            each
-            for each in ast.walk(node)
-            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and each.name == part
-        ]
+        inner = [each for each in _definitions(node) if each.name == part]
         if len(inner) != 1:
             msg = f"{len(inner)} functions or classes are called {part} of {name}"
             raise DoesNotApply(msg)
-        node = inner[0]
+        (node,) = inner
     return node
+
+
+def _definitions(node: ast.AST) -> Iterator[Definition]:
+    """Yield every function and class below a node."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):  # there are none in expressions, of which there are most
+            if isinstance(child, Definition):
+                yield child
+            yield from _definitions(child)
 
 
 def places(root: ast.AST) -> Iterator[Place]:

@@ -48,6 +48,7 @@ def carry_out(task: Task) -> Outcome:
     logging.getLogger("session_lifecycle").setLevel(logging.CRITICAL)
     began = time.process_time()
     sessions = load(task.calendar, task.first_year, task.last_year)
+    frozen = gc.get_freeze_count() > 0
     gc.collect()
     gc.freeze()  # the sessions stay, and need not be looked through again and again
     loaded = time.process_time()
@@ -67,7 +68,8 @@ def carry_out(task: Task) -> Outcome:
         figures.update(world.figures)
         figures["lives"] += 1
         faults.update(world.faults)
-    gc.unfreeze()
+    if not frozen:  # what its caller has frozen stays so
+        gc.unfreeze()
     figures["living_ms"] = int(1000 * (time.process_time() - loaded))
     return Outcome(task.calendar, figures, faults, "".join(lines), seed, finding)
 
