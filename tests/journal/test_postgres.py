@@ -32,7 +32,9 @@ from tests.helpers.postgres import Database, Server
 
 pytestmark = pytest.mark.anyio
 
-TTL = timedelta(seconds=1)
+TTL = timedelta(seconds=10)
+"""Of what no lease is to end in, however busy the machine is."""
+SHORT = timedelta(seconds=1)
 
 
 @pytest.fixture(
@@ -167,7 +169,7 @@ async def test_journals_of_one_database_are_apart_and_share_two_connections(data
     assert [record.note for record in await journals[0].open("XNYS")] == ["", "0"]
     for one in journals:
         await one.close()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while database.execute("SELECT FROM pg_stat_activity WHERE application_name = 'session_lifecycle'"):
             await anyio.sleep(0.01)
 
@@ -292,7 +294,7 @@ async def test_a_standby_has_the_records_and_may_not_write(database: Database) -
             with pytest.raises(NotLeadingError):
                 standby.done_statement(done(FIRST, 2))
             await leader.append([failed(2), failed(3)])
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 assert await standby.follow() == (failed(2), failed(3))
                 assert standby.term == leader.term == 1
                 async with napping() as naps, anyio.create_task_group() as tasks:
@@ -326,15 +328,15 @@ async def test_a_leader_that_leaves_is_followed_at_once(database: Database) -> N
 
 async def test_a_leader_that_is_not_renewed_stops_by_itself_first(database: Database) -> None:
     """The lease ends here before it ends on the server, and the standby leads within ttl + 0.2 s."""
-    leader = journal(database)
+    leader = journal(database, ttl=SHORT)
     began = time.monotonic()
     await leader.open("XNYS")
-    async with opened(database) as standby:
+    async with opened(database, ttl=SHORT) as standby:
         async with napping() as naps:
             await led(standby)
             assert not leader.leads
-            assert time.monotonic() - began >= TTL.total_seconds()
-            assert sum(naps) <= TTL.total_seconds() + 0.2
+            assert time.monotonic() - began >= SHORT.total_seconds()
+            assert sum(naps) <= SHORT.total_seconds() + 0.2
         with pytest.raises(NotLeadingError):
             await leader.append([adopted()])
         assert "ran out" in await kept(leader)
@@ -368,19 +370,19 @@ async def test_one_term_that_a_failover_gave_out_twice_has_one_writer(database: 
 
 async def test_a_renewal_that_is_refused_ends_the_lead(database: Database) -> None:
     """`keep` says so as soon as it hears of it, a third of the ttl later."""
-    async with opened(database) as old:
+    async with opened(database, ttl=SHORT) as old:
         database.execute("UPDATE session_lifecycle.journal SET term = 7, holder = 'another'")
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             assert await kept(old) == "another replica leads"
 
 
 async def test_a_server_clock_that_was_set_back_keeps_no_lease_alive(database: Database) -> None:
     """A lease that would last a day longer is cut to its ttl."""
-    leader = journal(database)
+    leader = journal(database, ttl=SHORT)
     await leader.open("XNYS")
     database.execute("UPDATE session_lifecycle.lease SET expires_at = expires_at + interval '1 day'")
-    async with opened(database) as standby:
-        with anyio.fail_after(5):
+    async with opened(database, ttl=SHORT) as standby:
+        with anyio.fail_after(30):
             await led(standby)
     await leader.close()
 
@@ -531,7 +533,7 @@ async def test_two_rolls_are_open_at_once_and_hold_up_no_halt(database: Database
             assert second is not None
             await first.execute("SELECT 1")
             await second.execute("SELECT 1")
-            with anyio.fail_after(1):
+            with anyio.fail_after(30):
                 await one.append([halted(FIRST, 2)])
                 await two.append([halted(FIRST, 2)])
         assert await one.find_done(FIRST) == await two.find_done(FIRST) == done(FIRST, 3)
@@ -585,7 +587,7 @@ async def test_a_server_that_became_read_only_refuses_and_recovers(database: Dat
         server.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         try:
             server.execute("SELECT pg_reload_conf()")
-            with pytest.raises(JournalWriteFailed, match="read-only") as caught, anyio.fail_after(5):
+            with pytest.raises(JournalWriteFailed, match="read-only") as caught, anyio.fail_after(30):
                 for seq in range(2, 1000):
                     await one.append([failed(seq)])
         finally:
@@ -595,7 +597,7 @@ async def test_a_server_that_became_read_only_refuses_and_recovers(database: Dat
                 connection.execute("SELECT pg_reload_conf()")
         assert not caught.value.uncertain
         written = len(stored(database))
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not one.leads:
                 await one.follow()
             while len(stored(database)) == written:
@@ -621,8 +623,9 @@ async def test_a_role_that_commits_asynchronously_is_made_to_wait(database: Data
             other.execute(statement.encode(), parameters)
             cursor = other.execute("SHOW synchronous_commit")
             assert cursor.fetchone() == (found,)
-            (limit,) = other.execute("SHOW idle_in_transaction_session_timeout").fetchone() or ("",)
-            assert limit.endswith("ms")  # what is left of the lease
+            limit = "SELECT setting::int FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+            (left,) = other.execute(limit.encode()).fetchone() or (0,)
+            assert 0 < left <= TTL.total_seconds() * 1000  # of the lease
         await one.close()
     database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
