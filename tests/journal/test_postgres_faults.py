@@ -360,7 +360,7 @@ async def test_a_process_that_stops_between_done_and_commit_keeps_nobody_out(dat
     with psycopg.connect(database.conninfo(), cursor_factory=psycopg.RawCursor) as stopped:
         stopped.execute("INSERT INTO books VALUES ($1)", (FIRST,))
         stopped.execute(statement.encode(), parameters)
-        async with opened(database.conninfo()) as new:
+        async with opened(database.conninfo(), LONG) as new:
             async with napping() as naps:
                 await led(new)
                 assert sum(naps) < TTL.total_seconds() + 0.3
