@@ -309,7 +309,7 @@ async def test_a_partitioned_leader_stops_first_and_writes_nothing_afterwards(
     database: Database, proxy: TcpProxy
 ) -> None:
     """Its sockets stay open. The next one leads within ttl + 0.2 s; what was under way is refused."""
-    async with opened(through(proxy, database)) as old, opened(database.conninfo()) as new:
+    async with opened(through(proxy, database)) as old, opened(database.conninfo(), LONG) as new:
         await old.append([adopted()])
         refused: list[BaseException] = []
 
