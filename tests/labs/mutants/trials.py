@@ -125,8 +125,9 @@ def copied(folder: Path) -> Path:
 
 
 def pytest_run(root: Path, targets: Iterable[str], *, timeout: float | None) -> subprocess.CompletedProcess[str]:
-    """Run tests of a copy up to the first that fails."""
-    return python(root, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *targets, timeout=timeout)
+    """Run tests of a copy up to the first that fails. pytest clears up after others where they share a folder."""
+    own = ["-x", "-q", "-n0", "-p", "no:cacheprovider", f"--basetemp={root / 'basetemp'}"]
+    return python(root, "-m", "pytest", *own, *targets, timeout=timeout)
 
 
 def python(root: Path, *arguments: str, timeout: float | None) -> subprocess.CompletedProcess[str]:
