@@ -319,7 +319,11 @@ def test_the_kernel_s_answer_is_read_as_its_header_has_it() -> None:
 
 @pytest.fixture
 def fine_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what depends on how well the machine that runs the tests is kept, and on what was released since."""
+    """Leave out what depends on how well the machine that runs the tests is kept, and on what was released since.
+
+    Where a test has the wall clock stand still, a machine that stalls for a second would make a step.
+    """
+    monkeypatch.setattr("session_lifecycle._model.clock.STEP", timedelta(minutes=1))
     monkeypatch.setattr(findings, "TESTED", {})
     monkeypatch.setattr(findings, "requires", lambda name: REQUIRED)
     monkeypatch.setattr(findings, "time_zones", lambda year: iter([Finding("note", "time zones", "as they are", None)]))
