@@ -424,8 +424,9 @@ class PostgresJournal(Uncopyable):
                     raise
                 if not self._in_doubt or connection.answers:
                     self._in_doubt = False
-                    self._judge(error, "done")
-                    raise JournalWriteFailed(self._label, "done", first_line(error)) from error
+                    reason = connection.reason_of(error)
+                    self._judge(reason, "done")
+                    raise JournalWriteFailed(self._label, "done", first_line(reason)) from error
                 connection.abandon()
                 await self._decide(link, record, error)
 

@@ -34,6 +34,22 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         super().__init__(raw, tuple_row)
         self._names_of_calls: dict[str, bytes] = {}
         self._prepares_calls = True
+        self._last_word: psycopg.Error | None = None
+        self.add_notice_handler(self._hear)
+
+    def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "FATAL" and notice.sqlstate is not None:
+            self._last_word = psycopg.errors.lookup(notice.sqlstate)(notice.message_primary or "")
+
+    def reason_of(self, error: Exception) -> Exception:
+        """Return what the server closed the connection with, where `error` tells only that it is closed.
+
+        libpq takes it for a notice where it arrives together with the answer to the last statement, as it does where
+        the event loop was held up meanwhile.
+        """
+        if self._last_word is None or (isinstance(error, psycopg.Error) and error.sqlstate is not None):
+            return error
+        return self._last_word
 
     async def wait(self, gen: PQGen[_Value], interval: float = 0.0, timeout: float | None = None) -> _Value:  # noqa: ARG002, ASYNC109 -- psycopg's signature
         """Drive a generator of psycopg's protocol; with a `timeout` in seconds, no longer than that.

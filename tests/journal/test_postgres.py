@@ -1,5 +1,6 @@
 """A journal in PostgreSQL, on a real server: what it holds, who leads, and what a roll's transaction commits."""
 
+import select
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -630,21 +631,37 @@ async def test_a_role_that_commits_asynchronously_is_made_to_wait(database: Data
     database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-async def test_a_block_that_waits_for_too_long_is_said_to_have(database: Database) -> None:
-    """The server ends it, and the error says why, and what to do; a shorter limit than `ttl` stands for it here."""
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_block_that_waits_for_too_long_is_said_to_have(database: Database, *, at_once: bool) -> None:
+    """The server ends it, and the error says why, and what to do; a shorter limit than `ttl` stands for it here.
+
+    At once, its last word arrives together with the answer to the last statement: nothing is read before the server
+    has closed the connection.
+    """
     one = PostgresJournal(database.conninfo(), "desk/XNYS", TTL)
     await one.open("XNYS")
-    await one.append([adopted()])
-    with pytest.raises(
-        JournalWriteFailed, match=r"idle-in-transaction timeout: the roll's block waited .* Wait before"
-    ):
-        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
-            assert tx is not None
-            await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
-            while database.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {tx.info.backend_pid}"):
-                await anyio.lowlevel.checkpoint()
-    assert await one.find_done(FIRST) is None
-    await one.close()
+    try:
+        await one.append([adopted()])
+        with pytest.raises(
+            JournalWriteFailed, match=r"idle-in-transaction timeout: the roll's block waited .* Wait before"
+        ):
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                hung_up = select.poll()
+                hung_up.register(tx.fileno(), select.POLLHUP)
+                limit = b"SET LOCAL idle_in_transaction_session_timeout = 20"
+                if at_once:
+                    tx.pgconn.send_query(limit)
+                    tx.pgconn.flush()
+                    hung_up.poll()
+                    await tx.wait(psycopg.generators.fetch_many(tx.pgconn))
+                else:
+                    await tx.execute(limit)
+                    while not hung_up.poll(0):
+                        await anyio.lowlevel.checkpoint()
+        assert await one.find_done(FIRST) is None
+    finally:
+        await one.close()
 
 
 def grants(database: Database, role: str) -> None:
