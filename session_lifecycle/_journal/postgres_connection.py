@@ -38,8 +38,12 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.add_notice_handler(self._hear)
 
     def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized == "FATAL" and notice.sqlstate is not None:
-            self._last_word = psycopg.errors.lookup(notice.sqlstate)(notice.message_primary or "")
+        if notice.severity_nonlocalized == "FATAL":
+            try:
+                kind = psycopg.errors.lookup(notice.sqlstate or "")
+            except KeyError:  # a code that psycopg does not know, of a pooler say
+                kind = psycopg.OperationalError
+            self._last_word = kind(notice.message_primary or "")
 
     def reason_of(self, error: Exception) -> Exception:
         """Return what the server closed the connection with, where `error` tells only that it is closed.
