@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable
 from datetime import date, datetime
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from session_lifecycle._core.schedule_change import hours_on
@@ -80,7 +81,7 @@ class _Cursor:
             self.owner = None
 
 
-class Cut(NamedTuple):
+class Cut(msgspec.Struct, frozen=True):
     """A session that was ended early, at `at`, before its `end`. With `at` None an earlier run ended it."""
 
     session: date
@@ -255,13 +256,11 @@ class AlarmScheduler:
             return False
 
     def _why_void(self, session: date, due: datetime) -> str | None:
-        if self._cut is None:
+        cut = self._cut
+        if cut is None or session != cut.session or due > cut.end or (cut.at is not None and due <= cut.at):
             return None
-        day, at, end, why = self._cut
-        if session != day or due > end or (at is not None and due <= at):
-            return None
-        when = "in an earlier run" if at is None else f"at {at.isoformat()}"
-        return f"its session was {why} {when}"
+        when = "in an earlier run" if cut.at is None else f"at {cut.at.isoformat()}"
+        return f"its session was {cut.why} {when}"
 
     def _first(self) -> tuple[_Cursor, int] | None:
         """Return the cursor with the earliest instant that no roll can skip, and the place of that in its queue."""

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
 from math import inf
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
+import msgspec
 
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.rolls import RollRound
@@ -451,7 +452,7 @@ class AppTasks:
             self._event.set()
 
 
-class _Task(NamedTuple):
+class _Task(msgspec.Struct, frozen=True, eq=False):
     """A task to be started."""
 
     name: str

@@ -318,7 +318,8 @@ class Driver:
             # is alive.
             self._dirty.update(self._hosts)
             cohort_members = []
-        self._poll_due(now, cohort_members)
+        if self._dirty or cohort_members:
+            self._poll_due(now, cohort_members)
 
     async def _sleep(self) -> None:
         """Sleep until the next deadline, or until woken. After a failure of the clock, wait a second of the loop's."""

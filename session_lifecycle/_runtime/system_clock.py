@@ -84,21 +84,20 @@ class SystemClock(Uncopyable):
 
     async def _sleep_coarse(
         self,
-        last: Reading,
+        now: Reading,
         wall: datetime | None,
         monotonic: float | None,
         *,
         margin: float = 0.0,
         shortest: float = 0.0,
     ) -> Reading | None:
-        """Sleep in slices until `margin` seconds before `wall`, and return the reading of then.
+        """Sleep in slices, from a reading on, until `margin` seconds before `wall`, and return the reading of then.
 
         Return None once a deadline has passed or the wall clock has stepped, after a checkpoint. `shortest` is the
         least to sleep for `wall` at a time, so that a wall clock that stands still does not make this a spin.
         """
-        slept = False
+        last, slept = now, False
         while True:
-            now = read(self)
             left = self._slice_seconds if monotonic is None else min(self._slice_seconds, monotonic - self.monotonic())
             to_wall = inf if wall is None else (wall - now.wall).total_seconds()
             if left <= 0 or to_wall <= 0 or now.step_since(last) is not None:
@@ -107,7 +106,7 @@ class SystemClock(Uncopyable):
                 return now
             # A timer may fire a hair early, so the loop reads the clock again rather than trust it.
             await anyio.sleep(min(left, max(to_wall - margin, shortest)))
-            last, slept = now, True
+            last, now, slept = now, read(self), True
         if not slept:
             await anyio.lowlevel.checkpoint()
         return None
