@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from math import inf
 from typing import Final, NamedTuple, NoReturn
 
 import anyio
@@ -386,6 +387,7 @@ class PostgresJournal(Uncopyable):
         Its value is None where *done* of that session is in the journal already. *done* is appended as the last
         statement, under this replica's term, and committed with the block's writes. Between two statements the block
         may be idle for `ttl`: a replica that is stopped in it must not keep the others out of the application's tables.
+        For BEGIN, and for the ROLLBACK of a block that raises, the server has `ttl` to answer.
         A block that sends COMMIT or ROLLBACK itself is refused at its end.
 
         Raises:
@@ -400,28 +402,41 @@ class PostgresJournal(Uncopyable):
             raise NotLeadingError("done", self._label, self._lease.known_term)
         record: Record | None = None
         transaction: psycopg.AsyncTransaction | None = None
+        entered, failure = False, None
         token = secrets.token_hex(8)
         async with AsyncExitStack() as stack:
             connection = await self._transaction_connection(stack, link)
             try:
-                with anyio.CancelScope() as scope:
+                with anyio.CancelScope(deadline=anyio.current_time() + self._seconds) as scope:
                     async with connection.transaction() as transaction:
-                        await connection.execute(_BEGIN_HERE, (token, f"{self._seconds * 1000:.0f}ms"))
-                        yield connection
-                        await self._pen.acquire()
-                        stack.callback(self._pen.release)
-                        await self._settle(link)  # an append that was cancelled meanwhile
-                        record = done()
-                        scope.deadline = anyio.current_time() + self._lease.remaining
-                        await self._complete(connection, record, token)
-                        self._in_doubt = True  # from here on the COMMIT may be on its way
+                        try:
+                            await connection.execute(_BEGIN_HERE, (token, f"{self._seconds * 1000:.0f}ms"))
+                            entered, scope.deadline = True, inf
+                            yield connection
+                            await self._pen.acquire()
+                            stack.callback(self._pen.release)
+                            await self._settle(link)  # an append that was cancelled meanwhile
+                            record = done()
+                            scope.deadline = anyio.current_time() + self._lease.remaining
+                            await self._complete(connection, record, token)
+                            self._in_doubt = True  # from here on the COMMIT may be on its way
+                        except BaseException as error:
+                            if not scope.cancel_called:
+                                failure, scope.deadline = error, anyio.current_time() + self._seconds
+                            raise
+                if (
+                    failure is not None
+                ):  # and the ROLLBACK is not answered: what closes the connection has the same effect
+                    raise failure
                 check_committed(transaction, expired=scope.cancelled_caught)
                 assert record is not None  # the block has ended
                 self._in_doubt = False
                 self._seq = max(self._seq, record.seq)
             except BROKEN_OR_REFUSED as error:
-                if record is None:  # the block's own
-                    raise
+                if record is None:
+                    if entered:  # the block's own
+                        raise
+                    raise JournalWriteFailed(self._label, "done", first_line(connection.reason_of(error))) from error
                 if not self._in_doubt or connection.answers:
                     self._in_doubt = False
                     reason = connection.reason_of(error)

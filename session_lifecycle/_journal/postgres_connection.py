@@ -291,7 +291,7 @@ def first_line(error: Exception) -> str:
 def check_committed(transaction: psycopg.AsyncTransaction | None, *, expired: bool) -> None:
     """Raise unless COMMIT has been answered: psycopg passes over a connection that was closed before it."""
     if expired:
-        raise TimeoutError("the lease ended before the server had answered")
+        raise TimeoutError("the server has not answered in time")
     if transaction is None or transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
         raise psycopg.OperationalError("the connection was closed before COMMIT was sent")
 

@@ -18,6 +18,7 @@ import anyio
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from session_lifecycle import PostgresJournal
 from session_lifecycle._journal import postgres_tables
 
 SCHEMA = Path(postgres_tables.__file__).with_name("postgres_schema.sql").read_text(encoding="utf-8")
@@ -232,3 +233,27 @@ class Database:
             "TRUNCATE session_lifecycle.journal, session_lifecycle.lease, session_lifecycle.record; "
             f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; ALTER DATABASE {self.name} RESET ALL"
         )
+
+
+@contextmanager
+def waits(one: PostgresJournal) -> Iterator[list[float]]:
+    """Note the seconds for which a journal itself chooses to wait before it looks again.
+
+    What a busy machine, or its server, takes besides is in none of them.
+    """
+    assert one._link is not None
+    keeper, noted = one._link.keeper, list[float]()
+    notified = keeper.notified
+
+    async def note(name: str, heard: int, within: float) -> None:
+        began = anyio.current_time()
+        try:
+            await notified(name, heard, within)
+        finally:
+            noted.append(min(within, anyio.current_time() - began))
+
+    keeper.notified = note  # type: ignore[method-assign]
+    try:
+        yield noted
+    finally:
+        del keeper.notified

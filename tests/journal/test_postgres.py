@@ -29,7 +29,7 @@ from session_lifecycle.testing.journals import check_journal
 from tests.conftest import BACKENDS, PLAIN, Backend
 from tests.helpers.journal_days import AT, DAY, FIRST, adopted, done, failed, halted, intent, kept
 from tests.helpers.ledger import napping
-from tests.helpers.postgres import Database, Server
+from tests.helpers.postgres import Database, Server, waits
 
 pytestmark = pytest.mark.anyio
 
@@ -333,11 +333,11 @@ async def test_a_leader_that_is_not_renewed_stops_by_itself_first(database: Data
     began = time.monotonic()
     await leader.open("XNYS")
     async with opened(database, ttl=SHORT) as standby:
-        async with napping() as naps:
+        with waits(standby) as waited:
             await led(standby)
-            assert not leader.leads
-            assert time.monotonic() - began >= SHORT.total_seconds()
-            assert sum(naps) <= SHORT.total_seconds() + 0.2
+        assert not leader.leads
+        assert time.monotonic() - began >= SHORT.total_seconds()
+        assert sum(waited) <= SHORT.total_seconds() + 0.2
         with pytest.raises(NotLeadingError):
             await leader.append([adopted()])
         assert "ran out" in await kept(leader)

@@ -23,8 +23,7 @@ from session_lifecycle import JournalUnavailable, JournalWriteFailed, PostgresJo
 from session_lifecycle._journal.errors import NotLeadingError
 from tests.conftest import BACKENDS, PLAIN, Backend
 from tests.helpers.journal_days import DAY, FIRST, adopted, done, failed, kept
-from tests.helpers.ledger import napping
-from tests.helpers.postgres import Database, Server, _other_user, free_port, running_server
+from tests.helpers.postgres import Database, Server, _other_user, free_port, running_server, waits
 from tests.helpers.tcp_proxy import TcpProxy
 from tests.labs.replicas.replica import Order
 
@@ -264,9 +263,9 @@ async def test_an_append_that_outlives_its_lead_does_not_gain_another(own_server
             await anyio.to_thread.run_sync(own_server.start)
         assert len(refused) == 1
         assert not one.leads
-        async with napping() as naps:
+        with waits(one) as waited:
             assert await led(one) == ()
-            assert sum(naps) < TTL.total_seconds() / 2  # no other one has taken it
+        assert sum(waited) < TTL.total_seconds() / 2  # no other one has taken it
         await one.append([failed(2)])
     assert seqs(database) == [1, 2]
 
@@ -324,11 +323,11 @@ async def test_a_partitioned_leader_stops_first_and_writes_nothing_afterwards(
                 async with old.transaction(FIRST, lambda: done(FIRST, 3)) as tx:
                     assert tx is not None
                     await tx.execute("INSERT INTO books VALUES (%s)", (FIRST,))
-                    async with napping() as naps:
-                        proxy.partition()
-                        tasks.start_soon(write)
+                    await unanswered(old, proxy)
+                    tasks.start_soon(write)
+                    with waits(new) as waited:
                         records = await led(new)
-                        assert sum(naps) < TTL.total_seconds() + 0.2
+                    assert sum(waited) < TTL.total_seconds() + 0.2
                     assert not old.leads
                     assert records == (adopted(),)
                     await new.append([failed(2, note="by the new one")])
@@ -339,6 +338,52 @@ async def test_a_partitioned_leader_stops_first_and_writes_nothing_afterwards(
         assert await new.find_done(FIRST) is None
         assert await led_or_news(old) == (failed(2, note="by the new one"),)
     assert booked(database) == 0
+
+
+async def unanswered(one: PostgresJournal, proxy: TcpProxy) -> None:
+    """Cut a journal off while none of its renewals is under way: the server has executed the last one."""
+    assert one._link is not None
+    async with one._link.keeper.use(10):
+        proxy.partition()
+
+
+@pytest.mark.usefixtures("books")
+async def test_a_block_that_fails_while_cut_off_raises_its_own_error(database: Database, proxy: TcpProxy) -> None:
+    """ROLLBACK is waited for as long as the lease lasts at most, and is made by closing the connection."""
+    async with opened(through(proxy, database)) as one:
+        await one.append([adopted()])
+        with anyio.fail_after(15), pytest.raises(ZeroDivisionError):
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+                assert tx is not None
+                await tx.execute("INSERT INTO books VALUES (%s)", (FIRST,))
+                proxy.partition()
+                raise ZeroDivisionError
+        proxy.heal()
+        await led(one)
+        assert await one.find_done(FIRST) is None
+    assert booked(database) == 0
+
+
+@pytest.mark.usefixtures("books")
+async def test_a_transaction_whose_begin_is_not_answered_is_refused(database: Database, proxy: TcpProxy) -> None:
+    """The block is not entered, and the error says why."""
+    async with opened(through(proxy, database)) as one:
+        await one.append([adopted()])
+
+        def cut_off(sent: bytes) -> bool:
+            if b"BEGIN" in sent:
+                proxy.partition()  # its answer is held, and this is forwarded
+            return False
+
+        proxy.cut_before = cut_off
+        with anyio.fail_after(15), pytest.raises(JournalWriteFailed, match="the server has not answered in time"):
+            async with one.transaction(FIRST, lambda: done(FIRST, 2)):
+                pytest.fail("the block was entered")
+        proxy.cut_before = None
+        proxy.heal()
+        await led(one)
+        assert not await roll(one, 2)
+    assert booked(database) == 1
 
 
 async def led_or_news(one: PostgresJournal) -> tuple[Record, ...]:
@@ -361,9 +406,9 @@ async def test_a_process_that_stops_between_done_and_commit_keeps_nobody_out(dat
         stopped.execute("INSERT INTO books VALUES ($1)", (FIRST,))
         stopped.execute(statement.encode(), parameters)
         async with opened(database.conninfo(), LONG) as new:
-            async with napping() as naps:
+            with waits(new) as waited:
                 await led(new)
-                assert sum(naps) < TTL.total_seconds() + 0.3
+            assert sum(waited) < TTL.total_seconds() + 0.3
             assert await new.find_done(FIRST) is None
             with pytest.raises(psycopg.Error):
                 stopped.execute("SELECT 1")
@@ -409,10 +454,10 @@ async def test_a_leader_that_is_killed_or_stopped_is_replaced(database: Database
             await standby.open("XNYS")
         await standby.open("LAB")
         async with anyio.create_task_group() as tasks:
-            async with napping() as naps:
-                process.send_signal(getattr(signal, kind))
+            process.send_signal(getattr(signal, kind))
+            with waits(standby) as waited:
                 await led(standby)
-                assert sum(naps) < TTL.total_seconds() + 0.2
+            assert sum(waited) < TTL.total_seconds() + 0.2
             tasks.start_soon(kept, standby)
             before = booked(database)
             done_before = len(database.execute("SELECT FROM session_lifecycle.record WHERE entry = 'done'"))
