@@ -22,7 +22,7 @@ from session_lifecycle._journal.errors import (
     JournalWriteFailed,
     NotLeadingError,
 )
-from session_lifecycle._journal.postgres_connection import Connection, check_committed, first_line
+from session_lifecycle._journal.postgres_connection import Connection, committed, first_line
 from session_lifecycle._journal.postgres_lease import Lease, uptime
 from session_lifecycle._journal.postgres_link import BROKEN, BROKEN_OR_REFUSED, Link
 from session_lifecycle._journal.postgres_records import (
@@ -387,8 +387,8 @@ class PostgresJournal(Uncopyable):
         Its value is None where *done* of that session is in the journal already. *done* is appended as the last
         statement, under this replica's term, and committed with the block's writes. Between two statements the block
         may be idle for `ttl`: a replica that is stopped in it must not keep the others out of the application's tables.
-        For BEGIN, and for the ROLLBACK of a block that raises, the server has `ttl` to answer.
-        A block that sends COMMIT or ROLLBACK itself is refused at its end.
+        The server has `ttl` for BEGIN and, where the block raises, for ROLLBACK. A block that sends COMMIT or ROLLBACK
+        itself is refused at its end.
 
         Raises:
             JournalWriteFailed: neither is in the database; or that is not known, where it is `uncertain`.
@@ -401,34 +401,22 @@ class PostgresJournal(Uncopyable):
         if not self._lease.leads:
             raise NotLeadingError("done", self._label, self._lease.known_term)
         record: Record | None = None
-        transaction: psycopg.AsyncTransaction | None = None
-        entered, failure = False, None
+        entered = False
         token = secrets.token_hex(8)
         async with AsyncExitStack() as stack:
             connection = await self._transaction_connection(stack, link)
             try:
-                with anyio.CancelScope(deadline=anyio.current_time() + self._seconds) as scope:
-                    async with connection.transaction() as transaction:
-                        try:
-                            await connection.execute(_BEGIN_HERE, (token, f"{self._seconds * 1000:.0f}ms"))
-                            entered, scope.deadline = True, inf
-                            yield connection
-                            await self._pen.acquire()
-                            stack.callback(self._pen.release)
-                            await self._settle(link)  # an append that was cancelled meanwhile
-                            record = done()
-                            scope.deadline = anyio.current_time() + self._lease.remaining
-                            await self._complete(connection, record, token)
-                            self._in_doubt = True  # from here on the COMMIT may be on its way
-                        except BaseException as error:
-                            if not scope.cancel_called:
-                                failure, scope.deadline = error, anyio.current_time() + self._seconds
-                            raise
-                if (
-                    failure is not None
-                ):  # and the ROLLBACK is not answered: what closes the connection has the same effect
-                    raise failure
-                check_committed(transaction, expired=scope.cancelled_caught)
+                async with committed(connection, self._seconds) as scope:
+                    await connection.execute(_BEGIN_HERE, (token, f"{self._seconds * 1000:.0f}ms"))
+                    entered, scope.deadline = True, inf
+                    yield connection
+                    await self._pen.acquire()
+                    stack.callback(self._pen.release)
+                    await self._settle(link)  # an append that was cancelled meanwhile
+                    record = done()
+                    scope.deadline = anyio.current_time() + self._lease.remaining
+                    await self._complete(connection, record, token)
+                    self._in_doubt = True  # from here on the COMMIT may be on its way
                 assert record is not None  # the block has ended
                 self._in_doubt = False
                 self._seq = max(self._seq, record.seq)

@@ -288,9 +288,31 @@ def first_line(error: Exception) -> str:
     return f"{line}: {_WAITED}" if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout) else line
 
 
-def check_committed(transaction: psycopg.AsyncTransaction | None, *, expired: bool) -> None:
-    """Raise unless COMMIT has been answered: psycopg passes over a connection that was closed before it."""
-    if expired:
+@asynccontextmanager
+async def committed(connection: Connection, within: float) -> AsyncGenerator[anyio.CancelScope]:
+    """Commit what a block does; its value is the scope of the whole transaction, whose deadline the block moves.
+
+    The scope ends after `within` seconds, BEGIN included, unless the block gives it longer. Where the block raises, its
+    error is raised after the ROLLBACK, which may take `within` seconds again. That the connection is closed then, if it
+    is not answered, has the same effect.
+
+    Raises:
+        TimeoutError: the server has not answered by the deadline.
+        psycopg.OperationalError: the connection was closed before COMMIT, which psycopg passes over.
+    """
+    transaction: psycopg.AsyncTransaction | None = None
+    failure: BaseException | None = None
+    with anyio.CancelScope(deadline=anyio.current_time() + within) as scope:
+        async with connection.transaction() as transaction:
+            try:
+                yield scope
+            except BaseException as error:
+                if not scope.cancel_called:
+                    failure, scope.deadline = error, anyio.current_time() + within
+                raise
+    if failure is not None:
+        raise failure
+    if scope.cancelled_caught:
         raise TimeoutError("the server has not answered in time")
     if transaction is None or transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
         raise psycopg.OperationalError("the connection was closed before COMMIT was sent")
