@@ -67,7 +67,6 @@ _RELEASE: Final = "SELECT session_lifecycle.release(%s, %s, %s)"
 class _Acquired(NamedTuple):
     led: bool
     busy: bool
-    term: int
 
 
 class PostgresJournal(Uncopyable):
@@ -316,7 +315,7 @@ class PostgresJournal(Uncopyable):
             (lease.gain if gain else lease.change_term)(term, sent)
             self._in_doubt = False  # what was sent under an earlier term has come through, or is refused
         lease.learn_term(term)
-        return _Acquired(led, busy, term)
+        return _Acquired(led, busy)
 
     # ---- leading and following ----
 
