@@ -242,7 +242,7 @@ def test_what_is_published_and_what_is_by_rule() -> None:
         assert published.level == level
         assert "until 2028-12-31; later days are by rule, not published" in published.text
         assert (published.remedy is None) == (level == "ok")
-    _, published, _ = checked("XLON")
+    _, published, _ = checked("XCSE")
     assert (published.level, published.text) == (
         "note",
         "no comparison with what the exchange has published is on record",
