@@ -284,7 +284,8 @@ async def _poll(raw: pq.abc.PGconn) -> None:
 def first_line(error: Exception) -> str:
     """Return what a driver's error says, without the statement and the context, and what to do where that is known."""
     text = str(error).strip()
-    line = text.splitlines()[0] if text else type(error).__name__
+    named = "the server has not answered in time" if isinstance(error, TimeoutError) else type(error).__name__
+    line = text.splitlines()[0] if text else named
     return f"{line}: {_WAITED}" if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout) else line
 
 
@@ -313,7 +314,7 @@ async def committed(connection: Connection, within: float) -> AsyncGenerator[any
     if failure is not None:
         raise failure
     if scope.cancelled_caught:
-        raise TimeoutError("the server has not answered in time")
+        raise TimeoutError
     if transaction is None or transaction.status is not psycopg.AsyncTransaction.Status.COMMITTED:
         raise psycopg.OperationalError("the connection was closed before COMMIT was sent")
 

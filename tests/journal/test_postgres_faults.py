@@ -347,6 +347,24 @@ async def unanswered(one: PostgresJournal, proxy: TcpProxy) -> None:
         proxy.partition()
 
 
+def hold_answers(proxy: TcpProxy, text: bytes) -> None:
+    """Cut the client off as it sends a text: the server executes that, and its answer is held."""
+
+    def cut_off(sent: bytes) -> bool:
+        if text in sent:
+            proxy.partition()
+        return False
+
+    proxy.cut_before = cut_off
+
+
+async def test_an_opening_that_is_not_answered_says_so(database: Database, proxy: TcpProxy) -> None:
+    """For whoever reads it at 09:31, a TimeoutError without a word is no reason."""
+    hold_answers(proxy, b"session_lifecycle.acquire")
+    with anyio.fail_after(15), pytest.raises(JournalUnavailable, match="the server has not answered in time"):
+        await PostgresJournal(through(proxy, database), "desk/XNYS", TTL).open("XNYS")
+
+
 @pytest.mark.usefixtures("books")
 async def test_a_block_that_fails_while_cut_off_raises_its_own_error(database: Database, proxy: TcpProxy) -> None:
     """ROLLBACK is waited for as long as the lease lasts at most, and is made by closing the connection."""
@@ -369,13 +387,7 @@ async def test_a_transaction_whose_begin_is_not_answered_is_refused(database: Da
     """The block is not entered, and the error says why."""
     async with opened(through(proxy, database)) as one:
         await one.append([adopted()])
-
-        def cut_off(sent: bytes) -> bool:
-            if b"BEGIN" in sent:
-                proxy.partition()  # its answer is held, and this is forwarded
-            return False
-
-        proxy.cut_before = cut_off
+        hold_answers(proxy, b"BEGIN")
         with anyio.fail_after(15), pytest.raises(JournalWriteFailed, match="the server has not answered in time"):
             async with one.transaction(FIRST, lambda: done(FIRST, 2)):
                 pytest.fail("the block was entered")
