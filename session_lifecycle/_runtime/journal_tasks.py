@@ -81,7 +81,11 @@ class JournalTasks:
         """Run until `stop`."""
         task_status.started()
         while not self._held:
-            await self._wait()  # may be cancelled: no journal is open yet, and this start may not have succeeded
+            try:
+                await self._wait()
+            except anyio.get_cancelled_exc_class():
+                if not self._held:  # no journal is open yet, and this start may not have succeeded
+                    raise
         self._event.set()  # for what has been asked for together with `hold`
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:

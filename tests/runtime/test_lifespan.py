@@ -220,6 +220,30 @@ async def test_a_start_that_is_cancelled_leaves_nothing():
     await manager.aclose()
 
 
+@pytest.mark.parametrize("how", ["start", "with", "group"])
+async def test_fault_59_a_start_that_is_cancelled_in_any_turn_leaves_the_journal_free(how):
+    """Also in the turn in which the task that closes journals is told to go on whatever is cancelled."""
+    for turns in range(12):
+        journal = MemoryJournal()
+        manager, _ = make(NOON, journal=journal)
+
+        async def enter(manager: SessionBoundaryManager = manager) -> None:
+            if how == "start":
+                await manager.start()
+            else:
+                async with SessionGroup([manager]) if how == "group" else manager:
+                    await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enter)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        if manager.started and how == "start":
+            await manager.aclose()
+        assert not journal._held, f"cancelled after {turns} turns"
+
+
 async def test_aclose_during_the_start_ends_both():
     """The start says that it has been stopped."""
 
