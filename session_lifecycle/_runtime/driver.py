@@ -83,6 +83,7 @@ class Driver:
         self._stopping = False
         self._clock_failed = False
         self._done = False
+        self._cancelled_natively = False
         self.alive_at: datetime | None = None
         """When it has last turned, by the wall clock; None before it runs."""
         self._additions: set[anyio.CancelScope] = set()
@@ -131,7 +132,8 @@ class Driver:
                 try:
                     while not self._stopping:
                         await self._iterate()
-                except BaseException:
+                except BaseException as error:
+                    self._keep_failure(error)
                     for host in self._hosts:
                         host.lifecycle.stop()  # an intent that becomes durable from now on begins no attempt
                     raise
@@ -149,11 +151,16 @@ class Driver:
             self.failure = sole_of(error)
         elif cancelled_natively():
             self.failure = DriverCancelled(self._kind)
+            self._cancelled_natively = True
 
     def _require_done(self) -> None:
-        """Raise where a task group has ended early: a task in it ended cancelled, and anyio then cancels the group."""
+        """Raise where a task group has ended early.
+
+        Either a task in it ended cancelled, and anyio then cancels the group; or this very task was cancelled natively
+        in the turn in which it was woken by the cancellation of a scope, and anyio has taken both for the scope's.
+        """
         if not self._done:
-            raise DriverCancelled(self._kind)
+            raise anyio.get_cancelled_exc_class() if self._cancelled_natively else DriverCancelled(self._kind)
 
     @property
     def _kind(self) -> str:

@@ -533,6 +533,24 @@ async def test_a_native_cancellation_of_run_is_the_applications_own(anyio_backen
         await task
 
 
+async def test_fault_59_a_native_cancellation_of_run_in_any_turn_is_raised_as_such(anyio_backend):
+    """Also in the turn in which the driver is woken, where anyio takes the one for the other."""
+    need_asyncio(anyio_backend)
+    for turns in range(12):
+        manager, clock = make(NOON, journal=MemoryJournal())
+        run = asyncio.create_task(manager.run())
+        await asyncio.sleep(0.01)
+        await clock.advance(MINUTE)
+        end = asyncio.create_task(manager.end_session("enough"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        await asyncio.wait([end])
+        assert run.cancelled(), f"cancelled after {turns} turns"
+
+
 async def test_fault_60_a_sweep_that_takes_the_applications_task_too_cancels_that(anyio_backend):
     """As at the end of asyncio.run: the task that is in the body is cancelled, and raises nothing else."""
     need_asyncio(anyio_backend)
