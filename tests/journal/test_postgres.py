@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 TTL = timedelta(seconds=10)
 """Of what no lease is to end in, however busy the machine is."""
-SHORT = timedelta(seconds=1)
+SHORT = timedelta(seconds=2)
 
 
 @pytest.fixture(

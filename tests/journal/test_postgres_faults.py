@@ -30,7 +30,7 @@ from tests.labs.replicas.replica import Order
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
-TTL = timedelta(seconds=1)
+TTL = timedelta(seconds=2)
 LONG = timedelta(seconds=8)
 TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"

@@ -44,7 +44,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 
 
 CONFIG = LifecycleConfig(pre_market=timedelta(0), post_market_roll_delay=timedelta(0), data_timeout=None)
-TTL = timedelta(seconds=1)
+TTL = timedelta(seconds=2)
 
 
 def two_sessions(first: timedelta) -> FixedSchedule:
