@@ -23,6 +23,8 @@ DAY: Final = timedelta(days=1)
 _PACKAGE: Final = "session_lifecycle._schedules"
 # The share of a year's Mondays, and so on, that are sessions where Mondays are trading days.
 _USUAL: Final = 0.3
+# How much shorter than the most frequent sessions a half day is, at least.
+_SHORTER: Final = timedelta(hours=1)
 
 
 class Found(NamedTuple):
@@ -97,8 +99,8 @@ def judged() -> tuple[Judged, ...]:
 def differences(schedule: Schedule, source: str, first: date, last: date) -> list[Found]:
     """Return where a schedule and one of `SOURCES` differ, from `first` to `last`, both inclusive; ascending.
 
-    Days are compared, and hours where the source has some. Empty where the schedule's calendar, by its name, is not
-    held against this source.
+    Days are compared, and hours or half days where the source has some. Empty where the schedule's calendar, by its
+    name, is not held against this source.
 
     Raises:
         CalendarUnavailable: the source is not installed, or its calendar cannot be built.
@@ -108,7 +110,7 @@ def differences(schedule: Schedule, source: str, first: date, last: date) -> lis
     if other is None:
         return []
     with calendar_errors(other):  # an earlier release of a source may lack the calendar
-        return [Found(schedule.name, source, *each) for each in READERS[source](schedule, other, first, last)]
+        return [Found(schedule.name, source, *each) for each in sorted(READERS[source](schedule, other, first, last))]
 
 
 _Row = tuple[date, str, str]
@@ -142,7 +144,11 @@ def against_quantlib(ours: Schedule, other: str, first: date, last: date) -> Ite
 
 
 def against_holidays(ours: Schedule, other: str, first: date, last: date) -> Iterator[_Row]:
-    """Yield where a market or country of the package holidays has others, on the ordinary days of the week."""
+    """Yield where a market or country of the package holidays has others, on the ordinary days of the week.
+
+    The half days of markets are compared too, where it has them; those of countries are the hours of offices. Ours are
+    the sessions that are an hour or more shorter than the most frequent ones.
+    """
     try:
         import holidays  # slow, and optional
     except ImportError as error:
@@ -150,9 +156,11 @@ def against_holidays(ours: Schedule, other: str, first: date, last: date) -> Ite
     library: Any = holidays
     kind, _, place = other.rpartition(" ")
     of: Any = library.country_holidays if kind else library.financial_holidays
-    found: Any = of(place, years=range(first.year, last.year + 1))
+    options: dict[str, Any] = {"years": range(first.year, last.year + 1)}
+    found: Any = of(place, **options)
     if found.default_language is not None:  # names in English, where there are translations
-        found = of(place, years=range(first.year, last.year + 1), language="en_US")
+        options["language"] = "en_US"
+        found = of(place, **options)
     # Which days of the week are ordinary ones, a year tells; a range may be short.
     begin = date(first.year, 1, 1)
     year = [session for session in ours.sessions(begin, last) if session.date >= begin]
@@ -168,6 +176,11 @@ def against_holidays(ours: Schedule, other: str, first: date, last: date) -> Ite
     for day, mine, theirs in _days(sessions, is_open, lambda day: found.get(day, "weekend"), first, last):
         if day >= known_from:
             yield day, mine, theirs
+    if not kind and library.HALF_DAY in found.supported_categories:
+        ours_half, half_days = _half_days(year), of(place, categories=library.HALF_DAY, **options)
+        for day in (session.date for session in sessions if is_open(session.date)):
+            if day >= known_from and (day in ours_half) != (day in half_days):
+                yield day, "other hours", f"a half day: {half_days[day]}" if day in half_days else "a whole day"
 
 
 READERS: Final[dict[str, Callable[[Schedule, str, date, date], Iterator[_Row]]]] = {
@@ -190,6 +203,13 @@ def _days(
     for day in _range(first, last):
         if (day in ours) != is_open(day):
             yield (day, "open", name(day)) if day in ours else (day, "closed", "open")
+
+
+def _half_days(sessions: Iterable[Session]) -> set[date]:
+    lengths = {session.date: session.close - session.open for session in sessions}
+    counts = Counter(lengths.values())
+    usual = max(counts, key=counts.__getitem__, default=timedelta(0))
+    return {day for day, length in lengths.items() if usual - length >= _SHORTER}
 
 
 def _range(first: date, last: date) -> Iterator[date]:

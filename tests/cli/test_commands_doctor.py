@@ -412,6 +412,16 @@ def test_christmas_day_of_the_raw_calendar_would_be_found() -> None:
     assert finding.text == "2026-12-25 Fri: ours open; country EE: Christmas Day"
 
 
+def test_a_half_day_that_the_raw_calendar_lacks_would_be_found() -> None:
+    """A schedule with a whole day on Christmas Eve differs from what holidays says of Johannesburg."""
+    venue = common.open_venues(["XJSE"], NOW, corrections=False)[0]
+    [finding] = findings.compared(venue, ["holidays"], TODAY)
+    assert (finding.level, finding.text) == (
+        "problem",
+        "2026-12-24 Thu: ours other hours; XJSE: a half day: Christmas Eve (markets close at 12:00 p.m. SAST)",
+    )
+
+
 def test_several_days_of_one_judgement_are_one_finding() -> None:
     """Every day of Sydney has its closing auction there, and the list stays short."""
     venue = common.open_venues(["XASX"], NOW)[0]

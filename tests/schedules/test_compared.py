@@ -74,6 +74,43 @@ def test_other_hours_are_found_where_the_source_has_hours() -> None:
     assert theirs == "2026-11-27: close 16:00 EST / 13:00 EST (close)"
 
 
+def test_half_days_are_found_where_the_source_has_some() -> None:
+    """A half day that is a whole day, and the reverse, in the order of the days, among those without a session."""
+    wrong = ExchangeSchedule(
+        "XNYS",
+        overrides=[
+            SpecialHours(date(2026, 11, 24), close=time(13)),
+            SpecialHours(date(2026, 11, 25), close=time(15, 30)),  # some minutes make no half day
+            SpecialHours(date(2026, 11, 27), close=time(16)),
+            Closure(date(2026, 12, 1)),
+            Closure(date(2026, 12, 24)),
+        ],
+        near=NEAR,
+    )
+    assert [each[2:] for each in other_sources.differences(wrong, "holidays", FIRST, LAST)] == [
+        (date(2026, 11, 24), "other hours", "a whole day"),
+        (date(2026, 11, 27), "other hours", "a half day: Day after Thanksgiving Day (markets close at 1:00pm)"),
+        (date(2026, 12, 1), "closed", "open"),
+        (date(2026, 12, 24), "closed", "open"),
+    ]
+
+
+def test_half_days_of_offices_are_not_compared() -> None:
+    """Working hours end early in Estonia before holidays, and trading does not."""
+    days = date(2026, 6, 1), date(2026, 6, 30)
+    assert list(other_sources.against_holidays(ExchangeSchedule("XTAL", near=NEAR), "country EE", *days)) == []
+
+
+def test_half_days_of_johannesburg_are_found_and_fixed() -> None:
+    """The calendar as it is released has whole days, and ours has none."""
+    raw = [each for each in compared.differences("XJSE", ["holidays"], corrections=False) if each.ours == "other hours"]
+    assert [f"{each.date:%m-%d}" for each in raw] == ["12-24", "12-31"] * 3
+    assert str(raw[0]) == (
+        "XJSE 2024-12-24 Tue: ours other hours; holidays: a half day: Christmas Eve (markets close at 12:00 p.m. SAST)"
+    )
+    assert not [each for each in compared.differences("XJSE", ["holidays"]) if each.ours == "other hours"]
+
+
 def test_christmas_day_in_tallinn_is_found_and_fixed() -> None:
     """The calendar as it is released has a session on Christmas Day, and ours has none."""
     raw = {each.date: each for each in compared.differences("XTAL", corrections=False) if each.ours == "open"}
