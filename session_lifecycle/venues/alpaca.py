@@ -17,6 +17,7 @@ _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)", re.ASCII)
 
 _V2: Final = {"open": "open", "close": "close", "pre_market_start": "session_open", "post_market_end": "session_close"}
 _V3: Final = {"open": "core_start", "close": "core_end", "pre_market_start": "pre_start", "post_market_end": "post_end"}
+_NO_DAYS: Final = "it is neither a list of days, nor has it one in `calendar`"
 _LUNCH: Final = ("lunch_start", "lunch_end")
 
 
@@ -33,15 +34,18 @@ def alpaca_sessions(calendar: Row | Iterable[Row]) -> tuple[Session, ...]:
     https://docs.alpaca.markets/us/reference/calendar-2 (v3).
 
     Raises:
-        VenueDataRefused: a day lacks its date, its open or its close, or one of its hours is not understood.
+        VenueDataRefused: it is no calendar, or a day of it lacks its date, its open or its close, or one of its hours is
+            not understood.
         InvalidSession: the hours of a day are not in order.
     """
     if not isinstance(calendar, Mapping):
+        if isinstance(calendar, str | bytes) or not isinstance(calendar, Iterable):
+            raise VenueDataRefused("Alpaca's answer", calendar, _NO_DAYS)
         return tuple(_session(row, _V2, _clock) for row in calendar)
     answer = cast("Row", calendar)
     days = answer.get("calendar")
     if not isinstance(days, list):
-        raise VenueDataRefused("Alpaca's answer", answer, "it is neither a list of days, nor has it one in `calendar`")
+        raise VenueDataRefused("Alpaca's answer", answer, _NO_DAYS)
     return tuple(_session(row, _V3, _instant) for row in cast("list[object]", days))
 
 

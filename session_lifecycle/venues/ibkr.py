@@ -13,6 +13,8 @@ from session_lifecycle._schedules.local_time import instant_of, zone_of
 
 _DAY: Final = timedelta(days=1)
 _MOMENT: Final = timedelta(microseconds=1)
+_LONGEST: Final = timedelta(days=31)
+_YEARS: Final = range(1000, 9000)  # as in a snapshot: at either end of time a neighbour does not exist
 
 # A contract that trades between these hours of a date trades on that date by day. Night sessions end by 08:00: that of
 # Sydney's index futures at 07:00 or 08:00, that of Hong Kong's at 03:00. Days begin later, or go on for longer.
@@ -57,7 +59,8 @@ def ibkr_sessions(hours: str, time_zone_id: str, *, zone: str | tzinfo | None = 
     empty zone, https://github.com/ib-api-reloaded/ib_async/issues/46.
 
     Raises:
-        VenueDataRefused: the string is in neither form or has no day, its hours cannot be, or the zone is not known.
+        VenueDataRefused: the string is in neither form or has no day, its hours cannot be, such as a range of more than
+            31 days, or the zone is not known.
     """
     entries = [entry for entry in hours.split(";") if entry] if isinstance(hours, str) else []
     if not entries:
@@ -111,14 +114,19 @@ def _ranges(entry: str) -> Iterator[_Range]:
             opened -= _DAY
         if closed <= opened:
             raise VenueDataRefused(_HOURS, entry, f"{text!r} does not close after it opens")
+        if closed - opened > _LONGEST:
+            raise VenueDataRefused(_HOURS, entry, f"{text!r} is longer than {_LONGEST.days} days")
         yield _Range(opened, closed, label)
 
 
 def _local(entry: str, day: str, clock: str) -> datetime:
     try:
-        return datetime.strptime(f"{day} {clock}", "%Y%m%d %H%M")  # noqa: DTZ007 -- the clocks of the exchange
+        found = datetime.strptime(f"{day} {clock}", "%Y%m%d %H%M")  # noqa: DTZ007 -- the clocks of the exchange
     except ValueError as error:
         raise VenueDataRefused(_HOURS, entry, f"{day} {clock} is no day and time") from error
+    if found.year not in _YEARS:
+        raise VenueDataRefused(_HOURS, entry, f"{day} is not in the years {_YEARS[0]} to {_YEARS[-1]}")
+    return found
 
 
 def _labelled(ranges: Iterable[_Range]) -> Iterator[tuple[date, _Range]]:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -131,9 +132,9 @@ def test_a_day_of_version_3_that_is_wrong_is_refused(field: str, value: object, 
     assert caught.value.value == value
 
 
-@pytest.mark.parametrize("answer", [{}, {"calendar": None}, {"message": "forbidden."}])
-def test_an_answer_that_is_no_calendar_is_refused(answer: dict[str, object]) -> None:
-    """An error of the service is not an empty calendar."""
+@pytest.mark.parametrize("answer", [{}, {"calendar": None}, {"message": "forbidden."}, None, 404, "[]", b"[]"])
+def test_an_answer_that_is_no_calendar_is_refused(answer: Any) -> None:
+    """An error of the service is not an empty calendar, and the text of an answer is not its content."""
     with pytest.raises(VenueDataRefused, match="it is neither a list of days, nor has it one in `calendar`"):
         alpaca_sessions(answer)
 

@@ -279,6 +279,9 @@ def test_a_string_of_closed_days_has_no_session() -> None:
         ("20241129:0930-0930", "'0930-0930' does not close after it opens"),
         ("20241129:1600-20241129:0930", "'1600-20241129:0930' does not close after it opens"),
         ("20241129:0930-20241128:1600", "'0930-20241128:1600' does not close after it opens"),
+        ("00010101:1700-1515", "00010101 is not in the years 1000 to 8999"),
+        ("99991230:1800-99991231:0300;99991231:0930-1600", "99991230 is not in the years 1000 to 8999"),
+        ("20241129:0930-89991231:1600", "'0930-89991231:1600' is longer than 31 days"),
         ("20241129:0930-1200,1100-1600", "on 2024-11-29 a range opens at 2024-11-29 11:00:00 before another one"),
     ],
 )
