@@ -14,7 +14,7 @@ from session_lifecycle._model.errors import ConfigurationError, ScheduleExhauste
 from session_lifecycle._model.events import AlarmFired, StateChanged
 from session_lifecycle._model.legs import SCHEDULE_TRANSITIONS
 from session_lifecycle._model.session import Session
-from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.base import Schedule, require_schedule
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -67,7 +67,9 @@ def replay(
         ConfigurationError: `end` lies before `start`.
         NotASession: `session` is none.
         ScheduleExhausted: at once where `start` is unknown to the schedule; else where its knowledge ends.
+        TypeError: `schedule` is no `Schedule`.
     """
+    require_schedule(schedule)
     start, end = as_utc("start", start), as_utc("end", end)
     if end < start:
         raise ConfigurationError("end", end.isoformat(), f"must not lie before start ({start.isoformat()})")

@@ -70,10 +70,10 @@ def require_name(name: object) -> None:
 
 
 def require_journal(journal: object) -> None:
-    """Refuse a journal that does not fulfil `Journal`, or whose calls are not async; None is allowed."""
+    """Refuse what does not fulfil `Journal`, a class of journals, and one whose calls are not async; None may be."""
     if journal is None:
         return
-    if not isinstance(journal, Journal):
+    if isinstance(journal, type) or not isinstance(journal, Journal):
         msg = f"journal must be a Journal, such as SqliteJournal(path), not {journal!r}"
         raise TypeError(msg)
     for name in ("open", "append", "close"):

@@ -57,7 +57,7 @@ from session_lifecycle._runtime.roll_transaction import done_statement, roll_tra
 from session_lifecycle._runtime.subscriptions import EventFilter, Subscription
 from session_lifecycle._runtime.system_clock import SystemClock
 from session_lifecycle._runtime.unknown_phases import warn_of_unknown_phase
-from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.base import Schedule, require_schedule
 
 E = TypeVar("E", bound=Event)
 StateHandler = TypeVar("StateHandler", bound=Callable[[StateChanged], Awaitable[object]])
@@ -121,6 +121,8 @@ class SessionBoundaryManager(Lifespan):
         require_journal(journal)
         require_was_rolled(was_rolled)
         self._clock: Clock = _system_clock(config.check_interval) if clock is None else clock
+        if isinstance(schedule, type):
+            require_schedule(schedule)
         if not isinstance(schedule, Schedule):
             from session_lifecycle._schedules.exchange import ExchangeSchedule  # loads slowly
 

@@ -56,6 +56,17 @@ class Schedule(Protocol):
 Schedule.__module__ = "session_lifecycle"
 
 
+def require_schedule(schedule: object) -> None:
+    """Refuse what does not fulfil `Schedule`, such as a calendar's name, or a class of schedules.
+
+    Raises:
+        TypeError: it is refused.
+    """
+    if isinstance(schedule, type) or not isinstance(schedule, Schedule):
+        msg = f"a Schedule is needed, such as ExchangeSchedule('XNYS'), not {schedule!r}"
+        raise TypeError(msg)
+
+
 @runtime_checkable
 class AdjustableSchedule(Schedule, Protocol):
     """A schedule that can replace the session of a date, as `manager.apply()` needs."""

@@ -13,7 +13,7 @@ from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.legs import HOURS
 from session_lifecycle._model.session import Date, Phase, Session, require_date
-from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.base import Schedule, require_schedule
 
 Interval = tuple[datetime, datetime]
 """A half-open interval of time: the first instant is in it, the second is not."""
@@ -76,7 +76,10 @@ def compare(a: Schedule, b: Schedule, first: date, last: date) -> tuple[Differen
 
     Raises:
         ScheduleExhausted: part of the range lies outside the known days of a schedule that continues beyond them.
+        TypeError: `a` or `b` is no `Schedule`, or `first` or `last` no date.
     """
+    require_schedule(a)
+    require_schedule(b)
     require_date("first", first)
     require_date("last", last)
     ours = {session.date: session for session in a.sessions(first, last)}
@@ -101,8 +104,11 @@ def overlap(
         NaiveDatetimeError: `start` or `end` has no time zone.
         ConfigurationError: `end` lies before `start`, or there is no schedule.
         ScheduleExhausted: part of the range lies before the first session of a schedule, or after its last one.
+        TypeError: one of them is no `Schedule`.
     """
     start, end, markets = as_utc("start", start), as_utc("end", end), tuple(schedules)
+    for market in markets:
+        require_schedule(market)
     if end < start:
         raise ConfigurationError("end", end.isoformat(), f"must not lie before start ({start.isoformat()})")
     if not markets:

@@ -18,7 +18,7 @@ from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import NotASession, OverrideRefused, ScheduleExhausted, SnapshotRefused
 from session_lifecycle._model.overrides import Override, summary
 from session_lifecycle._model.session import Session, require_date
-from session_lifecycle._schedules.base import Schedule
+from session_lifecycle._schedules.base import Schedule, require_schedule
 from session_lifecycle._schedules.comparison import Difference, compare
 from session_lifecycle._schedules.html import schedule_html
 from session_lifecycle._schedules.local_hours import LocalHours
@@ -269,9 +269,11 @@ def write_snapshot(schedule: Schedule, path: PathLike, first: date, last: date) 
         SnapshotRefused: the suffix is another one, the file cannot be written, there is no session in that range, the
             schedule's time zone has no name, or an hour occurs twice on its day in that zone.
         ScheduleExhausted: part of the range lies outside the known days.
+        TypeError: `schedule` is no `Schedule`.
     """
     from session_lifecycle._schedules.exchange import ExchangeSchedule
 
+    require_schedule(schedule)
     where, suffix = os.fspath(path), Path(path).suffix.lower()
     sessions = schedule.sessions(first, last)
     zone = "UTC" if schedule.timezone is UTC else getattr(schedule.timezone, "key", None)

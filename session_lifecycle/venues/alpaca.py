@@ -34,8 +34,8 @@ def alpaca_sessions(calendar: Row | Iterable[Row]) -> tuple[Session, ...]:
     https://docs.alpaca.markets/us/reference/calendar-2 (v3).
 
     Raises:
-        VenueDataRefused: it is no calendar, or a day of it lacks its date, its open or its close, or one of its hours is
-            not understood.
+        VenueDataRefused: it is no calendar, or a day of it lacks its date, its open or its close, or one of its hours
+            is not understood.
         InvalidSession: the hours of a day are not in order.
     """
     if not isinstance(calendar, Mapping):

@@ -448,6 +448,8 @@ def test_arguments_are_checked_by_name():
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"clock": "now"}, "clock must be a Clock, such as SystemClock\\(\\), not 'now'"),
         ({"clock": SystemClock}, "clock must be a Clock"),
+        ({"journal": MemoryJournal}, "journal must be a Journal"),
+        ({"schedule": FixedSchedule}, "a Schedule is needed, such as ExchangeSchedule"),
         ({"name": 7}, "name= must be a string that is not blank, or None, not 7"),
         ({"name": " "}, "name= must be a string"),
         ({"config": {}}, "config must be a LifecycleConfig, not {}"),
@@ -456,7 +458,7 @@ def test_arguments_are_checked_by_name():
     ]
     for options, message in wrong:
         with pytest.raises(TypeError, match=message):
-            SessionBoundaryManager(season(), roll_nothing, **options)
+            SessionBoundaryManager(**{"schedule": season(), "roll_session": roll_nothing} | options)
     with pytest.raises(TypeError, match="clock must be a Clock"):
         SessionGroup(clock=5)  # type: ignore[arg-type]
 

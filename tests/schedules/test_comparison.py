@@ -20,6 +20,8 @@ from session_lifecycle import (
     Session,
     compare,
     overlap,
+    replay,
+    write_snapshot,
 )
 from tests.helpers.builders import (
     DAY,
@@ -338,3 +340,17 @@ def test_an_instant_is_in_the_overlap_exactly_if_every_market_is_open(
     covered = [minute for a, b in zip(edges[::2], edges[1::2], strict=True) for minute in range(int(a), int(b))]
     together = [n for n in range(start, end) if all(each.is_open(n, off_breaks=off_breaks) for each in drawn)]
     assert covered == together
+
+
+@pytest.mark.parametrize("wrong", ["XNYS", None, FixedSchedule])
+def test_what_is_no_schedule_is_refused(wrong, tmp_path):
+    """The manager takes a calendar's name; what takes a schedule says so."""
+    for call in (
+        lambda: replay(wrong, OPEN, CLOSE),
+        lambda: compare(week(), wrong, MONDAY, MONDAY),
+        lambda: compare(wrong, week(), MONDAY, MONDAY),
+        lambda: overlap([week(), wrong], OPEN, CLOSE),
+        lambda: write_snapshot(wrong, tmp_path / "hours.toml", MONDAY, MONDAY),
+    ):
+        with pytest.raises(TypeError, match="a Schedule is needed"):
+            call()
