@@ -102,6 +102,18 @@ def test_what_cannot_be_run_has_the_status_of_a_shell(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (126, f"cannot run {file}: Permission denied\n")
 
 
+def test_a_command_that_does_not_exist_is_found_out_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """And not at the open, when it is too late."""
+
+    async def main() -> int:
+        (venue,) = open_venues(["XNYS"], FRIDAY)
+        with anyio.fail_after(5):
+            return await command._run(venue, frozenset([ACTIVE]), ["no-such-command-here"], SimulatedClock(FRIDAY))
+
+    assert anyio.run(main) == 127
+    assert capsys.readouterr().err.startswith("there is no command no-such-command-here")
+
+
 def test_bad_input_is_refused_before_anything_is_run(tmp_path: Path) -> None:
     """A state that cannot be run in, an unknown calendar, two calendars, and no command."""
     assert "give one of pre-market, active, post-market" in refused("run", "--when", "ended", "XNYS", "--", "true")

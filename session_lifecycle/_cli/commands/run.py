@@ -1,11 +1,13 @@
 """`run`: a command of the application for as long as a session is in some state."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Final
 
 import anyio
@@ -76,7 +78,12 @@ def run(
 
 
 async def _run(venue: Venue, states: frozenset[SessionState], command: Sequence[str], clock: Clock) -> int:
-    """Run a command during the present or the next stretch of some states; return its exit status."""
+    """Run a command during the present or the next stretch of some states; return its exit status.
+
+    One that does not exist is found out at once, and not when its time has come.
+    """
+    if not _exists(command[0]):
+        return _not_found(command[0])
     position = venue.timeline.at(clock.now())
     if position.state not in states:
         _say_when(venue, position, states)
@@ -86,8 +93,7 @@ async def _run(venue: Venue, states: frozenset[SessionState], command: Sequence[
         try:
             process = await anyio.open_process(command, stdin=None, stdout=None, stderr=None)
         except FileNotFoundError:
-            notify(f"there is no command {command[0]}: give its path, or one that is on the PATH")
-            return _NOT_FOUND
+            return _not_found(command[0])
         except OSError as error:
             notify(f"cannot run {command[0]}: {error.strerror}")
             return _NOT_EXECUTABLE
@@ -107,6 +113,16 @@ async def _run(venue: Venue, states: frozenset[SessionState], command: Sequence[
             status = await process.wait()
             tasks.cancel_scope.cancel()
     return status if status >= 0 else _KILLED - status
+
+
+def _exists(command: str) -> bool:
+    """Return whether there is such a command; a file that cannot be run is found out when it is."""
+    return shutil.which(command) is not None or Path(command).exists()
+
+
+def _not_found(command: str) -> int:
+    notify(f"there is no command {command}: give its path, or one that is on the PATH")
+    return _NOT_FOUND
 
 
 async def _reach(venue: Venue, clock: Clock, wanted: Callable[[Position], bool]) -> Position:
