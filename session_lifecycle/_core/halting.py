@@ -20,15 +20,19 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
     """A lifecycle in which trading, or one feed, is halted and resumed.
 
     `_venue` is the watch over the venue's statuses, None until there is one. `_unrecorded` are the records of halts
-    that its statuses have begun by themselves.
+    that its statuses have begun by themselves. `_resuming` are the halts, by the names of their feeds, whose end has
+    been decided and does not apply yet; each has one end, however often that is decided.
     """
 
-    __slots__ = ("_unrecorded",)
+    __slots__ = ("_resuming", "_unrecorded")
 
     _unrecorded: list[Record] | None
+    _resuming: dict[str, object] | None
 
     def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
         """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
+
+        Where the end of a halt has been decided and does not apply yet, that halt ends now, and this one begins.
 
         Raises:
             HaltRefused: the session is not open, nor about to be. Nothing has changed.
@@ -36,8 +40,11 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         self.poll(now)
         if not self._can_halt:
             raise HaltRefused(self.state)
+        ends = self._forget_end(feed)
         if (self.halted if feed is None else feed.halted) is not None:
-            return False
+            if not ends:
+                return False
+            self._progress.resume(feed)
         self._progress.halt(reason, feed)
         self.poll(now)
         return True
@@ -48,14 +55,26 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         if (self.halted if feed is None else feed.halted) is None:
             return None
 
+        subject = _subject(feed)
+        if self._resuming is None:
+            self._resuming = {}
+        resuming = self._resuming
+        end = resuming.setdefault(subject, object())
+
         def apply(now: Reading) -> None:
             self.poll(now)
+            if resuming.get(subject) is not end:
+                return  # it has ended, and what halts since was decided later
+            del resuming[subject]
             if (self.halted if feed is None else feed.halted) is not None:
                 self._progress.resume(feed)
                 self.poll(now)
 
-        subject = "" if feed is None else feed.name
         return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
+
+    def _forget_end(self, feed: FeedState | None) -> bool:
+        """Have the end of a halt that does not apply yet do nothing; return whether there is one."""
+        return self._resuming is not None and self._resuming.pop(_subject(feed), None) is not None
 
     @property
     def _can_halt(self) -> bool:
@@ -104,6 +123,7 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
     def _halt_by_venue(self, decision: VenueDecision, now: Reading) -> None:
         """Halt trading where a status of the venue asks for it, and note the record."""
         if decision.action is VenueAction.HALT:
+            self._forget_end(None)
             self._progress.halt(decision.reason, None)
             record = Record(Entry.HALTED, self.session.date, now.wall, note=decision.reason)
             self._unrecorded = [*(self._unrecorded or ()), record]
@@ -112,3 +132,7 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         """Return the records of what has happened by itself since the last call: the halts by a venue's status."""
         records, self._unrecorded = self._unrecorded, None
         return records or ()
+
+
+def _subject(feed: FeedState | None) -> str:
+    return "" if feed is None else feed.name

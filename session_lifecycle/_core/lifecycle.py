@@ -69,6 +69,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         self._alarms: AlarmScheduler | None = None  # until there is an alarm
         self._venue = None  # until there is a status of the venue
         self._unrecorded = None
+        self._resuming = None
         self._cut = None
         self._fresh = False  # whether this very run has adopted its session from the clock, and no roll has begun
         self._readopts: bool | None = False  # whether it is to adopt another one; None while that is being recorded

@@ -11,11 +11,13 @@ from session_lifecycle import (
     FixedSchedule,
     Halted,
     HaltRefused,
+    MemoryJournal,
     Resumed,
     Session,
     StateChanged,
     UnexpectedData,
 )
+from session_lifecycle.testing import assert_legal
 from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at
 from tests.helpers.harness import (
     ACTIVE,
@@ -29,6 +31,7 @@ from tests.helpers.harness import (
     TIMEOUT,
     TUESDAY,
     changes,
+    make,
     of,
     running,
     states,
@@ -233,6 +236,31 @@ async def test_a_halt_of_what_is_not_open_is_refused(when, state):
                 call("why not")
         await clock.advance(NOW)
         assert (manager.status(), feed.halted, log) == (before, None, [])
+
+
+@pytest.mark.parametrize("resumes", [1, 2])
+@pytest.mark.parametrize("single", [False, True])
+async def test_a_halt_while_the_end_of_another_is_written_is_the_last_word(single, resumes):
+    """It is not lost to the earlier resume(), however often that was called; a restart knows of it too."""
+    journal = MemoryJournal()
+    manager, clock = make(at(MONDAY, (15, 0)), journal=journal)
+    feed = manager.add_feed("AAPL", timeout=FIVE)
+    target = feed if single else manager
+    async with running(manager) as log:
+        target.halt("first")
+        await clock.advance(MINUTE)
+        for _ in range(resumes):
+            target.resume()
+        target.halt("second")
+        assert target.halted == "second"
+        await clock.advance(MINUTE)
+        assert target.halted == "second"
+        assert [type(event) for event in log if isinstance(event, Halted | Resumed)] == [Halted, Resumed, Halted]
+        assert_legal(log)
+    manager, clock = make(clock.now(), journal=journal)
+    feed = manager.add_feed("AAPL", timeout=FIVE)
+    async with running(manager):
+        assert (feed if single else manager).halted == "second"
 
 
 @pytest.mark.parametrize("single", [False, True])

@@ -269,3 +269,15 @@ async def test_a_session_that_was_ended_manually_is_not_halted():
         await clock.advance_to(at(TUESDAY, (15, 0)))
         assert (manager.halted, manager.can_trade, of(Halted, log)) == (None, True, [])
         assert ENDED in {event.dest for event in log if hasattr(event, "dest")}
+
+
+@pytest.mark.parametrize("last", [S.HALT, S.CLOSE])
+@pytest.mark.parametrize("between", [[S.TRADING, S.TRADING], [S.RESUME, S.TRADING], [S.TRADING, S.RESUME]])
+async def test_a_feed_that_repeats_all_of_it_at_once_is_believed_in_its_last_word(between, last):
+    """Also with a journal, where the end of the first halt is not written yet when the last one is reported."""
+    manager, clock = make(NOON, journal=MemoryJournal())
+    async with running(manager):
+        for status in (S.HALT, *between, last):
+            manager.record_status(status)
+        await clock.advance(SECOND)
+        assert manager.halted == f"the venue reported {last.name} at {NOON.isoformat()}"
