@@ -12,11 +12,38 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from session_lifecycle._core.clock_state import ClockState
+from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.view import Cohort
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.events import Event
 from session_lifecycle._runtime.event_log import is_logged
 from session_lifecycle._runtime.host import Host
+
+_MAX_COHORTS: Final = 1_000
+
+
+class SharedCohorts:
+    """The cohorts of a driver's hosts, so that thousands hold one object, and one clock state."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[Cohort, tuple[Cohort, ClockState]] = {}
+
+    def shared(self, lifecycle: SessionLifecycle) -> Cohort | None:
+        """Return the cohort of a lifecycle: the one that is equal, where one is known. Its clock state becomes that's.
+
+        None where it belongs to none.
+        """
+        cohort = lifecycle.cohort
+        if cohort is None:
+            return None
+        if len(self._known) > _MAX_COHORTS:
+            self._known.clear()  # of sessions long past, for the most part
+        shared, clock_state = self._known.get(cohort, (cohort, None))
+        if not lifecycle.progress.share(clock_state):
+            self._known[shared] = shared, lifecycle.progress.clock_state
+        return shared
 
 
 class CohortResult:

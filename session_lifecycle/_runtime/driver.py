@@ -14,10 +14,7 @@ from typing import Final
 
 import anyio
 
-from session_lifecycle._core.clock_state import ClockState
-from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._core.rolls import RollRound
-from session_lifecycle._core.view import Cohort
 from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading, read
 from session_lifecycle._model.errors import ClockFailed, GroupStopped, describe
@@ -25,7 +22,7 @@ from session_lifecycle._model.events import Event
 from session_lifecycle._model.home_errors import DriverCancelled
 from session_lifecycle._runtime.app_tasks import AppTasks
 from session_lifecycle._runtime.callbacks import cancel_natively, cancelled_natively, sole_of
-from session_lifecycle._runtime.cohorts import advance_cohorts
+from session_lifecycle._runtime.cohorts import SharedCohorts, advance_cohorts
 from session_lifecycle._runtime.home import Home
 from session_lifecycle._runtime.host import Host
 from session_lifecycle._runtime.host_state import RUNNING, STOPPING
@@ -38,8 +35,6 @@ from session_lifecycle._runtime.timer_queue import TimerQueue
 
 _BROKEN_CLOCK_SECONDS: Final = 1.0
 """How long to wait, by the event loop's own time, before a clock that has failed is read again."""
-
-_MAX_COHORTS: Final = 1_000
 
 
 class Driver:
@@ -76,7 +71,7 @@ class Driver:
         self._dirty: dict[Host, None] = {}  # to be polled; a dict, because it keeps its order
         self._wall_timers: TimerQueue[Host, datetime] = TimerQueue(attrgetter("wall"))
         self._monotonic_timers: TimerQueue[Host, timedelta] = TimerQueue(attrgetter("monotonic"))
-        self._cohorts: dict[Cohort, tuple[Cohort, ClockState]] = {}
+        self._cohorts = SharedCohorts()
         self._roll_slots = RollSlots(max_concurrent_rolls)
         self._unpublished: list[Sequence[Event]] | None = None  # the events of this iteration; None between two
         self._sleep_scope: anyio.CancelScope | None = None
@@ -442,7 +437,7 @@ class Driver:
 
     def _schedule(self, host: Host) -> None:
         """Schedule the deadlines of a host that have changed."""
-        host.cohort = self._intern(host.lifecycle)
+        host.cohort = self._cohorts.shared(host.lifecycle)
         wall, monotonic = host.lifecycle.deadlines
         if wall != host.wall:
             host.wall = wall
@@ -454,18 +449,6 @@ class Driver:
             host.monotonic = monotonic
             if monotonic is not None:
                 self._monotonic_timers.schedule(monotonic, host)
-
-    def _intern(self, lifecycle: SessionLifecycle) -> Cohort | None:
-        """Return one object for equal cohorts, and share equal clock states: thousands of hosts hold them."""
-        cohort = lifecycle.cohort
-        if cohort is None:
-            return None
-        if len(self._cohorts) > _MAX_COHORTS:
-            self._cohorts.clear()  # of sessions long past, for the most part
-        shared, clock_state = self._cohorts.get(cohort, (cohort, None))
-        if not lifecycle.progress.share(clock_state):
-            self._cohorts[shared] = shared, lifecycle.progress.clock_state
-        return shared
 
     def _fail_all(self, error: ClockFailed) -> None:
         """Put every lifecycle in ERROR: without a clock its state cannot be known."""

@@ -171,7 +171,7 @@ async def test_waits_that_are_given_up_leave_nothing_behind():
 @pytest.mark.costly
 async def test_weeks_of_sessions_grow_no_heap(monkeypatch):
     """Sessions, deadlines and rolls that are over are let go of. What is kept by number of them fills up before."""
-    for bounded in ("_core.timeline._MOST_BOUNDS", "_core.timeline._MOST_POSITIONS", "_runtime.driver._MAX_COHORTS"):
+    for bounded in ("_core.timeline._MOST_BOUNDS", "_core.timeline._MOST_POSITIONS", "_runtime.cohorts._MAX_COHORTS"):
         monkeypatch.setattr(f"session_lifecycle.{bounded}", 5)
     manager, clock = make(at(MONDAY, (15, 0)), schedule=weekdays(n=450), config=LifecycleConfig())
     async with manager:
