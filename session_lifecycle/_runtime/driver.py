@@ -298,7 +298,7 @@ class Driver:
         before = self._last_reading  # a step since then concerns every host, also where a call has read the clock since
         try:
             if not self._dirty:
-                await self._sleep()
+                before = await self._sleep(before)
             now = self.observe()
         except ClockFailed as error:
             self._fail_all(error)
@@ -316,33 +316,43 @@ class Driver:
                 cohort_members.append(host)
         early = not (self._dirty or cohort_members) and not isinstance(self.clock, SystemClock)
         if early or now.step_since(before) is not None:
-            # The clock stepped, or returned early for a reason of its own: poll every host. Else it only shows that it
-            # is alive.
+            # The clock stepped, or returned early for a reason of its own: poll every host.
             self._dirty.update(self._hosts)
             cohort_members = []
         if self._dirty or cohort_members:
             self._poll_due(now, cohort_members)
 
-    async def _sleep(self) -> None:
-        """Sleep until the next deadline, or until woken. After a failure of the clock, wait a second of the loop's."""
+    async def _sleep(self, last: Reading) -> Reading:
+        """Sleep until the next deadline, or until woken, and return the last reading before the end of that.
+
+        By the machine's own clock, note each `check_interval` that the driver is alive. After a failure of the clock,
+        wait a second of the loop's.
+        """
         wall, elapsed = self._wall_timers.next_deadline(), self._monotonic_timers.next_deadline()
-        if isinstance(self.clock, SystemClock):
-            alive = self._last_reading.monotonic + self.clock.check_interval
-            elapsed = alive if elapsed is None else min(elapsed, alive)
-        monotonic = None if elapsed is None else elapsed.total_seconds()
+        check_interval = self.clock.check_interval if isinstance(self.clock, SystemClock) else None
         with anyio.CancelScope() as scope:
             self._sleep_scope = scope
             try:
                 if self._clock_failed:
                     await anyio.sleep(_BROKEN_CLOCK_SECONDS)
-                    return
-                await self.clock.sleep_until(wall, monotonic)
+                    return last
+                while check_interval is not None:
+                    alive = last.monotonic + check_interval
+                    if elapsed is not None and elapsed <= alive:
+                        break
+                    await self.clock.sleep_until(wall, alive.total_seconds())
+                    now = self.observe()
+                    if now.step_since(last) is not None or (wall is not None and now.wall >= wall):
+                        return last
+                    last, self.alive_at = now, now.wall
+                await self.clock.sleep_until(wall, None if elapsed is None else elapsed.total_seconds())
             except ClockFailed:
                 raise
             except Exception as error:  # the clock may be the application's own code
                 raise ClockFailed(describe(error)) from error
             finally:
                 self._sleep_scope = None
+        return last
 
     def _wake_driver(self) -> None:
         if self._sleep_scope is None:
