@@ -54,7 +54,7 @@ class Host:
     """One lifecycle under a driver: the core, the application's roll, the journal, and the subscribers."""
 
     __slots__ = (
-        "_change",
+        "_decision",
         "_records",
         "alarms",
         "attempt",
@@ -112,7 +112,7 @@ class Host:
         """Its part among the replicas that share its journal; None where no other does, and until that is open."""
         self.alarms: AlarmCalls | None = None
         """The alarms that have fired; None without a journal, and until that is open."""
-        self._change: anyio.Lock | None = None
+        self._decision: anyio.Lock | None = None
         self._records: tuple[Record, ...] = ()  # of the journal, until the lifecycle begins
         self.subscribers: Broadcast | None = None
         """The broadcast of its events; None until there is a subscriber."""
@@ -333,14 +333,14 @@ class Host:
             self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
 
     @asynccontextmanager
-    async def changing_hours(self) -> AsyncGenerator[None]:
-        """Wait until no other change of hours is being written."""
+    async def deciding(self) -> AsyncGenerator[None]:
+        """Wait until no other change of hours or recovery is being written: each is planned on what the last did."""
         if self.ledger is None:
             yield
             return
-        if self._change is None:
-            self._change = anyio.Lock()
-        async with self._change:
+        if self._decision is None:
+            self._decision = anyio.Lock()
+        async with self._decision:
             yield
 
     async def resolve_doubt(self) -> None:

@@ -482,7 +482,7 @@ class SessionBoundaryManager(Lifespan):
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._require_writable("apply()")
-        async with self._host.changing_hours():  # one change after the other: each is planned on the hours of the last
+        async with self._host.deciding():
             now = driver.observe()
             decision = self._lifecycle.change_schedule(override, now)
             await self._execute(decision or NOTHING, now)
@@ -508,9 +508,12 @@ class SessionBoundaryManager(Lifespan):
         self._refuse_inside("recover()")
         driver = self._require_writable("recover()")
         require_resolution(resolution)
-        await self._host.resolve_doubt()
-        now = driver.observe()
-        await self._execute(self._lifecycle.recover(resolution, now), now)
+        in_error = self.state is SessionState.ERROR
+        async with self._host.deciding():
+            await self._host.resolve_doubt()
+            now = driver.observe()
+            if not in_error or self.state is SessionState.ERROR:  # else it was left meanwhile, by another call
+                await self._execute(self._lifecycle.recover(resolution, now), now)
 
     @at_home
     async def roll(self) -> RollSucceeded:

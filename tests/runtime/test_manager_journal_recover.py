@@ -482,3 +482,21 @@ async def test_fault_38_cancelled_natively_as_the_roll_returns(anyio_backend, wh
     manager, _, rolls = begin(at(TUESDAY, (15, 0)), journal)
     async with running(manager):
         assert (manager.session.date, rolls.begun) == (TUESDAY, [])
+
+
+@pytest.mark.parametrize("second", list(Resolution))
+@pytest.mark.parametrize("first", list(Resolution))
+async def test_of_two_recoveries_at_once_the_first_decides(first, second):
+    """Both calls return, and their records contradict nothing at the next start."""
+    journal = MemoryJournal()
+    manager, clock, _ = await fail_the_roll(journal)
+    async with running(manager) as log, anyio.create_task_group() as tasks:
+        await clock.advance(HOUR)
+        tasks.start_soon(manager.recover, first)
+        tasks.start_soon(manager.recover, second)
+        await clock.advance(HOUR)
+        assert path(log).count("recover") == 1
+        [done] = of(RollSucceeded, log)
+    manager, clock, _ = begin(clock.now(), journal)
+    async with running(manager):
+        assert (manager.session.date, manager.state) == (done.next_session, NOT_STARTED)
