@@ -493,7 +493,8 @@ class SessionBoundaryManager(Lifespan):
 
         `MARK_DONE` and `SKIP` resolve a roll that is owed: it has been done, or it is abandoned. Returns when the
         trigger has fired, not after the roll. The decision is journalled before it takes effect, and the cap on missed
-        sessions does not apply to the roll that it starts.
+        sessions does not apply to the roll that it starts. A call that comes while another one's decision is being
+        written returns with that, without effect.
 
         Raises:
             IllegalTransition: the state is not ERROR.
