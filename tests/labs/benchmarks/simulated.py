@@ -251,7 +251,7 @@ def of_year_after_tasks() -> Iterator[Row]:
         command = [sys.executable, "-m", "tests.labs.benchmarks.simulated", str(tasks)]
         return lambda: float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    after, fresh = interleaved(arm(TASKS), arm(0), repeats=3)
+    after, fresh = interleaved(arm(TASKS), arm(0), repeats=9)
     yield Row(f"a year of XNYS after {TASKS:,} tasks", after, "in a fresh process", fresh, 1.1)
 
 
