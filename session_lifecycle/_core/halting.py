@@ -1,4 +1,4 @@
-"""The part of a lifecycle that halts trading and resumes it: for the application, and by what the venue reports."""
+"""The part of a lifecycle that stops it: halts of trading, by the application and by what the venue reports; ERROR."""
 
 from abc import ABC
 from collections.abc import Sequence
@@ -7,27 +7,30 @@ from datetime import datetime
 from session_lifecycle._core.data_watch import CLOSED
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
-from session_lifecycle._core.machine import NOT_STARTED
+from session_lifecycle._core.machine import ERROR, NOT_STARTED
 from session_lifecycle._core.replica import ReplicaLifecycle
 from session_lifecycle._core.venue_watch import VenueAction, VenueDecision, VenueStanding, VenueWatch
 from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.clock import Reading, as_utc
-from session_lifecycle._model.errors import HaltRefused
+from session_lifecycle._model.errors import HaltRefused, LifecycleError, describe
 from session_lifecycle._model.venue_status import VenueStatus
 
 
 class HaltingLifecycle(ReplicaLifecycle, ABC):
-    """A lifecycle in which trading, or one feed, is halted and resumed.
+    """A lifecycle in which trading, or one feed, is halted and resumed, and that fails.
 
     `_venue` is the watch over the venue's statuses, None until there is one. `_unrecorded` are the records of halts
     that its statuses have begun by themselves. `_resuming` are the halts, by the names of their feeds, whose end has
     been decided and does not apply yet; each has one end, however often that is decided.
+    `_failed_again` is the reason of the last failure in ERROR.
     """
 
-    __slots__ = ("_resuming", "_unrecorded")
+    __slots__ = ("_failed_again", "_resuming", "_unrecorded", "error_number")
 
+    _failed_again: str
     _unrecorded: list[Record] | None
     _resuming: dict[str, object] | None
+    error_number: int
 
     def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
         """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
@@ -80,6 +83,37 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
     def _can_halt(self) -> bool:
         closed = self.state is NOT_STARTED or self.state in CLOSED
         return not closed or self._progress.clock_state.carried is not None
+
+    # ---- failures ----
+
+    def fail(self, reason: str, now: Reading) -> bool:
+        """Go to ERROR; during an attempt at the roll, once that has ended. Return False where the state is ERROR."""
+        self.poll(now)
+        if self.state is ERROR:
+            return False
+        self._fail(reason)
+        return True
+
+    def fail_again(self, reason: str) -> None:
+        """Take a failure in ERROR: once a `recover` that was decided before has left that, it is ERROR again."""
+        self._failed_again = reason
+        self.error_number += 1
+
+    def _fail(self, reason: str) -> None:
+        """Go to ERROR, once an attempt under way has ended; the reason includes an earlier one."""
+        if self._rolls.running:
+            self._failing = self._failing or reason
+            return
+        if self._failing is not None and self._failing != reason:
+            reason = f"{self._failing}; and {reason}"
+        self._failing = None
+        if self.state is not ERROR:
+            self._rolls.drop()
+            self._progress.fire("fail", self._progress.last_reading.wall, reason)
+
+    def _blame(self, error: Exception) -> str:
+        """Return the reason for ERROR where the schedule has raised."""
+        return describe(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {describe(error)}"
 
     # ---- what the venue reports of itself ----
 

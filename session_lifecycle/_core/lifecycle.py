@@ -11,7 +11,7 @@ from functools import partial
 
 from session_lifecycle._core.alarms import AlarmScheduler
 from session_lifecycle._core.data_calls import DataLifecycle
-from session_lifecycle._core.decision import Decision
+from session_lifecycle._core.decision import NOTHING, Decision
 from session_lifecycle._core.halting import HaltingLifecycle
 from session_lifecycle._core.horizon import horizon_near
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
@@ -26,7 +26,6 @@ from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig, Resolution
 from session_lifecycle._model.errors import (
     IllegalTransition,
-    LifecycleError,
     RollNotOwedError,
     TooManySessionsMissed,
     describe,
@@ -52,7 +51,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
 
     __module__ = "session_lifecycle"
 
-    __slots__ = ("_fresh", "_readopts")
+    __slots__ = ("_fresh", "_left", "_readopts")
 
     def __init__(
         self,
@@ -74,6 +73,10 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         self._fresh = False  # whether this very run has adopted its session from the clock, and no roll has begun
         self._readopts: bool | None = False  # whether it is to adopt another one; None while that is being recorded
         self._failing: str | None = None  # fail() was called during an attempt, which ends first
+        self._failed_again = ""  # why fail() was called in ERROR
+        self._left: tuple[int, Resolution] | None = None  # the ERROR that recover() has left last, and how
+        self.error_number: int = 0
+        """The number of the ERROR that lasts, or comes next. In ERROR, `fail_again` begins another one."""
         self.begun: bool = False
         self.leading: bool = True
         """Whether this replica leads; without replicas it always does."""
@@ -253,15 +256,26 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
 
         return Decision((Record(Entry.ENDED, session, now.wall, note=reason),), apply)
 
-    def recover(self, resolution: Resolution, now: Reading) -> Decision:
+    def recover(self, resolution: Resolution, now: Reading, error: int | None = None) -> Decision:
         """Decide to leave ERROR: to the roll where one is owed, else to the start of the session, which is replayed.
+
+        `error` is the `error_number` as of the call, by default the present one. An ERROR is left once: a call about
+        one that another call has left as well decides nothing. Where `fail_again` has begun another ERROR since, that
+        follows at once.
 
         Raises:
             IllegalTransition: the state is not ERROR.
-            RollNotOwedError: no roll is owed that could be marked as done or skipped.
+            RollNotOwedError: no roll is owed that could be marked as done or skipped; or another call has left that
+                ERROR by another resolution.
             ScheduleExhausted: no session is known that could be.
         """
         self.poll(now)
+        error = self.error_number if error is None else error
+        if self._left is not None and self._left[0] == error:
+            if self._left[1] is resolution:
+                return NOTHING
+            why = f"another call of recover() came first, with {self._left[1]}; look at the state, and decide again"
+            raise RollNotOwedError(self.state, why)
         if self.state is not ERROR:
             raise IllegalTransition(self.state, "recover", self._progress.allowed)
         roll = self._rolls.unfinished
@@ -274,9 +288,9 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
             self._rolls.waive_cap(self._progress.position)
             resolved = self._rolls.plan(self._progress.session, self._progress.position)
             record = resolved.settled(resolution, now)
-        return Decision((record,), partial(self._recover, record, resolved))
+        return Decision((record,), partial(self._recover, record, resolved, (error, resolution)))
 
-    def _recover(self, record: Record, roll: RollRound | None, now: Reading) -> None:
+    def _recover(self, record: Record, roll: RollRound | None, left: tuple[int, Resolution], now: Reading) -> None:
         self.poll(now)
         if self.state is not ERROR:
             return  # left meanwhile, by another call
@@ -293,15 +307,12 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
             self._complete(roll, now)
         elif roll is not None:
             self._rolls.skip(roll)
+        self._left = left
+        if self.error_number == left[0]:
+            self.error_number += 1
+        else:
+            self._fail(self._failed_again)  # before anything else happens
         self.poll(now)
-
-    def fail(self, reason: str, now: Reading) -> bool:
-        """Go to ERROR; during an attempt at the roll, once that has ended. Return False where the state is ERROR."""
-        self.poll(now)
-        if self.state is ERROR:
-            return False
-        self._fail(reason)
-        return True
 
     def request_roll(self, now: Reading) -> None:
         """Begin the round of attempts that `auto_roll=False` leaves to the application.
@@ -468,22 +479,6 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
             self._fail(reason)
         self._report_horizon()
         self.poll(now)
-
-    def _fail(self, reason: str) -> None:
-        """Go to ERROR, once an attempt under way has ended; the reason includes an earlier one."""
-        if self._rolls.running:
-            self._failing = self._failing or reason
-            return
-        if self._failing is not None and self._failing != reason:
-            reason = f"{self._failing}; and {reason}"
-        self._failing = None
-        if self.state is not ERROR:
-            self._rolls.drop()
-            self._progress.fire("fail", self._progress.last_reading.wall, reason)
-
-    def _blame(self, error: Exception) -> str:
-        """Return the reason for ERROR where the schedule has raised."""
-        return describe(error) if isinstance(error, LifecycleError) else f"{self.schedule.name}: {describe(error)}"
 
     def _report_horizon(self) -> None:
         """Report that the schedule ends soon, or that the session lies beyond the published hours."""

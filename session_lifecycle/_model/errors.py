@@ -295,7 +295,7 @@ class NotAMember(LifecycleError, LookupError):
 
 
 class RollNotOwedError(LifecycleError):
-    """There is no roll to start, to mark as done or to skip. Nothing has changed."""
+    """There is no roll to start, to mark as done or to skip, or another call has decided that. Nothing has changed."""
 
     __module__ = "session_lifecycle"
 

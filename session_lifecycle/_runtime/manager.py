@@ -452,7 +452,8 @@ class SessionBoundaryManager(Lifespan):
     def fail(self, reason: str) -> None:
         """Go to ERROR, until `recover()`. During a roll this happens once the attempt under way has ended.
 
-        In ERROR the call has no effect, and is logged as a warning.
+        In ERROR the call is logged as a warning. It has no effect, but where a `recover()` is under way: once that is
+        durable, the state is ERROR again, for this reason, and neither a roll nor the session begins in between.
 
         Raises:
             TypeError: the reason is not a string, or blank.
@@ -460,7 +461,11 @@ class SessionBoundaryManager(Lifespan):
         """
         driver = self._require_leading("fail()")
         if not self._lifecycle.fail(require_reason(reason), driver.observe_or_last()):
-            LOGGER.warning("%r: fail(%r) has no effect in ERROR (%s)", self, reason, self._lifecycle.reason)
+            self._lifecycle.fail_again(reason)
+            if self._host.ledger is not None:
+                self._host.ledger.submit(())  # a recovery in doubt is found out about, for this to follow it
+            text = "%r: fail(%r) has no effect in ERROR (%s), but on a recover() that is under way"
+            LOGGER.warning(text, self, reason, self._lifecycle.reason)
         self._emit()
 
     @at_home
@@ -493,12 +498,14 @@ class SessionBoundaryManager(Lifespan):
 
         `MARK_DONE` and `SKIP` resolve a roll that is owed: it has been done, or it is abandoned. Returns when the
         trigger has fired, not after the roll. The decision is journalled before it takes effect, and the cap on missed
-        sessions does not apply to the roll that it starts. A call that comes while another one's decision is being
-        written returns with that, without effect.
+        sessions does not apply to the roll that it starts. A call for the same that comes while another one's decision
+        is being written returns with that; one for another resolution is refused. A `fail()` that comes meanwhile is
+        the last word.
 
         Raises:
             IllegalTransition: the state is not ERROR.
-            RollNotOwedError: no roll is owed that could be marked as done or skipped.
+            RollNotOwedError: no roll is owed that could be marked as done or skipped, or another call has decided
+                otherwise meanwhile. Nothing has changed.
             ScheduleExhausted: the schedule knows no session that could be marked as done or skipped.
             JournalWriteFailed: the decision could not be recorded. Nothing has changed.
             TypeError: `resolution` is not a `Resolution`.
@@ -509,12 +516,11 @@ class SessionBoundaryManager(Lifespan):
         self._refuse_inside("recover()")
         driver = self._require_writable("recover()")
         require_resolution(resolution)
-        in_error = self.state is SessionState.ERROR
+        error = self._lifecycle.error_number
         async with self._host.deciding():
             await self._host.resolve_doubt()
             now = driver.observe()
-            if not in_error or self.state is SessionState.ERROR:  # else it was left meanwhile, by another call
-                await self._execute(self._lifecycle.recover(resolution, now), now)
+            await self._execute(self._lifecycle.recover(resolution, now, error), now)
 
     @at_home
     async def roll(self) -> RollSucceeded:

@@ -210,6 +210,19 @@ async def test_an_error_that_was_left_meanwhile_is_not_left_again() -> None:
     assert (host.lifecycle.state, list(host.emit())) == (SessionState.ACTIVE, [])
 
 
+async def test_an_error_is_left_once_also_where_another_one_has_followed() -> None:
+    """SKIP, asked for twice at once, gives up one session: the second call has not seen the ERROR that came of it."""
+    lifecycle = (await running(None)).lifecycle
+    lifecycle.fail("a person", NIGHT)
+    seen = lifecycle.error_number
+    lifecycle.recover(Resolution.SKIP, NIGHT, seen).apply(NIGHT)
+    lifecycle.fail("the roll has failed", NIGHT)
+    assert lifecycle.recover(Resolution.SKIP, NIGHT, seen) is NOTHING
+    with pytest.raises(RollNotOwedError, match=r"in ERROR: another call .* Resolution\.SKIP"):
+        lifecycle.recover(Resolution.RETRY, NIGHT, seen)
+    assert kinds(lifecycle.recover(Resolution.SKIP, NIGHT)) == [Entry.SKIPPED]
+
+
 @pytest.mark.parametrize("resolution", [Resolution.MARK_DONE, Resolution.SKIP])
 async def test_a_roll_that_is_not_owed_any_more_is_not_resolved(resolution: Resolution) -> None:
     """The clock steps back to before the session's end while that is written: it raises, and nothing is announced."""

@@ -8,6 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from session_lifecycle import (
+    Closure,
     Entry,
     IllegalTransition,
     Journal,
@@ -46,6 +47,7 @@ from tests.helpers.harness import (
     running,
     season,
 )
+from tests.helpers.ledger import TRIES, Kept, Lost, Slow, a_while, in_background
 from tests.helpers.manager_journal import (
     ADOPTED,
     DONE,
@@ -484,19 +486,185 @@ async def test_fault_38_cancelled_natively_as_the_roll_returns(anyio_backend, wh
         assert (manager.session.date, rolls.begun) == (TUESDAY, [])
 
 
+# ---- words that come while a decision is written ----
+
+
 @pytest.mark.parametrize("second", list(Resolution))
 @pytest.mark.parametrize("first", list(Resolution))
 async def test_of_two_recoveries_at_once_the_first_decides(first, second):
-    """Both calls return, and their records contradict nothing at the next start."""
-    journal = MemoryJournal()
+    """One that asks for the same returns with it; one that asks for something else is refused, and leaves no trace."""
+    journal = Slow()
     manager, clock, _ = await fail_the_roll(journal)
-    async with running(manager) as log, anyio.create_task_group() as tasks:
+    async with running(manager) as log:
         await clock.advance(HOUR)
-        tasks.start_soon(manager.recover, first)
-        tasks.start_soon(manager.recover, second)
+        journal.shut()
+        async with in_background(manager.recover, first) as one:
+            await journal.writing.wait()
+            async with in_background(manager.recover, second) as other:
+                await a_while()
+                journal.release()
         await clock.advance(HOUR)
+        assert one == [None]
+        if second is first:
+            assert other == [None]
+        else:
+            assert isinstance(other[0], RollNotOwedError)
+            assert f"Resolution.{first.name}" in str(other[0])
         assert path(log).count("recover") == 1
         [done] = of(RollSucceeded, log)
+    decided = {
+        Resolution.RETRY: (RECOVERED, DONE),
+        Resolution.MARK_DONE: (DONE,),
+        Resolution.SKIP: (SKIPPED, INTENT, DONE),
+    }
+    assert tuple(entry for entry, *_ in entries(journal)[3:]) == decided[first]
     manager, clock, _ = begin(clock.now(), journal)
     async with running(manager):
         assert (manager.session.date, manager.state) == (done.next_session, NOT_STARTED)
+
+
+async def test_where_the_first_of_two_recoveries_cannot_be_written_the_second_decides():
+    """It has not been made, so there is nothing that the other would contradict."""
+    journal = Slow(JournalWriteFailed("in memory", "recovered", "no space left"), entries=[RECOVERED])
+    journal.records.extend(numbered(FAILED_IN_MID_ROLL))
+    manager, clock, rolls = begin(END + HOUR, journal)
+    async with running(manager):
+        journal.shut()
+        async with in_background(manager.recover) as one:
+            await journal.writing.wait()
+            async with in_background(manager.recover, Resolution.SKIP) as other:
+                await a_while()
+                journal.release()
+        await clock.advance(NOW)
+        assert isinstance(one[0], JournalWriteFailed)
+        assert other == [None]
+        assert manager.session.date == WEDNESDAY
+    assert rolls.dates == [WEDNESDAY]
+
+
+@pytest.mark.parametrize("records", [FAILED_IN_MID_ROLL, FAILED_BEFORE_THE_ROLL], ids=["in mid-roll", "before"])
+@pytest.mark.parametrize("resolution", Resolution)
+async def test_a_failure_while_a_recovery_is_written_is_the_last_word(resolution, records, caplog):
+    """The decision about the roll stands, and it is ERROR again before anything else happens; a restart agrees."""
+    journal = Slow()
+    journal.records.extend(numbered(records))
+    manager, clock, rolls = begin(END + HOUR, journal)
+    session = TUESDAY if resolution is Resolution.MARK_DONE else MONDAY
+    async with running(manager) as log:
+        journal.shut()
+        async with in_background(manager.recover, resolution) as outcome:
+            await journal.writing.wait()
+            caplog.clear()
+            manager.fail("the risk desk says no")
+            assert "recover() that is under way" in caplog.text
+            journal.release()
+        await clock.advance(HOUR)
+        assert outcome == [None]
+        assert (manager.state, manager.session.date) == (ERROR, session)
+        assert manager.status().reason == "the risk desk says no"
+        assert (path(log)[0], path(log)[-1], rolls.begun) == ("recover", "fail", [])
+    assert [entry for entry, *_ in entries(journal)[-2:]] == [
+        {Resolution.RETRY: RECOVERED, Resolution.MARK_DONE: DONE, Resolution.SKIP: SKIPPED}[resolution],
+        FAILED,
+    ]
+    manager, clock, rolls = begin(clock.now(), journal)
+    async with running(manager):
+        assert (manager.state, manager.session.date) == (ERROR, session)
+        assert manager.status().reason == "the risk desk says no"
+        await manager.recover()
+        await clock.advance(NOW)
+        assert manager.session.date == (WEDNESDAY if resolution is Resolution.SKIP else TUESDAY)
+
+
+async def test_a_failure_while_a_recovery_is_written_keeps_the_market_shut():
+    """In mid-session nothing is walked again: neither handlers nor orders see a state in between that trades."""
+    journal = Slow()
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal)
+    async with running(manager) as log:
+        manager.fail("out of order")
+        await clock.advance(NOW)
+        log.clear()
+        journal.shut()
+        async with in_background(manager.recover):
+            await journal.writing.wait()
+            manager.fail("one")
+            manager.fail("two")
+            journal.release()
+        await clock.advance(NOW)
+        assert path(log) == ["recover", "fail"]
+        assert manager.status().reason == "two"
+        await manager.recover()  # a word that comes later still
+        await clock.advance(NOW)
+        assert manager.state is ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (("recover", "fail"), ERROR),
+        (("recover", "recover", "fail"), ERROR),
+        (("recover", "fail", "recover"), ACTIVE),
+        (("recover", "fail", "recover", "fail"), ERROR),
+        (("fail", "recover"), ACTIVE),
+    ],
+)
+@pytest.mark.parametrize("waiting_for", ["its own record", "another decision"])
+async def test_of_recoveries_and_failures_at_once_the_last_word_stands(words, state, waiting_for):
+    """However they come, and whether the first call's record is being written, or waits for a change of hours."""
+    journal = Slow()
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal)
+    async with running(manager):
+        manager.fail("out of order")
+        await clock.advance(NOW)
+        journal.shut()
+        async with anyio.create_task_group() as tasks:
+            if waiting_for == "another decision":
+                tasks.start_soon(manager.apply, Closure(TUESDAY))
+                await journal.writing.wait()
+            for word in words:
+                if word == "fail":
+                    manager.fail("again")
+                else:
+                    tasks.start_soon(manager.recover)
+                await a_while()
+            journal.release()
+        await clock.advance(NOW)
+        assert manager.state is state
+    manager, _, _ = begin(clock.now(), journal)
+    async with running(manager):
+        assert manager.state is state
+
+
+@pytest.mark.parametrize("failure", [Lost(), Kept()], ids=["not there", "there"])
+async def test_a_failure_after_a_recovery_in_doubt_is_the_last_word(failure):
+    """Once the journal answers again, the recovery is there, and the failure after it, for a restart too."""
+    journal = Slow(*[failure] * TRIES, entries=[RECOVERED])
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal)
+    async with running(manager):
+        manager.fail("out of order")
+        await clock.advance(NOW)
+        with pytest.raises(JournalWriteFailed):
+            await manager.recover()
+        assert manager.state is ERROR
+        manager.fail("the risk desk says no")
+        await clock.advance(NOW)
+        assert manager.status().reason == "the risk desk says no"
+    assert journal.written == [ADOPTED, FAILED, RECOVERED, FAILED]
+    manager, clock, _ = begin(clock.now(), journal)
+    async with running(manager):
+        assert (manager.state, manager.status().reason) == (ERROR, "the risk desk says no")
+
+
+async def test_a_failure_before_recover_is_called_is_left_by_it():
+    """In ERROR it changes nothing, and is forgotten: what is recovered from stays recovered."""
+    journal = MemoryJournal()
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal)
+    async with running(manager):
+        for _ in range(2):
+            manager.fail("out of order")
+            manager.fail("still out of order")
+            await clock.advance(NOW)
+            assert manager.status().reason == "out of order"
+            await manager.recover()
+            await clock.advance(NOW)
+            assert manager.state is ACTIVE

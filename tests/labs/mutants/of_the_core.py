@@ -123,8 +123,8 @@ MUTANTS = (
         ("tests/runtime/test_manager_calls.py::test_recover_with_a_roll_owed_goes_to_the_roll",),
     ),
     Mutant(
-        "_core/lifecycle.py",
-        "SessionLifecycle.fail",
+        "_core/halting.py",
+        "HaltingLifecycle.fail",
         (insert_in_if("ERROR", "self._progress.reason = reason"),),
         "fail() in ERROR changes nothing: the first reason stands.",
         ("tests/runtime/test_manager_calls.py::test_fail_in_error_changes_nothing_and_logs_a_line",),

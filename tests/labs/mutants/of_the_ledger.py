@@ -22,6 +22,7 @@ _LEDGER = "tests/runtime/test_ledger.py::"
 _JOURNAL = "tests/runtime/test_manager_journal.py::"
 _TRANSACTION = "tests/runtime/test_roll_transaction.py::"
 _REPLICAS = "tests/runtime/test_manager_replicas.py::"
+_RECOVER = "tests/runtime/test_manager_journal_recover.py::"
 _ALARMS = "tests/runtime/test_manager_alarms_journal.py::"
 _IN_ORDER = f"{_JOURNAL}test_intent_then_roll_then_done_then_entered_then_told"
 
@@ -167,6 +168,20 @@ MUTANTS = (
         (drop_raise("RollNotOwedError"),),
         "A roll that is not owed any more is neither announced nor skipped.",
         ("tests/core/test_decision.py::test_a_roll_that_is_not_owed_any_more_is_not_resolved",),
+    ),
+    Mutant(
+        "_core/lifecycle.py",
+        "SessionLifecycle._recover",
+        (drop_call("_fail"),),
+        "A failure that comes while a recovery is written is the last word.",
+        (f"{_RECOVER}test_a_failure_while_a_recovery_is_written_keeps_the_market_shut",),
+    ),
+    Mutant(
+        "_core/lifecycle.py",
+        "SessionLifecycle.recover",
+        (drop_if("_left", nth=1),),
+        "An ERROR is left once, however often that is asked for at once.",
+        ("tests/core/test_decision.py::test_an_error_is_left_once_also_where_another_one_has_followed",),
     ),
     Mutant(
         "_runtime/host.py",
