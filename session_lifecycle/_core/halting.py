@@ -4,6 +4,8 @@ from abc import ABC
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from session_lifecycle._core.data_watch import CLOSED
 from session_lifecycle._core.decision import Decision
 from session_lifecycle._core.feeds import FeedState
@@ -16,12 +18,21 @@ from session_lifecycle._model.errors import HaltRefused, LifecycleError, describ
 from session_lifecycle._model.venue_status import VenueStatus
 
 
+class _End(msgspec.Struct, eq=False):
+    """The end of a halt that has been decided and does not apply yet. `failed`: its record was refused, or is in doubt.
+
+    Then trading is halted still, and a record in doubt may come to apply at the next start.
+    """
+
+    failed: bool = False
+
+
 class HaltingLifecycle(ReplicaLifecycle, ABC):
     """A lifecycle in which trading, or one feed, is halted and resumed, and that fails.
 
     `_venue` is the watch over the venue's statuses, None until there is one. `_unrecorded` are the records of halts
-    that its statuses have begun by themselves. `_resuming` are the halts, by the names of their feeds, whose end has
-    been decided and does not apply yet; each has one end, however often that is decided.
+    that no call of `halt` has begun, or that are written anew. `_resuming` are the halts, by the names of their feeds,
+    whose end has been decided and does not apply yet; each has one end, however often that is decided.
     `_failed_again` is the reason of the last failure in ERROR.
     """
 
@@ -29,13 +40,15 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
 
     _failed_again: str
     _unrecorded: list[Record] | None
-    _resuming: dict[str, object] | None
+    _resuming: dict[str, _End] | None
     error_number: int
 
     def halt(self, reason: str, now: Reading, feed: FeedState | None = None) -> bool:
         """Halt trading, or one feed, until `resume` or the close. Return False where it is halted already.
 
-        Where the end of a halt has been decided and does not apply yet, that halt ends now, and this one begins.
+        Where the end of a halt has been decided and does not apply yet, that halt ends now, and this one begins. Where
+        the record of that end has failed, the halt goes on, and is recorded anew: whatever becomes of the other record,
+        this one comes after it.
 
         Raises:
             HaltRefused: the session is not open, nor about to be. Nothing has changed.
@@ -43,9 +56,11 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         self.poll(now)
         if not self._can_halt:
             raise HaltRefused(self.state)
-        ends = self._forget_end(feed)
-        if (self.halted if feed is None else feed.halted) is not None:
-            if not ends:
+        end, halted = self._forget_end(feed), self.halted if feed is None else feed.halted
+        if halted is not None:
+            if end is not None and end.failed:
+                self._record_halt(halted, now, feed)
+            if end is None or end.failed:
                 return False
             self._progress.resume(feed)
         self._progress.halt(reason, feed)
@@ -62,7 +77,7 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         if self._resuming is None:
             self._resuming = {}
         resuming = self._resuming
-        end = resuming.setdefault(subject, object())
+        end = resuming.setdefault(subject, _End())
 
         def apply(now: Reading) -> None:
             self.poll(now)
@@ -73,11 +88,22 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
                 self._progress.resume(feed)
                 self.poll(now)
 
-        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply)
+        def abandon(_: Exception, __: Reading) -> None:
+            end.failed = True
 
-    def _forget_end(self, feed: FeedState | None) -> bool:
-        """Have the end of a halt that does not apply yet do nothing; return whether there is one."""
-        return self._resuming is not None and self._resuming.pop(_subject(feed), None) is not None
+        return Decision((Record(Entry.RESUMED, self.session.date, now.wall, subject=subject),), apply, abandon)
+
+    def _forget_end(self, feed: FeedState | None) -> _End | None:
+        """Have the end of a halt that does not apply yet do nothing; return it, None where there is none."""
+        return None if self._resuming is None else self._resuming.pop(_subject(feed), None)
+
+    def _record_halt(self, reason: str, now: Reading, feed: FeedState | None) -> None:
+        record = Record(Entry.HALTED, self.session.date, now.wall, note=reason, subject=_subject(feed))
+        self._unrecorded = [*(self._unrecorded or ()), record]
+
+    def _stand_by(self) -> None:
+        self._resuming = None  # whether a halt has ended is for the leader's records to say
+        super()._stand_by()
 
     @property
     def _can_halt(self) -> bool:
@@ -152,18 +178,19 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         self._halt_by_venue(venue.follow(self._venue_standing(now)), now)
 
     def _venue_standing(self, now: Reading) -> VenueStanding:
-        return VenueStanding(now.wall, self._progress.timeline, self.halted, self.leading and self._can_halt)
+        ends = self._resuming is not None and _subject(None) in self._resuming
+        return VenueStanding(now.wall, self._progress.timeline, self.halted, self.leading and self._can_halt, ends)
 
     def _halt_by_venue(self, decision: VenueDecision, now: Reading) -> None:
         """Halt trading where a status of the venue asks for it, and note the record."""
-        if decision.action is VenueAction.HALT:
+        if decision.reason:
             self._forget_end(None)
-            self._progress.halt(decision.reason, None)
-            record = Record(Entry.HALTED, self.session.date, now.wall, note=decision.reason)
-            self._unrecorded = [*(self._unrecorded or ()), record]
+            if decision.action is VenueAction.HALT:
+                self._progress.halt(decision.reason, None)
+            self._record_halt(decision.reason, now, None)
 
     def take_records(self) -> Sequence[Record]:
-        """Return the records of what has happened by itself since the last call: the halts by a venue's status."""
+        """Return the records of halts by a venue's status, and of those written anew, since the last call."""
         records, self._unrecorded = self._unrecorded, None
         return records or ()
 

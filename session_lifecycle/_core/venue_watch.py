@@ -48,7 +48,10 @@ class VenueAction(Enum):
 
 
 class VenueDecision(msgspec.Struct, frozen=True):
-    """What is to be done: halt trading for `reason`, resume, or nothing; and the contradiction to report, if any."""
+    """What is to be done: halt trading for `reason`, resume, or nothing; and the contradiction to report, if any.
+
+    With NOTHING, a `reason` is that of the halt in force from now on, which it is to be recorded for.
+    """
 
     action: VenueAction
     reason: str = ""
@@ -83,13 +86,14 @@ class VenueStanding(msgspec.Struct, frozen=True):
     """Where the lifecycle stands: the wall time, its timeline, why trading is halted, and whether it can be.
 
     `halted` is the reason of the halt in force, the application's own included, or None. `can_halt` is whether the
-    machine's state admits a halt.
+    machine's state admits a halt. `ends` is whether the end of that halt has been decided, and is being written.
     """
 
     now: datetime
     timeline: Timeline
     halted: str | None
     can_halt: bool
+    ends: bool = False
 
 
 class VenueWatch:
@@ -195,6 +199,8 @@ class VenueWatch:
             self._stop = _Stop(status, at)
             if standing.halted != self._reason:
                 self._reason = None  # the application has lifted the last halt, and this is another
+            elif self._reason is not None and (standing.ends or status in _CLOSED):
+                return VenueDecision(VenueAction.NOTHING, self._stop.reason)  # what would end the last does not end it
         return self._halt(standing)
 
     def _stops(self, status: VenueStatus, at: datetime, position: Position) -> bool:

@@ -20,14 +20,7 @@ from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._core.view import Cohort
 from session_lifecycle._journal.base import Journal, SharedJournal, TransactionalJournal
 from session_lifecycle._journal.errors import JournalCorrupt, NotLeadingError
-from session_lifecycle._journal.records import (
-    Entry,
-    JournalState,
-    Record,
-    adoption,
-    completion,
-    journal_state_after,
-)
+from session_lifecycle._journal.records import Entry, JournalState, Record, adoption, completion, journal_state_after
 from session_lifecycle._model.callback_events import CallbackOverdue, HandlerBusy
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.events import AlarmFired, AlarmSkipped, Event, HandlerFailed, StateChanged
@@ -298,8 +291,12 @@ class Host:
 
         return self.ledger.submit((record,), abandon=self._not_journalled(record))
 
-    def _not_journalled(self, record: Record) -> Callable[[Exception, Reading], None]:
-        def report(error: Exception, _: Reading) -> None:
+    def _not_journalled(
+        self, record: Record, abandon: Callable[[Exception, Reading], None] | None = None
+    ) -> Callable[[Exception, Reading], None]:
+        def report(error: Exception, now: Reading) -> None:
+            if abandon is not None:
+                abandon(error, now)
             LOGGER.error(
                 "%s: %r of session %s could not be journalled, and a restart does not know of it: %s",
                 self.lifecycle.schedule.name,
@@ -320,17 +317,17 @@ class Host:
 
     def resume(self, now: Reading, feed: FeedState | None = None) -> bool:
         """End a halt once that is durable. Return False where there is none."""
-        decision = self.lifecycle.resume(now, feed)
-        if decision is None:
-            return False
-        self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
-        return True
+        return self._resume(self.lifecycle.resume(now, feed), now)
+
+    def _resume(self, decision: Decision | None, now: Reading) -> bool:
+        if decision is not None:
+            abandon = self._not_journalled(decision.records[0], decision.abandon)
+            self.execute(decision._replace(abandon=abandon), now)
+        return decision is not None
 
     def record_status(self, status: VenueStatus, at: datetime, now: Reading) -> None:
         """Take a status of the venue: halt at once, the record follows; resume once that is durable."""
-        decision = self.lifecycle.record_status(status, at, now)
-        if decision is not None:
-            self.execute(decision._replace(abandon=self._not_journalled(decision.records[0])), now)
+        self._resume(self.lifecycle.record_status(status, at, now), now)
 
     @asynccontextmanager
     async def deciding(self) -> AsyncGenerator[None]:

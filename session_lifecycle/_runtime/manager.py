@@ -394,7 +394,8 @@ class SessionBoundaryManager(Lifespan):
     def resume(self) -> None:
         """End the halt: data is expected again, and silence is timed from now on.
 
-        Without a halt the call has no effect, and is logged as a warning.
+        With a journal it ends once that is durable. Where it could not be recorded, that is logged, and trading is
+        halted still: call it again. Without a halt the call has no effect, and is logged as a warning.
 
         Raises:
             ClockFailed: the clock cannot be read.

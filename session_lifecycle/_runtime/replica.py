@@ -61,7 +61,7 @@ class Replica:
             lifecycle.lead(now, self._standing.state)
             resumption = lifecycle.resume_by_venue(now)
             if resumption is not None:
-                self._ledger.submit(resumption.records, resumption.apply)
+                self._ledger.submit(*resumption)
             if self._standing.state is None:
                 self._ledger.submit((adoption(lifecycle.session, now.wall),))
 

@@ -285,6 +285,18 @@ def test_another_reason_is_another_halt() -> None:
     assert_legal([*standby.log, *standby.take()])
 
 
+def test_the_end_of_a_halt_that_was_lost_with_the_lead_is_forgotten() -> None:
+    """Leading again it is halted still, by the records: another halt has no effect, and nothing is resumed."""
+    leader, _ = pair()
+    leader.halt("news")
+    assert leader.core.resume(leader.now) is not None
+    leader.core.stand_by(leader.now)  # before it was written
+    leader.core.lead(leader.now, leader.standing.state)
+    leader.take()
+    assert not leader.core.halt("limit", leader.now)
+    assert (leader.core.halted, leader.take()) == ("news", [])
+
+
 def test_a_halt_that_comes_after_the_close_halts_nothing() -> None:
     """The replica's clock may be ahead: for it the session has closed."""
     leader, standby = pair()

@@ -6,11 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from session_lifecycle import (
+    Entry,
     FeedResumed,
     FeedStale,
     FixedSchedule,
     Halted,
     HaltRefused,
+    JournalWriteFailed,
     MemoryJournal,
     Resumed,
     Session,
@@ -36,6 +38,7 @@ from tests.helpers.harness import (
     running,
     states,
 )
+from tests.helpers.ledger import Kept, Lost, Slow
 from tests.helpers.manager_feeds import ANY, FIVE, LUNCHING, listen, stale, timeouts
 
 pytestmark = pytest.mark.anyio
@@ -261,6 +264,56 @@ async def test_a_halt_while_the_end_of_another_is_written_is_the_last_word(singl
     feed = manager.add_feed("AAPL", timeout=FIVE)
     async with running(manager):
         assert (feed if single else manager).halted == "second"
+
+
+IN_DOUBT = JournalWriteFailed("in memory", "resumed", "no answer", uncertain=True)
+REFUSED = JournalWriteFailed("in memory", "resumed", "no space left")
+
+
+@pytest.mark.parametrize("failure", [REFUSED, IN_DOUBT, Lost(), Kept()], ids=["refused", "in doubt", "lost", "kept"])
+@pytest.mark.parametrize("single", [False, True])
+async def test_a_halt_after_a_resume_that_could_not_be_recorded(single, failure, caplog):
+    """Trading was halted all the while: no Resumed, and a restart is halted, whatever became of the record."""
+    journal = Slow(entries=[Entry.RESUMED], always=failure)
+    manager, clock = make(at(MONDAY, (15, 0)), journal=journal)
+    feed = manager.add_feed("AAPL", timeout=FIVE)
+    target = feed if single else manager
+    async with running(manager) as log:
+        target.halt("first")
+        await clock.advance(MINUTE)
+        target.resume()
+        await clock.advance(MINUTE)
+        assert target.halted == "first"
+        journal.always = None
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "session_lifecycle"):
+            target.halt("second")
+        assert "halted already (first)" in caplog.text
+        await clock.advance(MINUTE)
+        assert target.halted == "first"
+        assert [type(event) for event in log if isinstance(event, Halted | Resumed)] == [Halted]
+    again, _ = make(clock.now(), journal=journal)
+    feed = again.add_feed("AAPL", timeout=FIVE)
+    async with running(again):
+        assert (feed if single else again).halted == "first"
+
+
+async def test_a_resume_that_could_be_recorded_holds_where_another_was_refused():
+    """Of two calls one is in the journal, so trading goes on."""
+    journal = Slow(REFUSED, REFUSED, entries=[Entry.RESUMED])
+    manager, clock = make(at(MONDAY, (15, 0)), journal=journal)
+    async with running(manager) as log:
+        manager.halt("first")
+        await clock.advance(MINUTE)
+        manager.resume()
+        manager.resume()  # both are refused together, then one after the other
+        await clock.advance(MINUTE)
+        assert manager.halted is None
+        assert [type(event) for event in log if isinstance(event, Halted | Resumed)] == [Halted, Resumed]
+    assert [entry for entry in journal.written if entry in (Entry.HALTED, Entry.RESUMED)] == [
+        Entry.HALTED,
+        Entry.RESUMED,
+    ]
 
 
 @pytest.mark.parametrize("single", [False, True])

@@ -198,6 +198,63 @@ async def test_an_early_close_is_still_one_after_a_restart():
         assert manager.halted is None
 
 
+@pytest.mark.parametrize("restart", [False, True], ids=["in process", "after a restart"])
+@pytest.mark.parametrize("close", [S.CLOSE, S.POST_CLOSE])
+async def test_a_close_during_a_halt_outlasts_the_halt(close, restart):
+    """The end of the halt does not open a market that has closed meanwhile, with a restart in between or without."""
+    journal = MemoryJournal()
+    manager, clock, _ = begin(NOON, journal)
+    async with running(manager) as log:
+        manager.record_status(S.HALT)
+        await clock.advance(MINUTE)
+        manager.record_status(close)
+        await clock.advance(MINUTE)
+        if not restart:
+            await resume_and_trade(manager, clock)
+        assert of(Halted, log) == [Halted(reason(S.HALT, NOON), MONDAY, None, NOON)]
+    if restart:
+        manager, clock, _ = begin(clock.now(), journal)
+        async with running(manager):
+            assert manager.halted == reason(close, NOON + MINUTE)
+            await resume_and_trade(manager, clock)
+
+
+async def resume_and_trade(manager, clock):
+    """Report the end of the halt, which is not that of the close; then trading, which is."""
+    manager.record_status(S.RESUME)
+    await clock.advance(SECOND)
+    assert manager.halted is not None
+    manager.record_status(S.TRADING)
+    await clock.advance(SECOND)
+    assert manager.halted is None
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["in process", "after a restart"])
+@pytest.mark.parametrize("status", [S.PAUSE, S.QUOTING, S.CLOSE])
+async def test_a_stop_while_the_application_lifts_the_venue_s_halt_is_the_last_word(restart, status):
+    """The end of the halt is still being written as the venue reports another one: trading does not go on."""
+    journal = MemoryJournal()
+    manager, clock, _ = begin(NOON, journal)
+    async with running(manager) as log:
+        manager.record_status(S.HALT)
+        await clock.advance(MINUTE)
+        manager.resume()
+        manager.record_status(status)
+        await clock.advance(MINUTE)
+        if not restart:
+            assert (manager.halted, of(Resumed, log)) == (reason(S.HALT, NOON), [])
+            manager.record_status(S.TRADING)
+            await clock.advance(SECOND)
+            assert (manager.halted, len(of(Resumed, log))) == (None, 1)
+    if restart:
+        manager, clock, _ = begin(clock.now(), journal)
+        async with running(manager):
+            assert manager.halted == reason(status, NOON + MINUTE)
+            manager.record_status(S.TRADING)
+            await clock.advance(SECOND)
+            assert manager.halted is None
+
+
 async def test_a_halt_of_the_application_is_none_of_the_venue_s_after_a_restart():
     """Its reason says so, also where it looks alike."""
     for words in ("our own", "the venue reported trouble at noon", "the venue reported HALT at noon"):

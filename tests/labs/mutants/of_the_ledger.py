@@ -184,6 +184,13 @@ MUTANTS = (
         ("tests/core/test_decision.py::test_an_error_is_left_once_also_where_another_one_has_followed",),
     ),
     Mutant(
+        "_core/halting.py",
+        "HaltingLifecycle.halt",
+        (drop_call("_record_halt"),),
+        "An end in doubt of a halt does not end one that was asked for after it.",
+        ("tests/runtime/test_manager_halts.py::test_a_halt_after_a_resume_that_could_not_be_recorded",),
+    ),
+    Mutant(
         "_runtime/host.py",
         "Host.execute",
         (condition("records", "True"),),
