@@ -51,7 +51,7 @@ def assemble() -> "Typer":
 
 def main() -> None:
     """Run the command line and exit with its status: 0, 1 for what needs attention, 2 for bad input, 130 for Ctrl-C."""
-    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] -- it is None where a shell has closed it
+    if sys.stdout is None:  # where a shell has closed it
         sys.stderr.write("there is no stdout to print to\n")
         sys.exit(_MISUSED)
     try:

@@ -61,7 +61,7 @@ def new_app() -> typer.Typer:
     )
 
     @app.callback()
-    def about(  # pyright: ignore[reportUnusedFunction] -- typer keeps it, for `--help`
+    def about(
         *,
         _version: Annotated[
             bool,

@@ -402,7 +402,7 @@ def _busy_task() -> asyncio.Task[Any] | None:
     for task in asyncio.all_tasks():
         if task is not this:
             # Private, but there is no public way, and anyio's wait_all_tasks_blocked() relies on it too.
-            waiter = cast("asyncio.Future[Any] | None", task._fut_waiter)  # type: ignore[attr-defined]  # noqa: SLF001 -- asyncio tells it nowhere else
+            waiter = cast("asyncio.Future[Any] | None", task._fut_waiter)  # type: ignore[attr-defined]  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- asyncio tells it nowhere else
             if waiter is None or waiter.done():
                 return task
     return None

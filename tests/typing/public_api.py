@@ -191,7 +191,7 @@ def check_replay(schedule: Schedule) -> None:
     Alarm("closing_auction.end")
     Alarm("close", -15)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- no unit
     Alarm("open", misfire="skip")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] -- not its name
-    replay(schedule, NOW, NOW, alarms=["close"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    replay(schedule, NOW, NOW, alarms=["close"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 
 async def check_manager(schedule: Schedule, clock: Clock) -> None:
