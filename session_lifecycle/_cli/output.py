@@ -1,8 +1,8 @@
 """How the commands print results.
 
 stdout carries results only, stderr everything else. Of the names and texts that files hold, no control character
-reaches a terminal. A result is the same text on a terminal and in a pipe, except for
-colours: a pipe gets none, and neither does a terminal where NO_COLOR is set.
+reaches a terminal. A result is the same text on a terminal and in a pipe, except for colours: a pipe gets none, and
+neither does a terminal where NO_COLOR is set.
 """
 
 import json
@@ -19,8 +19,6 @@ from session_lifecycle._model.plain import plain
 from session_lifecycle._model.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 

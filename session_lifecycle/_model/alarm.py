@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from session_lifecycle._model.config import require_duration
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.legs import ANCHORS, PHASES, Anchor
 from session_lifecycle._model.session import Boundaries, Session
@@ -15,8 +16,6 @@ FURTHEST: Final = timedelta(days=7)
 
 _SECOND: Final = timedelta(seconds=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-_LONGEST_GRACE: Final = timedelta(days=3650)  # as for every duration of the configuration
 
 
 @unique
@@ -71,17 +70,14 @@ class Alarm(msgspec.Struct, frozen=True):
                 f"must be one of {', '.join(ANCHORS)}, or a phase: one of {', '.join(PHASES)}, or NAME.start or "
                 "NAME.end with the name of any phase",
             )
-        offset, grace = self.offset, self.grace
+        offset = self.offset
         if not isinstance(offset, timedelta) or abs(offset) > FURTHEST:
             raise ConfigurationError(
                 "offset", offset, f"must be a timedelta of at most {FURTHEST.days} days either way"
             )
         if not isinstance(self.misfire, Misfire):
             raise ConfigurationError("misfire", self.misfire, "must be a Misfire")
-        if not isinstance(grace, timedelta) or not timedelta(0) <= grace <= _LONGEST_GRACE:
-            raise ConfigurationError(
-                "grace", grace, f"must be a timedelta of zero or more, at most {_LONGEST_GRACE.days} days"
-            )
+        require_duration("grace", self.grace, zero=True)
         if not isinstance(self.recurring_after_restart, bool):
             raise ConfigurationError("recurring_after_restart", self.recurring_after_restart, "must be a bool")
 

@@ -12,13 +12,13 @@ _MOST: Final = 7
 _BEFORE_THE_END: Final = timedelta(days=14)
 
 
-def coming_sessions(schedule: Schedule, now: datetime | None = None) -> list[Session]:
-    """Return the session of `now`, by default the present, and those after it; seven at most.
+def coming_sessions(schedule: Schedule) -> list[Session]:
+    """Return the present session and those after it; seven at most.
 
-    Where the schedule does not know `now`, they are the last that it knows.
+    Where the schedule does not know the present, they are the last that it knows.
     """
     try:
-        found = [schedule.session_at(datetime.now(UTC) if now is None else now)]
+        found = [schedule.session_at(datetime.now(UTC))]
     except ScheduleExhausted as error:
         first = max(error.first, error.last - _BEFORE_THE_END)
         return list(schedule.sessions(first, error.last))[-_MOST:]
