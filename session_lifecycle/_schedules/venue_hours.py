@@ -227,15 +227,6 @@ class VenueHours(msgspec.Struct, frozen=True):
         return any(row.joins_next for row in self.rows)
 
 
-def calendars_with_hours() -> Iterator[str]:
-    """Yield the calendars that have a data file, by their canonical names."""
-    from importlib.resources import files  # slow to import
-
-    for each in files(_PACKAGE).joinpath("hours_data").iterdir():
-        if each.name.endswith(".toml"):
-            yield str(_toml(each.read_text(encoding="utf-8"))["calendar"])
-
-
 @cache
 def hours_of(calendar: str) -> VenueHours:
     """Return what is known about a calendar's hours, by its canonical name; it is empty where there is no data file.

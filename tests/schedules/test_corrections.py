@@ -8,9 +8,9 @@ import pytest
 from session_lifecycle import Correction, ExchangeSchedule, ScheduleExhausted, compare
 from session_lifecycle._schedules.corrections import corrected
 from session_lifecycle._schedules.local_hours import hours_from, parse_fields
-from session_lifecycle._schedules.venue_hours import Row, Season, VenueHours, calendars_with_hours, hours_of
+from session_lifecycle._schedules.venue_hours import Row, Season, VenueHours, hours_of
 from tests.helpers.builders import DAY, utc, weekdays
-from tests.helpers.calendars import with_years
+from tests.helpers.calendars import calendars_with_hours, with_years
 from tests.labs.simulation.hours import NAMES
 
 FIRST, LAST = date(2010, 1, 1), date(2026, 12, 31)

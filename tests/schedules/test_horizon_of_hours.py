@@ -20,8 +20,9 @@ from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._schedules.calendars import RULES_END, known_days
 from session_lifecycle._schedules.regular_week import continued
-from session_lifecycle._schedules.venue_hours import calendars_with_hours, hours_of
+from session_lifecycle._schedules.venue_hours import hours_of
 from tests.helpers.builders import DAY, MONDAY, utc, weekdays
+from tests.helpers.calendars import calendars_with_hours
 from tests.labs.simulation.hours import NAMES
 
 NEAR = utc(2026, 11, 1)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from session_lifecycle import ExchangeSchedule
-from session_lifecycle._schedules.venue_hours import calendars_with_hours, hours_of
-from tests.helpers.calendars import with_years
+from session_lifecycle._schedules.venue_hours import hours_of
+from tests.helpers.calendars import calendars_with_hours, with_years
 
 GROUPS = tomllib.loads((Path(__file__).parent / "instants.toml").read_text(encoding="utf-8"))["group"]
 

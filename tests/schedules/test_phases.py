@@ -25,9 +25,10 @@ from session_lifecycle import (
     replay,
     write_snapshot,
 )
-from session_lifecycle._schedules.venue_hours import calendars_with_hours, hours_of, parsed_hours
+from session_lifecycle._schedules.venue_hours import hours_of, parsed_hours
 from session_lifecycle.testing import SimulatedClock, assert_legal
 from tests.helpers.builders import DAY
+from tests.helpers.calendars import calendars_with_hours
 from tests.helpers.harness import roll_nothing
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -13,7 +13,6 @@ from session_lifecycle._schedules.local_hours import hours_from, parse_fields
 from session_lifecycle._schedules.venue_hours import (
     KINDS,
     Row,
-    calendars_with_hours,
     file_name,
     hours_of,
     local_key,
@@ -21,7 +20,7 @@ from session_lifecycle._schedules.venue_hours import (
     row_key,
     sessions_of,
 )
-from tests.helpers.calendars import with_years
+from tests.helpers.calendars import calendars_with_hours, with_years
 from tests.labs.simulation.hours import NAMES
 
 CALENDARS = sorted(calendars_with_hours())
