@@ -262,14 +262,8 @@ def calendar(venue: Venue, today: date) -> Iterator[Finding]:
     schedule = venue.schedule
     left = schedule.known_until - today
     text = f"known until {schedule.known_until}, {left.days} days from now"
-    pinned = isinstance(schedule, SnapshotSchedule)
-    remedy = (
-        "recreate the snapshot"
-        if pinned
-        else "update exchange_calendars and session_lifecycle, or add the days: a file of hours with `until`"
-    )
     level: Level = "problem" if left < _NEAR else "note" if left < _YEAR else "ok"
-    yield Finding(level, venue.asked, text, None if level == "ok" else remedy)
+    yield Finding(level, venue.asked, text, None if level == "ok" else venue.remedy)
     yield _published(venue.asked, schedule.vouched_until, today)
     if isinstance(schedule, SnapshotSchedule):
         yield from _made_from(venue.asked, schedule)

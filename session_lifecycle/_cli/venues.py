@@ -38,6 +38,13 @@ class Venue(NamedTuple):
         schedule = self.schedule
         return isinstance(schedule, ExchangeSchedule) and schedule.name in EXTENDED_HOURS and not schedule.extends
 
+    @property
+    def remedy(self) -> str:
+        """What adds the days after the last one that is known."""
+        if isinstance(self.schedule, SnapshotSchedule):
+            return "recreate the snapshot"
+        return "update exchange_calendars and session_lifecycle, or add the days: a file of hours with `until`"
+
 
 def open_venues(
     calendars: Iterable[str] | None,

@@ -147,12 +147,14 @@ def test_other_commands_take_it_in_a_calendar_s_place(file: Path, year: str) -> 
     assert value["bands"][0]["session"] == "2026-11-25"
 
 
-def test_where_it_ends_the_board_says_to_recreate_it(tmp_path: Path) -> None:
+def test_where_it_ends_the_board_and_the_plan_say_to_recreate_it(tmp_path: Path) -> None:
     """Its end is not that of exchange_calendars."""
     file = tmp_path / "short.json"
     write_snapshot(week(), file, MONDAY, MONDAY + 4 * DAY)
     board = printed("status", str(file), now=at(MONDAY + 6 * DAY, (12, 0)))
     assert "ends with 2024-03-08, which does not mean that the market is closed: recreate the snapshot" in board
+    plan = printed("plan", str(file), "--from", "2024-03-08", "--days", "9", now=NOW)
+    assert "later days are not known, which does not mean closed: recreate the snapshot" in plan
     assert "knows sessions from 2024-03-04 to 2024-03-08 only" in refused("plan", str(file), now=NOW)
 
 

@@ -72,6 +72,7 @@ def test_where_the_calendar_ends_it_does_not_say_closed() -> None:
     board = printed("status", "XBOM", now=utc(2027, 1, 4, 12))
     assert "not known" in board
     assert "XBOM ends with 2026-12-31, which does not mean that the market is closed" in board
+    assert "update exchange_calendars and session_lifecycle, or add the days" in board
     [value] = as_json("status", "XBOM", now=utc(2027, 1, 4, 12))
     assert (value["state"], value["next"]) == ("ended", None)
     hold_shape([value], list[StatusReport])

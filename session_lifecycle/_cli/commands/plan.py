@@ -170,7 +170,4 @@ def _footnotes(plan: Plan) -> Iterator[str]:
     if venue.vouched_until is not None and any(each.session > venue.vouched_until for each in venue.sessions):
         yield f"after {venue.vouched_until} by rule, not published"
     if venue.known_until < venue.last:
-        yield (
-            f"known until {venue.known_until}: later days are not known, which does not mean closed. Update "
-            "exchange_calendars and session_lifecycle, or add them: a file of hours with `until`"
-        )
+        yield f"known until {venue.known_until}: later days are not known, which does not mean closed: {plan.remedy}"

@@ -26,7 +26,6 @@ from session_lifecycle._cli.views.usual import Oddity, WeeklyPattern
 from session_lifecycle._core.timeline import Position
 from session_lifecycle._model.legs import StateValue
 from session_lifecycle._model.session import Session
-from session_lifecycle._schedules.snapshot import SnapshotSchedule
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,9 +87,7 @@ class StatusRow(msgspec.Struct, frozen=True):
 
     def end_of_knowledge(self) -> str:
         """Return a line that says where the schedule's knowledge has ended, and what to do."""
-        pinned = isinstance(self.venue.schedule, SnapshotSchedule)
-        remedy = "recreate the snapshot" if pinned else "update exchange_calendars"
-        return _ENDS.format(self.status.calendar, self.status.session, remedy)
+        return _ENDS.format(self.status.calendar, self.status.session, self.venue.remedy)
 
 
 class Board:

@@ -76,7 +76,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     `notes` say in words what is unusual about a session. `changed` are the moments whose time was changed, and `closed`
     the dates that lost their session, each with the kinds of the changes. `has_own_hours` says that
-    `--extended-hours` would give the venue's own pre-market and post-market hours.
+    `--extended-hours` would give the venue's own pre-market and post-market hours, `remedy` what adds the days after
+    the last one that is known.
     """
 
     venue: PlanReport
@@ -85,6 +86,7 @@ class Plan(msgspec.Struct, frozen=True):
     changed: Mapping[tuple[date, Moment], Sequence[ChangeKind]]
     closed: Mapping[date, ChangeKind]
     has_own_hours: bool
+    remedy: str
 
 
 def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
@@ -128,6 +130,7 @@ def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
         changed,
         {change.difference.date: change.kind for change in changes if change.difference.a is None},
         venue.has_own_hours,
+        venue.remedy,
     )
 
 
