@@ -135,8 +135,10 @@ async def in_background(function: Callable[..., Awaitable[object]], *args: objec
 
 
 def tasks_named(*names: str) -> "list[asyncio.Task[object]]":
-    """Return the event loop's tasks of these names."""
-    return [task for task in asyncio.all_tasks() if task.get_name() in names]
+    """Return the event loop's tasks of these names, of which there is one at least."""
+    found = [task for task in asyncio.all_tasks() if task.get_name() in names]
+    assert found, sorted(task.get_name() for task in asyncio.all_tasks())
+    return found
 
 
 def days(log: Sequence[object], kind: type) -> list[date]:
