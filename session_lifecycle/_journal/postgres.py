@@ -91,9 +91,9 @@ class PostgresJournal(Uncopyable):
     def __init__(self, conninfo: str, name: str, ttl: timedelta = timedelta(seconds=10)) -> None:
         self._place = place_of(conninfo)
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-            raise ConfigurationError("name", name, f"it is 1 to {_LONGEST_NAME} printable characters")
-        if not timedelta(seconds=0.2) <= ttl <= timedelta(days=1):
-            raise ConfigurationError("ttl", ttl, "it is between 0.2 seconds and 1 day")
+            raise ConfigurationError("name", name, f"must be 1 to {_LONGEST_NAME} printable characters")
+        if not isinstance(ttl, timedelta) or not timedelta(seconds=0.2) <= ttl <= timedelta(days=1):
+            raise ConfigurationError("ttl", ttl, "must be a timedelta of 0.2 seconds to a day")
         self._label = f"{name} in {self._place}"
         self._conninfo = conninfo
         self._name = name

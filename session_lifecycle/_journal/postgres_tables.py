@@ -25,8 +25,10 @@ def place_of(conninfo: str) -> str:
     """Return the server and database of a conninfo, for messages.
 
     Raises:
-        ConfigurationError: it cannot be parsed.
+        ConfigurationError: it is no string, or cannot be parsed.
     """
+    if not isinstance(conninfo, str):
+        raise ConfigurationError("conninfo", "(not shown)", f"must be a string, not of type {type(conninfo).__name__}")
     try:
         return shown(conninfo)
     except ValueError as error:

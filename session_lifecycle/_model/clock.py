@@ -81,6 +81,17 @@ def as_utc(what: str, instant: datetime) -> datetime:
     return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
 
 
+def require_timedelta(call: str, delta: object) -> None:
+    """Refuse what a clock's method has been given instead of a timedelta.
+
+    Raises:
+        TypeError: always then; it names the `call`.
+    """
+    if not isinstance(delta, timedelta):
+        msg = f"{call}() takes a timedelta, not {delta!r}"
+        raise TypeError(msg)
+
+
 def read(clock: Clock) -> Reading:
     """Read a clock.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from session_lifecycle._model.clock import Reading, as_utc, read
+from session_lifecycle._model.clock import Reading, as_utc, read, require_timedelta
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.uncopyable import Uncopyable
 
@@ -76,7 +76,12 @@ class SystemClock(Uncopyable):
             await self._sleep_coarse(rest, wall, monotonic, shortest=_TIMER_RESOLUTION_SECONDS)
 
     async def sleep(self, delta: timedelta) -> None:
-        """Wait for `delta` by the monotonic clock."""
+        """Wait for `delta` by the monotonic clock.
+
+        Raises:
+            TypeError: `delta` is no timedelta.
+        """
+        require_timedelta("sleep", delta)
         deadline = self.monotonic() + delta.total_seconds()
         await anyio.lowlevel.checkpoint()
         while (left := deadline - self.monotonic()) > 0:  # noqa: ASYNC110 -- a timer may fire a hair early

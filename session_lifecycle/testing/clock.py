@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import anyio
 
-from session_lifecycle._model.clock import as_utc
+from session_lifecycle._model.clock import as_utc, require_timedelta
 from session_lifecycle._model.errors import (
     ConcurrentAdvanceError,
     NegativeAdvanceError,
@@ -117,7 +117,12 @@ class SimulatedClock(Uncopyable):
 
     @at_home
     async def sleep(self, delta: timedelta) -> None:
-        """Wait until exactly `delta` has passed. Steps of the wall clock do not affect it."""
+        """Wait until exactly `delta` has passed. Steps of the wall clock do not affect it.
+
+        Raises:
+            TypeError: `delta` is no timedelta.
+        """
+        require_timedelta("sleep", delta)
         await self._sleep(self._elapsed + delta // _MICROSECOND, heeds_steps=False)
 
     @at_home
@@ -134,7 +139,7 @@ class SimulatedClock(Uncopyable):
             NeverSettledError: a task never blocks (asyncio only); the clock is at the last deadline reached.
             OverflowError: the time would leave the range of datetime.
         """
-        _require_timedelta("advance", delta)
+        require_timedelta("advance", delta)
         self._may_advance(delta)
         await self._advance(self._elapsed + delta // _MICROSECOND, on_wall=False)
 
@@ -160,7 +165,7 @@ class SimulatedClock(Uncopyable):
         Raises:
             OverflowError: the time would leave the range of datetime.
         """
-        _require_timedelta("step", delta)
+        require_timedelta("step", delta)
         _ = self.now() + delta  # raises OverflowError while nothing has changed
         self._origin += delta // _MICROSECOND
         stepped = [entry for entry in self._queue if entry[2].heeds_steps]
@@ -410,9 +415,3 @@ def _busy_task() -> asyncio.Task[Any] | None:
 
 def _since_epoch(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
-
-
-def _require_timedelta(call: str, delta: object) -> None:
-    if not isinstance(delta, timedelta):
-        msg = f"{call}() takes a timedelta, not {delta!r}"
-        raise TypeError(msg)

@@ -260,6 +260,8 @@ def test_arguments_are_checked() -> None:
         (("host=", "a\nb"), "name"),
         (("host=", "x" * 201), "name"),
         (("this is no conninfo", "desk"), "conninfo"),
+        ((5432, "desk"), "conninfo"),
+        (("host=", "desk", 10), "ttl"),
         (("host=", "desk", timedelta(0)), "ttl"),
         (("host=", "desk", timedelta(days=2)), "ttl"),
     ]:

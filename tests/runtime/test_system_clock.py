@@ -394,6 +394,13 @@ async def test_a_naive_wall_instant_is_refused() -> None:
         await SystemClock().sleep_until(NAIVE, None)
 
 
+@pytest.mark.anyio
+async def test_seconds_as_a_number_are_refused() -> None:
+    """As every other clock and duration of the package refuses them."""
+    with pytest.raises(TypeError, match=r"sleep\(\) takes a timedelta, not 60"):
+        await SystemClock().sleep(60)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def steps_of_minutes(monkeypatch: pytest.MonkeyPatch) -> timedelta:
     """Take no less than a minute for a step: where the wall clock stands still, a machine that stalls makes others."""

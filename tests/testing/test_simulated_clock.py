@@ -453,7 +453,7 @@ async def _bad_step(clock: SimulatedClock, delta: Any) -> None:
         (lambda clock: _bad_step(clock, timedelta.min), OverflowError, None),
         (lambda clock: clock.sleep_until(NAIVE, None), NaiveDatetimeError, "wall is 2026-01-05T14:30:00"),
         (lambda clock: clock.sleep_until(None, math.nan), ValueError, None),
-        (lambda clock: clock.sleep(60), TypeError, None),
+        (lambda clock: clock.sleep(60), TypeError, r"sleep\(\) takes a timedelta, not 60"),
     ],
 )
 async def test_bad_input_raises_and_changes_nothing(
