@@ -194,6 +194,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         Raises:
             OverrideRefused: it contradicts the schedule or what has passed, or its hours are impossible.
             ScheduleExhausted: its date lies outside of what the schedule knows.
+            TypeError: it is neither a `Closure` nor a `SpecialHours`.
         """
         self.poll(now)
         if not isinstance(override, Closure | SpecialHours):
@@ -209,9 +210,8 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
 
         def apply(now: Reading) -> None:
             self.poll(now)
-            if (
-                plan_change(override, self._progress, self._rolls.rounds, now) is not None
-            ):  # it may have become too late
+            still = plan_change(override, self._progress, self._rolls.rounds, now)
+            if still is not None:  # else it has become too late
                 self._change_schedule(change.at(now), now)
 
         return Decision(records, apply)

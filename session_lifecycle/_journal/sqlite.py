@@ -59,6 +59,13 @@ class SqliteJournal:
     stands the lock of each journal, a small database of its own.
 
     Use it on a local disk, by one manager at a time.
+
+    Args:
+        path: of the database. No file is touched before `open`.
+        name: of the journal in the database; None is the calendar's.
+
+    Raises:
+        TypeError: `path` is no path, or `name` no text.
     """
 
     __module__ = "session_lifecycle"

@@ -1,4 +1,4 @@
-"""Every error of the package, each building its own message.
+"""The root of every error of the package, and the errors of managers and schedules; each builds its own message.
 
 One root, `LifecycleError`. A message says what was tried, in which state, and what to do next. An error that is also a
 built-in one, such as `ValueError`, is caught by code that knows only the built-in kind. Typed arguments are kept as

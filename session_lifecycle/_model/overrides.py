@@ -26,7 +26,11 @@ _OF_USUAL: Final = 4  # hours that one session in this many has are usual in a s
 
 
 class Closure(msgspec.Struct, frozen=True):
-    """The venue is closed on a date on which the calendar has a session. `reason` is for people."""
+    """The venue is closed on a date on which the calendar has a session. `reason` is for people.
+
+    Raises:
+        TypeError: `date` is no date.
+    """
 
     __module__ = "session_lifecycle"
 
@@ -53,9 +57,10 @@ class SpecialHours(msgspec.Struct, frozen=True):
 
     Raises:
         NaiveDatetimeError: an hour is a datetime without a time zone.
-        TypeError: an hour is neither a time without a time zone nor a datetime, or `until` is no date.
-        OverrideRefused: no hour is given, `until` lies before `date`, `weekdays` has another word or no `until`, or an
-            hour of a season is a datetime.
+        TypeError: an hour is neither a time without a time zone nor a datetime, `date` or `until` is no date, or one of
+            `phases` no `Phase`.
+        OverrideRefused: no hour is given, `until` lies before `date`, `weekdays` has another word or no `until`, an
+            hour of a season is a datetime, or a season has `phases`.
     """
 
     __module__ = "session_lifecycle"

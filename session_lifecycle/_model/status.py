@@ -19,7 +19,7 @@ class Status(msgspec.Struct, frozen=True):
     `halted_feeds` those of the halted ones. `market_open` says that the market is open by the schedule, whatever the
     state. With `awaiting_first_tick`, `can_trade` waits for nothing but data since the open, the break or the halt.
     `running` is False before the start and after the end: then `state` is NOT_STARTED, or the last one. `leads` is
-    False while another replica leads the shared journal.
+    False before the start too, and while another replica leads the shared journal.
     `phase` is the name of the venue's phase, None where none is on.
     """
 

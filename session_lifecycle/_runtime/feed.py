@@ -87,6 +87,7 @@ class Feed(Uncopyable, FeedState):
 
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
+            ClockFailed: (with `timestamp`) the clock cannot be read.
         """
         if timestamp is None and not self.inspect_all:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
@@ -121,7 +122,10 @@ class Feed(Uncopyable, FeedState):
 
         Raises:
             HaltRefused: the session is not open, nor about to be.
+            TypeError: the reason is not a string, or blank.
             FeedRemoved: it has been removed.
+            ClockFailed: the clock cannot be read.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_removed("halt()")
@@ -135,6 +139,8 @@ class Feed(Uncopyable, FeedState):
 
         Raises:
             FeedRemoved: it has been removed.
+            ClockFailed: the clock cannot be read.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_removed("resume()")
@@ -142,7 +148,11 @@ class Feed(Uncopyable, FeedState):
 
     @at_home
     def remove(self) -> None:
-        """Stop watching this feed. A second call does nothing."""
+        """Stop watching this feed. A second call does nothing.
+
+        Raises:
+            ClockFailed: the clock cannot be read.
+        """
         if not self.removed:
             self._owner.remove(self)
 

@@ -94,6 +94,7 @@ class SessionBoundaryManager(Lifespan):
         CalendarUnavailable: there is no calendar of that name, or building it failed.
         NotASession: the schedule has no session of the date `session`.
         TypeError: an argument is of the wrong kind, such as a `roll_session` that is not async.
+        ClockFailed: (with a calendar's name) the clock cannot be read.
     """
 
     __module__ = "session_lifecycle"
@@ -312,6 +313,7 @@ class SessionBoundaryManager(Lifespan):
 
         Raises:
             NaiveDatetimeError: `timestamp` has no time zone. Nothing is recorded.
+            ClockFailed: (with `timestamp`) the clock cannot be read.
         """
         if timestamp is None and not self._progress.clock_state.inspect_all:
             monotonic = self._monotonic  # a local, because to call an attribute that is no method is slower
@@ -355,6 +357,7 @@ class SessionBoundaryManager(Lifespan):
             ConfigurationError: a value is out of range, or `timeout` is missing and `data_timeout` is None.
             FeedNameTaken: a feed of that name is registered.
             TypeError: an argument is of the wrong kind.
+            ClockFailed: the clock cannot be read.
             ManagerStopped: the manager has stopped.
         """
         if self._host.stopped:
@@ -383,6 +386,7 @@ class SessionBoundaryManager(Lifespan):
             HaltRefused: the state is none of PRE_MARKET, ACTIVE, TIMEOUT and ERROR.
             TypeError: the reason is not a string, or blank.
             ClockFailed: the clock cannot be read.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._require_leading("halt()").observe()
@@ -399,6 +403,7 @@ class SessionBoundaryManager(Lifespan):
 
         Raises:
             ClockFailed: the clock cannot be read.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._require_leading("resume()").observe()
@@ -444,6 +449,8 @@ class SessionBoundaryManager(Lifespan):
             JournalWriteFailed: the end could not be recorded. Nothing has changed.
             TypeError: the reason is not a string, or blank.
             ClockFailed: the clock cannot be read.
+            ReentrancyError: called inside the block of `roll_transaction`, for which it would wait.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         now = self._require_writable("end_session()").observe()
@@ -458,6 +465,7 @@ class SessionBoundaryManager(Lifespan):
 
         Raises:
             TypeError: the reason is not a string, or blank.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._require_leading("fail()")
@@ -485,6 +493,8 @@ class SessionBoundaryManager(Lifespan):
             JournalWriteFailed: the end of the session could not be recorded. Nothing has changed.
             TypeError: `override` is neither a `Closure` nor a `SpecialHours`.
             ClockFailed: the clock cannot be read.
+            ReentrancyError: called inside the block of `roll_transaction`, for which it would wait.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._require_writable("apply()")
@@ -509,9 +519,11 @@ class SessionBoundaryManager(Lifespan):
                 otherwise meanwhile. Nothing has changed.
             ScheduleExhausted: the schedule knows no session that could be marked as done or skipped.
             JournalWriteFailed: the decision could not be recorded. Nothing has changed.
+            JournalUnavailable: whether an earlier attempt was committed could not be read. Nothing has changed.
             TypeError: `resolution` is not a `Resolution`.
             ClockFailed: the clock cannot be read.
             ReentrancyError: called from inside this manager's own roll.
+            NotLeadingError: another replica leads.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_inside("recover()")
@@ -687,6 +699,7 @@ class SessionBoundaryManager(Lifespan):
         Raises:
             ConfigurationError: a value is out of range.
             TypeError: the function is not async.
+            ClockFailed: the clock cannot be read.
             ManagerStopped: the manager has stopped.
         """
         alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
@@ -715,6 +728,7 @@ class SessionBoundaryManager(Lifespan):
 
         Raises:
             ConfigurationError: a value is out of range.
+            ClockFailed: the clock cannot be read.
             ManagerStopped: the manager has stopped.
         """
         if self._host.stopped:

@@ -25,6 +25,7 @@ async def run_due(manager: SessionBoundaryManager) -> tuple[RollSucceeded, ...]:
         ManagerStopped: the manager was stopped while a roll was owed.
         AlreadyStartedError: the manager has been started before.
         JournalLocked: another process has the journal open.
+        NotLeadingError: (with `auto_roll=False`) another replica began to lead before the roll had completed.
         JournalCorrupt, JournalMismatch, JournalUnavailable, JournalWriteFailed, ScheduleExhausted, NotASession,
             ClockFailed: as by `manager.run()`. Nothing was rolled.
     """

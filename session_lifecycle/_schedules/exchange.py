@@ -66,8 +66,10 @@ class ExchangeSchedule(KeptYears):
         CalendarUnavailable: there is no such calendar, or building it failed (chained to the cause).
         OverrideRefused: an override contradicts the calendar or another override, its hours are not in order, or
             `until` lies after 2200.
+        ScheduleExhausted: an override is of a day that the calendar does not know.
         ConfigurationError: no extended hours, or no such night, are on record for this venue.
         NaiveDatetimeError: `near` has no time zone.
+        TypeError: an argument is of the wrong kind.
     """
 
     __module__ = "session_lifecycle"

@@ -63,7 +63,9 @@ class MarketCalendarSchedule(KeptYears):
         CalendarUnavailable: there is no such calendar, building it failed (chained to the cause), or the extra is
             missing.
         OverrideRefused: an override contradicts the calendar or another override, or its hours are not in order.
+        ScheduleExhausted: an override is of a day that the calendar does not know.
         NaiveDatetimeError: `near` has no time zone.
+        TypeError: an argument is of the wrong kind.
     """
 
     __module__ = "session_lifecycle"

@@ -197,9 +197,10 @@ class SnapshotSchedule:
     def check(self, overrides: Iterable[Override] | None = None) -> SnapshotCheck:
         """Return the dates on which the installed calendar differs from this file: `a` is the file, `b` the calendar.
 
-        The calendar is built with corrections and extended hours as the file's head says. Dates whose hours come from
-        overrides are skipped; pass the overrides to compare them too, and the days that they add to the calendar. Days
-        that the installed calendar does not cover are not compared: see `not_compared`. This loads exchange_calendars.
+        The calendar is built with corrections, extended hours and phases as the file's head says. Dates whose hours
+        come from overrides are skipped; pass the overrides to compare them too, and the days that they add to the
+        calendar. Days that the installed calendar does not cover are not compared: see `not_compared`. This loads
+        exchange_calendars.
 
         Raises:
             CalendarUnavailable, ConfigurationError, OverrideRefused: as raised by `ExchangeSchedule`.

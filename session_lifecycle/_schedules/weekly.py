@@ -75,6 +75,8 @@ class WeeklySchedule:
     Raises:
         ConfigurationError: an argument is refused; names it.
         OverrideRefused: an override contradicts the rule or another override, or its hours are not in order.
+        ScheduleExhausted: an override is of the year 1 or 9999, whose days lie at the end of time.
+        TypeError: an override is neither a `Closure` nor a `SpecialHours`.
     """
 
     __module__ = "session_lifecycle"

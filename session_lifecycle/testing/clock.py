@@ -106,6 +106,7 @@ class SimulatedClock(Uncopyable):
 
         Raises:
             NaiveDatetimeError: `wall` has no time zone.
+            ReentrancyError: called in the block of `roll_transaction`, where no time passes, and the wait would be one.
         """
         due = _NEVER
         if wall is not None:
@@ -121,6 +122,7 @@ class SimulatedClock(Uncopyable):
 
         Raises:
             TypeError: `delta` is no timedelta.
+            ReentrancyError: called in the block of `roll_transaction`, where no time passes, and the wait would be one.
         """
         require_timedelta("sleep", delta)
         await self._sleep(self._elapsed + delta // _MICROSECOND, heeds_steps=False)
@@ -138,6 +140,7 @@ class SimulatedClock(Uncopyable):
             ReentrancyError: called from inside a roll or handler, which `advance` would wait for.
             NeverSettledError: a task never blocks (asyncio only); the clock is at the last deadline reached.
             OverflowError: the time would leave the range of datetime.
+            TypeError: `delta` is no timedelta.
         """
         require_timedelta("advance", delta)
         self._may_advance(delta)
@@ -164,6 +167,7 @@ class SimulatedClock(Uncopyable):
 
         Raises:
             OverflowError: the time would leave the range of datetime.
+            TypeError: `delta` is no timedelta.
         """
         require_timedelta("step", delta)
         _ = self.now() + delta  # raises OverflowError while nothing has changed

@@ -55,8 +55,10 @@ class Script:
             are in `Result.refused`.
 
     Raises:
+        CalendarUnavailable: there is no calendar of that name, or building it failed.
         NotASession: there is no session on `day`.
         ScheduleExhausted: the schedule has fewer sessions.
+        TypeError: `day` is no date.
         ConfigurationError: (this and every method) a value is invalid; names it.
     """
 

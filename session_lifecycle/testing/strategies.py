@@ -59,6 +59,9 @@ def schedules(*, min_sessions: int = 2, max_sessions: int = 5) -> st.SearchStrat
     clocks change. Overnight sessions open on the evening before. Round the clock, each session opens when the previous
     one closes. Irregular schedules have lengths from a microsecond to days, gaps from none to days, breaks, and
     extended hours that may overlap the neighbours. Their instants often coincide.
+
+    Raises:
+        ConfigurationError: `min_sessions` is not from 1 to `max_sessions`.
     """
     if not 1 <= min_sessions <= max_sessions:
         raise ConfigurationError("min_sessions", min_sessions, f"must be from 1 to max_sessions, {max_sessions}")
@@ -207,6 +210,9 @@ def fault_scripts(
         sessions: the number of sessions.
         faults: the possible faults, as names of methods of `Script`.
         max_faults: the largest number of faults.
+
+    Raises:
+        ConfigurationError: `faults` is empty, or has another name.
     """
     unknown = [fault for fault in faults if fault not in _FAULTS]
     if unknown or not faults:
@@ -327,6 +333,9 @@ def trigger_sequences(
 
     In a `"legal"` sequence each trigger is allowed, and a roll is owed exactly where the session has ended. In an
     `"illegal"` one that holds up to the last trigger, which the machine refuses. A `"mixed"` one has any triggers.
+
+    Raises:
+        ConfigurationError: `kind` is another word.
     """
     if kind not in ("legal", "illegal", "mixed"):
         raise ConfigurationError("kind", kind, "must be 'legal', 'illegal' or 'mixed'")

@@ -61,6 +61,7 @@ def ibkr_sessions(hours: str, time_zone_id: str, *, zone: str | tzinfo | None = 
     Raises:
         VenueDataRefused: the string is in neither form or has no day, its hours cannot be, such as a range of more than
             31 days, or the zone is not known.
+        InvalidSession: nothing is left of a session in the hour that the zone's clocks skip.
     """
     entries = [entry for entry in hours.split(";") if entry] if isinstance(hours, str) else []
     if not entries:
