@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import ConfigurationError, ScheduleExhausted
-from session_lifecycle._model.session import Session
+from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.base import Schedule
 
 LocalTime = str | time | datetime
@@ -37,6 +37,7 @@ class Days:
         """Return that number of sessions of a schedule, the first one on `day`."""
         if type(days) is not int or days < 1:
             raise ConfigurationError("days", days, "must be a whole number of at least 1")
+        require_date("day", day)
         if not isinstance(schedule, Schedule):
             schedule = _exchange(schedule, day.year)
         sessions = [schedule.session_on(day)]

@@ -846,6 +846,8 @@ def test_a_bad_script_is_refused_with_the_value_named(build: Callable[[], object
 
 def test_a_day_that_is_none_and_a_naive_instant_are_refused_as_everywhere() -> None:
     """With the errors of the library."""
+    with pytest.raises(TypeError, match=r"day must be a datetime.date .* not '2026-01-05'"):
+        Script("XNYS", "2026-01-05")
     with pytest.raises(NotASession):
         Script(WEEK, MONDAY - DAY)
     with pytest.raises(ScheduleExhausted):
