@@ -79,7 +79,7 @@ class JournalUnavailable(LifecycleError):
 
     def __str__(self) -> str:
         return (
-            f"the journal {self.journal} cannot be opened: {self.reason}. Nothing was started. "
+            f"the journal {self.journal} cannot be opened or read: {self.reason}. Nothing was recorded. "
             "Check the path, or the address of the server, and the permissions"
         )
 

@@ -159,7 +159,9 @@ async def test_a_damaged_lock_is_named(path: Path) -> None:
     """It is the lock that cannot be opened."""
     await keep(path, history(2))
     lock_of(path).write_bytes(b"x" * 8192)
-    with pytest.raises(JournalUnavailable, match=r"the journal .*\.lock cannot be opened: file is not a database"):
+    with pytest.raises(
+        JournalUnavailable, match=r"the journal .*\.lock cannot be opened or read: file is not a database"
+    ):
         await SqliteJournal(path).open("XNYS")
 
 

@@ -245,7 +245,7 @@ CASES: list[tuple[str, dict[str, object], list[str]]] = [
     (
         "JournalUnavailable",
         {"journal": "/data/j", "reason": "no such directory"},
-        ["the journal /data/j cannot be opened: no such directory", "Nothing was started", "Check the path"],
+        ["the journal /data/j cannot be opened or read: no such directory", "Nothing was recorded", "Check the path"],
     ),
     (
         "JournalWriteFailed",
