@@ -1,6 +1,7 @@
 """What the README and the guide list is so: their tables and the diagram are the code's own, and leave nothing out."""
 
 import inspect
+import logging
 import re
 from datetime import timedelta
 from types import UnionType
@@ -131,6 +132,18 @@ def types_in_short(hint: Any) -> set[str]:
     return {"Event" if each is EventBase else in_short(each) for each in members}
 
 
+def test_the_table_of_levels_has_every_event_that_is_no_info() -> None:
+    """Those of which the level is a property say so in the row, and are in more than one."""
+    listed = {level: ticked(cell) for level, cell in table("operating", "Logging")}
+    depends = {event.__name__ for event in get_args(Event) if isinstance(vars(event).get("level"), property)}
+    assert listed.pop("INFO") == []
+    for level, names in listed.items():
+        number = getattr(logging, level)
+        fixed = {event.__name__ for event in get_args(Event) if event._level == number} - depends
+        assert set(names) - depends == fixed, level
+    assert depends <= {name for names in listed.values() for name in names}
+
+
 def test_the_table_of_extras_has_every_field_of_a_log_record() -> None:
     """By name, with its type, and in just the events that have it; beside those, what is said of every event."""
     events = get_args(Event)
@@ -145,7 +158,7 @@ def test_the_table_of_extras_has_every_field_of_a_log_record() -> None:
             if hint is timedelta:
                 types[f"{field}_seconds"] = {"float"}
                 carriers.setdefault(f"{field}_seconds", []).append(event.__name__)
-    rows = table("operating", "Logging")
+    rows = rows_after(page("operating"), r"(?=\n\| field \| type \|)")
     listed = {ticked(name)[0]: (set(ticked(kind)), ticked(cell) or [cell]) for name, kind, cell, _ in rows}
     assert listed == {
         field: (kinds, ["all"] if len(carriers[field]) == len(events) else carriers[field])

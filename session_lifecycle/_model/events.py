@@ -248,7 +248,7 @@ class AlarmFired(Scheduled, TaggedEvent, frozen=True):
 
     `session` is the session whose anchor it is counted from. `state` is the machine's at that moment, which may be
     ERROR. `catch_up` marks an alarm that was missed and fires later than its grace allows. `number` counts the instants
-    of the alarm in the session, from 1: with a break as its anchor there may be several.
+    of the alarm in the session, from 1: of breaks, and of phases of one name, there may be several.
     """
 
     __module__ = "session_lifecycle"
