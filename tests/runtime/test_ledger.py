@@ -5,6 +5,7 @@ import time as real_time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import time, timedelta
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -809,12 +810,19 @@ async def leave_normally(manager, ready):
         await ready()
 
 
+async def written_after(left):
+    """Write in the turns in which the manager is being left: `left` is set as that begins."""
+    await left.wait()
+    await a_while()
+
+
 @pytest.mark.parametrize("leave", [leave_by_an_error, leave_by_a_scope, leave_natively, leave_normally])
 async def test_leaving_while_done_is_written_makes_it_durable(anyio_backend, leave):
     """Whatever ends the manager: the roll has returned, so its *done* is written, and reported, before the end."""
     if leave is leave_natively:
         need_asyncio(anyio_backend)
-    journal = Slow(lambda: anyio.sleep(0.05), entries=[DONE])
+    left = anyio.Event()
+    journal = Slow(partial(written_after, left), entries=[DONE])
     manager, clock, rolls = keeping(EVENING, journal)
     events = manager.events()
 
@@ -826,6 +834,7 @@ async def test_leaving_while_done_is_written_makes_it_durable(anyio_backend, lea
 
         tasks.start_soon(advance)
         await until(lambda: journal.attempts[-1][0][0] is DONE)
+        left.set()
 
     scopes: list[anyio.CancelScope] = []
     async with anyio.create_task_group() as tasks:
@@ -845,13 +854,15 @@ async def test_leaving_while_an_intent_is_written_begins_nothing(anyio_backend, 
     """The intent becomes durable, but a manager that is being cancelled begins no attempt; the next run does."""
     if leave is leave_natively:
         need_asyncio(anyio_backend)
-    journal = Slow(lambda: anyio.sleep(0.05), entries=[INTENT])
+    left = anyio.Event()
+    journal = Slow(partial(written_after, left), entries=[INTENT])
     manager, clock, rolls = keeping(EVENING, journal)
     events = manager.events()
 
     async def ready() -> None:
         clock.step(HOUR)
         await until(lambda: journal.attempts[-1][0][0] is INTENT)
+        left.set()
 
     await leave(manager, ready)
     assert (journal.written, rolls.begun) == ([ADOPTED, INTENT], [])
