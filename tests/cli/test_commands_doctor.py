@@ -231,7 +231,7 @@ def test_how_far_a_calendar_is_known() -> None:
         assert (horizon.remedy is None) == (level == "ok")
         assert published.text.startswith("compared with what the exchange has published until 2026-12-31")
         assert "closing auction" in means.text
-        assert corrected.text == "109 of its sessions corrected, from 2021-11-04 to 2026-12-31"
+        assert corrected.text == "120 of its sessions corrected, from 2015-02-28 to 2026-12-31"
     assert {each.level for each in checked("XNYS")} == {"ok"}
 
 
