@@ -25,7 +25,7 @@ from session_lifecycle import (
     SessionGroup,
     StateChanged,
 )
-from session_lifecycle.testing import SimulatedClock
+from session_lifecycle.testing import SimulatedClock, assert_legal
 from tests.helpers.builders import DAY, MICROSECOND, MONDAY, at
 from tests.helpers.harness import (
     ACTIVE,
@@ -403,6 +403,7 @@ async def test_a_day_on_which_the_market_was_closed_ends_everything():
         assert (manager.session.date, manager.state) == (SUNDAY + 3 * DAY, ACTIVE)
         assert (manager.halted, manager.halted_feeds, manager.stale_feeds) == (None, (), ())
         assert [event.lapsed for event in of(Resumed, log)] == [True, True]
+        assert_legal(log)  # which they are only after the transition of the roll
         halted.record()
         assert (manager.can_trade, dead.can_trade) == (True, False)
         await clock.advance(FIVE)
