@@ -215,6 +215,8 @@ class SimulatedClock(Uncopyable):
             if not self._holds:
                 self._released.set()
                 self._released = anyio.Event()
+                if self._jumper is not None:
+                    self._jumper.kick()
 
     def _may_advance(self, delta: timedelta) -> None:
         if delta < timedelta(0):
@@ -313,7 +315,8 @@ class SimulatedClock(Uncopyable):
                 await self._settle_tasks(jumper)
             if not self._holds or (jumper is not None and (jumper.woken or not self._should_jump())):
                 return
-            await self._released.wait()
+            # A jumper is woken by a step, too.
+            await (self._released.wait() if jumper is None else jumper.wait(anyio.Event()))
 
     async def _settle_tasks(self, jumper: "_Sleeper | None") -> None:
         # Not anyio's wait_all_tasks_blocked(): on asyncio it sleeps for 0.1 real seconds between two passes.

@@ -241,3 +241,29 @@ async def test_jumping_during_an_advance_leaves_the_lead_to_it(clock: SimulatedC
         await clock.advance(2 * HOUR)
         assert (clock.monotonic(), log) == (7200.0, [])
     assert log == [("leaver", T0 + 6 * HOUR, 6 * 3600.0)]
+
+
+async def test_a_step_wakes_a_jumper_that_waits_for_something_real(log: Log) -> None:
+    """Time is held, and a step takes none: it is not the end of the hold that wakes the sleeper."""
+    clock = SimulatedClock(T0, autojump=True)
+    async with anyio.create_task_group() as tg:
+        with clock.holding():
+            tg.start_soon(until, clock, log, "it", T0 + DAY, None)
+            await anyio.wait_all_tasks_blocked()
+            clock.step(2 * DAY)
+            await anyio.wait_all_tasks_blocked()
+            assert log == [("it", T0 + 2 * DAY, 0.0)]
+
+
+async def test_the_end_of_a_hold_sends_the_jumper_on(log: Log) -> None:
+    """Also one that was kicked before, and looks again whether time is still held."""
+    clock = SimulatedClock(T0, autojump=True)
+    async with anyio.create_task_group() as tg:
+        with clock.holding():
+            tg.start_soon(sleeper, clock, log, "it", HOUR)
+            await anyio.wait_all_tasks_blocked()
+            with clock.holding():
+                await anyio.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
+            assert log == []
+    assert log == [("it", T0 + HOUR, 3600.0)]
