@@ -76,8 +76,7 @@ class SimulatedClock(Uncopyable):
         self._elapsed = 0  # microseconds
         self._origin = _since_epoch(as_utc("start", start))  # the wall time at which `_elapsed` would be 0
         self._jumping = int(autojump)
-        self._advancing = False
-        self._goal: int | None = None  # the end of the current advance, in elapsed microseconds
+        self._end: tuple[int, bool] | None = None  # that of the current advance, and whether it is by the wall clock
         self._jumper: _Sleeper | None = None
         # Sorted by deadline, then by registration. No entry is overdue.
         self._queue: list[tuple[int, int, _Sleeper]] = []
@@ -182,8 +181,8 @@ class SimulatedClock(Uncopyable):
 
         A simulated market can skip messages that arrive while every task sleeps.
         """
-        ahead = [due for due in (self._queue[0][0] if self._queue else _NEVER, self._goal) if due is not None]
-        return None if min(ahead) >= _NEVER else timedelta(microseconds=min(ahead) - self._elapsed)
+        ahead = min(self._queue[0][0] if self._queue else _NEVER, self._goal)
+        return None if ahead >= _NEVER else timedelta(microseconds=ahead - self._elapsed)
 
     @at_home
     @contextmanager
@@ -224,7 +223,7 @@ class SimulatedClock(Uncopyable):
         if inside():
             call = "SimulatedClock.advance()"
             raise ReentrancyError(call)
-        if self._advancing:
+        if self._end is not None:
             raise ConcurrentAdvanceError
         _ = self.now() + delta  # raises OverflowError while nothing has changed
 
@@ -236,19 +235,27 @@ class SimulatedClock(Uncopyable):
 
     async def _advance(self, end: int, *, on_wall: bool) -> None:
         self._settle_down()
-        self._advancing = True
+        self._end = end, on_wall
         try:
             while True:
                 await self._settle()
-                # A step on the way moves `_origin`, possibly beyond the end of advance_to().
-                until = self._goal = max(self._elapsed, end - self._origin if on_wall else end)
+                until = self._goal
                 if not self._pass_to_next(until):
                     if until == self._elapsed:
                         return
                     self._elapsed = until
         finally:
-            self._advancing, self._goal = False, None
+            self._end = None
             self._hand_over()
+
+    @property
+    def _goal(self) -> int:
+        """The end of the current advance in elapsed microseconds, or never where there is none."""
+        if self._end is None:
+            return _NEVER
+        end, on_wall = self._end
+        # A step on the way moves `_origin`, possibly beyond the end of advance_to().
+        return max(self._elapsed, end - self._origin if on_wall else end)
 
     def _pass_to_next(self, until: int) -> bool:
         """Move time to the next deadline and wake its first sleeper. Return False if no deadline is due by `until`.
@@ -285,7 +292,7 @@ class SimulatedClock(Uncopyable):
 
     def _should_jump(self) -> bool:
         """Whether autojump is enabled, no advance is under way, and there is a deadline to jump to."""
-        return self._jumping > 0 and not self._advancing and bool(self._queue) and self._queue[0][0] < _NEVER
+        return self._jumping > 0 and self._end is None and bool(self._queue) and self._queue[0][0] < _NEVER
 
     def _hand_over(self) -> None:
         """Wake the first sleeper to make the jumps, if time should jump and no sleeper does so yet."""

@@ -139,6 +139,8 @@ class Script:
         called instead, with the application as its argument. It may be sync or async.
         """
         require_duration("interval", interval)
+        if into is not None:
+            _require_function("into", into)
         taken = [data for data in self._written.plan.data if data.feed == feed and data.into == into]
         if taken:
             raise ConfigurationError("data_every", feed, "has data in this script already")
@@ -189,10 +191,10 @@ class Script:
         """
         if type(times) is not int or times < 1:
             raise ConfigurationError("roll_fails", times, "must be a whole number of at least 1")
-        error = ConnectionError("the script fails the roll") if error is None else error
-        if not isinstance(error, Exception):
+        if error is not None and not isinstance(error, Exception):
             raise ConfigurationError("roll_fails", error, "must be an Exception")
-        call = _call("roll_fails", *(() if times == 1 else (times,)), after=after)
+        call = _call("roll_fails", *(() if times == 1 else (times,)), error=error, after=after)
+        error = ConnectionError("the script fails the roll") if error is None else error
         return self._faults(call, times * (RollFault(error=error, after=after),))
 
     def slow_roll(self, delta: timedelta) -> "Script":
@@ -229,6 +231,7 @@ class Script:
 
         An exception ends the script, and `run` raises it.
         """
+        _require_function("call", function)
         return self._doing("call", at, (function,), lambda stage: function(stage.app))
 
     def restart(self, at: LocalTime, down: timedelta = _NO_TIME) -> "Script":
@@ -285,6 +288,11 @@ class Script:
         longer = copy(self)
         object.__setattr__(longer, "_written", written)
         return longer
+
+
+def _require_function(field: str, function: object) -> None:
+    if not callable(function):
+        raise ConfigurationError(field, function, "must be a function that takes the application")
 
 
 def _call(name: str, *arguments: object, **options: object) -> str:

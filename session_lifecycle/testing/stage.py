@@ -284,6 +284,7 @@ class Stage:
             tasks.start_soon(self._feed, data, scope)
         try:
             with self._playing:
+                await self.clock.advance(_NO_TIME)  # data that is due at once comes before the first act
                 while self._acts:
                     await self._pass_to(self._acts[0].at)
                     await self._do(self._acts.popleft())

@@ -151,6 +151,31 @@ def test_a_silence_is_a_timeout_and_ends() -> None:
     assert edges(result)[2:4] == ["10:19:00 TIMEOUT", "10:25:00 ACTIVE"]
 
 
+async def wait_a_turn(_: object) -> None:
+    """Do what takes no time."""
+    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("act", "hour"),
+    [
+        (lambda script: script, 0),
+        (lambda script: script.call("00:00", wait_a_turn), 0),
+        (lambda script: script.restart("10:00"), 10),
+    ],
+    ids=["no act", "call", "restart"],
+)
+def test_the_first_data_of_a_run_is_followed_by_the_second(act: Callable[[Script], Script], hour: int) -> None:
+    """Where the market is open from the beginning of a run on, no message is left out before the first act.
+
+    So the timeout is five minutes after the last minute before the silence.
+    """
+    script = act(Script(MIDNIGHT, TUESDAY).data_every(MINUTE))
+    result = play(script.silence(f"{hour:02}:02", f"{hour:02}:09"))
+    timeouts = [event.observed_at for event in result.of(StateChanged) if event.dest is TIMEOUT]
+    assert timeouts == [utc(2024, 3, 5, hour, 6)]
+
+
 class FeedTable(App):
     """Two feeds."""
 
@@ -831,6 +856,8 @@ MIDNIGHT = FixedSchedule([Session(MONDAY + n * DAY, utc(2024, 3, 4 + n), utc(202
         (lambda: SCRIPT.slow_roll(5), "slow_roll = 5 is refused"),
         (lambda: SCRIPT.restart("10:15", timedelta(-1)), "restart = .* must be a timedelta of zero or more"),
         (lambda: SCRIPT.on(TUESDAY), "on = .* must be one of the script's sessions, from 2024-03-04 03:30"),
+        (lambda: SCRIPT.call("10:15", 5), "call = 5 is refused: must be a function that takes the application"),
+        (lambda: SCRIPT.data_every(SECOND, into=5), "into = 5 is refused: must be a function that takes the applic"),
         (lambda: Script(WEEK, MONDAY, days=0), "days = 0 is refused"),
         (lambda: Script(WEEK, MONDAY, days=1.5), "days = 1.5 is refused"),
         (lambda: play(SCRIPT).state_at("02:00"), "state_at = '02:00' is refused"),
@@ -973,3 +1000,11 @@ def test_a_script_is_a_value() -> None:
     assert repr(Script(WEEK, MONDAY, strict=False).data_every(90 * SECOND, feed="A").call("10:00", print)).endswith(
         ", strict=False).data_every(timedelta(minutes=1, seconds=30), feed='A').call('10:00', print)"
     )
+
+
+def test_the_error_of_a_failing_roll_is_of_the_script() -> None:
+    """It is printed with it, so that the script can be copied, and it makes two scripts different."""
+    locked = SCRIPT.roll_fails(2, error=OSError("locked"))
+    assert repr(locked).endswith(".roll_fails(2, error=OSError('locked'))")
+    assert locked != SCRIPT.roll_fails(2)
+    assert repr(SCRIPT.roll_fails(2)).endswith(".roll_fails(2)")

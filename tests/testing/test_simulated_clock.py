@@ -527,7 +527,26 @@ async def test_for_how_long_nobody_will_wake_is_told() -> None:
         await clock.advance_to(T0 + timedelta(seconds=5))
         told.append(clock.idle_for())
         tasks.cancel_scope.cancel()
-    assert told == [None, None, *(timedelta(seconds=n) for n in (1, 4, 56))]
+    assert told == [None, *(timedelta(seconds=n) for n in (0, 1, 4, 56))]
+
+
+async def test_the_end_of_an_advance_is_known_from_its_beginning() -> None:
+    """Also to a task that has not run before, and after a step that moves it."""
+    clock = SimulatedClock(T0)
+    told: list[timedelta | None] = []
+
+    async def start() -> None:
+        told.append(clock.idle_for())
+        clock.step(3 * SECOND)
+        told.append(clock.idle_for())
+        clock.step(HOUR)
+        told.append(clock.idle_for())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(start)
+        await clock.advance_to(T0 + 5 * SECOND)
+    assert told == [5 * SECOND, 2 * SECOND, ZERO]
+    assert clock.idle_for() is None
 
 
 async def test_who_sleeps_for_ever_will_not_wake() -> None:
