@@ -36,17 +36,29 @@ async def check_journal(factory: Callable[[], Journal], calendar: str = "XNYS") 
         AssertionError: a rule is broken; the message names it.
     """
     check = _Check(factory, calendar)
-    await check.a_new_one_is_empty()
-    await check.every_record_comes_back()
-    await check.an_append_can_be_repeated()
-    await check.a_cancelled_append_is_all_or_none()
-    await check.it_has_one_holder()
-    await check.it_is_one_calendar_s()
-    await check.only_what_is_open_can_be_appended_to()
+    rules = [
+        check.a_new_one_is_empty,
+        check.every_record_comes_back,
+        check.an_append_can_be_repeated,
+        check.a_cancelled_append_is_all_or_none,
+        check.it_has_one_holder,
+        check.it_is_one_calendar_s,
+        check.only_what_is_open_can_be_appended_to,
+    ]
     if isinstance(factory(), TransactionalJournal):
-        await check.a_transaction_commits_done()
-        await check.a_block_that_raises_leaves_nothing()
-        await check.what_was_recorded_during_the_block_is_kept()
+        rules += [
+            check.a_transaction_commits_done,
+            check.a_block_that_raises_leaves_nothing,
+            check.what_was_recorded_during_the_block_is_kept,
+        ]
+    for rule in rules:
+        try:
+            await rule()
+        except AssertionError:
+            raise
+        except Exception as error:  # of the journal, where nothing is to be raised
+            msg = f"{rule.__name__.replace('_', ' ')}: {error!r} was raised"
+            raise AssertionError(msg) from error
 
 
 class _Check:

@@ -186,6 +186,22 @@ class Blind(Sound):
         return None
 
 
+class Narrow(MemoryJournal):
+    """Keeps its notes as ASCII."""
+
+    async def append(self, records: Sequence[Record]) -> None:
+        await super().append([replace(record, note=record.note.encode("ascii").decode()) for record in records])
+
+
+class Once(MemoryJournal):
+    """Cannot be closed a second time."""
+
+    async def close(self) -> None:
+        if not self._held:
+            raise OSError("it is closed")
+        await super().close()
+
+
 @pytest.mark.parametrize(
     ("make", "rule"),
     [
@@ -209,6 +225,8 @@ class Blind(Sound):
             r"a record that was to be appended during the block is kept, also with a seq below that of \*done\*",
         ),
         (Blind, "find_done returns the record of the transaction, not None"),
+        (Narrow, r"every record comes back: UnicodeEncodeError\(.* was raised"),
+        (Once, r"it has one holder: OSError\('it is closed'\) was raised"),
     ],
 )
 async def test_a_broken_rule_is_named(make: Callable[[], MemoryJournal], rule: str) -> None:
