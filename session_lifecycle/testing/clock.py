@@ -60,7 +60,7 @@ class SimulatedClock(Uncopyable):
     * A task that never blocks stops simulated time. On asyncio the task that passes the time, in `advance` or in a
       sleep with autojump, then raises `NeverSettledError`. On trio time just never passes.
     * `step` wakes its sleepers all at once, and trio runs such a batch in an arbitrary order.
-    * Two clocks with autojump in one event loop wait for each other; use one.
+    * Two clocks whose time passes at once in one event loop, in `advance` or by autojump, wait for each other; use one.
 
     A clock belongs to the event loop that it is first slept or advanced in. From then on it is advanced, stepped and
     slept by there only: another thread gets `WrongThreadError`, another loop `WrongLoopError`, and nothing changes. It
