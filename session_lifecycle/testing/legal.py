@@ -94,6 +94,7 @@ class _EventChecker:
         self.observed: datetime | None = None
         self.rolling: RollStarted | None = None  # the attempt under way
         self.failed: RollFailed | None = None  # the attempt before the next one
+        self.attempts = 0  # at the roll that is owed, up to the last failure
         self.succeeded: RollSucceeded | RollFollowed | SessionAdopted | None = None  # its transition `roll` must follow
         self.recovered: tuple[int, ...] = ()  # the possible attempts of a roll that a recovery has just settled
         self.on_break = False
@@ -174,10 +175,10 @@ class _EventChecker:
             self.state, self.session = event.dest, event.session
             if event.dest not in (SessionState.ACTIVE, SessionState.TIMEOUT):
                 self.on_break = False
-            if event.trigger in ("recover", "roll"):
-                attempts = 0 if self.failed is None else self.failed.attempt
-                self.recovered = (0, attempts) if event.trigger == "recover" else ()
-                self.failed = None
+            if event.trigger == "recover":
+                self.recovered, self.failed = (0, self.attempts), None
+            elif event.trigger == "roll":
+                self.attempts, self.failed = 0, None
         return fault
 
     def _transition(self, event: StateChanged) -> str | None:
@@ -236,7 +237,7 @@ class _EventChecker:
                 return "no attempt at the roll was under way"
             if event.retry_at is not None and event.retry_at < event.observed_at:
                 return "its retry is due before its failure"
-            self.failed = event
+            self.failed, self.attempts = event, event.attempt
         else:
             if list(event.skipped) != sorted(
                 day for day in set(event.skipped) if event.session < day < event.next_session
