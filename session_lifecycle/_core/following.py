@@ -102,8 +102,9 @@ class Follower:
         if progress.state is ERROR:
             progress.fire("recover", now.wall, roll_owed=True)
         progress.finish(now.wall, "the leader has rolled")
-        progress.emit(RollFollowed(left, session.date, term, skipped, now.wall, name=progress.name))
-        progress.enter(session, bounds, stayed_open=not lost and stays_open(schedule, ended, session, skipped))
+        followed = RollFollowed(left, session.date, term, skipped, now.wall, name=progress.name)
+        stayed_open = not lost and stays_open(schedule, ended, session, skipped)
+        progress.enter(session, bounds, followed, stayed_open=stayed_open)
         if lost and now.wall < bounds.end:
             progress.call_off(LOST)
         progress.catching_up = progress.catching_up or progress.position.state is not NOT_STARTED

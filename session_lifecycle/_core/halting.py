@@ -14,7 +14,7 @@ from session_lifecycle._core.replica import ReplicaLifecycle
 from session_lifecycle._core.venue_watch import VenueAction, VenueDecision, VenueStanding, VenueWatch
 from session_lifecycle._journal.records import Entry, Record
 from session_lifecycle._model.clock import Reading, as_utc
-from session_lifecycle._model.errors import HaltRefused, LifecycleError, describe
+from session_lifecycle._model.errors import HaltRefused, IllegalTransition, LifecycleError, describe
 from session_lifecycle._model.venue_status import VenueStatus
 
 
@@ -59,7 +59,7 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         end, halted = self._forget_end(feed), self.halted if feed is None else feed.halted
         if halted is not None:
             if end is not None and end.failed:
-                self._record_halt(halted, now, feed)
+                self._record_halt(halted, now, _subject(feed))
             if end is None or end.failed:
                 return False
             self._progress.resume(feed)
@@ -97,9 +97,20 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         """Have the end of a halt that does not apply yet do nothing; return it, None where there is none."""
         return None if self._resuming is None else self._resuming.pop(_subject(feed), None)
 
-    def _record_halt(self, reason: str, now: Reading, feed: FeedState | None) -> None:
-        record = Record(Entry.HALTED, self.session.date, now.wall, note=reason, subject=_subject(feed))
+    def _record_halt(self, reason: str, now: Reading, subject: str) -> None:
+        record = Record(Entry.HALTED, self.session.date, now.wall, note=reason, subject=subject)
         self._unrecorded = [*(self._unrecorded or ()), record]
+
+    def _record_halts(self, now: Reading) -> None:
+        """Record the halts in force anew: they have gone on over sessions that the roll has skipped.
+
+        By the records alone the market may have closed in between. A halt whose end is being written is left out.
+        """
+        halts = [(feed.name, feed.halted) for feed in self.feed_states]
+        for subject, reason in [("", self.halted), *halts, *self._progress.data.absent_halts.items()]:
+            end = None if self._resuming is None else self._resuming.get(subject)
+            if reason is not None and (end is None or end.failed):
+                self._record_halt(reason, now, subject)
 
     def _stand_by(self) -> None:
         self._resuming = None  # whether a halt has ended is for the leader's records to say
@@ -119,6 +130,16 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
             return False
         self._fail(reason)
         return True
+
+    def require_error(self) -> int:
+        """Return the number of the ERROR that a `recover` called now is about.
+
+        Raises:
+            IllegalTransition: the state is not ERROR.
+        """
+        if self.state is not ERROR:
+            raise IllegalTransition(self.state, "recover", self._progress.allowed)
+        return self.error_number
 
     def fail_again(self, reason: str) -> None:
         """Take a failure in ERROR: once a `recover` that was decided before has left that, it is ERROR again."""
@@ -187,7 +208,7 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
             self._forget_end(None)
             if decision.action is VenueAction.HALT:
                 self._progress.halt(decision.reason, None)
-            self._record_halt(decision.reason, now, None)
+            self._record_halt(decision.reason, now, _subject(None))
 
     def take_records(self) -> Sequence[Record]:
         """Return the records of halts by a venue's status, and of those written anew, since the last call."""

@@ -212,7 +212,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
             self.poll(now)
             still = plan_change(override, self._progress, self._rolls.rounds, now)
             if still is not None:  # else it has become too late
-                self._change_schedule(change.at(now), now)
+                self._change_schedule(change.at(now, ends=still.ends), now)
 
         return Decision(records, apply)
 
@@ -354,6 +354,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         roll.pending = True
 
         def begin(now: Reading) -> None:
+            self.poll(now)
             if self._rolls.intent_written(roll):
                 self._begin_attempt(roll, now)
 
@@ -398,8 +399,10 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         )
 
     def _complete(self, roll: RollRound, now: Reading) -> None:
-        self._progress.emit(self._rolls.succeeded(roll, now))
-        self._progress.enter(roll.target, roll.bounds, stayed_open=roll.stayed_open)
+        succeeded = self._rolls.succeeded(roll, now)
+        self._progress.enter(roll.target, roll.bounds, succeeded, stayed_open=roll.stayed_open)
+        if roll.skipped and roll.stayed_open:
+            self._record_halts(now)
         if self._alarms is not None:
             self._alarms.enter(roll.target, roll.bounds, roll.skipped)
         if roll.called_off is not None:
@@ -470,8 +473,8 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         reason = progress.reason if progress.state is ERROR else None
         if progress.state is ERROR:
             progress.fire("recover", now.wall, roll_owed=True)
-        progress.emit(SessionAdopted(progress.session.date, session.date, now.wall, name=self.name))
-        progress.enter(session, progress.timeline.boundaries(session), stayed_open=False)
+        adopted = SessionAdopted(progress.session.date, session.date, now.wall, name=self.name)
+        progress.enter(session, progress.timeline.boundaries(session), adopted, stayed_open=False)
         progress.catching_up = True
         if self._alarms is not None:
             self._begin_alarms(self._alarms)

@@ -25,15 +25,7 @@ from session_lifecycle._core.phases import PhaseProgress, PhaseStretch, first_of
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.config import LifecycleConfig
-from session_lifecycle._model.events import (
-    BreakEnded,
-    BreakStarted,
-    ClockStepped,
-    Event,
-    FeedStale,
-    Resumed,
-    StateChanged,
-)
+from session_lifecycle._model.events import BreakEnded, BreakStarted, ClockStepped, Event, FeedStale, StateChanged
 from session_lifecycle._model.legs import LEGS
 from session_lifecycle._model.phase_events import PhaseEnded, PhaseStarted
 from session_lifecycle._model.session import Boundaries, Session
@@ -192,19 +184,20 @@ class Progress:
         if before.on and before.stretch is not None:
             self._emit_end(before.stretch, wall)
 
-    def enter(self, session: Session, bounds: Boundaries, *, stayed_open: bool) -> None:
-        """Roll into the next session. `stayed_open` says that the market has not closed in between, by the schedule."""
+    def enter(self, session: Session, bounds: Boundaries, why: Event, *, stayed_open: bool) -> None:
+        """Roll into the next session, once `why` is emitted.
+
+        `stayed_open` says that the market has not closed in between, by the schedule.
+        """
         due = min(self.bounds.end, self.last_reading.wall)
-        lifted: list[Resumed] = []
         if self.clock_state.carried is not None and not stayed_open:
             self.clock_state = self._expecting(self.data.end(self.clock_state))
-            lifted = self.data.lift_halts(self.clock_state, self.session.date)
+            self._lift_halts()
+        self.emit(why)
         self.session, self.bounds = session, bounds
         self.ended = False
         self.called_off = None
         self.fire("roll", due)  # which computes the next transition
-        for each in lifted:  # after the transition, which follows the outcome of its roll at once
-            self.emit(each)
 
     @property
     def planned(self) -> Boundaries:

@@ -45,9 +45,9 @@ class Change(msgspec.Struct, frozen=True):
                     found.add(find(self.day).date)
         return sorted(day for day in found if day != self.day or not self.ends)
 
-    def at(self, now: Reading) -> "Change":
-        """Return the change as it is applied at `now`."""
-        return replace(self, position=self.timeline.at(now.wall))
+    def at(self, now: Reading, *, ends: bool) -> "Change":
+        """Return the change as it is applied at `now`; that session may have been entered meanwhile."""
+        return replace(self, position=self.timeline.at(now.wall), ends=ends)
 
     def hours_of(self, session: Session) -> Session:
         """Return a session with its hours as they are now."""

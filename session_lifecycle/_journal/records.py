@@ -124,7 +124,8 @@ class JournalState(msgspec.Struct, frozen=True):
     not have happened. `abandoned_target` is the last session whose roll was abandoned: the next roll goes past it.
     `error` is the reason of an ERROR without a recovery. `halts` are the reasons of the halts that last, by feed; the
     key "" is the manager's own. `changes` are the changed hours, in the order in which they were applied, and `alarms`
-    those that have fired, with the date of their session, and whether they have ended. Both go back two weeks.
+    those that have fired, with the date of their session, and whether they have ended. Both go back two weeks. With
+    `stayed_open`, the market has not closed since the session before.
     """
 
     session: date
@@ -137,6 +138,7 @@ class JournalState(msgspec.Struct, frozen=True):
     halts: dict[str, str] = {}
     changes: tuple[ChangedHours, ...] = ()
     alarms: dict[tuple[date, str], bool] = {}
+    stayed_open: bool = False
 
     def after(self, record: Record) -> "JournalState":  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of record
         """Return the state after one more record.
@@ -164,6 +166,8 @@ class JournalState(msgspec.Struct, frozen=True):
             case Entry.RECOVERED:
                 return replace(self, error=None)
             case Entry.HALTED:
+                if record.session != self.session and not self.stayed_open:
+                    return self  # it has ended with its session, whose roll was being written as it began
                 return replace(self, halts={**self.halts, record.subject: record.note})
             case Entry.RESUMED:
                 return replace(self, halts={k: v for k, v in self.halts.items() if k != record.subject})
@@ -185,7 +189,7 @@ class JournalState(msgspec.Struct, frozen=True):
         entered = self._in(target, hours.open, hours.close)
         # Where the next session opens as this one closes, the market has not closed, and a halt goes on.
         stayed_open = self.close is not None and self.close == entered.open
-        return replace(entered, halts=self.halts) if stayed_open else entered
+        return replace(entered, halts=self.halts, stayed_open=True) if stayed_open else entered
 
     def _in(self, session: date, opened: datetime | None, closed: datetime | None) -> "JournalState":
         """Return the state at the start of another session; its hours may have been changed since they were noted."""

@@ -274,6 +274,7 @@ class Host:
         if self.ledger is None or not decision.records:
             decision.apply(now)
             return None
+        self._note_halts()
         abandon = decision.abandon
         if abandon is None:
             return self.ledger.submit(decision.records, decision.apply)
@@ -290,6 +291,11 @@ class Host:
             return None
 
         return self.ledger.submit((record,), abandon=self._not_journalled(record))
+
+    def _note_halts(self) -> None:
+        """Have the halts recorded that no call of `halt` has begun, before what was decided after them."""
+        for record in self.lifecycle.take_records():
+            self.note(record)
 
     def _not_journalled(
         self, record: Record, abandon: Callable[[Exception, Reading], None] | None = None
@@ -312,6 +318,7 @@ class Host:
         if not self.lifecycle.halt(reason, now, feed):
             return False
         subject = "" if feed is None else feed.name
+        self._note_halts()
         self.note(Record(Entry.HALTED, self.lifecycle.session.date, now.wall, note=reason, subject=subject))
         return True
 
@@ -382,8 +389,7 @@ class Host:
     def emit(self) -> Sequence[Event]:
         """Log, publish and return the events that the lifecycle holds. An ERROR is journalled too."""
         events = self.lifecycle.take_events()
-        for record in self.lifecycle.take_records():
-            self.note(record)
+        self._note_halts()
         failed = self.dispatch(events)
         return [*events, *failed] if failed else events
 

@@ -514,7 +514,7 @@ class SessionBoundaryManager(Lifespan):
         the last word.
 
         Raises:
-            IllegalTransition: the state is not ERROR.
+            IllegalTransition: the state is not ERROR, or was not at the call.
             RollNotOwedError: no roll is owed that could be marked as done or skipped, or another call has decided
                 otherwise meanwhile. Nothing has changed.
             ScheduleExhausted: the schedule knows no session that could be marked as done or skipped.
@@ -529,7 +529,7 @@ class SessionBoundaryManager(Lifespan):
         self._refuse_inside("recover()")
         driver = self._require_writable("recover()")
         require_resolution(resolution)
-        error = self._lifecycle.error_number
+        error = self._lifecycle.require_error()
         async with self._host.deciding():
             await self._host.resolve_doubt()
             now = driver.observe()

@@ -18,6 +18,8 @@ from session_lifecycle import (
     Halted,
     HaltRefused,
     LifecycleConfig,
+    MemoryJournal,
+    Resolution,
     Resumed,
     RetryPolicy,
     Session,
@@ -45,6 +47,7 @@ from tests.helpers.harness import (
     running,
     states,
 )
+from tests.helpers.ledger import Slow, in_background
 from tests.helpers.manager_feeds import ALL, ANY, FIVE, nobody, stale, timeouts
 
 pytestmark = pytest.mark.anyio
@@ -61,11 +64,11 @@ MIDNIGHT = at(TUESDAY, (0, 0))
 LATE = at(MONDAY, (23, 0))
 
 
-def listen(start: datetime, *script, **settings) -> tuple[SessionBoundaryManager, SimulatedClock]:
+def listen(start: datetime, *script, journal=None, **settings) -> tuple[SessionBoundaryManager, SimulatedClock]:
     """Return a manager of days that abut, whose roll follows a script, and its clock."""
     clock = SimulatedClock(start)
     config = LifecycleConfig(**({"data_timeout": FIVE} | settings))
-    return SessionBoundaryManager(WEEK, Rolls(clock, *script), clock=clock, config=config), clock
+    return SessionBoundaryManager(WEEK, Rolls(clock, *script), clock=clock, config=config, journal=journal), clock
 
 
 async def test_fault_62_a_timeout_goes_on_over_midnight():
@@ -386,6 +389,61 @@ async def test_sessions_that_are_skipped_in_between_abut_too():
         assert (manager.session.date, manager.state, manager.halted) == (WEDNESDAY, ACTIVE, "limit down")
 
 
+async def test_halts_go_on_over_skipped_sessions_that_abut_and_over_a_restart():
+    """The market has not closed in between, which the records of the roll alone do not say."""
+    journal = MemoryJournal()
+    manager, clock = listen(LATE, data_timeout=None, journal=journal)
+    feed, gone = manager.add_feed("AAPL", timeout=FIVE), manager.add_feed("IBM", timeout=FIVE)
+    async with running(manager):
+        manager.halt("volatility")
+        feed.halt("limit up")
+        gone.halt("limit down")
+        manager.fail("no database")
+        await clock.advance(2 * DAY)
+        await manager.recover()
+        await clock.advance(NOW)
+        assert (manager.session.date, manager.halted, feed.halted) == (WEDNESDAY, "volatility", "limit up")
+    manager, _ = listen(clock.now(), data_timeout=None, journal=journal)
+    feed = manager.add_feed("AAPL", timeout=FIVE)
+    async with running(manager):
+        assert (manager.session.date, manager.halted, feed.halted) == (WEDNESDAY, "volatility", "limit up")
+        assert manager.add_feed("IBM", timeout=FIVE).halted == "limit down"
+
+
+async def test_a_halt_that_is_lifted_over_skipped_sessions_stays_lifted():
+    """Its end is being written while the roll is: it is not recorded anew."""
+    journal = Slow()
+    manager, clock = listen(LATE, data_timeout=None, journal=journal)
+    async with running(manager):
+        manager.halt("volatility")
+        manager.fail("no database")
+        await clock.advance(2 * DAY)
+        journal.shut()
+        async with in_background(manager.recover, Resolution.MARK_DONE):
+            await journal.writing.wait()
+            manager.resume()
+            journal.release()
+        await clock.advance(NOW)
+        assert (manager.session.date, manager.halted) == (WEDNESDAY, None)
+    manager, _ = listen(clock.now(), data_timeout=None, journal=journal)
+    async with running(manager):
+        assert manager.halted is None
+
+
+async def test_a_halt_over_a_midnight_that_closes_is_lifted_before_the_roll():
+    """Where a closed day lies in between that was only found out at the roll: `Resumed`, then the roll, at once."""
+    manager, clock = listen(LATE, OSError("no database"), data_timeout=None, roll_retry=RetryPolicy(attempts=1))
+    async with running(manager) as log:
+        manager.halt("volatility")
+        await clock.advance_to(MIDNIGHT)
+        assert (manager.state, manager.halted) == (ERROR, "volatility")
+        await clock.advance_to(at(SUNDAY + DAY, (12, 0)))  # the day that is none
+        await manager.recover(Resolution.SKIP)
+        await clock.advance(NOW)
+        assert manager.halted is None
+        assert_legal(log)
+
+
 async def test_a_day_on_which_the_market_was_closed_ends_everything():
     """A roll from Saturday that skips to beyond the closed day: halts lapse at the roll, and data is expected anew."""
     manager, clock = listen(at(SUNDAY - DAY, (23, 0)), OSError("no books"), roll_retry=RetryPolicy(attempts=1))
@@ -403,7 +461,7 @@ async def test_a_day_on_which_the_market_was_closed_ends_everything():
         assert (manager.session.date, manager.state) == (SUNDAY + 3 * DAY, ACTIVE)
         assert (manager.halted, manager.halted_feeds, manager.stale_feeds) == (None, (), ())
         assert [event.lapsed for event in of(Resumed, log)] == [True, True]
-        assert_legal(log)  # which they are only after the transition of the roll
+        assert_legal(log)
         halted.record()
         assert (manager.can_trade, dead.can_trade) == (True, False)
         await clock.advance(FIVE)

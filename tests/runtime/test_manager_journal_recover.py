@@ -1,6 +1,7 @@
 """`recover()` with a journal, and what ends the program in the middle of it."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import date
 
 import anyio
@@ -8,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from session_lifecycle import (
+    ClockStepped,
     Closure,
     Entry,
     IllegalTransition,
@@ -23,8 +25,10 @@ from session_lifecycle import (
     RollSucceeded,
     ScheduleExhausted,
     SessionBoundaryManager,
+    SqliteJournal,
+    VenueStatus,
 )
-from session_lifecycle.testing import SimulatedClock
+from session_lifecycle.testing import SimulatedClock, assert_legal
 from tests.helpers.builders import DAY, MONDAY, at, weekdays
 from tests.helpers.harness import (
     ACTIVE,
@@ -668,3 +672,177 @@ async def test_a_failure_before_recover_is_called_is_left_by_it():
             await manager.recover()
             await clock.advance(NOW)
             assert manager.state is ACTIVE
+
+
+async def test_a_recovery_that_was_asked_for_before_the_error_does_not_leave_it():
+    """At the call there was nothing to leave. That it waits for another decision does not make it a later word."""
+    journal = Slow()
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal)
+    async with running(manager):
+        journal.shut()
+        async with in_background(manager.apply, Closure(TUESDAY)):
+            await journal.writing.wait()
+            async with in_background(manager.recover) as outcome:
+                await a_while()
+                manager.fail("the risk desk says no")
+                journal.release()
+        await clock.advance(NOW)
+        assert isinstance(outcome[0], IllegalTransition)
+        assert (manager.state, manager.status().reason) == (ERROR, "the risk desk says no")
+
+
+async def test_a_roll_marked_as_done_after_a_recovery_that_a_failure_has_ended_is_legal():
+    """The attempt was made before two recoveries, without another in between."""
+    journal = Slow()
+    manager, clock, _ = await fail_the_roll(journal)
+    async with running(manager) as log:
+        await clock.advance(HOUR)
+        journal.shut()
+        async with in_background(manager.recover):
+            await journal.writing.wait()
+            manager.fail("the risk desk says no")
+            journal.release()
+        await manager.recover(Resolution.MARK_DONE)
+        await clock.advance(NOW)
+        [done] = of(RollSucceeded, log)
+        assert (done.attempt, path(log)[-4:]) == (1, ["recover", "fail", "recover", "roll"])
+        assert_legal(log)
+
+
+@pytest.mark.parametrize("by", ["the application", "the venue"])
+async def test_a_halt_while_a_roll_is_marked_as_done_ends_with_its_session(by):
+    """Its record comes after that of the roll, and is of the session before: a restart is not halted in the next."""
+    journal = Slow()
+    manager, clock, _ = await fail_the_roll(journal)
+    async with running(manager):
+        await clock.advance_to(at(TUESDAY, (12, 0)))
+        journal.shut()
+        async with in_background(manager.recover, Resolution.MARK_DONE):
+            await journal.writing.wait()
+            if by == "the venue":
+                manager.record_status(VenueStatus.HALT)
+                manager.record_status(VenueStatus.TRADING)
+            manager.halt("volatility")
+            journal.release()
+        await clock.advance(NOW)
+        assert (manager.session.date, manager.halted) == (TUESDAY, None)
+    assert Entry.HALTED in journal.written[journal.written.index(DONE) :]
+    manager, clock, _ = begin(clock.now(), journal)
+    async with running(manager):
+        assert (manager.session.date, manager.halted) == (TUESDAY, None)
+
+
+async def test_a_closure_of_the_session_that_is_being_entered_ends_it():
+    """It is announced while the end of the roll is being written: once that is, that session is the present one."""
+    entering, announced = anyio.Event(), anyio.Event()
+
+    async def wait() -> None:
+        entering.set()
+        await announced.wait()
+
+    journal = Slow(wait, entries=[DONE])
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal)
+    async with running(manager):
+        await manager.end_session("enough")
+        await entering.wait()
+        async with in_background(manager.apply, Closure(TUESDAY)) as outcome:
+            await a_while()
+            announced.set()
+        assert outcome == [None]
+        await clock.advance_to(at(TUESDAY, (15, 0)))
+        assert (manager.state, manager.session.date) == (NOT_STARTED, WEDNESDAY)
+    manager, clock, _ = begin(clock.now(), journal)
+    async with running(manager):
+        assert (manager.state, manager.session.date) == (NOT_STARTED, WEDNESDAY)
+
+
+async def test_a_step_of_the_clock_while_an_intent_is_written_comes_before_the_roll_begins():
+    """The attempt is observed by the clock as it is then, so the step is an event before that."""
+
+    async def step() -> None:
+        clock.step(-HOUR)
+
+    journal = Slow(step, entries=[INTENT])
+    manager, clock, rolls = begin(EVENING, journal)
+    async with running(manager) as log:
+        await clock.advance(HOUR)
+        assert rolls.dates == [TUESDAY]
+        assert [event.delta for event in of(ClockStepped, log)] == [-HOUR]
+        assert_legal(log)
+
+
+class SlowFile(SqliteJournal):
+    """A journal in a file, whose appends wait for a gate where there is one; with `answers` False they seem to fail."""
+
+    gate: anyio.Event | None = None
+    answers = True
+
+    async def append(self, records: Sequence[Record]) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        await super().append(records)
+        if not self.answers:
+            raise Kept
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["durable", "in doubt"])
+@pytest.mark.parametrize("resolution", Resolution)
+async def test_words_that_come_while_a_recovery_is_written_to_a_file_are_there_after_a_restart(
+    tmp_path, resolution, answers
+):
+    """The failure, and the halt, are the last words, whatever became of the answer to the recovery."""
+    journal = SlowFile(tmp_path / "journal.db", name="journal")
+    await journal.open("fixed")
+    await journal.append(numbered(FAILED_IN_MID_ROLL))
+    await journal.close()
+    session = TUESDAY if resolution is Resolution.MARK_DONE else MONDAY
+    manager, clock, rolls = begin(END + HOUR, journal)
+    async with running(manager) as log:
+        journal.gate, journal.answers = anyio.Event(), answers
+        async with in_background(manager.recover, resolution) as outcome:
+            await a_while()
+            manager.halt("volatility")
+            manager.fail("the risk desk says no")
+            journal.gate.set()
+        assert isinstance(outcome[0], JournalWriteFailed) is not answers
+        journal.gate, journal.answers = None, True
+        manager.fail("the risk desk says no")  # with it, what is in doubt is found out
+        await clock.advance(HOUR)
+        assert (manager.state, manager.session.date, manager.halted) == (ERROR, session, None)
+        assert_legal(log)
+    manager, clock, again = begin(clock.now(), SlowFile(tmp_path / "journal.db", name="journal"))
+    async with running(manager) as log:
+        assert (manager.state, manager.session.date, manager.halted) == (ERROR, session, None)
+        assert manager.status().reason == "the risk desk says no"
+        await manager.recover()
+        await clock.advance(NOW)
+        assert manager.session.date == (WEDNESDAY if resolution is Resolution.SKIP else TUESDAY)
+        assert_legal(log)
+    assert rolls.begun == []
+    assert len(again.begun) == (0 if resolution is Resolution.MARK_DONE else 1)
+
+
+async def test_a_resume_in_a_file_whose_answer_is_lost_ends_the_halt_once_that_is_known(tmp_path):
+    """A halt after it is recorded after it, so that a restart is halted; without one, the end of the halt holds."""
+    for halted in (True, False):
+        path = tmp_path / f"{halted}.db"
+        journal = SlowFile(path, name="journal")
+        manager, clock, _ = begin(at(MONDAY, (15, 0)), journal)
+        async with running(manager) as log:
+            manager.halt("first")
+            await clock.advance(MINUTE)
+            journal.answers = False
+            manager.resume()
+            await clock.advance(MINUTE)
+            assert manager.state is ERROR  # in doubt for good
+            journal.answers = True
+            if halted:
+                manager.halt("second")  # recorded anew, for the reason in force
+            manager.fail("still")
+            await clock.advance(MINUTE)
+            reason = "first" if halted else None
+            assert manager.halted == reason
+            assert_legal(log)
+        manager, _, _ = begin(clock.now(), SlowFile(path, name="journal"))
+        async with running(manager):
+            assert (manager.state, manager.halted) == (ERROR, reason)

@@ -20,7 +20,7 @@ from session_lifecycle import (
     SessionGroup,
     VenueStatus,
 )
-from session_lifecycle.testing import SimulatedClock
+from session_lifecycle.testing import SimulatedClock, assert_legal
 from session_lifecycle.venues import itch_status
 from tests.helpers.builders import DAY, MONDAY, at
 from tests.helpers.harness import (
@@ -338,3 +338,23 @@ async def test_a_feed_that_repeats_all_of_it_at_once_is_believed_in_its_last_wor
             manager.record_status(status)
         await clock.advance(SECOND)
         assert manager.halted == f"the venue reported {last.name} at {NOON.isoformat()}"
+
+
+@pytest.mark.parametrize("how", ["resume", "halt"])
+async def test_a_halt_that_has_waited_is_recorded_before_what_comes_after_it(how):
+    """A status of the night halts as soon as it can, which is found out in the very call that ends that halt."""
+    journal = MemoryJournal()
+    manager, clock, _ = begin(at(MONDAY, (8, 0)), journal)
+    async with running(manager) as log:
+        manager.record_status(S.HALT)
+        manager.fail("no database")  # from here on it can
+        manager.resume()
+        if how == "halt":
+            manager.halt("our own")
+        await clock.advance(SECOND)
+        halted = manager.halted
+        assert halted == (None if how == "resume" else "our own")
+        assert_legal(log)
+    manager, clock, _ = begin(clock.now(), journal)
+    async with running(manager):
+        assert manager.halted == halted
