@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from session_lifecycle import JournalLocked, MissedSessions, Record, Resolution, SqliteJournal
-from tests.labs.crashlab.child import POINTS, Plan, read_book
+from tests.labs.crashlab.child import POINTS, Plan, open_book, read_book
 from tests.labs.crashlab.lab import (
     DAY,
     ESSENTIAL,
@@ -124,6 +124,16 @@ def test_fault_40_killed_at_random_for_minutes(books: str, kills: int) -> None:
 def test_two_jobs_share_the_kills() -> None:
     """The work can be shared among processes, each with a seed of its own."""
     assert int(laboratory("--kills", "4", "--jobs", "2")["kills"]) >= 4
+
+
+def test_a_line_that_a_kill_has_torn_spoils_no_other(folder: Path) -> None:
+    """A write across two pages may end between them; the next life adds its lines after the last whole one."""
+    (folder / "book").write_bytes(b'{"run": 1}\n{"run": 1, "wh')
+    assert read_book(folder / "book") == [{"run": 1}]
+    book = open_book(folder / "book")
+    os.write(book, b'{"run": 2}\n')
+    os.close(book)
+    assert read_book(folder / "book") == [{"run": 1}, {"run": 2}]
 
 
 def test_a_child_is_quick_to_start() -> None:

@@ -210,9 +210,8 @@ class Life(logging.Handler):
         self.clock = SimulatedClock(start, autojump=True)
         self.points = points
         self._seq = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._effects = os.open(folder / "effects", flags, 0o600)
-        self._announcements = os.open(folder / "announcements", flags, 0o600)
+        self._effects = open_book(folder / "effects")
+        self._announcements = open_book(folder / "announcements")
         self._past = read_book(folder / "effects")
         self.manager: SessionBoundaryManager
         if self.plan.in_transaction:
@@ -369,6 +368,13 @@ def _mortal_tell(points: Points) -> Callable[[Host], Sequence[Event]]:
         return told
 
     return mortal
+
+
+def open_book(path: Path) -> int:
+    """Open a book for more lines, without the one that a kill has torn: the next would be read as the rest of it."""
+    book = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.truncate(book, path.read_bytes().rfind(b"\n") + 1)
+    return book
 
 
 def read_book(path: Path) -> list[dict[str, Any]]:
