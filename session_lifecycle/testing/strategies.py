@@ -9,12 +9,12 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from session_lifecycle._core.machine import TRANSITIONS, SessionMachine
 from session_lifecycle._model.config import Resolution
-from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.errors import ConfigurationError, ScheduleExhausted
 from session_lifecycle._model.overrides import SpecialHours
 from session_lifecycle._model.session import Session
 from session_lifecycle._model.states import SessionState
@@ -202,6 +202,7 @@ def fault_scripts(
 
     The scripts are not strict: what the manager refuses (such as a halt after the close, because of a step of the
     clock) is in `Result.refused`. After a fault that leads to ERROR the state stays so, unless a `recover` follows.
+    No `restart` is drawn that may come after the schedule's last close, where no application can start.
 
     Args:
         schedule: a schedule, a calendar's name, or a strategy for schedules; by default `schedules()`.
@@ -238,11 +239,23 @@ def _fault_scripts(
     first = draw(day) if isinstance(day, st.SearchStrategy) else day
     script = Script(known, first, days=count, strict=False).data_every(_MINUTE)
     at = script.sessions[0]
-    for session, method, arguments in draw(st.lists(_faults_of(script, faults), max_size=max_faults)):
+    drawn = draw(st.lists(_faults_of(script, faults), max_size=max_faults))
+    ahead = sum((_leap(method, arguments) for _, method, arguments in drawn), timedelta(0))
+    for session, method, arguments in drawn:
         turned = script if session == at else script.on(session.date)
-        with suppress(ConfigurationError):  # a silence that overlaps another, or has no length
+        # A silence that overlaps another, or has no length; a restart where no application can start any more.
+        with suppress(ConfigurationError, ScheduleExhausted):
+            if method == "restart":
+                start = Days(script.schedule, script.sessions).instant("at", arguments["at"], session)
+                script.schedule.session_at(start + ahead)
             script, at = getattr(turned, method)(**arguments), session
     return script
+
+
+def _leap(method: str, arguments: Mapping[str, Any]) -> timedelta:
+    """Return by how much a fault may put the clock ahead of the script's own times."""
+    leap: timedelta = arguments.get({"step_clock": "delta", "restart": "down"}.get(method, ""), timedelta(0))
+    return max(leap, timedelta(0))
 
 
 def _first_of(schedule: FixedSchedule, count: int) -> st.SearchStrategy[date]:
@@ -251,7 +264,7 @@ def _first_of(schedule: FixedSchedule, count: int) -> st.SearchStrategy[date]:
 
 
 @st.composite
-def _faults_of(draw: st.DrawFn, script: Script, faults: Sequence[str]) -> tuple[Session, str, Mapping[str, object]]:
+def _faults_of(draw: st.DrawFn, script: Script, faults: Sequence[str]) -> tuple[Session, str, Mapping[str, Any]]:
     """Draw one fault: a session, a method of the script, and its arguments."""
     fault, session = draw(st.sampled_from(faults)), draw(st.sampled_from(script.sessions))
     return session, fault, _FAULTS[fault](_Scene(draw, Days(script.schedule, script.sessions), session))

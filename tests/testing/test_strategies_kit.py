@@ -227,6 +227,22 @@ def test_whatever_happens_what_is_told_is_legal(script: Script) -> None:
     hold(script)
 
 
+ENDS_SOON = FixedSchedule(
+    [
+        Session(MONDAY, utc(2024, 3, 4), utc(2024, 3, 4, 1)),
+        Session(TUESDAY, utc(2024, 3, 4, 1), utc(2024, 3, 4, 2)),
+        Session(TUESDAY + DAY, utc(2024, 3, 4, 2), utc(2024, 3, 4, 2, 1)),
+    ]
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(fault_scripts(ENDS_SOON, faults=["restart", "step_clock", "slow_roll"], sessions=2))
+def test_no_restart_is_drawn_beyond_the_end_of_the_schedule(script: Script) -> None:
+    """Neither by its own time, nor because the clock is stepped or the application is down: nothing can start there."""
+    hold(script)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
