@@ -16,7 +16,7 @@ from session_lifecycle._core.halting import HaltingLifecycle
 from session_lifecycle._core.horizon import horizon_near
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.restore import LOST, restore, restore_hours, restored_halts
+from session_lifecycle._core.restore import LOST, restore, restore_halts, restore_hours
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import Change, plan_change
 from session_lifecycle._core.timeline import SharedTimelines, Timeline
@@ -111,8 +111,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         self._progress.begin(session, now, position)
         self._progress.watch_closed_market()
         if journal_state is not None:
-            halts = restored_halts(journal_state, session, self._progress.timeline, now)
-            self._progress.data.restore_halts(halts, self._progress.clock_state)
+            restore_halts(journal_state, self._progress, now)
         self._restored = journal_state
         self._fresh = alone and self.leading
         if self._alarms is not None:
@@ -246,8 +245,11 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
 
         def apply(now: Reading) -> None:
             self.poll(now)
-            if self._progress.session.date != session or self._progress.ended:
-                return  # by the clock, meanwhile
+            if self._progress.session.date != session:
+                return
+            if self._progress.ended:  # by the clock, meanwhile: where that has left the market open, it closes
+                self._progress.close()
+                return
             if not self._progress.has_opened:
                 raise IllegalTransition(self.state, "end_session", self._progress.allowed)
             self._cut_short(now.wall)

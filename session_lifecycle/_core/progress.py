@@ -190,14 +190,19 @@ class Progress:
         `stayed_open` says that the market has not closed in between, by the schedule.
         """
         due = min(self.bounds.end, self.last_reading.wall)
-        if self.clock_state.carried is not None and not stayed_open:
-            self.clock_state = self._expecting(self.data.end(self.clock_state))
-            self._lift_halts()
+        if not stayed_open:
+            self.close()
         self.emit(why)
         self.session, self.bounds = session, bounds
         self.ended = False
         self.called_off = None
         self.fire("roll", due)  # which computes the next transition
+
+    def close(self) -> None:
+        """Take the market to have closed after all, where the next session opens at the close of this one."""
+        if self.clock_state.carried is not None:
+            self.clock_state = self._expecting(self.data.end(self.clock_state))
+            self._lift_halts()
 
     @property
     def planned(self) -> Boundaries:
@@ -316,7 +321,8 @@ class Progress:
         The session closes by the clock, and by the schedule the next one opens at that instant: up to that open.
         """
         if source is ACTIVE or source is TIMEOUT or (source is ERROR and dest is ENDED and not self.ended):
-            if dest not in CLOSED or reason is not None or self.bounds.close < self.bounds.end:
+            by_word = reason is not None or self.called_off is not None
+            if by_word or dest not in CLOSED or self.bounds.close < self.bounds.end:
                 return False
             following = self.timeline.following(self.session)
             return following is not None and following.open == self.session.close

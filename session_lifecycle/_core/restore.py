@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Final
 
-from session_lifecycle._core.machine import ENDED, ERROR
+from msgspec.structs import replace
+
+from session_lifecycle._core.machine import ACTIVE, ENDED, ERROR
 from session_lifecycle._core.progress import Progress
 from session_lifecycle._core.rolls import RollRound, Rolls
 from session_lifecycle._core.schedule_change import hours_on, with_session
@@ -61,21 +63,31 @@ def restore_roll(journal_state: JournalState, session: Session, rolls: Rolls) ->
     elif unfinished is None or (unfinished.ended.date, unfinished.target.date) != (intent.session, intent.target):
         target, gone = _recorded(rolls.timeline.schedule, intent.target, intent.open, intent.close)
         rolls.unfinished = RollRound.resumed_from(session, target, rolls.timeline)
-        rolls.unfinished.called_off = LOST if gone else None
+        if gone:
+            rolls.unfinished.called_off, rolls.unfinished.stayed_open = LOST, False
+
+
+def restore_halts(journal_state: JournalState, progress: Progress, now: Reading) -> None:
+    """Adopt the halts that last, and that the market is open where the session has ended and it has not closed."""
+    session, timeline = progress.session, progress.timeline
+    if journal_state.ended and _is_open(journal_state, session, timeline, now):
+        progress.clock_state = replace(progress.clock_state, carried=ACTIVE)
+    progress.data.restore_halts(restored_halts(journal_state, session, timeline, now), progress.clock_state)
 
 
 def restored_halts(
     journal_state: JournalState, session: Session, timeline: Timeline, now: Reading
 ) -> Mapping[str, str]:
-    """Return the halts that last: none outlasts the close, but where the next session opens at that instant.
+    """Return the halts that last: none outlasts the close of the market. A session that is replayed ends them itself."""
+    return journal_state.halts if _is_open(journal_state, session, timeline, now) else {}
 
-    A session that is replayed ends them itself.
-    """
-    if journal_state.ended or (journal_state.error is not None and session.close <= now.wall):
-        following = timeline.following(session)
-        if following is None or following.open != session.close:
-            return {}
-    return journal_state.halts
+
+def _is_open(journal_state: JournalState, session: Session, timeline: Timeline, now: Reading) -> bool:
+    """Return whether the market has not closed: the session is on, or the next one opens at its very close."""
+    if not journal_state.ended and (journal_state.error is None or now.wall < session.close):
+        return True
+    following = timeline.following(session)
+    return following is not None and following.open == session.close and not journal_state.closed
 
 
 def interrupted(journal_state: JournalState, now: Reading, name: str | None) -> Iterator[AlarmInterrupted]:

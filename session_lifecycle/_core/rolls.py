@@ -55,7 +55,9 @@ class RollRound(msgspec.Struct, eq=False):
     def resumed_from(cls, ended: Session, target: Session, timeline: Timeline) -> Self:
         """Return the round that an earlier run has begun and may have completed."""
         skipped = skipped_between(timeline.schedule, ended.date, target.date)
-        return cls(ended, target, timeline.boundaries(target), skipped, resumed=True, intended=True)
+        stayed_open = stays_open(timeline.schedule, ended, target, skipped)
+        bounds = timeline.boundaries(target)
+        return cls(ended, target, bounds, skipped, resumed=True, stayed_open=stayed_open, intended=True)
 
     def settled(self, resolution: Resolution, now: Reading) -> Record:
         """Return the record of a decision of `recover`: that the roll is done, or that it is skipped."""

@@ -125,7 +125,8 @@ class JournalState(msgspec.Struct, frozen=True):
     `error` is the reason of an ERROR without a recovery. `halts` are the reasons of the halts that last, by feed; the
     key "" is the manager's own. `changes` are the changed hours, in the order in which they were applied, and `alarms`
     those that have fired, with the date of their session, and whether they have ended. Both go back two weeks. With
-    `stayed_open`, the market has not closed since the session before.
+    `stayed_open`, the market has not closed since the session before. With `closed`, the application has ended the
+    session, or called it off: the market has closed, even where the next session opens at the very close.
     """
 
     session: date
@@ -139,6 +140,7 @@ class JournalState(msgspec.Struct, frozen=True):
     changes: tuple[ChangedHours, ...] = ()
     alarms: dict[tuple[date, str], bool] = {}
     stayed_open: bool = False
+    closed: bool = False
 
     def after(self, record: Record) -> "JournalState":  # noqa: C901, PLR0911, PLR0912 -- one return for each kind of record
         """Return the state after one more record.
@@ -154,7 +156,7 @@ class JournalState(msgspec.Struct, frozen=True):
             case Entry.ADOPTED:
                 return self._in(record.session, record.open, record.close)
             case Entry.ENDED:
-                return replace(self, ended=True)
+                return replace(self, ended=True, closed=True)
             case Entry.INTENT:
                 return replace(self, ended=True, intent=record)
             case Entry.DONE:
@@ -188,17 +190,21 @@ class JournalState(msgspec.Struct, frozen=True):
         hours = record if intent is None else intent
         entered = self._in(target, hours.open, hours.close)
         # Where the next session opens as this one closes, the market has not closed, and a halt goes on.
-        stayed_open = self.close is not None and self.close == entered.open
+        abut = self.close is not None and self.close == entered.open
+        stayed_open = abut and not self.closed and not entered.closed
         return replace(entered, halts=self.halts, stayed_open=True) if stayed_open else entered
 
     def _in(self, session: date, opened: datetime | None, closed: datetime | None) -> "JournalState":
         """Return the state at the start of another session; its hours may have been changed since they were noted."""
         changes = tuple(change for change in self.changes if change.day > session - _KEPT)
+        called_off = False
         for day, changed_session in changes:
-            if day == session and changed_session is not None:
-                opened, closed = changed_session.open, changed_session.close
+            if day == session:
+                called_off = changed_session is None
+                if changed_session is not None:
+                    opened, closed = changed_session.open, changed_session.close
         alarms = {key: ended for key, ended in self.alarms.items() if key[0] > session - _KEPT}
-        return JournalState(session, opened, closed, changes=changes, alarms=alarms)
+        return JournalState(session, opened, closed, changes=changes, alarms=alarms, closed=called_off)
 
     def _changed(self, change: ChangedHours) -> "JournalState":
         """Return the state with the hours of a date changed."""

@@ -125,4 +125,6 @@ def summed_up(records: list[Record]) -> JournalState:
             if record.entry is Entry.CHANGED and record.target is not None and record.target > kept_after
         ),
         alarms=alarms,
+        closed=Entry.ENDED in kinds
+        or any(record.entry is Entry.CHANGED and record.target == day for record in records[: entered + 1]),
     )

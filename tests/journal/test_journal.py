@@ -48,9 +48,9 @@ unhurried = settings(deadline=None, max_examples=30)
     ("records", "journal_state"),
     [
         ([], JournalState(MONDAY, *HOURS)),
-        ([ended], JournalState(MONDAY, *HOURS, ended=True)),
+        ([ended], JournalState(MONDAY, *HOURS, ended=True, closed=True)),
         ([intent()], JournalState(MONDAY, *HOURS, ended=True, intent=intent())),
-        ([ended, intent()], JournalState(MONDAY, *HOURS, ended=True, intent=intent())),
+        ([ended, intent()], JournalState(MONDAY, *HOURS, ended=True, closed=True, intent=intent())),
         ([intent(), done()], JournalState(TUESDAY, *HOURS_AFTER)),
         ([failed()], JournalState(MONDAY, *HOURS, error="the disk is full")),
         ([failed(), failed(note="again")], JournalState(MONDAY, *HOURS, error="again")),

@@ -47,7 +47,7 @@ from tests.helpers.harness import (
     running,
     states,
 )
-from tests.helpers.ledger import Slow, in_background
+from tests.helpers.ledger import Slow, a_while, in_background
 from tests.helpers.manager_feeds import ALL, ANY, FIVE, nobody, stale, timeouts
 
 pytestmark = pytest.mark.anyio
@@ -502,6 +502,155 @@ async def test_a_next_session_that_is_called_off_leaves_nothing_open():
         await clock.advance_to(at(WEDNESDAY, (0, 1)))
         assert (manager.session.date, manager.state, manager.halted) == (WEDNESDAY, ACTIVE, None)
         assert [event.lapsed for event in of(Resumed, log)] == [True]
+
+
+async def halted_after_a_restart(journal: MemoryJournal, clock: SimulatedClock) -> tuple[str | None, str | None]:
+    """Return what halts trading, and one feed, in the run that follows."""
+    manager, _ = listen(clock.now(), data_timeout=None, journal=journal)
+    feed = manager.add_feed("AAPL", timeout=FIVE)
+    async with running(manager):
+        return manager.halted, feed.halted
+
+
+async def test_halts_that_end_session_lifts_stay_lifted_after_a_restart():
+    """The market has closed by the application's word, though the next session opens at the very close."""
+    journal = MemoryJournal()
+    manager, clock = listen(LATE, data_timeout=None, journal=journal)
+    feed = manager.add_feed("AAPL", timeout=FIVE)
+    async with running(manager):
+        manager.halt("limit down")
+        feed.halt("gap")
+        await manager.end_session("enough")
+        await clock.advance_to(at(TUESDAY, (0, 4)))
+        assert (manager.session.date, manager.halted, feed.halted) == (TUESDAY, None, None)
+        manager.halt("another")
+        await clock.advance_to(at(WEDNESDAY, (0, 4)))  # which closes by the clock
+        assert (manager.session.date, manager.halted) == (WEDNESDAY, "another")
+    assert await halted_after_a_restart(journal, clock) == ("another", None)
+
+
+async def test_a_halt_while_the_end_of_the_session_is_written_ends_with_it_after_a_restart_too():
+    """Its record comes after that of the end."""
+    journal = Slow()
+    manager, clock = listen(LATE, data_timeout=None, journal=journal)
+    async with running(manager):
+        journal.shut()
+        async with in_background(manager.end_session, "enough"):
+            await journal.writing.wait()
+            manager.halt("limit down")
+            journal.release()
+        await clock.advance_to(at(TUESDAY, (0, 4)))
+        assert (manager.session.date, manager.halted) == (TUESDAY, None)
+    assert await halted_after_a_restart(journal, clock) == (None, None)
+
+
+async def test_a_session_that_ends_by_the_clock_while_its_end_is_written_has_closed_too():
+    """The word was given before midnight: halts lapse, and nothing can be halted until the next session opens."""
+    journal = Slow()
+    manager, clock = listen(LATE, MINUTE, data_timeout=None, journal=journal)
+    async with running(manager) as log:
+        manager.halt("limit down")
+        await clock.advance(NOW)
+        journal.shut()
+        async with in_background(manager.end_session, "enough"):
+            await journal.writing.wait()
+            clock.step(HOUR)
+            await a_while()
+            assert (manager.state, manager.halted) == (ENDED, "limit down")
+            journal.release()
+        assert (manager.state, manager.halted) == (ENDED, None)
+        await clock.advance(2 * MINUTE)
+        assert (manager.session.date, manager.state, manager.halted) == (TUESDAY, ACTIVE, None)
+        assert_legal(log)
+    assert await halted_after_a_restart(journal, clock) == (None, None)
+
+
+async def test_a_next_session_that_is_called_off_leaves_nothing_open_after_a_restart():
+    """The closure of the target is in the journal before the roll is done."""
+    journal = MemoryJournal()
+    manager, clock = listen(LATE, MINUTE, data_timeout=None, journal=journal)
+    async with running(manager):
+        manager.halt("limit down")
+        await clock.advance_to(MIDNIGHT)
+        await manager.apply(Closure(TUESDAY))
+        await clock.advance_to(at(WEDNESDAY, (0, 1)))
+        assert (manager.session.date, manager.halted) == (WEDNESDAY, None)
+    assert await halted_after_a_restart(journal, clock) == (None, None)
+
+
+async def test_a_session_that_is_called_off_in_error_has_closed():
+    """The recovery leads to its end, which lifts halts; so it is after a restart."""
+    journal = MemoryJournal()
+    manager, clock = listen(LATE, data_timeout=None, journal=journal)
+    async with running(manager):
+        manager.halt("limit down")
+        manager.fail("sunspots")
+        await manager.apply(Closure(MONDAY))
+        await manager.recover()
+        assert (manager.state, manager.halted) == (ENDED, None)
+        await clock.advance_to(at(TUESDAY, (1, 0)))
+        assert (manager.session.date, manager.state, manager.halted) == (TUESDAY, ACTIVE, None)
+    assert await halted_after_a_restart(journal, clock) == (None, None)
+
+
+@pytest.mark.parametrize("resolution", [Resolution.RETRY, Resolution.MARK_DONE, Resolution.SKIP])
+async def test_halts_go_on_over_a_restart_in_an_error_of_the_roll(resolution):
+    """The session has ended, and the market has not closed: neither the restart nor the recovery lifts a halt."""
+    journal = MemoryJournal()
+    once = RetryPolicy(attempts=1)
+    manager, clock = listen(LATE, OSError("no books"), data_timeout=None, roll_retry=once, journal=journal)
+    async with running(manager):
+        manager.halt("limit down")
+        await clock.advance_to(at(TUESDAY, (1, 0)))
+        assert manager.state is ERROR
+    manager, clock = listen(clock.now(), data_timeout=None, journal=journal)
+    async with running(manager) as log:
+        assert (manager.state, manager.halted) == (ERROR, "limit down")
+        await clock.advance(DAY)
+        await manager.recover(resolution)
+        await clock.advance(NOW)
+        assert (manager.session.date, manager.state, manager.halted) == (WEDNESDAY, ACTIVE, "limit down")
+        assert of(Resumed, log) == []
+        assert_legal(log)
+    assert await halted_after_a_restart(journal, clock) == ("limit down", None)
+
+
+async def test_halts_lapse_at_a_roll_past_a_closed_day_after_a_restart_too():
+    """As without the restart: `Resumed`, and then the roll."""
+    journal = MemoryJournal()
+    once = RetryPolicy(attempts=1)
+    start = at(SUNDAY - DAY, (23, 0))
+    fails = OSError("no books")
+    manager, clock = listen(start, fails, fails, data_timeout=None, roll_retry=once, journal=journal)
+    async with running(manager):
+        manager.halt("limit down")
+        await clock.advance_to(at(SUNDAY, (1, 0)))
+        await manager.recover(Resolution.SKIP)
+        await clock.advance(NOW)
+        assert (manager.state, manager.halted) == (ERROR, "limit down")
+    manager, clock = listen(at(SUNDAY + 2 * DAY, (6, 0)), data_timeout=None, journal=journal)
+    async with running(manager) as log:
+        await manager.recover()
+        await clock.advance(NOW)
+        assert (manager.session.date, manager.halted) == (SUNDAY + 2 * DAY, None)
+        assert_legal(log)
+    assert await halted_after_a_restart(journal, clock) == (None, None)
+
+
+async def test_a_halt_is_called_after_a_restart_during_a_roll():
+    """The market is open for that run, too."""
+    journal = MemoryJournal()
+    manager, clock = listen(LATE, OSError("no books"), data_timeout=None, journal=journal)
+    async with running(manager):
+        await clock.advance_to(MIDNIGHT)
+    manager, clock = listen(clock.now(), MINUTE, data_timeout=None, journal=journal)
+    async with running(manager):
+        await clock.advance(SECOND)
+        assert manager.state is ENDED
+        manager.halt("limit down")
+        await clock.advance(HOUR)
+        assert (manager.session.date, manager.state, manager.halted) == (TUESDAY, ACTIVE, "limit down")
+    assert await halted_after_a_restart(journal, clock) == ("limit down", None)
 
 
 async def test_members_of_a_group_each_go_on_with_their_own_data():
