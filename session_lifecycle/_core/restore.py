@@ -78,7 +78,7 @@ def restore_halts(journal_state: JournalState, progress: Progress, now: Reading)
 def restored_halts(
     journal_state: JournalState, session: Session, timeline: Timeline, now: Reading
 ) -> Mapping[str, str]:
-    """Return the halts that last: none outlasts the close of the market. A session that is replayed ends them itself."""
+    """Return the halts that last: none outlasts the market's close. A session that is replayed ends them itself."""
     return journal_state.halts if _is_open(journal_state, session, timeline, now) else {}
 
 

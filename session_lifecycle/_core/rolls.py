@@ -74,7 +74,17 @@ class RollRound(msgspec.Struct, eq=False):
 class Rolls:
     """The rolls of one lifecycle: at most one round at a time, and the events of its attempts."""
 
-    __slots__ = ("_config", "_name", "_waived_to", "abandoned_target", "round", "stopping", "timeline", "unfinished")
+    __slots__ = (
+        "_config",
+        "_name",
+        "_waived_to",
+        "abandoned_target",
+        "planned",
+        "round",
+        "stopping",
+        "timeline",
+        "unfinished",
+    )
 
     def __init__(self, timeline: Timeline, config: LifecycleConfig, name: str | None) -> None:
         self.timeline: Timeline = timeline
@@ -84,6 +94,8 @@ class Rolls:
         self.round: RollRound | None = None
         self.unfinished: RollRound | None = None
         """A round whose intent a journal holds, while it is not being pursued."""
+        self.planned: list[RollRound] = []
+        """All rounds from the present session: a record about one that is not pursued may be on its way still."""
         self.abandoned_target: date | None = None
         """The last session whose roll was skipped by `recover`; the next roll goes past it."""
         self.stopping: bool = False
@@ -157,7 +169,9 @@ class Rolls:
         )
         # The boundaries are worked out now, so that entering the session after the roll cannot fail.
         stayed_open = stays_open(self.timeline.schedule, ended, target, skipped)
-        return RollRound(ended, target, self.timeline.boundaries(target), skipped, stayed_open=stayed_open)
+        roll = RollRound(ended, target, self.timeline.boundaries(target), skipped, stayed_open=stayed_open)
+        self.planned.append(roll)
+        return roll
 
     def drop(self) -> None:
         """Stop pursuing the round. Where a journal holds its intent, it comes first when rolls go on."""
@@ -205,6 +219,7 @@ class Rolls:
     def succeeded(self, roll: RollRound, now: Reading) -> RollSucceeded:
         """Close the round: its attempt under way has returned, or it was marked as done."""
         self.round = self.unfinished = self.abandoned_target = None
+        self.planned.clear()
         ended = (roll.returned or now).monotonic
         return RollSucceeded(
             roll.ended.date,

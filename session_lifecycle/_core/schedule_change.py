@@ -60,6 +60,8 @@ class Change(msgspec.Struct, frozen=True):
     def retarget(self, rolls: Sequence[RollRound]) -> None:
         """Point the rolls that are owed to the hours as they are now."""
         for roll in rolls:
+            if self.after is None:
+                roll.skipped = tuple(day for day in roll.skipped if day != self.day)
             if roll.target.date == self.day:
                 roll.called_off = self.why if self.after is None else None
                 roll.target = self.after or roll.target

@@ -25,6 +25,7 @@ from session_lifecycle import (
     RollSucceeded,
     ScheduleExhausted,
     SessionBoundaryManager,
+    SpecialHours,
     SqliteJournal,
     VenueStatus,
 )
@@ -39,6 +40,7 @@ from tests.helpers.harness import (
     MINUTE,
     NOT_STARTED,
     NOW,
+    POST_MARKET,
     SECOND,
     THURSDAY,
     TUESDAY,
@@ -753,6 +755,67 @@ async def test_a_closure_of_the_session_that_is_being_entered_ends_it():
         assert (manager.state, manager.session.date) == (NOT_STARTED, WEDNESDAY)
     manager, clock, _ = begin(clock.now(), journal)
     async with running(manager):
+        assert (manager.state, manager.session.date) == (NOT_STARTED, WEDNESDAY)
+
+
+EARLY = SpecialHours(TUESDAY, open=at(TUESDAY, (14, 30)), close=at(TUESDAY, (19, 0)))
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+async def test_hours_that_change_before_an_intent_is_durable_are_those_of_the_roll(doubt):
+    """The state becomes ERROR in between, so the roll is not pursued; once it is, its target has the new hours."""
+    journal = Slow()
+    manager, clock, rolls = begin(at(MONDAY, (15, 0)), journal)
+    async with running(manager):
+        journal.shut()
+        async with in_background(manager.apply, EARLY):
+            await journal.writing.wait()
+            clock.step(7 * HOUR)  # past the end: the intent waits behind the change
+            await a_while()
+            if doubt:
+                journal.script = [Lost()] * TRIES
+            else:
+                manager.fail("no power")
+            journal.release()
+        await clock.advance(NOW)
+        assert (manager.state, rolls.begun) == (ERROR, [])
+        await manager.recover()
+        await clock.advance(NOW)
+        assert manager.session.date == TUESDAY
+        await clock.advance_to(at(TUESDAY, (19, 0)))
+        assert (manager.state, manager.session.close) == (POST_MARKET, at(TUESDAY, (19, 0)))
+
+
+async def test_hours_that_change_before_a_roll_is_marked_as_done_are_those_of_its_target():
+    """The change is being written when `recover()` is called, about a roll that has no intent."""
+    journal = Slow()
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal, auto_roll=False)
+    async with running(manager):
+        await manager.end_session("enough")
+        manager.fail("no power")
+        await clock.advance(NOW)
+        journal.shut()
+        async with in_background(manager.apply, EARLY):
+            await journal.writing.wait()
+            async with in_background(manager.recover, Resolution.MARK_DONE):
+                await a_while()
+                journal.release()
+        assert manager.session.date == TUESDAY
+        await clock.advance_to(at(TUESDAY, (19, 0)))
+        assert (manager.state, manager.session.close) == (POST_MARKET, at(TUESDAY, (19, 0)))
+
+
+async def test_a_closure_of_a_session_that_the_roll_skips_changes_nothing_else():
+    """It was given up by `recover(Resolution.SKIP)`, and is closed while the roll past it is under way."""
+    failed_roll = OSError("no books")
+    retry = RetryPolicy(attempts=1)
+    manager, clock, _ = begin(at(MONDAY, (21, 0)), MemoryJournal(), failed_roll, 2 * MINUTE, roll_retry=retry)
+    async with running(manager):
+        await clock.advance(HOUR)
+        await manager.recover(Resolution.SKIP)
+        await clock.advance(MINUTE)
+        await manager.apply(Closure(TUESDAY))
+        await clock.advance(2 * MINUTE)
         assert (manager.state, manager.session.date) == (NOT_STARTED, WEDNESDAY)
 
 
