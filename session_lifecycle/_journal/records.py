@@ -209,8 +209,10 @@ class JournalState(msgspec.Struct, frozen=True):
     def _changed(self, change: ChangedHours) -> "JournalState":
         """Return the state with the hours of a date changed."""
         changes = (*self.changes, change)
-        if change.day != self.session or change.session is None:
+        if change.day != self.session:
             return replace(self, changes=changes)
+        if change.session is None:
+            return replace(self, changes=changes, closed=True)
         return replace(self, changes=changes, open=change.session.open, close=change.session.close)
 
 

@@ -126,5 +126,5 @@ def summed_up(records: list[Record]) -> JournalState:
         ),
         alarms=alarms,
         closed=Entry.ENDED in kinds
-        or any(record.entry is Entry.CHANGED and record.target == day for record in records[: entered + 1]),
+        or any(record.entry is Entry.CHANGED and record.target == day for record in records),
     )

@@ -5,6 +5,7 @@ The sessions are days from midnight to midnight, Monday to Sunday; then the mark
 
 from datetime import datetime, timedelta
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -12,6 +13,7 @@ from session_lifecycle import (
     AdaptiveTimeout,
     BreakStarted,
     Closure,
+    Entry,
     FeedResumed,
     FeedStale,
     FixedSchedule,
@@ -590,6 +592,30 @@ async def test_a_session_that_is_called_off_in_error_has_closed():
         assert (manager.state, manager.halted) == (ENDED, None)
         await clock.advance_to(at(TUESDAY, (1, 0)))
         assert (manager.session.date, manager.state, manager.halted) == (TUESDAY, ACTIVE, None)
+    assert await halted_after_a_restart(journal, clock) == (None, None)
+
+
+async def test_a_session_that_is_called_off_while_it_is_being_entered_has_closed_after_a_restart_too():
+    """The record of the closure comes after that of the roll, and was decided on before."""
+    entering, announced = anyio.Event(), anyio.Event()
+
+    async def wait() -> None:
+        entering.set()
+        await announced.wait()
+
+    journal = Slow(wait, entries=[Entry.DONE])
+    manager, clock = listen(LATE, data_timeout=None, journal=journal)
+    async with running(manager):
+        manager.halt("limit down")
+        await clock.advance(NOW)
+        clock.step(HOUR)
+        await entering.wait()
+        async with in_background(manager.apply, Closure(TUESDAY)) as outcome:
+            await a_while()
+            announced.set()
+        assert outcome == [None]
+        await clock.advance_to(at(WEDNESDAY, (1, 0)))
+        assert (manager.session.date, manager.state, manager.halted) == (WEDNESDAY, ACTIVE, None)
     assert await halted_after_a_restart(journal, clock) == (None, None)
 
 
