@@ -133,6 +133,8 @@ class Follower:
     def _follow_halts(self, journal_state: JournalState, now: Reading) -> None:
         progress, halts = self._progress, journal_state.halts
         if progress.ended or progress.state in CLOSED:
+            if journal_state.closed:
+                progress.close()
             last = restored_halts(journal_state, progress.session, progress.timeline, now)
             if progress.state is ERROR and not last:  # ended in ERROR, without a close that lifts them
                 for lifted in progress.data.lift_halts(progress.clock_state, progress.session.date):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -13,6 +14,7 @@ from session_lifecycle import (
     Closure,
     Entry,
     Event,
+    FixedSchedule,
     Halted,
     LifecycleConfig,
     Misfire,
@@ -25,6 +27,7 @@ from session_lifecycle import (
     RollStarted,
     RollSucceeded,
     ScheduleChanged,
+    Session,
     SpecialHours,
     StateChanged,
     VenueStatus,
@@ -34,7 +37,7 @@ from session_lifecycle._core.lifecycle import SessionLifecycle
 from session_lifecycle._model.clock import Reading
 from session_lifecycle.testing import assert_legal
 from tests.helpers.alarm_scheduler import Counting
-from tests.helpers.builders import MONDAY, at, session, weekdays
+from tests.helpers.builders import DAY, MONDAY, at, session, weekdays
 from tests.helpers.harness import (
     ACTIVE,
     DEAF,
@@ -304,6 +307,32 @@ def test_a_halt_that_comes_after_the_close_halts_nothing() -> None:
     standby.pass_to(at(MONDAY, (21, 0)))
     standby.follow(*leader.records[1:])
     assert standby.core.halted is None
+
+
+MIDNIGHTS = [at(MONDAY + n * DAY, (0, 0)) for n in range(6)]
+ABUTTING = FixedSchedule([Session(opens.date(), opens, closes) for opens, closes in pairwise(MIDNIGHTS)])
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after the end by the clock"])
+def test_halts_that_the_leader_has_ended_with_the_session_end_here(late: bool) -> None:
+    """The next session opens at the very close, and the market has closed by the application's word nevertheless."""
+    start = at(MONDAY, (23, 0))
+    leader = Leader(ABUTTING, start)
+    standby = Replica(ABUTTING, start, records=leader.records, leads=False)
+    leader.halt("news")
+    follow(leader, standby)
+    if late:
+        standby.pass_to(at(TUESDAY, (0, 0)))
+        assert (standby.core.state, standby.core.halted) == (ENDED, "news")
+    leader.end()
+    standby.follow(leader.records[-1])
+    assert (standby.core.state, standby.core.halted) == (ENDED, None)
+    leader.pass_to(at(TUESDAY, (0, 0)))
+    leader.roll()
+    follow(leader, standby)
+    assert (standby.core.session.date, standby.core.state, standby.core.halted) == (TUESDAY, ACTIVE, None)
+    assert standby.reflected == Replica(ABUTTING, leader.wall, records=leader.records, leads=False).reflected
+    assert_legal(standby.log)
 
 
 def test_changed_hours_are_followed() -> None:
