@@ -48,8 +48,8 @@ class ReplicaLifecycle(LifecycleView, ABC):
     def stand_by(self, now: Reading, error: Exception | None = None) -> None:
         """Lead no more: begin no roll, fire no alarm, and follow the leader's records. Call it before `begin`, too.
 
-        An attempt under way has failed, with `error`; what becomes of it later is not asked. Where its intent is in the
-        journal, the next leader finishes that roll.
+        An attempt under way has failed, with `error`; what becomes of it later is not asked, also where the lead is
+        gained again. Where its intent is in the journal, the next leader finishes that roll.
         """
         if not self.leading:
             return
@@ -63,10 +63,12 @@ class ReplicaLifecycle(LifecycleView, ABC):
             why = LifecycleError("this replica does not lead any more") if error is None else error
             self._progress.emit(self._rolls.failed(roll, why, now, retry=False))
         self._rolls.drop()
+        self._rolls.disown()
         self._stand_by()
+        self.poll(now)
         if failing is not None:
             self._fail(failing)
-        self.poll(now)
+            self.poll(now)
 
     def _stand_by(self) -> None:
         self._follower = Follower(self._progress, self._rolls, self._given, self._change_schedule, self._restored)

@@ -9,6 +9,7 @@ from itertools import chain, pairwise
 from typing import Self
 
 import msgspec
+from msgspec.structs import replace
 
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._journal.records import Entry, Record
@@ -178,6 +179,11 @@ class Rolls:
         if self.round is not None and self.round.intended:
             self.unfinished = self.round
         self.round = None
+
+    def disown(self) -> None:
+        """Have an attempt that has not ended be none at the round that is to be finished, which is another one now."""
+        if self.unfinished is not None:
+            self.unfinished = replace(self.unfinished)
 
     def intent_written(self, roll: RollRound) -> bool:
         """Record that a journal holds the round's intent. Return whether its attempt is still to begin."""

@@ -484,7 +484,7 @@ async def _already_rolled(host: Host, roll: RollRound) -> bool:
 
 
 def _why_cancelled(host: Host, roll: RollRound) -> Exception:
-    if isinstance(host.journal, SharedJournal) and not host.lifecycle.leading:
+    if isinstance(host.journal, SharedJournal) and not host.lifecycle.pursues(roll):
         return NotLeadingError("the roll", repr(host.journal), host.journal.term)
     return RollTimeoutError(_timeout_seconds(roll))
 

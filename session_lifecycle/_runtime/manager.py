@@ -5,8 +5,8 @@ and then emits what has happened and wakes the driver.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar, cast, overload
@@ -494,11 +494,11 @@ class SessionBoundaryManager(Lifespan):
             TypeError: `override` is neither a `Closure` nor a `SpecialHours`.
             ClockFailed: the clock cannot be read.
             ReentrancyError: called inside the block of `roll_transaction`, for which it would wait.
-            NotLeadingError: another replica leads.
+            NotLeadingError: another replica leads, or the lead was lost while the call waited. Nothing was written.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         driver = self._require_writable("apply()")
-        async with self._host.deciding():
+        async with self._deciding("apply()"):
             now = driver.observe()
             decision = self._lifecycle.change_schedule(override, now)
             await self._execute(decision or NOTHING, now)
@@ -523,15 +523,14 @@ class SessionBoundaryManager(Lifespan):
             TypeError: `resolution` is not a `Resolution`.
             ClockFailed: the clock cannot be read.
             ReentrancyError: called from inside this manager's own roll.
-            NotLeadingError: another replica leads.
+            NotLeadingError: another replica leads, or the lead was lost while the call waited. Nothing was written.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         self._refuse_inside("recover()")
         driver = self._require_writable("recover()")
         require_resolution(resolution)
         error = self._lifecycle.require_error()
-        async with self._host.deciding():
-            await self._host.resolve_doubt()
+        async with self._deciding("recover()", self._host.resolve_doubt):
             now = driver.observe()
             await self._execute(self._lifecycle.recover(resolution, now, error), now)
 
@@ -587,7 +586,7 @@ class SessionBoundaryManager(Lifespan):
             NoTransactionError: (on entering) called outside of this manager's own roll, or the journal is no database.
             ReentrancyError: (on entering) called inside the block of another one.
             JournalWriteFailed: (on leaving) neither was committed; where it is `uncertain`, the next attempt finds out.
-            NotLeadingError: another replica leads. Neither was committed.
+            NotLeadingError: another replica leads, or the lead was lost in this attempt. Neither was committed.
             NotRunningError, ManagerStopped: the manager does not run.
         """
         return roll_transaction(self._host, self._require_running("roll_transaction()"))
@@ -868,6 +867,25 @@ class SessionBoundaryManager(Lifespan):
         else:
             self._driver.emit(self._host)
             self._driver.wake(self._host)
+
+    @asynccontextmanager
+    async def _deciding(self, call: str, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncGenerator[None]:
+        """Wait for the decisions before, and for `prepare`.
+
+        Raises:
+            NotLeadingError: the lead was lost meanwhile. What the call is about may not be any more.
+            ManagerStopped: the manager has stopped meanwhile.
+        """
+        replica = self._host.replica
+        tenure = None if replica is None else replica.tenure
+        async with self._host.deciding():
+            if prepare is not None:
+                await prepare()
+            self._require_leading(call)
+            if replica is not None and replica.tenure != tenure:
+                waited = f"{call}, in whose wait the lead was lost and gained again,"
+                raise replica.refusal(waited)
+            yield
 
     async def _execute(self, decision: Decision, now: Reading) -> None:
         """Wait until a decision is durable and has been applied."""

@@ -20,10 +20,12 @@ _SKEW: Final = timedelta(seconds=1)
 class Replica:
     """The part of one host among the replicas that share its journal."""
 
-    __slots__ = ("_ledger", "_lifecycle", "_skewed", "_standing", "journal")
+    __slots__ = ("_ledger", "_lifecycle", "_skewed", "_standing", "journal", "tenure")
 
     def __init__(self, journal: SharedJournal, lifecycle: SessionLifecycle, ledger: Ledger) -> None:
         self.journal: Final = journal
+        self.tenure: int = 0
+        """How often it has lost the lead; the term may rise without that, after a broken connection."""
         self._lifecycle: Final = lifecycle
         self._ledger: Final = ledger
         self._standing = Standing()
@@ -31,12 +33,12 @@ class Replica:
 
     @property
     def leads(self) -> bool:
-        """Whether this replica leads; False too where it cannot know."""
-        return self.journal.leads
+        """Whether this replica leads; False too where it cannot know, or has not read yet what was written before."""
+        return self.journal.leads and self._lifecycle.leading
 
     def require_lead(self, call: str) -> None:
         """Raise `NotLeadingError` where another replica leads, or this one cannot know."""
-        if not self.journal.leads:
+        if not self.leads:
             raise self.refusal(call)
 
     def refusal(self, what: str) -> NotLeadingError:
@@ -86,6 +88,7 @@ class Replica:
         lifecycle = self._lifecycle
         event = LeadershipLost(self.journal.term, reason, lifecycle.session.date, now.wall, name=lifecycle.name)
         lifecycle.progress.emit(event)
+        self.tenure += 1
         lifecycle.stand_by(now)
 
     def report_skew(self, now: Reading) -> None:

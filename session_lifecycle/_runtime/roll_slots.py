@@ -1,4 +1,4 @@
-"""A bound on how many rolls are awaited at a time: first come, first served."""
+"""A bound on how many rolls are awaited at a time: first come, first served; and of one host one at a time."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ class RollSlots:
     """The slots in which rolls are awaited, and the queue of hosts whose rolls are due.
 
     Args:
-        limit: how many rolls may be awaited at a time. None: any number; then no host ever waits.
+        limit: how many rolls may be awaited at a time. None: any number.
     """
 
     __slots__ = ("_limit", "_taken", "_waiting")
@@ -20,18 +20,19 @@ class RollSlots:
         self._waiting: dict[Host, None] = {}  # a dict, because it keeps its order
 
     def __contains__(self, host: Host) -> bool:
-        """Return whether a host's roll is due and waits for a slot."""
+        """Return whether a host's roll is due and waits for a slot, or for the end of its earlier attempt."""
         return host in self._waiting
 
     def request(self, host: Host) -> bool:
-        """Return whether a roll that is due may begin; where it may not, its host waits in the queue."""
-        if self._limit is None:
-            return True
-        if self._taken < self._limit and next(iter(self._waiting), host) is host:
-            self._waiting.pop(host, None)
-            return True
-        self._waiting[host] = None
-        return False
+        """Return whether a roll that is due may begin; where it may not, its host waits in the queue.
+
+        An attempt is under way still where the lead was lost in it, and gained again before it has ended.
+        """
+        self._waiting.setdefault(host)
+        if self.next_host is not host:
+            return False
+        del self._waiting[host]
+        return True
 
     def withdraw(self, host: Host) -> None:
         """Remove a host from the queue: its roll is not due any more."""
@@ -47,7 +48,7 @@ class RollSlots:
 
     @property
     def next_host(self) -> Host | None:
-        """The host that waits longest, where there is a slot for it."""
-        if self._limit is None or self._taken >= self._limit:
+        """The host that waits longest, of those with no attempt under way, where there is a slot for it."""
+        if self._limit is not None and self._taken >= self._limit:
             return None
-        return next(iter(self._waiting), None)
+        return next((host for host in self._waiting if host.attempt is None), None)

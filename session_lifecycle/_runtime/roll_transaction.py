@@ -41,6 +41,7 @@ async def roll_transaction(host: Host, driver: Driver) -> AsyncGenerator[Any]:
     written: list[Record] = []
 
     def done() -> Record:
+        _require_pursued(host, roll, "done")
         now, note = driver.observe_or_last(), "in the roll's transaction"
         written.append(ledger.numbered(Record(Entry.DONE, session, now.wall, roll.target.date, note=note)))
         return written[-1]
@@ -66,6 +67,7 @@ def done_statement(host: Host, driver: Driver) -> tuple[str, tuple[object, ...]]
     if not isinstance(journal, StatementJournal):
         raise NoTransactionError(call, _without(host, "PostgresJournal"))
     assert host.ledger is not None, "the journal of a roll is open"
+    _require_pursued(host, roll, call)
     now = driver.observe_or_last()
     record = Record(Entry.DONE, roll.ended.date, now.wall, roll.target.date, note="in the application's transaction")
     return journal.done_statement(host.ledger.numbered(record))
@@ -77,6 +79,12 @@ def _roll_of_caller(host: Host, call: str) -> RollRound:
     if host.in_transaction:
         raise ReentrancyError(call)
     return host.rolling
+
+
+def _require_pursued(host: Host, roll: RollRound, what: str) -> None:
+    """Refuse what an attempt writes that has not ended since its lead was lost, also where that was gained again."""
+    if host.replica is not None and not host.lifecycle.pursues(roll):
+        raise host.replica.refusal(what)
 
 
 def _without(host: Host, wanted: str) -> str:

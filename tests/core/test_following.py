@@ -648,6 +648,25 @@ def test_a_leader_that_stands_by_gives_up_its_attempt() -> None:
     assert leader.due is None
 
 
+def test_what_becomes_of_an_attempt_is_not_asked_where_the_lead_is_gained_again_either() -> None:
+    """The roll is the same, and a new attempt is due; the earlier one neither fails nor completes that."""
+    leader, _ = pair()
+    leader.pass_to(at(MONDAY, (21, 30)))
+    leader.begin_roll()
+    earlier = leader.rolling
+    assert earlier is not None
+    leader.stand_by()
+    leader.lead()
+    assert leader.due == (MONDAY, SCHEDULE.session_on(TUESDAY), (), True)
+    leader.begin_roll()
+    leader.take()
+    leader.core.roll_failed(earlier, TimeoutError(), leader.now)
+    leader.core.roll_succeeded(earlier, leader.now).apply(leader.now)
+    assert (leader.core.session.date, leader.core.pursues(earlier), leader.take()) == (MONDAY, False, [])
+    leader.end_roll()
+    assert leader.core.session.date == TUESDAY
+
+
 def test_a_leader_that_could_not_write_is_no_error_of_the_standby() -> None:
     """An intent or a *done* that is refused because another replica leads ends in no ERROR here."""
     for begun in (False, True):
@@ -672,8 +691,10 @@ def test_a_failure_called_during_the_attempt_is_not_lost() -> None:
     leader.pass_to(at(MONDAY, (21, 30)))
     leader.begin_roll()
     leader.core.fail("the disk is full", leader.now)
-    leader.stand_by()
+    leader.wall += MINUTE
+    log = leader.stand_by()
     assert (leader.core.state, leader.core.reason) == (ERROR, "the disk is full")
+    assert {event.observed_at for event in log} == {leader.wall}
 
 
 def test_a_leader_follows_its_successor_and_leads_again() -> None:
