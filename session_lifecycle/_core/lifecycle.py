@@ -226,7 +226,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         elif not progress.ended and progress.called_off is None:
             progress.adopt_hours(mine := change.hours_of(progress.session), new.boundaries(mine))
         progress.relocate(change.position)
-        change.retarget([*self._rolls.rounds, *self._rolls.planned])
+        change.retarget((*self._rolls.rounds, *self._rolls.planned))
         if self._alarms is not None:
             self._alarms.reschedule(change.old, change.touched)
         progress.watch_closed_market()

@@ -95,7 +95,7 @@ class Rolls:
         self.round: RollRound | None = None
         self.unfinished: RollRound | None = None
         """A round whose intent a journal holds, while it is not being pursued."""
-        self.planned: list[RollRound] = []
+        self.planned: tuple[RollRound, ...] = ()
         """All rounds from the present session: a record about one that is not pursued may be on its way still."""
         self.abandoned_target: date | None = None
         """The last session whose roll was skipped by `recover`; the next roll goes past it."""
@@ -171,7 +171,7 @@ class Rolls:
         # The boundaries are worked out now, so that entering the session after the roll cannot fail.
         stayed_open = stays_open(self.timeline.schedule, ended, target, skipped)
         roll = RollRound(ended, target, self.timeline.boundaries(target), skipped, stayed_open=stayed_open)
-        self.planned.append(roll)
+        self.planned = (*self.planned, roll)
         return roll
 
     def drop(self) -> None:
@@ -225,7 +225,7 @@ class Rolls:
     def succeeded(self, roll: RollRound, now: Reading) -> RollSucceeded:
         """Close the round: its attempt under way has returned, or it was marked as done."""
         self.round = self.unfinished = self.abandoned_target = None
-        self.planned.clear()
+        self.planned = ()
         ended = (roll.returned or now).monotonic
         return RollSucceeded(
             roll.ended.date,
