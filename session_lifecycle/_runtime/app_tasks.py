@@ -21,6 +21,7 @@ from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.clock import Clock, Reading
 from session_lifecycle._model.errors import (
     CancelledBeforeStart,
+    ClockFailed,
     HandlerTimeoutError,
     RollTimeoutError,
     SubscriberOverrun,
@@ -486,6 +487,8 @@ async def _already_rolled(host: Host, roll: RollRound) -> bool:
 def _why_cancelled(host: Host, roll: RollRound) -> Exception:
     if isinstance(host.journal, SharedJournal) and not host.lifecycle.pursues(roll):
         return NotLeadingError("the roll", repr(host.journal), host.journal.term)
+    if not roll.expired:
+        return ClockFailed("how long the roll takes is not known, so it was not waited for")
     return RollTimeoutError(_timeout_seconds(roll))
 
 

@@ -7,6 +7,8 @@ import anyio
 import pytest
 
 from session_lifecycle import (
+    ClockFailed,
+    LifecycleConfig,
     ManagerStopped,
     MissedSessions,
     RetryPolicy,
@@ -33,6 +35,7 @@ from tests.helpers.harness import (
     THURSDAY,
     TUESDAY,
     WEDNESDAY,
+    Rolls,
     changes,
     make_rolling,
     need_asyncio,
@@ -134,6 +137,28 @@ async def test_leaving_waits_for_the_roll_no_longer_than_its_timeout():
     assert isinstance(failed.error, RollTimeoutError)
     assert failed.retry_at is None
     assert manager.status().roll_owed
+
+
+async def test_leaving_does_not_wait_for_a_roll_without_a_timeout_where_the_clock_fails():
+    """It is cancelled: nobody can tell how long it takes. The attempt has failed for the clock."""
+
+    class Broken(SimulatedClock):
+        broken = False
+
+        def now(self):
+            if self.broken:
+                raise OSError("no time")
+            return super().now()
+
+    clock = Broken(EVENING)
+    config = LifecycleConfig(data_timeout=None, roll_timeout=None)
+    manager = SessionBoundaryManager(season(), Rolls(clock, DAY), config=config, clock=clock)
+    async with running(manager) as log:
+        await clock.advance(HOUR)
+        manager.stop()
+        clock.broken = True
+    assert [type(each.error) for each in of(RollFailed, log)] == [ClockFailed]
+    assert manager.state is ERROR
 
 
 async def test_leaving_starts_no_retry():

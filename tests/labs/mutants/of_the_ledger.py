@@ -248,9 +248,32 @@ MUTANTS = (
     Mutant(
         "_runtime/manager.py",
         "SessionBoundaryManager.recover",
-        (drop_call("resolve_doubt"),),
+        (argument("_deciding", 1, None),),
         "What is in doubt is found out before anything is decided about it.",
         (f"{_LEDGER}test_recover_finds_out_and_completes_the_roll_once",),
+    ),
+    Mutant(
+        "_runtime/manager.py",
+        "SessionBoundaryManager._deciding",
+        (drop_if("tenure"),),
+        "What waited while the lead was lost and gained again is not decided in the later term.",
+        (f"{_REPLICAS}test_a_recovery_that_waits_for_the_journal_while_the_lead_is_lost_and_gained_again_is_refused",),
+    ),
+    Mutant(
+        "_core/replica.py",
+        "ReplicaLifecycle.stand_by",
+        (drop_call("disown"),),
+        "The outcome of an attempt in which the lead was lost is not asked, also where it is gained again.",
+        (
+            "tests/core/test_following.py::test_what_becomes_of_an_attempt_is_not_asked_where_the_lead_is_gained_again_either",
+        ),
+    ),
+    Mutant(
+        "_runtime/roll_transaction.py",
+        "roll_transaction",
+        (drop_call("_require_pursued"),),
+        "An attempt in which the lead was lost commits nothing in a later term.",
+        (f"{_REPLICAS}test_an_attempt_of_an_earlier_term_commits_nothing",),
     ),
     # ---- the ledger ----
     Mutant(

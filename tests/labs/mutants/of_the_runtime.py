@@ -7,6 +7,7 @@ from tests.labs.mutants.operators import (
     call_becomes,
     drop_assignment,
     drop_call,
+    drop_filter,
     drop_operand,
     drop_raise,
     insert_first,
@@ -168,10 +169,17 @@ MUTANTS = (
     ),
     Mutant(
         "_runtime/roll_slots.py",
-        "RollSlots.request",
-        (drop_operand("iter"),),
+        "RollSlots.next_host",
+        (call_becomes("next", "next(reversed(self._waiting), None)"),),
         "Rolls that wait for their turn are served in the order of arrival.",
         ("tests/runtime/test_group_cohorts.py::test_who_catches_up_lets_the_others_go_between",),
+    ),
+    Mutant(
+        "_runtime/roll_slots.py",
+        "RollSlots.next_host",
+        (drop_filter("attempt"),),
+        "Of one manager never two rolls are awaited at once.",
+        ("tests/runtime/test_manager_replicas.py::test_no_attempt_is_begun_before_that_of_an_earlier_term_has_ended",),
     ),
     Mutant(
         "_runtime/driver.py",
