@@ -344,7 +344,7 @@ class Stage:
                     continue
                 stored = self._only_stored(data)
                 await self._checked(partial(self._deliver, data, now))
-                await self.clock.sleep(data.interval * (self._intervals_to_skip(data.interval) if stored else 1))
+                await self.clock.sleep(data.interval * (self._intervals_to_skip(data, now) if stored else 1))
 
     def _deliver(self, data: DataFeed, now: datetime) -> object:
         if data.into is not None:
@@ -369,10 +369,14 @@ class Stage:
             return False
         return not any(isinstance(feed, AdaptiveFeed) for manager in managers for feed in manager.feeds)
 
-    def _intervals_to_skip(self, interval: timedelta) -> int:
+    def _intervals_to_skip(self, data: DataFeed, now: datetime) -> int:
         """Return the number of intervals to skip: only the last message before a task wakes is needed."""
         idle = self.clock.idle_for()
-        return 1 if idle is None else max(-(-idle // interval) - 1, 1)
+        skipped = 1 if idle is None else max(-(-idle // data.interval) - 1, 1)
+        # After a step of the clock back no task wakes where a silence or a break begins once more, without messages.
+        while skipped > 1 and self._data_due(data.feed, due := now + skipped * data.interval) != due:
+            skipped //= 2
+        return skipped
 
     def _data_due(self, feed: str | None, due: datetime) -> datetime | None:
         """Return the first instant from `due` on at which data is due, or None beyond the end of the schedule."""

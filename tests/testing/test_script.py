@@ -205,10 +205,8 @@ def test_data_from_a_feed_that_is_none_is_refused() -> None:
         play(SCRIPT.data_every(MINUTE, feed="TSLA"), FeedTable)
 
 
-@settings(max_examples=12, deadline=None)
-@given(fault_scripts())
-def test_data_that_nobody_can_see_makes_no_difference(script: Script) -> None:
-    """What is left out because nobody is awake is never missed: the events are those with every single message."""
+def assert_no_message_is_missed(script: Script) -> None:
+    """The events are those with every single message, also of the ones that are left out because nobody is awake."""
     plan = script._written.plan
     [data] = plan.data
     each = replace(data, into=lambda app: app.manager.record_data_received())
@@ -219,6 +217,21 @@ def test_data_that_nobody_can_see_makes_no_difference(script: Script) -> None:
         return [replace(e, error=None) if isinstance(e, RollFailed) else e for e in result.events]
 
     assert stripped(play(script)) == stripped(play(every))
+
+
+@settings(max_examples=12, deadline=None)
+@given(fault_scripts())
+def test_data_that_nobody_can_see_makes_no_difference(script: Script) -> None:
+    """Whatever the faults."""
+    assert_no_message_is_missed(script)
+
+
+def test_the_last_message_before_a_silence_comes_a_second_time_too() -> None:
+    """After a step of the clock back the silence begins again, and the break: this time no task wakes as they do."""
+    back = SCRIPT.data_every(MINUTE).silence("14:23", "14:33").step_clock("14:23", -6 * HOUR)
+    assert_no_message_is_missed(back)
+    to_timeout = [e for e in play(back).of(StateChanged) if e.dest is TIMEOUT]
+    assert [f"{e.observed_at.astimezone(NEW_YORK):%H:%M}" for e in to_timeout] == ["08:27", "12:04", "14:27"]
 
 
 def test_a_halt_is_resumed_or_lapses() -> None:
