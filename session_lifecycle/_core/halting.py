@@ -131,12 +131,13 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         self._fail(reason)
         return True
 
-    def require_error(self) -> int:
+    def require_error(self, now: Reading) -> int:
         """Return the number of the ERROR that a `recover` called now is about.
 
         Raises:
             IllegalTransition: the state is not ERROR.
         """
+        self.poll(now)
         if self.state is not ERROR:
             raise IllegalTransition(self.state, "recover", self._progress.allowed)
         return self.error_number

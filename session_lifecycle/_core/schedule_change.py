@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.rolls import RollRound, stays_open
+from session_lifecycle._core.rolls import RollRound, skipped_between, stays_open
 from session_lifecycle._core.timeline import Position, Timeline
 from session_lifecycle._model.clock import Reading
 from session_lifecycle._model.errors import InvalidSession, NotASession, OverrideRefused, ScheduleExhausted
@@ -60,8 +60,8 @@ class Change(msgspec.Struct, frozen=True):
     def retarget(self, rolls: Sequence[RollRound]) -> None:
         """Point the rolls that are owed to the hours as they are now."""
         for roll in rolls:
-            if self.after is None:
-                roll.skipped = tuple(day for day in roll.skipped if day != self.day)
+            if roll.ended.date < self.day < roll.target.date:  # a session that it skips, or one that it would have
+                roll.skipped = skipped_between(self.timeline.schedule, roll.ended.date, roll.target.date)
             if roll.target.date == self.day:
                 roll.called_off = self.why if self.after is None else None
                 roll.target = self.after or roll.target

@@ -529,7 +529,8 @@ class SessionBoundaryManager(Lifespan):
         self._refuse_inside("recover()")
         driver = self._require_writable("recover()")
         require_resolution(resolution)
-        error = self._lifecycle.require_error()
+        error = self._lifecycle.require_error(driver.observe())
+        self._emit()  # an ERROR that has been found just now is recorded before what leaves it
         async with self._deciding("recover()", self._host.resolve_doubt):
             now = driver.observe()
             await self._execute(self._lifecycle.recover(resolution, now, error), now)

@@ -131,6 +131,9 @@ WHATEVER = (st.lists(st.tuples(STEPS, ACTS), max_size=25), st.sampled_from(Misse
 @example(  # the session is called off as it is entered, which an alarm before its close must not survive
     [(7 * HOUR, "end"), (timedelta(0), "close tomorrow"), (timedelta(0), "roll")], MissedSessions.LATEST, 0
 )
+@example(  # the closure of a session that the roll skips is recorded, and withdrawn: it is skipped again
+    [(timedelta(days=2), "begin roll"), (timedelta(0), Entry.CHANGED)], MissedSessions.LATEST, 0
+)
 def test_a_follower_reflects_what_a_restart_reflects(
     acts: list[tuple[timedelta, str | Entry]], missed: MissedSessions, lag: int
 ) -> None:

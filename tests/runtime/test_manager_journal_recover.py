@@ -885,6 +885,22 @@ async def test_words_that_come_while_a_recovery_is_written_to_a_file_are_there_a
     assert len(again.begun) == (0 if resolution is Resolution.MARK_DONE else 1)
 
 
+async def test_an_error_that_recover_is_the_first_to_find_is_left():
+    """The clock has stepped over more sessions than may be missed, and nothing has looked at it since."""
+    journal = MemoryJournal()
+    manager, clock, _ = begin(at(MONDAY, (15, 0)), journal, session=MONDAY, max_catch_up_sessions=1)
+    async with running(manager) as log:
+        clock.step(3 * DAY)
+        assert manager.state is ACTIVE
+        await manager.recover()
+        await clock.advance(NOW)
+        triggers = [event.trigger for event in changes(log)]
+        assert triggers[triggers.index("fail") + 1] == "recover"
+        assert [record.entry for record in journal.records] == [ADOPTED, FAILED, RECOVERED, INTENT, DONE]
+        assert manager.session.date == THURSDAY
+        assert_legal(log)
+
+
 async def test_a_resume_in_a_file_whose_answer_is_lost_ends_the_halt_once_that_is_known(tmp_path):
     """A halt after it is recorded after it, so that a restart is halted; without one, the end of the halt holds."""
     for halted in (True, False):
