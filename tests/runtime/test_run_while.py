@@ -43,6 +43,7 @@ from tests.helpers.harness import (
     roll_nothing,
     running,
 )
+from tests.helpers.ledger import until
 
 pytestmark = pytest.mark.anyio
 MORNING, OPEN, NOON, CLOSE = (at(MONDAY, time) for time in ((8, 0), (14, 30), (16, 0), (21, 0)))
@@ -152,8 +153,14 @@ async def test_a_cancellation_propagates():
     """Around it, and it cancels the call."""
     manager, clock = make(NOON)
     work = Work(clock)
-    async with running(manager):
-        with anyio.move_on_after(0.01) as scope:
+
+    async def cancel_once_called() -> None:
+        await until(lambda: work.calls)
+        scope.cancel()
+
+    async with running(manager), anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(cancel_once_called)
             await manager.run_while(work, ACTIVE)
         assert scope.cancelled_caught
         assert len(work.ends) == 1
