@@ -739,9 +739,15 @@ async def test_cancelling_the_caller_does_not_stop_what_is_being_written():
     """From then on it is decided, and happens."""
     journal = Slow()
     manager, clock, rolls = keeping(NOON, journal)
-    async with running(manager):
+
+    async def cancel_once_being_written() -> None:
+        await journal.writing.wait()
+        scope.cancel()
+
+    async with running(manager), anyio.create_task_group() as tasks:
         journal.shut()
-        with anyio.move_on_after(0.02) as scope:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(cancel_once_being_written)
             await manager.end_session("fire drill")
         assert scope.cancelled_caught
         assert manager.state is ACTIVE
