@@ -181,7 +181,11 @@ class Rolls:
         self.round = None
 
     def disown(self) -> None:
-        """Have an attempt that has not ended be none at the round that is to be finished, which is another one now."""
+        """Have an attempt that has not ended be none at the round that is to be finished, which is another one now.
+
+        No record about a round of before is on its way any more: the journal refuses those of a lead that is lost.
+        """
+        self.planned = ()
         if self.unfinished is not None:
             self.unfinished = replace(self.unfinished)
 

@@ -656,6 +656,7 @@ def test_what_becomes_of_an_attempt_is_not_asked_where_the_lead_is_gained_again_
     earlier = leader.rolling
     assert earlier is not None
     leader.stand_by()
+    assert leader.core._rolls.planned == ()  # no record about it is on its way any more
     leader.lead()
     assert leader.due == (MONDAY, SCHEDULE.session_on(TUESDAY), (), True)
     leader.begin_roll()
