@@ -398,7 +398,7 @@ async def test_a_naive_wall_instant_is_refused() -> None:
 async def test_seconds_as_a_number_are_refused() -> None:
     """As every other clock and duration of the package refuses them."""
     with pytest.raises(TypeError, match=r"sleep\(\) takes a timedelta, not 60"):
-        await SystemClock().sleep(60)  # type: ignore[arg-type]
+        await SystemClock().sleep(60)
 
 
 @pytest.fixture
