@@ -173,8 +173,14 @@ class Progress:
         self.clock_state = replace(clock, next_transition=due)
 
     def relocate(self, position: Position) -> None:
-        """Adopt another position at the last reading: the hours have changed, and with them perhaps the phases."""
+        """Adopt another position at the last reading: the hours have changed, and with them perhaps the phases.
+
+        Where the next session was to open at the close of this one, which has ended, and is not any more, that has
+        closed the market.
+        """
         self.clock_state = replace(self.clock_state, position=position)
+        if self.ended and not self._is_followed_at_once:
+            self.close()
         before, wall = self.clock_state.phases, self.last_reading.wall
         after = before.changed(wall, self.timeline.phases_near(position.session))
         if after.on:  # the one that is on goes on
@@ -324,9 +330,14 @@ class Progress:
             by_word = reason is not None or self.called_off is not None
             if by_word or dest not in CLOSED or self.bounds.close < self.bounds.end:
                 return False
-            following = self.timeline.following(self.session)
-            return following is not None and following.open == self.session.close
+            return self._is_followed_at_once
         return self.clock_state.carried is not None
+
+    @property
+    def _is_followed_at_once(self) -> bool:
+        """Whether the next session opens at the very close of this one."""
+        following = self.timeline.following(self.session)
+        return following is not None and following.open == self.session.close
 
     def _expecting(self, expectation: Expectation) -> ClockState:
         return replace(self.clock_state, **asdict(expectation))

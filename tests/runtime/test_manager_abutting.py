@@ -51,6 +51,7 @@ from tests.helpers.harness import (
 )
 from tests.helpers.ledger import Slow, a_while, in_background
 from tests.helpers.manager_feeds import ALL, ANY, FIVE, nobody, stale, timeouts
+from tests.helpers.manager_journal import holding
 
 pytestmark = pytest.mark.anyio
 
@@ -578,6 +579,52 @@ async def test_a_next_session_that_is_called_off_leaves_nothing_open_after_a_res
         await clock.advance_to(at(WEDNESDAY, (0, 1)))
         assert (manager.session.date, manager.halted) == (WEDNESDAY, None)
     assert await halted_after_a_restart(journal, clock) == (None, None)
+
+
+async def of_a_restart(journal: MemoryJournal, start: datetime) -> tuple[object, ...]:
+    """Return the session, the halt, and whether one may halt, of a run from the same records while this one goes on."""
+    manager, clock = listen(start, HOUR, data_timeout=None, journal=holding(*journal.records))
+    async with running(manager):
+        await clock.advance(NOW)
+        return manager.session.date, manager.halted, may_halt(manager)
+
+
+def may_halt(manager: SessionBoundaryManager) -> bool:
+    try:
+        manager.halt("another")
+    except HaltRefused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("written_over_midnight", [True, False])
+async def test_the_closure_of_the_target_closes_the_market_at_once(written_over_midnight):
+    """Not only at the end of the roll: of a restart during the roll, by the same records, the market has closed."""
+    journal = Slow()
+    manager, clock = listen(LATE, 2 * MINUTE, data_timeout=None, journal=journal)
+    async with running(manager) as log:
+        manager.halt("limit down")
+        if written_over_midnight:
+            await clock.advance(NOW)
+            journal.shut()
+            async with in_background(manager.apply, Closure(TUESDAY)):
+                await journal.writing.wait()
+                clock.step(HOUR)
+                await a_while()
+                journal.release()
+        else:
+            await clock.advance_to(MIDNIGHT)
+            await manager.apply(Closure(TUESDAY))
+        await clock.advance(NOW)
+        assert [event.lapsed for event in of(Resumed, log)] == [True]
+        for minutes in (0, 1, 3, 60):
+            await clock.advance_to(MIDNIGHT + minutes * MINUTE)
+            restart = await of_a_restart(journal, clock.now())
+            assert (manager.session.date, manager.halted, may_halt(manager)) == restart
+            assert restart[1:] == (None, False)
+        await clock.advance_to(at(WEDNESDAY, (0, 3)))
+        assert (manager.session.date, manager.state, manager.halted) == (WEDNESDAY, ACTIVE, None)
+        assert_legal(log)
 
 
 async def test_a_session_that_is_called_off_in_error_has_closed():

@@ -225,7 +225,7 @@ MUTANTS = (
     ),
     Mutant(
         "_core/progress.py",
-        "Progress._stays_open",
+        "Progress._is_followed_at_once",
         (returns("following open", "False"),),
         "Where the next session opens at the very close, what is stale or halted stays so.",
         ("tests/runtime/test_manager_abutting.py::test_fault_62_a_timeout_goes_on_over_midnight",),
