@@ -92,7 +92,7 @@ def plan_change(override: Override, progress: Progress, rolls: Sequence[RollRoun
         return None
     if before is None and any(roll.target.date > day for roll in rolls):
         raise OverrideRefused(day, f"the roll from {mine.date} past it is under way; apply it once that is done")
-    passed = progress.passed if day == mine.date else now.wall
+    passed = progress.passed
     if after is not None:
         if isinstance(override, SpecialHours) and override.pre_market_start is None:
             hold_past(before, after, passed)

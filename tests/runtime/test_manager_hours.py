@@ -433,6 +433,24 @@ async def test_what_the_machine_has_passed_is_past_though_the_clock_was_set_back
             await manager.apply(SpecialHours(MONDAY, close=time(20, 30)))
 
 
+async def test_a_close_that_the_machine_has_passed_is_not_undone_by_the_next_open():
+    """Halts have lapsed with it. Were the next session to open at that close, a restart would find them in force."""
+    journal = MemoryJournal()
+    manager, clock = make(NOON, journal=journal)
+    async with running(manager):
+        manager.halt("news")
+        await clock.advance_to(at(MONDAY, (21, 10)))
+        clock.step(-HOUR)
+        await clock.advance(NOW)
+        assert (manager.state, manager.halted) == (POST_MARKET, None)
+        with pytest.raises(OverrideRefused, match="open would be at 2024-03-04T21:00:00"):
+            await manager.apply(SpecialHours(TUESDAY, open=at(MONDAY, (21, 0))))
+        await clock.advance(HOUR)
+    manager, _ = make(clock.now(), journal=journal)
+    async with running(manager):
+        assert (manager.state, manager.halted) == (POST_MARKET, None)
+
+
 async def test_a_session_cannot_be_put_before_one_that_is_being_rolled_to():
     manager, clock, _ = make_rolling(at(FRIDAY, (21, 15)), HOUR, roll_timeout=2 * HOUR)
     async with running(manager):
