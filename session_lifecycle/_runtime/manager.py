@@ -706,8 +706,9 @@ class SessionBoundaryManager(Lifespan):
         register = self._handler_decorator("at()", on_alarm(alarm), missed=True, timeout=timeout)
 
         def decorate(function: AlarmHandler) -> AlarmHandler:
+            now = read(self._clock)
             register(function)
-            self._add_alarm(alarm)
+            self._add_alarm(alarm, now)
             return function
 
         return decorate
@@ -734,8 +735,9 @@ class SessionBoundaryManager(Lifespan):
         if self._host.stopped:
             raise self._refusal("alarms()")
         alarm = Alarm(anchor, offset, misfire, grace, recurring_after_restart)
+        now = read(self._clock)
         fired = self._host.broadcast.subscribe(on_alarm(alarm))
-        self._add_alarm(alarm)
+        self._add_alarm(alarm, now)
         return cast("AsyncIterator[AlarmFired]", fired)
 
     @at_home
@@ -853,8 +855,8 @@ class SessionBoundaryManager(Lifespan):
 
         return register
 
-    def _add_alarm(self, alarm: Alarm) -> None:
-        self._lifecycle.add_alarm(alarm, read(self._clock))
+    def _add_alarm(self, alarm: Alarm, now: Reading) -> None:
+        self._lifecycle.add_alarm(alarm, now)
         if alarm.phase is not None and self._lifecycle.begun:
             warn_of_unknown_phase(self._lifecycle, f"the alarm at {alarm}", alarm.phase)
         self._emit()

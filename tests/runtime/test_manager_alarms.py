@@ -10,6 +10,7 @@ from session_lifecycle import (
     Alarm,
     AlarmFired,
     AlarmSkipped,
+    ClockFailed,
     ConfigurationError,
     Event,
     FixedSchedule,
@@ -400,7 +401,42 @@ async def test_a_missed_alarm_that_was_told_reaches_its_handler():
     assert [each.catch_up for each in calls] == [True]
 
 
-# ---- schedules that fail, and what it costs ----
+# ---- clocks and schedules that fail, and what it costs ----
+
+
+@pytest.mark.parametrize("started", [True, False])
+async def test_an_alarm_that_is_refused_leaves_no_handler(started):
+    """Neither before the start nor later: with an equal alarm, it would be called."""
+
+    class Failing(SimulatedClock):
+        broken = False
+
+        def now(self) -> datetime:
+            if self.broken:
+                raise OSError("no clock")
+            return super().now()
+
+    async def refused(event: AlarmFired) -> None:
+        pytest.fail("it is no handler")
+
+    clock = Failing(at(MONDAY, (8, 0)))
+    manager = SessionBoundaryManager(season(), roll_nothing, clock=clock, config=DEAF)
+
+    def register_with_a_broken_clock() -> None:
+        clock.broken = True
+        with pytest.raises(ClockFailed, match="no clock"):
+            manager.at("open")(refused)
+        clock.broken = False
+
+    if not started:
+        register_with_a_broken_clock()
+    async with running(manager) as log:
+        if started:
+            register_with_a_broken_clock()
+        calls = register(manager, "open")
+        await clock.advance_to(at(MONDAY, (15, 0)))
+    assert len(calls) == 1
+    assert of(HandlerFailed, log) == []
 
 
 class Fickle(FixedSchedule):
