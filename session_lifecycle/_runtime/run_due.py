@@ -1,8 +1,7 @@
 """`run_due`: a manager for as long as something is due, for cron and serverless functions."""
 
-from contextlib import suppress
-
 from session_lifecycle._core.machine import ENDED, ERROR
+from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._model.errors import ConfigurationError, ManagerStopped, RollFailedError
 from session_lifecycle._model.events import Event, RollFailed, RollSucceeded
 from session_lifecycle._runtime.manager import SessionBoundaryManager
@@ -16,7 +15,8 @@ async def run_due(manager: SessionBoundaryManager) -> tuple[RollSucceeded, ...]:
     since the journal's session, or since the manager's `session=`. With `auto_roll=False` they are made all the same.
 
     Two at a time make one roll: on a `SqliteJournal` the second one raises `JournalLocked`; on a `PostgresJournal` it
-    finds that the other leads, and returns at once. Handlers may finish before it returns.
+    finds that the other leads, and returns at once. Where another replica begins to lead before a roll has completed,
+    that one completes it, or another start does; the rolls so far are returned. Handlers may finish before it returns.
 
     Raises:
         ConfigurationError: the manager has neither a journal nor a `session=`, so that nothing would ever be owed.
@@ -25,7 +25,6 @@ async def run_due(manager: SessionBoundaryManager) -> tuple[RollSucceeded, ...]:
         ManagerStopped: the manager was stopped while a roll was owed.
         AlreadyStartedError: the manager has been started before.
         JournalLocked: another process has the journal open.
-        NotLeadingError: (with `auto_roll=False`) another replica began to lead before the roll had completed.
         JournalCorrupt, JournalMismatch, JournalUnavailable, JournalWriteFailed, ScheduleExhausted, NotASession,
             ClockFailed: as by `manager.run()`. Nothing was rolled.
     """
@@ -38,8 +37,12 @@ async def run_due(manager: SessionBoundaryManager) -> tuple[RollSucceeded, ...]:
     async with manager:
         while manager.leads and manager.state is ENDED:
             if not host.lifecycle.config.auto_roll:
-                with suppress(RollFailedError):  # raised below, once the manager has stopped
+                try:
                     await manager.roll()
+                except RollFailedError:
+                    continue  # raised below, once the manager has stopped
+                except NotLeadingError:
+                    break  # as where it is rolled automatically
             elif (event := await anext(events, None)) is not None:
                 log.append(event)
             else:

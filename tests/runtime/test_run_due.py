@@ -28,6 +28,7 @@ from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import MONDAY, at
 from tests.helpers.harness import FRIDAY, HOUR, MINUTE, THURSDAY, TUESDAY, WEDNESDAY, Rolls, season
 from tests.helpers.manager_journal import ADOPTED, DONE, INTENT, adopted, entries, failed, holding, intent, is_free
+from tests.helpers.shared import SharedInMemory
 
 pytestmark = pytest.mark.anyio
 
@@ -154,6 +155,34 @@ async def test_two_at_a_time_on_a_sqlite_journal_make_one_roll(tmp_path: Path):
             await run_due(second)
         go_on.set()
     assert rolled == [TUESDAY]
+
+
+@pytest.mark.parametrize("auto_roll", [True, False])
+async def test_with_the_lead_lost_in_mid_roll_it_returns_what_it_has_rolled(auto_roll):
+    """The other replica finishes that roll; where there is none any more, the next start does."""
+    journal = SharedInMemory([adopted()])
+    begun = list[date]()
+
+    async def roll_session(next_date: date) -> None:
+        begun.append(next_date)
+        if next_date == WEDNESDAY:
+            journal.lose("the lease was over")
+            await anyio.sleep_forever()
+
+    clock = SimulatedClock(at(THURSDAY, (10, 0)), autojump=True)
+    config = LifecycleConfig(
+        data_timeout=None, auto_roll=auto_roll, missed_sessions=MissedSessions.EACH, roll_timeout=None
+    )
+    manager = SessionBoundaryManager(season(), roll_session, config=config, clock=clock, journal=journal)
+    assert [event.next_session for event in await run_due(manager)] == [TUESDAY]
+    assert begun == [TUESDAY, WEDNESDAY]
+    assert entries(journal)[-1] == (INTENT, TUESDAY, WEDNESDAY)
+
+
+@pytest.mark.parametrize("auto_roll", [True, False])
+async def test_where_another_replica_leads_it_returns_at_once(auto_roll):
+    manager, rolls = due(at(MONDAY, (22, 0)), SharedInMemory([adopted()], leads=False), auto_roll=auto_roll)
+    assert (await run_due(manager), rolls.dates) == ((), [])
 
 
 async def test_a_manager_that_is_stopped_meanwhile_says_so():
