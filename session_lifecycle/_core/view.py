@@ -286,11 +286,16 @@ class LifecycleView:
             if alarm is not None and (wall is None or alarm < wall):
                 wall = alarm
         monotonic = self._rolls.deadline if clock.state is ENDED else self._progress.data.deadline(clock)
-        if clock.phases.on and self.config.data_timeouts:
-            stale = self._progress.data.phase_deadline(clock)
-            if stale is not None and (monotonic is None or stale < monotonic):
-                monotonic = stale
+        stale = self.phase_deadline
+        if stale is not None and (monotonic is None or stale < monotonic):
+            monotonic = stale
         return wall, monotonic
+
+    @property
+    def phase_deadline(self) -> timedelta | None:
+        """The next monotonic instant at which a phase's data is missing for too long; None where none is expected."""
+        clock = self._progress.clock_state
+        return self._progress.data.phase_deadline(clock) if clock.phases.on and self.config.data_timeouts else None
 
     @property
     def has_events(self) -> bool:

@@ -454,7 +454,7 @@ class Driver:
             if wall is not None:
                 self._wall_timers.schedule(wall, host)
         if host in self._roll_slots:
-            monotonic = None  # its roll is due already, and waits for a slot
+            monotonic = host.lifecycle.phase_deadline  # its roll is due already, and waits for a slot
         if monotonic != host.monotonic:
             host.monotonic = monotonic
             if monotonic is not None:

@@ -11,6 +11,7 @@ from session_lifecycle import (
     Alarm,
     AlarmFired,
     ConfigurationError,
+    DataStale,
     FixedSchedule,
     InvalidSession,
     LifecycleConfig,
@@ -32,6 +33,7 @@ from tests.helpers.harness import (
     POST_MARKET,
     PRE_MARKET,
     TUESDAY,
+    Rolls,
     make,
     of,
     roll_nothing,
@@ -296,6 +298,26 @@ async def test_a_group_decides_phases_once_for_all() -> None:
         logs += [[each async for each in reader if isinstance(each, kinds)] for reader in readers]
     assert len(logs[0]) > 20
     assert all(log == logs[0] for log in logs)
+
+
+async def test_the_silence_of_a_phase_is_timed_while_a_roll_waits_for_its_turn() -> None:
+    """What the after-market lacks is told when it is due, also by the member whose roll is the second one."""
+    clock = SimulatedClock(at(MONDAY, (20, 0)))
+    rolls = Rolls(clock, 2 * HOUR)
+    config = LifecycleConfig(data_timeout=None, data_timeouts={"post_market": 20 * MINUTE}, roll_timeout=None)
+    members = [SessionBoundaryManager(nights(), rolls, config=config, clock=clock, name=name) for name in ("1st", "2nd")]
+    readers = [member.events() for member in members]
+    async with SessionGroup(members, max_concurrent_rolls=1):
+        await clock.advance_to(at(MONDAY, (21, 15)))
+        for member in members:
+            member.record_data_received()
+        await clock.advance_to(at(MONDAY, (22, 0)))
+        assert len(rolls.begun) == 1
+        members[1].record_data_received()
+        await clock.advance_to(at(TUESDAY, (0, 30)))
+    stale = [[each.observed_at async for each in reader if isinstance(each, DataStale)] for reader in readers]
+    assert stale == [[at(MONDAY, (21, 35))], [at(MONDAY, (21, 35)), at(MONDAY, (22, 20))]]
+    assert rolls.instants == [at(MONDAY, (21, 30)), at(MONDAY, (23, 30))]
 
 
 async def test_phases_go_on_in_error_and_while_a_roll_is_owed() -> None:
