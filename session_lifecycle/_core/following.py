@@ -5,14 +5,14 @@ compared with what it reflects, and the difference is carried out by the machine
 already changes nothing, and a record that was withdrawn leads back to where the others lead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from itertools import chain
 
 from session_lifecycle._core.data_watch import CLOSED
 from session_lifecycle._core.machine import ENDED, ERROR, NOT_STARTED
 from session_lifecycle._core.progress import Progress
-from session_lifecycle._core.restore import LOST, recorded_session, restore_roll, restored_halts
+from session_lifecycle._core.restore import LOST, keep_open, recorded_session, restore_roll, restored_halts
 from session_lifecycle._core.rolls import Rolls, skipped_between, stays_open
 from session_lifecycle._core.schedule_change import Change, hours_on, recorded_change
 from session_lifecycle._journal.records import Entry, JournalState, Record
@@ -131,15 +131,18 @@ class Follower:
             progress.finish(now.wall, record.note if ended and record is not None else "the leader has ended it")
 
     def _follow_halts(self, journal_state: JournalState, now: Reading) -> None:
-        progress, halts = self._progress, journal_state.halts
+        progress = self._progress
+        halts: Mapping[str, str] = journal_state.halts
         if progress.ended or progress.state in CLOSED:
             if journal_state.closed:
                 progress.close()
-            last = restored_halts(journal_state, progress.session, progress.timeline, now)
-            if progress.state is ERROR and not last:  # ended in ERROR, without a close that lifts them
+            keep_open(journal_state, progress, now)
+            halts = restored_halts(journal_state, progress.session, progress.timeline, now)
+            if progress.state is ERROR and not halts:  # ended in ERROR, without a close that lifts them
                 for lifted in progress.data.lift_halts(progress.clock_state, progress.session.date):
                     progress.emit(lifted)
-            return  # none outlasts the close
+            if progress.clock_state.carried is None:
+                return  # none outlasts the close
         registered = () if progress.data.feeds is None else tuple(progress.data.feeds.all)
         progress.data.absent_halts = {
             name: reason for name, reason in halts.items() if name and all(name != feed.name for feed in registered)

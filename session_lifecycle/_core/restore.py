@@ -69,10 +69,16 @@ def restore_roll(journal_state: JournalState, session: Session, rolls: Rolls) ->
 
 def restore_halts(journal_state: JournalState, progress: Progress, now: Reading) -> None:
     """Adopt the halts that last, and that the market is open where the session has ended and it has not closed."""
-    session, timeline = progress.session, progress.timeline
-    if journal_state.ended and _is_open(journal_state, session, timeline, now):
+    keep_open(journal_state, progress, now)
+    halts = restored_halts(journal_state, progress.session, progress.timeline, now)
+    progress.data.restore_halts(halts, progress.clock_state)
+
+
+def keep_open(journal_state: JournalState, progress: Progress, now: Reading) -> None:
+    """Adopt that the market is open where the session has ended and it has not closed."""
+    ended = journal_state.ended and progress.clock_state.carried is None
+    if ended and _is_open(journal_state, progress.session, progress.timeline, now):
         progress.clock_state = replace(progress.clock_state, carried=ACTIVE)
-    progress.data.restore_halts(restored_halts(journal_state, session, timeline, now), progress.clock_state)
 
 
 def restored_halts(

@@ -335,6 +335,60 @@ def test_halts_that_the_leader_has_ended_with_the_session_end_here(late: bool) -
     assert_legal(standby.log)
 
 
+@pytest.mark.parametrize("heir", [False, True])
+def test_halts_during_a_roll_at_which_the_market_does_not_close_are_followed(heir: bool) -> None:
+    """So they are in force where the leader is lost in that roll, as they are after a restart."""
+    start = at(MONDAY, (23, 0))
+    leader = Leader(ABUTTING, start)
+    standby = Replica(ABUTTING, start, records=leader.records, leads=False)
+    leader.halt("news")
+    leader.pass_to(at(TUESDAY, (0, 0)))
+    leader.begin_roll()
+    leader.resume()
+    follow(leader, standby)
+    assert (standby.core.state, standby.core.halted) == (ENDED, None)
+    leader.halt("limit down")
+    follow(leader, standby)
+    assert standby.core.halted == leader.core.halted == "limit down"
+    if heir:
+        standby.lead()
+        roll = standby.core.due_roll(standby.now)
+        assert roll is not None
+        standby.core.begin_roll(roll, standby.now, journalled=True).apply(standby.now)
+        standby.core.roll_succeeded(roll, standby.now).apply(standby.now)
+    else:
+        leader.end_roll()
+        follow(leader, standby)
+    assert (standby.core.session.date, standby.core.state, standby.core.halted) == (TUESDAY, ACTIVE, "limit down")
+    standby.take()
+    assert_legal(standby.log)
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_halt_goes_on_where_the_session_ends_here_by_what_the_leader_has_recorded(failed: bool) -> None:
+    """By an intent that comes a second before its end, or by a roll that was skipped in ERROR: no market has closed."""
+    start = at(MONDAY, (23, 0))
+    leader = Leader(ABUTTING, start)
+    standby = Replica(ABUTTING, start, records=leader.records, leads=False)
+    leader.halt("limit down")
+    if failed:
+        leader.fail()
+    follow(leader, standby)
+    leader.pass_to(at(TUESDAY, (0, 0)))
+    if failed:
+        leader.recover(Resolution.SKIP)
+    else:
+        leader.begin_roll()
+    standby.pass_to(leader.wall - SECOND)
+    standby.follow(*leader.records[standby.standing.last_seq :])
+    assert (standby.core.state, standby.core.halted) == (ENDED, "limit down")
+    standby.pass_to(leader.wall)
+    assert standby.reflected == Replica(ABUTTING, leader.wall, records=leader.records, leads=False).reflected
+    standby.lead()
+    assert standby.reflected == Replica(ABUTTING, leader.wall, records=leader.records).reflected
+    assert_legal(standby.log)
+
+
 def test_changed_hours_are_followed() -> None:
     """An early close takes effect at once, and a closure of the present session ends it."""
     leader, standby = pair()

@@ -305,7 +305,9 @@ async def test_the_silence_of_a_phase_is_timed_while_a_roll_waits_for_its_turn()
     clock = SimulatedClock(at(MONDAY, (20, 0)))
     rolls = Rolls(clock, 2 * HOUR)
     config = LifecycleConfig(data_timeout=None, data_timeouts={"post_market": 20 * MINUTE}, roll_timeout=None)
-    members = [SessionBoundaryManager(nights(), rolls, config=config, clock=clock, name=name) for name in ("1st", "2nd")]
+    members = [
+        SessionBoundaryManager(nights(), rolls, config=config, clock=clock, name=name) for name in ("1st", "2nd")
+    ]
     readers = [member.events() for member in members]
     async with SessionGroup(members, max_concurrent_rolls=1):
         await clock.advance_to(at(MONDAY, (21, 15)))
