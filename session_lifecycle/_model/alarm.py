@@ -8,7 +8,7 @@ import msgspec
 
 from session_lifecycle._model.config import require_duration
 from session_lifecycle._model.errors import ConfigurationError
-from session_lifecycle._model.legs import ANCHORS, PHASES, Anchor
+from session_lifecycle._model.legs import ANCHORS, PHASES, Anchor, is_phase_name
 from session_lifecycle._model.session import Boundaries, Session
 
 FURTHEST: Final = timedelta(days=7)
@@ -144,4 +144,4 @@ def _is_of_phase(anchor: object) -> bool:
     if not isinstance(anchor, str):
         return False
     name, _, edge = anchor.partition(".")
-    return edge in ("start", "end") and name.isidentifier() and name.isascii()
+    return edge in ("start", "end") and is_phase_name(name)

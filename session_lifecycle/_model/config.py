@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from session_lifecycle._model.errors import ConfigurationError
+from session_lifecycle._model.legs import is_phase_name
 from session_lifecycle._model.log import LOGGER
 from session_lifecycle._model.venue_status import EarlyClose
 
@@ -215,7 +216,7 @@ class LifecycleConfig(msgspec.Struct, frozen=True):
                 "data_timeouts", self.data_timeouts, "must be a dict of phases' names to timedeltas"
             )
         for phase, timeout in self.data_timeouts.items():
-            if not isinstance(phase, str) or not phase.isidentifier():
+            if not is_phase_name(phase):
                 raise ConfigurationError("data_timeouts", phase, "must have the names of phases as keys")
             require_duration(f"data_timeouts[{phase!r}]", timeout, never=True)
         if self.data_timeouts:

@@ -18,6 +18,12 @@ ANCHORS: Final[tuple[str, ...]] = get_args(Anchor)
 PHASES: Final = ("overnight", "pre_market", "opening_auction", "continuous", "closing_auction", "post_market")
 """The names of phases that venues have in common. A phase may also have a name of its own."""
 
+
+def is_phase_name(name: object) -> bool:
+    """Return whether a phase may have that name. No boundary's is one: where it is given, an instant is meant."""
+    return isinstance(name, str) and name.isidentifier() and name.isascii() and name not in ANCHORS
+
+
 StateValue = Literal["not_started", "pre_market", "active", "post_market", "ended"]
 """The value of a state that schedule and clock alone imply: that of a leg, or ENDED."""
 

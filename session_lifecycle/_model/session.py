@@ -11,7 +11,7 @@ import msgspec
 
 from session_lifecycle._model.clock import as_utc
 from session_lifecycle._model.errors import InvalidSession
-from session_lifecycle._model.legs import ANCHORS
+from session_lifecycle._model.legs import ANCHORS, is_phase_name
 
 
 class Phase(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Phase(msgspec.Struct, frozen=True):
 
 def require_phase_name(name: object) -> None:
     """Raise `InvalidSession` unless `name` can be the name of a phase."""
-    if not isinstance(name, str) or not (name.isidentifier() and name.isascii()) or name in ANCHORS:
+    if not is_phase_name(name):
         msg = (
             f"{name!r} cannot be the name of a phase: use letters, digits and underscores, and none of the boundaries "
             f"{', '.join(ANCHORS)}"

@@ -74,6 +74,8 @@ def test_what_is_in_range_is_taken(anchor: Any, offset: timedelta, misfire: Misf
             ({"anchor": bad}, "anchor", bad, ANCHOR_RULE)
             for bad in ("", "Close", "close ", "midnight", b"close", None, 3, ["close"], {"close"}, ODD, Misfire.SKIP)
         ),
+        # A boundary is an instant, and no phase may have its name: such an alarm would never fire.
+        *(({"anchor": bad}, "anchor", bad, ANCHOR_RULE) for bad in ("close.start", "close.end", "end.end", "nøtt.end")),
         *(
             ({"offset": bad}, "offset", bad, OFFSET_RULE)
             for bad in (15, 0, -1.5, "15", None, True, [], WEEK + MICROSECOND, -WEEK - MICROSECOND, timedelta.max)

@@ -193,7 +193,8 @@ def test_timeouts_of_phases_are_a_dict(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "timeout"), [("", SECOND), ("a b", SECOND), (3, SECOND), ("call", ZERO), ("call", 300)]
+    ("name", "timeout"),
+    [("", SECOND), ("a b", SECOND), (3, SECOND), ("close", SECOND), ("nøtt", SECOND), ("call", ZERO), ("call", 300)],
 )
 def test_a_timeout_of_what_is_no_phase_or_no_duration_is_refused(name: object, timeout: object) -> None:
     """The message has the name, or which one the duration is of."""
