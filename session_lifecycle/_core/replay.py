@@ -67,9 +67,13 @@ def replay(
         ConfigurationError: `end` lies before `start`.
         NotASession: `session` is none.
         ScheduleExhausted: at once where `start` is unknown to the schedule; else where its knowledge ends.
-        TypeError: `schedule` is no `Schedule`.
+        TypeError: `schedule` is no `Schedule`, or one of `alarms` no `Alarm`.
     """
     require_schedule(schedule)
+    for alarm in alarms:
+        if not isinstance(alarm, Alarm):
+            msg = f"alarms= takes Alarms, such as Alarm('close'), not {alarm!r}"
+            raise TypeError(msg)
     start, end = as_utc("start", start), as_utc("end", end)
     if end < start:
         raise ConfigurationError("end", end.isoformat(), f"must not lie before start ({start.isoformat()})")

@@ -15,16 +15,27 @@ class FixedSchedule:
     Args:
         sessions: at least one, in ascending order, not overlapping.
         name: the name in messages.
-        timezone: the venue's time zone, for display.
+        timezone: the venue's time zone: for display, and for the local times of an override.
 
     Raises:
         InvalidSession: there is no session, or two are out of order or overlap; names both.
+        TypeError: an argument is of the wrong kind, such as a zone's name.
     """
 
     __module__ = "session_lifecycle"
 
     def __init__(self, sessions: Iterable[Session], *, name: str = "fixed", timezone: tzinfo = UTC) -> None:
         self._sessions = tuple(sessions)
+        for each in self._sessions:
+            if not isinstance(each, Session):
+                msg = f"a FixedSchedule takes Sessions, not {each!r}"
+                raise TypeError(msg)
+        if not isinstance(name, str):
+            msg = f"name must be a str, not {name!r}"
+            raise TypeError(msg)
+        if not isinstance(timezone, tzinfo):
+            msg = f"timezone must be a tzinfo, such as ZoneInfo('Europe/London'), not {timezone!r}"
+            raise TypeError(msg)
         if not self._sessions:
             msg = f"schedule {name!r} has no sessions"
             raise InvalidSession(msg)

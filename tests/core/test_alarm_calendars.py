@@ -275,6 +275,13 @@ def test_replay_tells_an_alarm_once_however_often_it_is_given() -> None:
     assert len(rings(replay(week(), utc(2024, 3, 4), utc(2024, 3, 5), alarms=[BEFORE_CLOSE, BEFORE_CLOSE]))) == 1
 
 
+def test_replay_refuses_what_is_no_alarm() -> None:
+    """`manager.at()` takes an anchor; here it is an `Alarm`, and the message says how to make one."""
+    for wrong in ("close", None, Alarm):
+        with pytest.raises(TypeError, match=r"alarms= takes Alarms, such as Alarm\('close'\), not"):
+            replay(week(), utc(2024, 3, 4), utc(2024, 3, 5), alarms=[BEFORE_CLOSE, wrong])  # type: ignore[list-item]
+
+
 def test_replay_without_alarms_tells_edges_only() -> None:
     """No alarms given are no alarms told, and misfire and grace make no difference to an alarm that is on time."""
     span = (utc(2024, 3, 4), utc(2024, 3, 8))

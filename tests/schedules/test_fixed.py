@@ -41,6 +41,22 @@ def test_fault_10_a_schedule_without_sessions_is_refused() -> None:
         FixedSchedule([], name="empty")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"sessions": [MONDAY]}, r"a FixedSchedule takes Sessions, not datetime\.date\(2024, 3, 4\)"),
+        ({"sessions": [session(), "close"]}, "a FixedSchedule takes Sessions, not 'close'"),
+        ({"name": None}, "name must be a str, not None"),
+        ({"timezone": "Europe/Zurich"}, "timezone must be a tzinfo, such as ZoneInfo.*, not 'Europe/Zurich'"),
+        ({"timezone": None}, "timezone must be a tzinfo, such as ZoneInfo.*, not None"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_refused_at_once(arguments: dict[str, object], why: str) -> None:
+    """A zone's name would be noticed at the first `apply()` only, and a name that is no text in the journal."""
+    with pytest.raises(TypeError, match=why):
+        FixedSchedule(**({"sessions": [session()]} | arguments))  # type: ignore[arg-type]
+
+
 @given(hours().filter(lambda drawn: len(drawn.sessions) > 1), st.data())
 def test_fault_10_unsorted_sessions_are_refused(those: Hours, data: st.DataObject) -> None:
     """Any two neighbours in the wrong order are refused, and both are named."""
