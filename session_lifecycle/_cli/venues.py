@@ -15,7 +15,7 @@ from session_lifecycle._model.overrides import Override
 from session_lifecycle._model.text import one_line
 from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
-from session_lifecycle._schedules.overrides_file import read_overrides
+from session_lifecycle._schedules.overrides_file import naming, read_overrides
 from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
 
 
@@ -112,16 +112,17 @@ def _open_snapshot(path: str, overridden: Container[str], *, has_options: bool) 
 def _open_file(path: Path, near: datetime, *, extended_hours: bool, phases: bool, corrections: bool) -> Venue:
     with reading(path):
         content = read_overrides(path)
-    return _open(
-        content.calendar,
-        near,
-        content.overrides,
-        until=content.until,
-        night=content.night,
-        phases=phases or content.options.get("phases", False),
-        extended_hours=extended_hours or content.options.get("extended_hours", False),
-        corrections=corrections and content.options.get("corrections", True),
-    )
+    with naming(path):
+        return _open(
+            content.calendar,
+            near,
+            content.overrides,
+            until=content.until,
+            night=content.night,
+            phases=phases or content.options.get("phases", False),
+            extended_hours=extended_hours or content.options.get("extended_hours", False),
+            corrections=corrections and content.options.get("corrections", True),
+        )
 
 
 def _open(

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Self
 
 from session_lifecycle._model.clock import as_utc
-from session_lifecycle._model.errors import ConfigurationError, LifecycleError, OverrideRefused
+from session_lifecycle._model.errors import ConfigurationError, OverrideRefused
 from session_lifecycle._model.overrides import Closure, Override
 from session_lifecycle._model.session import Session, require_date
 from session_lifecycle._schedules.calendars import (
@@ -23,7 +23,7 @@ from session_lifecycle._schedules.corrections import Correction, corrected, reac
 from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.extended_hours import extended
 from session_lifecycle._schedules.html import schedule_html
-from session_lifecycle._schedules.overrides_file import read_overrides
+from session_lifecycle._schedules.overrides_file import naming, read_overrides
 from session_lifecycle._schedules.regular_week import YEAR, continued
 from session_lifecycle._schedules.venue_hours import hours_of, with_phases
 from session_lifecycle._schedules.years import BY_DATE, DAY, LOADING, KeptYears
@@ -142,7 +142,7 @@ class ExchangeSchedule(KeptYears):
                 constructor refuses it, of which that error is the cause. Names the file.
         """
         content = read_overrides(path)
-        try:
+        with naming(path):
             return cls(
                 content.calendar,
                 overrides=content.overrides,
@@ -151,10 +151,6 @@ class ExchangeSchedule(KeptYears):
                 near=near,
                 **content.options,
             )
-        except OverrideRefused as error:
-            raise OverrideRefused(error.date, f"{os.fspath(path)}: {error.why}") from error
-        except (LifecycleError, OverflowError) as error:
-            raise OverrideRefused(None, f"{os.fspath(path)}: {error}") from error
 
     def _repr_html_(self) -> str:
         return schedule_html(self)

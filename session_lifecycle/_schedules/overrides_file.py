@@ -1,10 +1,12 @@
 """Read overrides from a TOML file: see `ExchangeSchedule.from_file`."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple, cast
 
-from session_lifecycle._model.errors import OverrideRefused
+from session_lifecycle._model.errors import LifecycleError, OverrideRefused
 from session_lifecycle._model.overrides import Closure, Override, SpecialHours
 from session_lifecycle._model.session import Phase
 from session_lifecycle._schedules.text_files import parse_toml, read_text, shown
@@ -58,6 +60,17 @@ def read_overrides(path: str | os.PathLike[str]) -> OverridesFile:
     return OverridesFile(calendar, tuple(found), options, until, night)
 
 
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Generator[None]:
+    """Refuse what a schedule refuses in the content of a file as an `OverrideRefused` that names the file."""
+    try:
+        yield
+    except OverrideRefused as error:
+        raise OverrideRefused(error.date, f"{os.fspath(path)}: {error.why}") from error
+    except (LifecycleError, OverflowError) as error:
+        raise OverrideRefused(None, f"{os.fspath(path)}: {error}") from error
+
+
 def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Override:
     factory = _KINDS[kind]
     given: object = table
@@ -84,5 +97,7 @@ def _from_table(path: str | os.PathLike[str], kind: str, table: object) -> Overr
         if isinstance(fields.get("phases"), list):
             fields["phases"] = tuple(Phase(**each) for each in fields["phases"])
         return factory(**fields)
+    except OverrideRefused as error:
+        raise OverrideRefused(error.date, f"{path}: [[{kind}]] {shown(given)}: {error.why}") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise OverrideRefused(None, f"{path}: [[{kind}]] {shown(given)}: {error}") from error

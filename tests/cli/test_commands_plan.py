@@ -231,6 +231,25 @@ def test_overrides_are_called_out_where_they_bite(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('calendar = "XNYZ"', "no calendar is called 'XNYZ'"),
+        ('calendar = "XNYS"\n[[closure]]\ndate = 2026-11-28', "on which the calendar has no session"),
+        ('calendar = "XNYS"\nnight = "MOON"\nphases = true', "'MOON'"),
+    ],
+)
+def test_of_several_files_of_hours_the_one_that_is_wrong_is_named(tmp_path: Path, text: str, why: str) -> None:
+    """It is named as well where its entries are understood, and the calendar is what refuses them."""
+    right, wrong = tmp_path / "right.toml", tmp_path / "wrong.toml"
+    right.write_text('calendar = "XLON"\n[[closure]]\ndate = 2026-11-24\n')
+    wrong.write_text(text)
+    said = refused("plan", f"--hours={right}", f"--hours={wrong}", now=NOW)
+    assert why in said
+    assert f"{wrong}: " in said
+    assert str(right) not in said
+
+
 def test_an_extra_session_that_is_called_off_is_a_row_too(tmp_path: Path) -> None:
     """Though the day is no holiday: on a Sunday the venue usually has none."""
     file = tmp_path / "hours.toml"

@@ -80,6 +80,24 @@ def test_a_file_that_is_not_understood_is_refused(tmp_path, text, why):
 
 
 @pytest.mark.parametrize(
+    "entry",
+    [
+        '[[special_hours]]\nfrom = 2024-11-25\nuntil = 2024-12-06\nweekdays = ["Freitag"]\nclose = 14:00:00',
+        "[[special_hours]]\ndate = 2024-11-26",
+    ],
+)
+def test_what_an_override_itself_refuses_is_said_once(tmp_path, entry):
+    """The message has the file, the table and why, and the date as a field; its own frame is not in it twice."""
+    path = tmp_path / "hours.toml"
+    path.write_text(f'calendar = "XNYS"\n{entry}')
+    with pytest.raises(OverrideRefused) as caught:
+        ExchangeSchedule.from_file(path)
+    text = str(caught.value)
+    assert text.startswith(f"the override for {caught.value.date} is refused: {path}: [[special_hours]]")
+    assert (text.count("refused"), text.count("Nothing was changed")) == (1, 1)
+
+
+@pytest.mark.parametrize(
     ("content", "why", "cause"),
     [
         (None, "No such file or directory", FileNotFoundError),
