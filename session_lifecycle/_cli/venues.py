@@ -33,10 +33,14 @@ class Venue(NamedTuple):
     lacks_extended_hours: bool = False
 
     @property
-    def has_own_hours(self) -> bool:
-        """Whether `--extended-hours` would give it the venue's own pre-market and post-market hours."""
+    def own_hours(self) -> str:
+        """Where the venue's own pre-market and post-market hours are, if it is not given them."""
         schedule = self.schedule
-        return isinstance(schedule, ExchangeSchedule) and schedule.name in EXTENDED_HOURS and not schedule.extends
+        if isinstance(schedule, SnapshotSchedule):
+            return "the venue's own are not in the snapshot"
+        if schedule.name in EXTENDED_HOURS and not schedule.extends:
+            return "the venue's own are on record: --extended-hours"
+        return "the venue's own are not on record"
 
     @property
     def remedy(self) -> str:

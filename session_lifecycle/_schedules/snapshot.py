@@ -243,7 +243,8 @@ class SnapshotSchedule:
             raise self._exhausted(day)
 
     def _exhausted(self, wanted: object) -> ScheduleExhausted:
-        return ScheduleExhausted(self.name, wanted, self._days[0], self._days[-1])
+        remedy = "Recreate the snapshot, with the days that are needed"
+        return ScheduleExhausted(self.name, wanted, self._days[0], self._days[-1], remedy)
 
 
 def versions() -> dict[str, str]:

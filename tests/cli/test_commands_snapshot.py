@@ -158,6 +158,16 @@ def test_where_it_ends_the_board_and_the_plan_say_to_recreate_it(tmp_path: Path)
     assert "knows sessions from 2024-03-04 to 2024-03-08 only" in refused("plan", str(file), now=NOW)
 
 
+@pytest.mark.parametrize("command", ["status", "plan"])
+def test_hours_around_the_market_that_a_snapshot_has_not_are_not_said_to_be_unknown(
+    command: str, file: Path, year: str
+) -> None:
+    """New York's own are on record, and the file was made without them."""
+    file.write_text(year)
+    said = printed(command, str(file), now=NOW.replace(hour=6)).splitlines()
+    assert "~ hours.toml: by configuration; the venue's own are not in the snapshot" in said
+
+
 def test_options_that_a_snapshot_settles_itself(file: Path, year: str, tmp_path: Path) -> None:
     """It has corrections and extended hours or not; with a file of overrides for its calendar it is not clear."""
     file.write_text(year)

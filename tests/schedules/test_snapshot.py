@@ -483,6 +483,7 @@ def test_beyond_its_days_it_knows_nothing(loaded: SnapshotSchedule) -> None:
         with pytest.raises(ScheduleExhausted) as error:
             ask()
         assert (error.value.first, error.value.last) == (MONDAY, MONDAY + 4 * DAY)
+        assert str(error.value).endswith("Recreate the snapshot, with the days that are needed")
     assert loaded.session_at(friday_close - MICROSECOND).date == MONDAY + 4 * DAY
     assert loaded.session_at(at(MONDAY, (0, 0))).date == MONDAY
     assert loaded.next_session(MONDAY - DAY).date == MONDAY

@@ -166,7 +166,7 @@ def _footnotes(plan: Plan) -> Iterator[str]:
         yield f"{when} {kind}: {text}" + (f" ({why})" if kind == "override" else "")
     venue = plan.venue
     if any(moment.configured for each in venue.sessions for moment in each.moments):
-        yield footnote(venue.calendar, on_record=plan.has_own_hours)
+        yield footnote(venue.calendar, plan.own_hours)
     if venue.vouched_until is not None and any(each.session > venue.vouched_until for each in venue.sessions):
         yield f"after {venue.vouched_until} by rule, not published"
     if venue.known_until < venue.last:

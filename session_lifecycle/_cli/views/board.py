@@ -167,7 +167,7 @@ def draw(rows: Sequence[StatusRow], width: int) -> "RenderableType":
     texts = [row.cells() for row in rows]
     widths = [max(map(len, column)) for column in zip(HEADER, *texts, strict=True)]
     footnotes = [f"* {row.status.calendar} {note}" for row in rows for note in row.notes]
-    footnotes += [footnote(row.status.calendar, on_record=row.venue.has_own_hours) for row in rows if row.is_marked]
+    footnotes += [footnote(row.status.calendar, row.venue.own_hours) for row in rows if row.is_marked]
     footnotes += [row.end_of_knowledge() for row in rows if row.status.next is None]
     below = [HangingText(Text(note)) for note in footnotes]
     for moved in _MOVED:

@@ -88,10 +88,9 @@ def is_state_configured(session: Session, state: SessionState) -> bool:
     return state is SessionState.POST_MARKET and is_configured(session, "end")
 
 
-def footnote(calendar: str, *, on_record: bool) -> str:
-    """Return what the mark says of a calendar, and where the venue's own hours are on record."""
-    remedy = "the venue's own are on record: --extended-hours" if on_record else "the venue's own are not on record"
-    return f"{MARK} {calendar}: by configuration; {remedy}"
+def footnote(calendar: str, own_hours: str) -> str:
+    """Return what the mark says of a calendar, and where the venue's own hours are."""
+    return f"{MARK} {calendar}: by configuration; {own_hours}"
 
 
 def facts(session: Session | None) -> Iterator[Moment]:

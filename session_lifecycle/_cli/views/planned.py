@@ -75,9 +75,8 @@ class Plan(msgspec.Struct, frozen=True):
     """A venue's plan, with the notes and changes that the table and the calendar file also show.
 
     `notes` say in words what is unusual about a session. `changed` are the moments whose time was changed, and `closed`
-    the dates that lost their session, each with the kinds of the changes. `has_own_hours` says that
-    `--extended-hours` would give the venue's own pre-market and post-market hours, `remedy` what adds the days after
-    the last one that is known.
+    the dates that lost their session, each with the kinds of the changes. `own_hours` says where the
+    venue's own pre-market and post-market hours are, `remedy` what adds the days after the last one that is known.
     """
 
     venue: PlanReport
@@ -85,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True):
     notes: Mapping[date, Sequence[str]]
     changed: Mapping[tuple[date, Moment], Sequence[ChangeKind]]
     closed: Mapping[date, ChangeKind]
-    has_own_hours: bool
+    own_hours: str
     remedy: str
 
 
@@ -129,7 +128,7 @@ def planned(venue: Venue, first: date, last: date, zone: tzinfo | None) -> Plan:
         {session.date: tuple(pattern.describe(session)) for session in sessions},
         changed,
         {change.difference.date: change.kind for change in changes if change.difference.a is None},
-        venue.has_own_hours,
+        venue.own_hours,
         venue.remedy,
     )
 
