@@ -263,7 +263,8 @@ class SqliteJournal:
                 yield None
                 return
             connection.set_authorizer(_authorizer_of(connection))
-            yield connection
+            with _explaining():
+                yield connection
             with self._definite(what):
                 connection.set_authorizer(None)
                 connection.row_factory = None
@@ -416,6 +417,22 @@ def _rolled_back(connection: sqlite3.Connection) -> bool:
         connection.rollback()
         return True
     return False
+
+
+@contextmanager
+def _explaining() -> Generator[None]:
+    """Say what to do where a statement was refused: SQLite's own words end with "not authorized"."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if str(error) == "not authorized":
+            msg = (
+                "not authorized: the transaction ends with the block of roll_transaction(): leave the block to commit, "
+                "raise to undo, and use savepoints for a part. ATTACH is refused too, and all that follows where "
+                "SQLite has rolled the transaction back"
+            )
+            error.args = (msg,)
+        raise
 
 
 def _authorizer_of(connection: sqlite3.Connection) -> Callable[..., int]:

@@ -134,9 +134,9 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 async def test_nothing_in_the_block_can_commit_one_half(path: Path, end: Callable[[sqlite3.Connection], None]) -> None:
-    """Whatever would end the transaction raises, and what was written is not committed."""
+    """Whatever would end the transaction raises and says what to do, and what was written is not committed."""
     journal = await opened(path)
-    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+    with pytest.raises(sqlite3.DatabaseError, match=r"not authorized: .* leave the block to commit, raise to undo"):
         async with journal.transaction(MONDAY, lambda: DONE) as connection:
             fill(entered(connection))
             end(entered(connection))
