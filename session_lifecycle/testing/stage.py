@@ -14,7 +14,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from session_lifecycle._model.config import LifecycleConfig
-from session_lifecycle._model.errors import ConfigurationError, LifecycleError, ScheduleExhausted, describe
+from session_lifecycle._model.errors import (
+    ConfigurationError,
+    LifecycleError,
+    ManagerStopped,
+    ScheduleExhausted,
+    describe,
+)
 from session_lifecycle._model.events import Event, HandlerFailed, RollFailed
 from session_lifecycle._model.session import end_of
 from session_lifecycle._model.states import SessionState
@@ -50,6 +56,13 @@ class _Killed(BaseException):
         return isinstance(error, cls)
 
 
+def _has_only_stopped(error: BaseException) -> bool:
+    """Whether an error, or all of a group, says that a manager has stopped."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_has_only_stopped, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return isinstance(error, ManagerStopped)
+
+
 class Stage:
     """One run of a script: its clock, the current application, and the record of all that happened."""
 
@@ -71,6 +84,7 @@ class Stage:
         self._refused: list[Refused] = []
         self._lines: list[Line] = []
         self._failure: Exception | None = None
+        self._over = False  # whether the script has stopped the managers at its end
         self._down: timedelta | None = None  # how long the killed application stays down
         self._playing: anyio.CancelScope  # cancelled when the application fails
         self._stopped: anyio.Event  # set when no manager has events to come
@@ -174,6 +188,7 @@ class Stage:
             try:
                 await self.clock.advance(_NO_TIME)
                 yield
+                self._over = True
                 for manager in managers:
                     manager.stop()
                 await self._stopped.wait()  # waits for a roll under way
@@ -202,6 +217,8 @@ class Stage:
             if inspect.isawaitable(outcome):
                 await outcome
         except Exception as error:  # raised by the application
+            if self._over and _has_only_stopped(error):
+                return
             self._failure = self._failure or error
             self._playing.cancel()
 

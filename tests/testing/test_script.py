@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ from session_lifecycle import (
     HaltRefused,
     HandlerFailed,
     LifecycleConfig,
+    ManagerStopped,
     MemoryJournal,
     NaiveDatetimeError,
     NotASession,
@@ -666,6 +667,44 @@ def test_what_the_application_raises_is_raised(backend: str) -> None:
         play(SCRIPT.data_every(MINUTE, into=quote), backend=backend)
     with pytest.raises(KeyError, match="factory"):
         play(QUOTES, factory, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_application_may_wait_for_a_state_that_does_not_come(backend: str) -> None:
+    """The end of the script stops its manager under it: that is no failure, also where a group has raised it."""
+
+    class Watching(Hosted):
+        async def run(self) -> None:
+            async with self.manager, anyio.create_task_group() as tasks:
+                tasks.start_soon(self.manager.wait_for, ERROR)
+                await self.manager.wait_for(ERROR)
+
+    assert edges(play(QUOTES, Watching, backend=backend))[-1] == edges(play(QUOTES, Hosted, backend=backend))[-1]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_the_application_raises_at_the_end_is_raised(backend: str) -> None:
+    """As it is, and also beside what says that the manager has stopped; and that it has stopped, where it was early."""
+
+    class Broken(Hosted):
+        async def run(self) -> None:
+            async with anyio.create_task_group() as tasks, self.manager:
+                tasks.start_soon(self.manager.wait_for, ERROR)
+                with suppress(ManagerStopped):
+                    await self.manager.wait_for(ERROR)
+                raise KeyError("positions")
+
+    class Early(Hosted):
+        async def run(self) -> None:
+            async with self.manager:
+                self.manager.stop()
+                await self.manager.wait_for(ERROR)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        play(QUOTES, Broken, backend=backend)
+    assert caught.value.subgroup(KeyError) is not None
+    with pytest.raises(ManagerStopped):
+        play(QUOTES, Early, backend=backend)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
