@@ -4,10 +4,8 @@ It needs the extra `otel`, which brings OpenTelemetry's API alone. The SDK and i
 """
 
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Final
-
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
-from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer_provider
 
 from session_lifecycle._model.events import (
     ClockStepped,
@@ -19,6 +17,12 @@ from session_lifecycle._model.events import (
     StateChanged,
 )
 from session_lifecycle._runtime.manager import SessionBoundaryManager
+
+if find_spec("opentelemetry") is None:
+    raise ImportError("session_lifecycle.otel needs OpenTelemetry's API: pip install 'session_lifecycle[otel]'")
+
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
+from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer_provider
 
 __all__ = ["SessionTelemetry"]
 

@@ -1,6 +1,8 @@
 """Traces and metrics of a manager, read from the SDK's own in-memory exporter and reader."""
 
+import sys
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import anyio
@@ -124,3 +126,11 @@ async def test_the_metrics_have_units_and_say_what_has_happened() -> None:
     assert states == {state.value for state in SessionState} - {"timeout", "error"}
     [tradable] = desk.metrics["session.can_trade"][1:]
     assert tradable.value == 0
+
+
+def test_without_the_extra_it_says_which_one_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not only which module is missing."""
+    monkeypatch.delitem(sys.modules, "session_lifecycle.otel")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(ImportError, match=r"pip install 'session_lifecycle\[otel\]'"):
+        import_module("session_lifecycle.otel")
