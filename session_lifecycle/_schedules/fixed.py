@@ -9,6 +9,11 @@ from session_lifecycle._model.errors import InvalidSession, NotASession, Schedul
 from session_lifecycle._model.session import Session, require_date
 
 
+def _hours(session: Session) -> str:
+    opens, closes = (instant.replace(tzinfo=None).isoformat(" ") for instant in (session.open, session.close))
+    return f"{opens} to {closes} UTC"
+
+
 class FixedSchedule:
     """A schedule whose sessions are all given in advance: for tests, and for venues of your own.
 
@@ -42,9 +47,8 @@ class FixedSchedule:
         for earlier, later in zip(self._sessions, self._sessions[1:], strict=False):
             if earlier.date >= later.date or earlier.close > later.open:
                 msg = (
-                    f"schedule {name!r}: session {earlier.date} ({earlier.open:%Y-%m-%d %H:%M} to "
-                    f"{earlier.close:%Y-%m-%d %H:%M} UTC) must lie wholly before session {later.date} "
-                    f"({later.open:%Y-%m-%d %H:%M} to {later.close:%Y-%m-%d %H:%M} UTC)"
+                    f"schedule {name!r}: session {earlier.date} ({_hours(earlier)}) must lie wholly before session "
+                    f"{later.date} ({_hours(later)})"
                 )
                 raise InvalidSession(msg)
         self._dates = [session.date for session in self._sessions]

@@ -79,6 +79,16 @@ def test_fault_10_overlapping_sessions_are_refused(overlap: timedelta) -> None:
     assert isinstance(caught.value, InvalidSession)
 
 
+def test_an_overlap_of_less_than_a_minute_is_seen_in_the_message() -> None:
+    """Sessions of seconds are for a trial of a roll: minutes would say that one ends where the next begins."""
+    first = session(MONDAY)
+    second = Session(MONDAY + DAY, first.close - timedelta(seconds=0.5), first.close + DAY)
+    with pytest.raises(InvalidSession) as caught:
+        FixedSchedule([first, second])
+    assert "to 2024-03-04 21:00:00 UTC) must lie" in str(caught.value)
+    assert "(2024-03-04 20:59:59.500000 to" in str(caught.value)
+
+
 def test_fault_10_two_sessions_of_one_date_are_refused() -> None:
     """A label is a session's identity, so it cannot stand for two."""
     morning, evening = session(close=(16, 0)), session(open=(17, 0))
