@@ -110,6 +110,20 @@ async def running(manager: SessionBoundaryManager) -> AsyncIterator[list[Event]]
         raise
 
 
+async def cancelled_once_it_waits(function: Callable[..., Awaitable[object]], *args: object) -> bool:
+    """Await a call, cancel it once every task is blocked, and return whether that is how it has ended."""
+
+    async def cancel() -> None:
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(cancel)
+            await function(*args)
+    return scope.cancelled_caught
+
+
 def of(kind: type[E], log: Sequence[Event]) -> list[E]:
     """Return the events of one kind."""
     return [event for event in log if isinstance(event, kind)]

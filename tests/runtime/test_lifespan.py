@@ -36,6 +36,7 @@ from tests.helpers.harness import (
     MINUTE,
     POST_MARKET,
     TUESDAY,
+    cancelled_once_it_waits,
     make,
     need_asyncio,
     roll_nothing,
@@ -176,8 +177,14 @@ async def test_aclose_that_is_cancelled_cancels_the_roll():
     """And still waits until the journal is free."""
     journal = MemoryJournal()
 
+    cancelled = 0
+
     async def roll(_: date) -> None:
-        await anyio.sleep_forever()
+        nonlocal cancelled
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled += 1
 
     manager, clock = make(
         at(MONDAY, (21, 0)),
@@ -187,10 +194,8 @@ async def test_aclose_that_is_cancelled_cancels_the_roll():
     )
     await manager.start()
     await clock.advance_to(END)
-    with anyio.move_on_after(0.05) as scope:
-        await manager.aclose()
-    assert scope.cancelled_caught
-    assert (manager._host.stopped, journal._held) == (True, False)
+    assert await cancelled_once_it_waits(manager.aclose)
+    assert (cancelled, manager._host.stopped, journal._held) == (1, True, False)
 
 
 async def test_a_start_that_fails_raises_and_leaves_nothing():
@@ -207,16 +212,16 @@ async def test_a_start_that_is_cancelled_leaves_nothing():
     """Such as by a timeout around it: the driver has ended, and the journal is free."""
 
     class Slow(MemoryJournal):
+        opening = False
+
         async def open(self, calendar: str) -> Any:
-            records = await super().open(calendar)
-            await anyio.sleep(0.1)
-            return records
+            self.opening = True
+            await anyio.sleep_forever()
 
     journal = Slow()
     manager, _ = make(NOON, journal=journal)
-    with anyio.move_on_after(0.02):
-        await manager.start()
-    assert manager._host.stopped
+    assert await cancelled_once_it_waits(manager.start)
+    assert (manager._host.stopped, journal.opening, journal._held) == (True, True, False)
     await manager.aclose()
 
 
@@ -326,7 +331,7 @@ async def test_a_driver_that_dies_in_the_background_is_raised_by_aclose(caplog, 
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         manager._driver._poll_due = fail  # type: ignore[union-attr,method-assign]
         manager._driver.wake(manager._host)  # type: ignore[union-attr]
         assert [event async for event in events] == []
@@ -525,9 +530,10 @@ async def test_fault_60_a_child_of_the_driver_that_ends_cancelled_ends_it_loudly
 async def test_a_native_cancellation_of_run_is_the_applications_own(anyio_backend):
     """The task that awaits run() is its own to cancel."""
     need_asyncio(anyio_backend)
-    manager, _ = make(NOON)
+    manager, clock = make(NOON)
     task = asyncio.create_task(manager.run(), name="mine")
-    await asyncio.sleep(0.01)
+    await clock.advance(MINUTE)
+    assert manager.state is ACTIVE
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -539,8 +545,8 @@ async def test_fault_59_a_native_cancellation_of_run_in_any_turn_is_raised_as_su
     for turns in range(12):
         manager, clock = make(NOON, journal=MemoryJournal())
         run = asyncio.create_task(manager.run())
-        await asyncio.sleep(0.01)
         await clock.advance(MINUTE)
+        assert manager.state is ACTIVE
         end = asyncio.create_task(manager.end_session("enough"))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -556,12 +562,15 @@ async def test_fault_60_a_sweep_that_takes_the_applications_task_too_cancels_tha
     need_asyncio(anyio_backend)
     manager, _ = make(NOON)
 
+    entered = asyncio.Event()
+
     async def app() -> None:
         async with manager:
+            entered.set()
             await asyncio.sleep(10)
 
     task = asyncio.create_task(app(), name="app")
-    await asyncio.sleep(0.01)
+    await entered.wait()
     sweep()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -767,12 +776,14 @@ async def test_fault_60_a_group_that_ends_while_a_manager_is_added(anyio_backend
     clock, journal = SimulatedClock(NOON), MemoryJournal()
     group = make_group(clock)
     manager = SessionBoundaryManager(season(), roll_nothing, config=DEAF, clock=clock, journal=journal)
-    loop = asyncio.get_running_loop()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def end(left: int) -> None:
         if left:
             loop.call_soon(end, left - 1)
-        elif how == "stopped":
+            return
+        ended.set()
+        if how == "stopped":
             group.stop()
         else:
             for task in asyncio.all_tasks():
@@ -784,6 +795,7 @@ async def test_fault_60_a_group_that_ends_while_a_manager_is_added(anyio_backend
         loop.call_soon(end, turns)
         with contextlib.suppress(GroupStopped):
             await group.add(manager)
+        await ended.wait()
         await asyncio.sleep(0.01)
         with contextlib.suppress(DriverCancelled):
             await group.aclose()
