@@ -660,11 +660,14 @@ async def test_fault_52_travelling_to_an_instant(travelled_manager):
 
 async def test_fault_52_a_boundary_in_travelled_time_is_met(travelled_manager):
     """A boundary shortly after the destination is met when the ticking clock gets there, and not before."""
-    with time_machine.travel(at(MONDAY, (21, 0)) - 30 * MILLISECOND, tick=True):
-        async with travelled_manager() as manager:
-            events = manager.events()
-            with anyio.fail_after(5):
-                closed = await anext(events)
+    closed = None
+    while closed is None:  # a busy machine may start it after the close
+        with time_machine.travel(at(MONDAY, (21, 0)) - 30 * MILLISECOND, tick=True):
+            async with travelled_manager() as manager:
+                if manager.state is ACTIVE:
+                    events = manager.events()
+                    with anyio.fail_after(5):
+                        closed = await anext(events)
     assert closed.trigger == "close_market"
     assert closed.observed_at >= closed.scheduled_at == at(MONDAY, (21, 0))
 
@@ -694,7 +697,10 @@ async def test_fault_52_a_move_to_another_day_rolls_once(travelled_manager):
                         break
             assert manager.session.date == WEDNESDAY
             traveller.move_to(at(MONDAY, (16, 0)))
-            await anyio.sleep(0.03)
+            with anyio.fail_after(5):
+                stepped = await anext(events)
+            assert isinstance(stepped, ClockStepped)
+            assert stepped.delta < NOW
             assert (manager.state, manager.session.date) == (ACTIVE, WEDNESDAY)
             assert [event.skipped for event in rolled] == [(TUESDAY,)]
 

@@ -168,7 +168,7 @@ async def test_a_timeout_in_the_block_rolls_both_back():
 
     @in_the(desk, "inside")
     async def hang_once(_: object) -> None:
-        if len(desk.attempts) == 1:
+        if len(desk.values) == 1:  # it may not have got here in the first attempt
             await anyio.sleep_forever()
 
     async with running(desk.manager) as log:

@@ -382,9 +382,19 @@ async def test_a_cancelled_scope_cancels_what_is_due_already() -> None:
 @pytest.mark.anyio
 async def test_with_no_deadline_it_waits_for_cancellation() -> None:
     """Both None: nothing but a step or a cancellation ends it."""
-    with anyio.move_on_after(0.03) as scope:
-        await SystemClock(SLICE).sleep_until(None, None)
+    clock = CountingClock(SLICE)
+    async with anyio.create_task_group() as tg:
+        with anyio.CancelScope() as scope:
+            tg.start_soon(cancel_after_looks, clock, scope)
+            await clock.sleep_until(None, None)
     assert scope.cancelled_caught
+
+
+async def cancel_after_looks(clock: CountingClock, scope: anyio.CancelScope) -> None:
+    with anyio.fail_after(30):
+        while clock.looks < 4:  # noqa: ASYNC110 -- the clock under test tells nobody
+            await anyio.sleep(0.005)
+    scope.cancel()
 
 
 @pytest.mark.anyio
