@@ -28,7 +28,9 @@ from session_lifecycle import (
 from session_lifecycle._journal import sqlite, sqlite_tables
 from session_lifecycle._journal.base import TransactionalJournal
 from session_lifecycle.testing.journals import check_journal
+from tests.helpers.harness import cancelled_once_it_waits
 from tests.helpers.journals import ONE_OF_EACH
+from tests.helpers.ledger import until
 from tests.helpers.sqlite import HOLD, answer, history, keep, kept, line_of, lock_of, program
 
 pytestmark = pytest.mark.anyio
@@ -240,10 +242,19 @@ async def test_fault_46_of_several_at_once_one_gets_it(path: Path) -> None:
 
 
 INTRUDE = """
-import sys, threading, anyio
+import os, sys, threading, anyio
 from session_lifecycle import JournalLocked, SqliteJournal
+from session_lifecycle._journal.sqlite_lock import OwnerLock
+
+take, notes = OwnerLock.take, os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND)
+
+def noted(lock):
+    taken = take(lock)
+    os.write(notes, b"x")
+    return taken
 
 async def main():
+    OwnerLock.take = noted
     asked = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), asked.set()), daemon=True).start()
     tries, last = 0, False
@@ -271,22 +282,27 @@ async def test_fault_46_no_append_lets_another_process_in(path: Path, monkeypatc
     await journal.open("XNYS")
     lock, before_long = journal._lock, sqlite._before_long
     assert lock is not None
-    moments = 0
+    moments, notes = 0, path.with_name("attempts")
+    notes.touch()
+
+    async def until_it_has_tried() -> None:
+        attempts = notes.stat().st_size
+        await until(lambda: notes.stat().st_size >= attempts + 2)  # the second has begun after this
 
     async def late(attempt: Callable[[], bool], pause: float) -> bool:
         nonlocal moments
         if not lock.taken:
             moments += 1
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0.1)
+                await until_it_has_tried()
         return await before_long(attempt, pause)
 
-    with monkeypatch.context() as patch, program(INTRUDE, path) as intruder:
+    with monkeypatch.context() as patch, program(INTRUDE, path, notes) as intruder:
         patch.setattr(sqlite, "_before_long", late)
         assert line_of(intruder) == "refused"
         for record in history(5):
             await journal.append([record])
-            await anyio.sleep(0.03)  # in which the intruder finds the lock taken
+            await until_it_has_tried()
         answer(intruder)
         result, tries = line_of(intruder).split()
     with pytest.raises(JournalLocked) as caught:
@@ -431,7 +447,7 @@ async def test_the_application_writes_beside_it(path: Path) -> None:
     books.execute("INSERT INTO books VALUES (1)")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(journal.append, history(2))
-        await anyio.sleep(0.05)
+        await anyio.wait_all_tasks_blocked()
         assert books.execute("SELECT count(*) FROM session_lifecycle_record").fetchone() == (0,)
         books.execute("COMMIT")
     assert books.execute("SELECT count(*) FROM session_lifecycle_record").fetchone() == (2,)
@@ -447,12 +463,13 @@ async def test_an_append_that_waits_can_be_cancelled(path: Path) -> None:
     await journal.open("XNYS")
     books = sqlite3.connect(path, isolation_level=None)
     books.execute("BEGIN IMMEDIATE")
-    with anyio.move_on_after(0.05) as scope:
-        await journal.append(history(2))
-    assert scope.cancelled_caught
-    with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+
+    async def roll() -> None:
         async with journal.transaction(history(1)[0].session, lambda: history(2)[1]):
             pytest.fail("the application is writing")
+
+    assert await cancelled_once_it_waits(journal.append, history(2))
+    assert await cancelled_once_it_waits(roll)
     books.execute("ROLLBACK")
     books.close()
     await journal.append(history(2))
