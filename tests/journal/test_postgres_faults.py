@@ -1,6 +1,7 @@
 """Replicas on a real server that fails, is cut off, or is replaced: nothing is lost, and nothing is done twice."""
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -214,7 +215,7 @@ async def test_a_server_that_crashes_and_comes_back_costs_no_record(own_server: 
             own_server.crash()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(one.append, [failed(seq)])
-                await anyio.sleep(0.1)
+                await anyio.wait_all_tasks_blocked()
                 await anyio.to_thread.run_sync(own_server.start)
         assert one.leads
     assert seqs(database) == [1, 2, 3, 4]
@@ -486,27 +487,56 @@ async def test_a_leader_that_is_killed_or_stopped_is_replaced(database: Database
 # ---- cancelling ----
 
 
+@contextmanager
+def cancelling(moment: int, cancel: Callable[[], object]) -> Iterator[list[int]]:
+    """Cancel what this task does in a wait for the server; the value is empty where there were fewer moments.
+
+    Each wait has two: as it begins, with what was sent on its way, and as it ends, with the answer there.
+    """
+    mine, made, moments = anyio.get_current_task().id, list[int](), itertools.count()
+
+    def pass_moment() -> None:
+        if anyio.get_current_task().id == mine and next(moments) == moment:
+            made.append(moment)
+            cancel()
+
+    def counted(wait: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        async def waited(socket: Any) -> None:
+            pass_moment()
+            await wait(socket)
+            pass_moment()
+
+        return waited
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(anyio, "wait_readable", counted(anyio.wait_readable))
+        patch.setattr(anyio, "wait_writable", counted(anyio.wait_writable))
+        yield made
+
+
 @pytest.mark.usefixtures("books")
 async def test_what_is_cancelled_in_mid_statement_is_in_doubt_not_failed(database: Database) -> None:
     """Repeated after a cancellation at any moment, each append is there once, and each roll is booked once."""
     async with opened(database.conninfo(), LONG) as one:
         await one.append([adopted()])
         cancelled = 0
-        for number in range(20):
+        for number in itertools.count():
             seq = 2 + 2 * number
             day = FIRST + number * DAY
-            with anyio.move_on_after(0.0004 * number) as scope:
+            with anyio.CancelScope() as scope, cancelling(number % 4, scope.cancel):
                 await one.append([failed(seq)])
             cancelled += scope.cancelled_caught
             await one.append([failed(seq)])
-            with anyio.move_on_after(0.001 * number) as scope:
+            with anyio.CancelScope() as scope, cancelling(number, scope.cancel) as made:
                 await roll(one, seq + 1, day)
             cancelled += scope.cancelled_caught
             await roll(one, seq + 1, day)
+            if not made:
+                break
         assert cancelled > 5
         assert one.leads
-    assert seqs(database) == list(range(1, 42))
-    assert booked(database) == 20
+    assert seqs(database) == list(range(1, seq + 2))
+    assert booked(database) == number + 1
 
 
 @only_asyncio
@@ -514,25 +544,39 @@ async def test_what_is_cancelled_in_mid_statement_is_in_doubt_not_failed(databas
 async def test_a_native_cancellation_breaks_nothing_either(database: Database) -> None:
     """`task.cancel()` goes through the shields of anyio: of appends, of rolls, of keep and of close."""
 
-    async def cancelled(work: Callable[[], Awaitable[object]], after: float) -> None:
-        task = asyncio.ensure_future(work())
-        await asyncio.sleep(after)
-        task.cancel()
-        await asyncio.wait([task])
+    async def cancelled(work: Callable[[], Awaitable[object]], moment: int) -> bool:
+        async def work_on() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            with cancelling(moment, task.cancel) as made:
+                try:
+                    await work()
+                finally:
+                    moments.extend(made)
+
+        moments = list[int]()
+        await asyncio.wait([asyncio.ensure_future(work_on())])
+        return bool(moments)
 
     one = PostgresJournal(database.conninfo(), "desk/XNYS", 2 * TTL)
     await one.open("XNYS")
     await one.append([adopted()])
-    for number in range(12):
-        seq, day, after = 2 + 2 * number, FIRST + number * DAY, 0.0006 * number
-        await cancelled(lambda seq=seq: one.append([failed(seq)]), after)
+    for number in itertools.count():
+        seq, day = 2 + 2 * number, FIRST + number * DAY
+        await cancelled(lambda seq=seq: one.append([failed(seq)]), number % 4)
         await one.append([failed(seq)])
-        await cancelled(lambda seq=seq, day=day: roll(one, seq + 1, day), 2 * after)
-        await cancelled(lambda: kept(one), after)
+        more = await cancelled(lambda seq=seq, day=day: roll(one, seq + 1, day), number)
+        keeping = asyncio.ensure_future(kept(one))
+        await asyncio.sleep(0.0006 * number)
+        keeping.cancel()
+        await asyncio.wait([keeping])
         await roll(one, seq + 1, day)
-    assert seqs(database) == list(range(1, 26))
-    assert booked(database) == 12
-    await cancelled(one.close, 0)
+        if not more:
+            break
+    assert number > 5
+    assert seqs(database) == list(range(1, seq + 2))
+    assert booked(database) == number + 1
+    assert await cancelled(one.close, 0)
     await one.close()
     async with opened(database.conninfo(), LONG) as again:
         await led(again)
