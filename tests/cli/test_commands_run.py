@@ -7,9 +7,11 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import Process
 
 from session_lifecycle import SessionState
 from session_lifecycle._cli.commands import run as command
@@ -51,13 +53,29 @@ async def until_begun(path: Path) -> None:
     ],
 )
 def test_it_starts_and_ends_with_the_state(
-    tmp_path: Path, calendar: str, start: datetime, states: list[SessionState], hours: tuple[datetime, datetime]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    calendar: str,
+    start: datetime,
+    states: list[SessionState],
+    hours: tuple[datetime, datetime],
 ) -> None:
     """Not a moment earlier or later; the command has handled the SIGTERM, and its status is returned."""
     path, (begins, ends) = tmp_path / "log", hours
+    moments: list[datetime] = []
+    clock = SimulatedClock(start)
+    open_process, terminate = anyio.open_process, command._terminate
+
+    async def open_then(*args: Any, **options: Any) -> Process:
+        moments.append(clock.now())
+        return await open_process(*args, **options)
+
+    def terminate_then(process: Process) -> None:
+        moments.append(clock.now())
+        terminate(process)
 
     async def main() -> None:
-        clock = SimulatedClock(start)
         (venue,) = open_venues([calendar], start)
         statuses: list[int] = []
 
@@ -67,20 +85,20 @@ def test_it_starts_and_ends_with_the_state(
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow)
-            await anyio.sleep(0.05)
             if begins > start:
                 await clock.advance_to(begins - timedelta(microseconds=1))
-                await anyio.sleep(0.05)
-                assert written(path) == []
+                assert (moments, written(path)) == ([], [])
                 await clock.advance_to(begins)
             await until_begun(path)
             await clock.advance_to(ends - timedelta(microseconds=1))
-            await anyio.sleep(0.05)
-            assert written(path) == ["begun"]
+            assert (moments, written(path)) == ([begins], ["begun"])
             await clock.advance_to(ends)
         assert (statuses, written(path)) == ([9], ["begun", "ended"])
 
+    monkeypatch.setattr(anyio, "open_process", open_then)
+    monkeypatch.setattr(command, "_terminate", terminate_then)
     anyio.run(main)
+    assert moments == [begins, ends]
 
 
 @pytest.mark.parametrize(

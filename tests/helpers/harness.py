@@ -14,6 +14,7 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionState,
     StateChanged,
+    SystemClock,
 )
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import DAY, MONDAY, weekdays
@@ -59,6 +60,15 @@ class Rolls:
         if step is not None:
             await self.clock.sleep(step)
         self.done.append(next_date)
+
+
+class ShiftedClock(SystemClock):
+    """A system clock whose wall time can be shifted, as a suspend or an operator would."""
+
+    shift = NOW
+
+    def now(self) -> datetime:
+        return super().now() + self.shift
 
 
 def season() -> FixedSchedule:

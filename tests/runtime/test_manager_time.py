@@ -45,6 +45,7 @@ from tests.helpers.harness import (
     TUESDAY,
     WEDNESDAY,
     Rolls,
+    ShiftedClock,
     changes,
     make,
     make_rolling,
@@ -526,15 +527,6 @@ async def test_a_step_over_a_break_walks_it():
 
 
 # ---- the real clock and the real loop ----
-
-
-class ShiftedClock(SystemClock):
-    """A system clock whose wall time can be shifted, as a suspend or an operator would."""
-
-    shift = NOW
-
-    def now(self) -> datetime:
-        return super().now() + self.shift
 
 
 async def test_fault_24_a_suspend_is_caught_up_within_a_check_interval():

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from session_lifecycle import (
+    Clock,
     Event,
     FixedSchedule,
     LeadershipGained,
@@ -23,6 +24,7 @@ from session_lifecycle import (
     run_due,
 )
 from tests.conftest import BACKENDS, Backend
+from tests.helpers.harness import ShiftedClock
 from tests.helpers.journal_days import DAY, FIRST
 from tests.helpers.ledger import napping
 from tests.helpers.postgres import Database
@@ -61,10 +63,12 @@ def replica(
     schedule: FixedSchedule,
     roll: Callable[[date], Awaitable[None]],
     ttl: timedelta = TTL,
+    *,
     session: date | None = None,
+    clock: Clock | None = None,
 ) -> SessionBoundaryManager:
     journal = PostgresJournal(database.conninfo(), "desk", ttl)
-    return SessionBoundaryManager(schedule, roll, session=session, config=CONFIG, journal=journal)
+    return SessionBoundaryManager(schedule, roll, session=session, config=CONFIG, clock=clock, journal=journal)
 
 
 async def until(events: Subscription, kind: type[Event]) -> Event:
@@ -81,7 +85,7 @@ async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Dat
     A busy machine may take longer, but not time and again.
     """
     rolled: list[str] = []
-    schedule = two_sessions(timedelta(seconds=2))
+    schedule, clock = two_sessions(timedelta(hours=1)), ShiftedClock(timedelta(milliseconds=50))
 
     def rolling(name: str) -> Callable[[date], Awaitable[None]]:
         async def roll(_: date) -> None:
@@ -90,7 +94,7 @@ async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Dat
         return roll
 
     long = timedelta(seconds=30)
-    leader, standby = (replica(database, schedule, rolling(name), long) for name in ("leader", "standby"))
+    leader, standby = (replica(database, schedule, rolling(name), long, clock=clock) for name in ("leader", "standby"))
     of_leader, of_standby = leader.events(), standby.events()
     async with standby_after(leader, standby), AsyncExitStack() as stack:
         assert (leader.leads, standby.leads) == (True, False)
@@ -100,6 +104,7 @@ async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Dat
         assert not standby.can_trade
         with pytest.raises(NotLeadingError):
             await standby.end_session("not mine to end")
+        clock.shift = timedelta(hours=1)
         await until(of_leader, RollSucceeded)
         followed = await until(of_standby, RollFollowed)
         assert (followed.session, standby.session.date, rolled) == (FIRST, FIRST + DAY, ["leader"])
@@ -111,7 +116,7 @@ async def test_the_standby_follows_the_roll_and_takes_over_at_once(database: Dat
             assert standby.can_trade
             if took < 0.1:
                 break
-            leader, standby = standby, replica(database, schedule, rolling("standby"), long)
+            leader, standby = standby, replica(database, schedule, rolling("standby"), long, clock=clock)
             of_standby = standby.events()
             await stack.enter_async_context(standby)
         assert took < 0.1
