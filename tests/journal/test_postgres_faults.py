@@ -587,7 +587,7 @@ async def test_a_native_cancellation_breaks_nothing_either(database: Database) -
 
 async def test_a_server_without_space_refuses_for_certain(database: Database) -> None:
     """PostgreSQL rolls the statement back where it cannot extend a file (53100), and answers."""
-    async with opened(database.conninfo()) as one:
+    async with opened(database.conninfo(), LONG) as one:
         await one.append([adopted()])
         database.execute(
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
@@ -605,10 +605,10 @@ async def test_a_server_without_space_refuses_for_certain(database: Database) ->
 
 
 async def test_after_a_week_without_replicas_the_first_one_leads_at_once(database: Database) -> None:
-    async with opened(database.conninfo()) as one:
+    async with opened(database.conninfo(), LONG) as one:
         await one.append([adopted(), failed(2)])
     database.execute("UPDATE session_lifecycle.lease SET expires_at = clock_timestamp() - interval '7 days'")
-    one = PostgresJournal(database.conninfo(), "desk/XNYS", TTL)
+    one = PostgresJournal(database.conninfo(), "desk/XNYS", LONG)
     assert await one.open("XNYS") == (adopted(), failed(2))
     assert one.leads
     await one.close()

@@ -490,10 +490,10 @@ async def test_a_step_does_not_touch_a_sleep_of_a_duration(monkeypatch: pytest.M
 
         monkeypatch.setattr(anyio, "sleep", step_meanwhile)
         clock = SystemClock(SLICE)
-        before = clock.monotonic()
-        await clock.sleep(30 * TICK)
-        assert clock.monotonic() >= before + 0.03
-    assert naps
+        while not naps:  # a busy machine may let the duration pass before the sleep waits
+            before = clock.monotonic()
+            await clock.sleep(30 * TICK)
+            assert clock.monotonic() >= before + 0.03
 
 
 @pytest.mark.anyio
