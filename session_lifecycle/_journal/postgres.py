@@ -52,10 +52,10 @@ _ACQUIRE: Final = (
     "FROM session_lifecycle.acquire(%s, %s, %s, %s, %s)"
 )
 _APPEND: Final = ("session_lifecycle.append", "$1, $2::bigint, $3, $4::jsonb")
-_COMPLETE: Final = "SELECT session_lifecycle.complete($1, $2, $3, $4::jsonb)"
+_COMPLETE: Final = "SELECT session_lifecycle.complete($1, $2, $3, $4::jsonb, $5)"
 # No row where the block has ended its transaction, and with it the setting.
 _COMPLETE_HERE: Final = (
-    "SELECT session_lifecycle.complete(%s, %s, %s, %s::jsonb) "
+    "SELECT session_lifecycle.complete(%s, %s, %s, %s::jsonb, %s) "
     "WHERE current_setting('session_lifecycle.roll', true) = %s"
 )
 _BEGIN_HERE: Final = (
@@ -439,7 +439,7 @@ class PostgresJournal(Uncopyable):
             raise JournalWriteFailed(self._label, "done", first_line(error)) from error
 
     async def _complete(self, connection: Connection, record: Record, token: str) -> None:
-        parameters = (self._name, self._lease.term, self._lease.holder, one_as_json(record), token)
+        parameters = (self._name, self._lease.term, self._lease.holder, one_as_json(record), self._lease.rest, token)
         cursor = await connection.execute(_COMPLETE_HERE, parameters)
         if cursor.rowcount != 1:
             reason = "the block has ended its transaction itself, by COMMIT or ROLLBACK; leave both to the journal"
@@ -486,7 +486,7 @@ class PostgresJournal(Uncopyable):
                     raise JournalUnavailable(self._label, first_line(error)) from error
         raise JournalUnavailable(self._label, first_line(failure)) from failure
 
-    def done_statement(self, record: Record) -> tuple[str, tuple[str, int, str, str]]:
+    def done_statement(self, record: Record) -> tuple[str, tuple[str, int, str, str, int]]:
         """Return the statement that appends *done*, and its parameters, for another driver: `$1`, `$2` and so on.
 
         Execute it last in the application's own transaction. Where this replica leads no more, or *done* of that
@@ -497,4 +497,4 @@ class PostgresJournal(Uncopyable):
         """
         if not self._lease.leads:
             raise NotLeadingError("done", self._label, self._lease.known_term)
-        return _COMPLETE, (self._name, self._lease.term, self._lease.holder, one_as_json(record))
+        return _COMPLETE, (self._name, self._lease.term, self._lease.holder, one_as_json(record), self._lease.rest)

@@ -9,6 +9,7 @@ import secrets
 import socket
 import sys
 import time
+from math import ceil
 from typing import Final
 
 import anyio
@@ -66,6 +67,11 @@ class Lease:
     def remaining(self) -> float:
         """The seconds for which this replica still leads, none where it does not."""
         return max(0.0, self._deadline - uptime()) if self._leading else 0.0
+
+    @property
+    def rest(self) -> int:
+        """The same in milliseconds, at least one: how long the server may wait for the COMMIT of a roll."""
+        return max(1, ceil(1000 * min(self.remaining, self.seconds)))
 
     def learn_term(self, term: int) -> None:
         """Keep the term of a leader elsewhere."""

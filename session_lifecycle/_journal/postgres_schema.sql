@@ -56,8 +56,13 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock
 DECLARE
     j session_lifecycle.journal;
 BEGIN
-    INSERT INTO session_lifecycle.journal (name, calendar) VALUES (p_name, p_calendar) ON CONFLICT DO NOTHING;
-    INSERT INTO session_lifecycle.lease VALUES (p_name, 0, p_ttl, 'epoch') ON CONFLICT DO NOTHING;
+    -- Where the rows are there nothing is inserted: ON CONFLICT alone would wait for a transaction that has updated them.
+    INSERT INTO session_lifecycle.journal (name, calendar)
+    SELECT p_name, p_calendar WHERE NOT EXISTS (SELECT FROM session_lifecycle.journal WHERE name = p_name)
+        ON CONFLICT DO NOTHING;
+    INSERT INTO session_lifecycle.lease
+    SELECT p_name, 0, p_ttl, 'epoch' WHERE NOT EXISTS (SELECT FROM session_lifecycle.lease WHERE name = p_name)
+        ON CONFLICT DO NOTHING;
     -- The lock is held by a transaction that writes a record: none is in flight when the term changes.
     SELECT * INTO j FROM session_lifecycle.journal WHERE name = p_name FOR NO KEY UPDATE SKIP LOCKED;
     busy := NOT FOUND;
@@ -162,14 +167,16 @@ BEGIN
     PERFORM pg_notify('session_lifecycle', p_name);
 END $$;
 
--- Append *done* as the last statement of the application's own transaction, which commits with it or not at all.
-CREATE OR REPLACE FUNCTION session_lifecycle.complete(p_name text, p_term bigint, p_holder text, p_record jsonb)
+-- Append *done* as the last statement of the application's own transaction, which commits with it or not at all. p_rest
+-- is what is left of the lease, in milliseconds. The lease itself is not read: a transaction that is serializable would
+-- be refused for a renewal since its snapshot.
+CREATE OR REPLACE FUNCTION session_lifecycle.complete(
+    p_name text, p_term bigint, p_holder text, p_record jsonb, p_rest int)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     newest bigint;
     given session_lifecycle.record := jsonb_populate_record(NULL::session_lifecycle.record, p_record);
-    rest interval;
 BEGIN
     SELECT j.seq INTO newest FROM session_lifecycle.journal j
      WHERE j.name = p_name AND j.term = p_term AND j.holder = p_holder FOR NO KEY UPDATE;
@@ -192,9 +199,6 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     -- A process that is stopped between this and its COMMIT keeps others out no longer than its lease does.
-    SELECT greatest(l.expires_at - clock_timestamp(), interval '1 ms') INTO rest
-      FROM session_lifecycle.lease l WHERE l.name = p_name;
-    PERFORM set_config('idle_in_transaction_session_timeout',
-                       ceil(1000 * extract(epoch FROM least(rest, interval '20 days')))::text, true);
+    PERFORM set_config('idle_in_transaction_session_timeout', p_rest::text, true);
     PERFORM pg_notify('session_lifecycle', p_name);
 END $$;

@@ -536,6 +536,25 @@ async def test_the_statement_for_another_driver_commits_once(database: Database)
             assert caught.value.sqlstate == "SL004"
 
 
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_a_roll_may_outlast_renewals_at_every_isolation_level(database: Database, level: str) -> None:
+    """The roll's transaction and a renewal since its snapshot are never refused for one another."""
+    database.execute(BOOKS)
+    database.execute(f"ALTER DATABASE {database.name} SET default_transaction_isolation = '{level}'")
+    async with opened(database, ttl=timedelta(seconds=10)) as one:
+        await one.append([adopted()])
+        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+            assert tx is not None
+            await tx.execute("INSERT INTO books VALUES (%s)", (FIRST,))
+            await one._link.renew(one._lease)
+        statement, parameters = one.done_statement(done(FIRST + DAY, 3))
+        with psycopg.connect(database.conninfo(), cursor_factory=psycopg.RawCursor) as other:
+            other.execute("INSERT INTO books VALUES ($1)", (FIRST + DAY,))
+            await one._link.renew(one._lease)
+            other.execute(statement.encode(), parameters)
+    assert booked(database) == 2
+
+
 async def test_two_rolls_are_open_at_once_and_hold_up_no_halt(database: Database) -> None:
     """Each has a connection of its own; what another member writes waits for neither."""
     async with opened(database, "desk/1") as one, opened(database, "desk/2") as two:

@@ -430,6 +430,21 @@ async def test_a_process_that_stops_between_done_and_commit_keeps_nobody_out(dat
     assert booked(database) == 1
 
 
+async def test_a_standby_opens_while_a_roll_stands_between_done_and_commit(database: Database) -> None:
+    """It waits for nothing: another leads, and until the commit nothing of the roll is to be seen."""
+    leader = PostgresJournal(database.conninfo(), "desk/XNYS", LONG)
+    await leader.open("XNYS")
+    await leader.append([adopted()])
+    statement, parameters = leader.done_statement(done(FIRST, 2))
+    with psycopg.connect(database.conninfo(), cursor_factory=psycopg.RawCursor) as rolling:
+        rolling.execute(statement.encode(), parameters)
+        async with opened(database.conninfo(), LONG) as standby:
+            assert (standby.leads, await standby.find_done(FIRST)) == (False, None)
+            rolling.commit()
+            assert await standby.find_done(FIRST) is not None
+    await leader.close()
+
+
 @contextmanager
 def replica(order: Order) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a replica in a process of its own."""

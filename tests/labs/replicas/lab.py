@@ -40,7 +40,8 @@ RETURNS void LANGUAGE sql SECURITY DEFINER AS $$
      WHERE j.name = p_name;
     SELECT pg_notify('session_lifecycle', p_name);
 $$;
-CREATE OR REPLACE FUNCTION session_lifecycle.complete(p_name text, p_term bigint, p_holder text, p_record jsonb)
+CREATE OR REPLACE FUNCTION session_lifecycle.complete(
+    p_name text, p_term bigint, p_holder text, p_record jsonb, p_rest int)
 RETURNS void LANGUAGE sql SECURITY DEFINER AS $$
     SELECT session_lifecycle.append(p_name, p_term, p_holder, jsonb_build_array(p_record));
 $$;
