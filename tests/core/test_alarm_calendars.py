@@ -279,7 +279,7 @@ def test_replay_refuses_what_is_no_alarm() -> None:
     """`manager.at()` takes an anchor; here it is an `Alarm`, and the message says how to make one."""
     for wrong in ("close", None, Alarm):
         with pytest.raises(TypeError, match=r"alarms= takes Alarms, such as Alarm\('close'\), not"):
-            replay(week(), utc(2024, 3, 4), utc(2024, 3, 5), alarms=[BEFORE_CLOSE, wrong])  # type: ignore[list-item]
+            replay(week(), utc(2024, 3, 4), utc(2024, 3, 5), alarms=[BEFORE_CLOSE, wrong])
 
 
 def test_replay_without_alarms_tells_edges_only() -> None:

@@ -76,7 +76,7 @@ def test_every_field_of_the_clock_state_is_known() -> None:
 @pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
 def test_every_slot_is_shared_or_own(kind: type) -> None:
     """No slot of what moves is forgotten: it is each lifecycle's own, or a field of the shared value."""
-    assert set(kind.__slots__) == OWN[kind]  # type: ignore[attr-defined]
+    assert set(kind.__slots__) == OWN[kind]
     assert not OWN[kind] & SHARED
 
 

@@ -453,7 +453,7 @@ class Refusing(Counting):
     def __init__(self) -> None:
         super().__init__(weekdays(n=5).sessions(MONDAY, FRIDAY))
 
-    with_session = None  # type: ignore[assignment]
+    with_session = None
 
 
 def test_a_second_adoption_is_followed() -> None:

@@ -87,7 +87,7 @@ def test_it_does_what_a_machine_of_transitions_does(state: str, trigger: str, ow
     Machine(model, SessionState, named(state), declared, auto_transitions=False)
     machine = SessionMachine(named(state))
     try:
-        model.trigger(trigger, roll_owed=owed)  # type: ignore[attr-defined]
+        model.trigger(trigger, roll_owed=owed)
     except MachineError:
         with pytest.raises(IllegalTransition):
             machine.fire(trigger, roll_owed=owed)

@@ -44,7 +44,7 @@ TIMEOUT_FREE = timedelta(days=1)
 
 
 def held(**facts: object) -> JournalState:
-    return JournalState(MONDAY, **{**HOURS, **facts})  # type: ignore[arg-type]
+    return JournalState(MONDAY, **{**HOURS, **facts})
 
 
 def restarted(
@@ -197,7 +197,7 @@ class Rigid:
 )
 def test_hours_that_are_impossible_now_are_reported(schedule: object, day: date, to: Session, why: str) -> None:
     """The lifecycle goes on by the schedule's own hours, and says at the start which change is lost, and why."""
-    life = Life(schedule, NOON, [], journal_state=changed(day, to))  # type: ignore[arg-type]
+    life = Life(schedule, NOON, [], journal_state=changed(day, to))
     (lost,) = of(OverrideLost, life.log)
     assert (lost.day, lost.after, lost.session, lost.observed_at) == (day, to, MONDAY, NOON)
     assert why in lost.reason

@@ -79,9 +79,9 @@ def keeping(
     start: object, journal: MemoryJournal | None, *script: BaseException | timedelta | None, **settings: object
 ) -> tuple[SessionBoundaryManager, SimulatedClock, Rolls]:
     """Return a deaf manager on a journal, its clock, and its roll, which follows a script."""
-    clock = SimulatedClock(start)  # type: ignore[arg-type]
+    clock = SimulatedClock(start)
     rolls = Rolls(clock, *script)
-    config = LifecycleConfig(**({"data_timeout": None} | settings))  # type: ignore[arg-type]
+    config = LifecycleConfig(**({"data_timeout": None} | settings))
     return SessionBoundaryManager(season(), rolls, config=config, clock=clock, journal=journal), clock, rolls
 
 
@@ -143,4 +143,4 @@ def tasks_named(*names: str) -> "list[asyncio.Task[object]]":
 
 def days(log: Sequence[object], kind: type) -> list[date]:
     """Return the sessions that events of a kind lead to."""
-    return [event.next_session for event in log if isinstance(event, kind)]  # type: ignore[attr-defined]
+    return [event.next_session for event in log if isinstance(event, kind)]

@@ -252,7 +252,7 @@ def waits(one: PostgresJournal) -> Iterator[list[float]]:
         finally:
             noted.append(min(within, anyio.current_time() - began))
 
-    keeper.notified = note  # type: ignore[method-assign]  # for the length of the block
+    keeper.notified = note  # for the length of the block
     try:
         yield noted
     finally:

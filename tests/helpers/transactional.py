@@ -60,7 +60,7 @@ class Transactional(MemoryJournal):
     async def transaction(self, session: date, done: Callable[[], Record]) -> AsyncGenerator[Writes | None]:
         """Open a transaction."""
         if self.locking is not None:
-            await self.locking()  # type: ignore[misc]
+            await self.locking()
         async with self.lock:
             if self._done(session) is not None:
                 yield None
@@ -74,7 +74,7 @@ class Transactional(MemoryJournal):
                 raise
             record = done()
             if self.committing is not None:
-                await self.committing()  # type: ignore[misc]
+                await self.committing()
             if self.failure is not None:
                 self.trace.append("rollback")
                 raise self.failure

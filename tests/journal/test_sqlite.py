@@ -127,7 +127,7 @@ async def test_its_path_shows() -> None:
     assert repr(SqliteJournal("a/j")) == "<SqliteJournal 'a/j'>"
     assert repr(SqliteJournal(Path("a/j"), "desk")) == "<SqliteJournal 'a/j', 'desk'>"
     with pytest.raises(TypeError, match="name must be a text, or None for the calendar's, not 5"):
-        SqliteJournal("j", 5)  # type: ignore[arg-type]
+        SqliteJournal("j", 5)
 
 
 async def test_it_cannot_be_copied(path: Path) -> None:
@@ -491,7 +491,7 @@ async def test_an_append_does_not_wait_for_the_counter_indefinitely(
 
     async def while_the_application_writes(*args: object) -> None:
         books.execute("BEGIN IMMEDIATE")
-        await raise_counter(*args)  # type: ignore[arg-type]
+        await raise_counter(*args)
         books.execute("COMMIT")
 
     monkeypatch.setattr(journal, "_raise_counter", while_the_application_writes)

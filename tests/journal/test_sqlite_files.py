@@ -87,7 +87,7 @@ async def test_fault_55_a_file_that_goes_during_the_append_is_noticed(
 
     def late(*args: object) -> int:
         all_files(path)[which].unlink()
-        return insert(*args)  # type: ignore[arg-type]
+        return insert(*args)
 
     monkeypatch.setattr(sqlite_tables, "insert", late)
     with pytest.raises(JournalWriteFailed, match="was deleted or renamed") as caught:

@@ -80,7 +80,7 @@ async def test_a_block_that_raises_leaves_neither(path: Path) -> None:
             raise KeyError
     assert books(path) == []
     with pytest.raises(ZeroDivisionError):
-        async with journal.transaction(MONDAY, lambda: 1 // 0) as connection:  # type: ignore[arg-type, return-value]
+        async with journal.transaction(MONDAY, lambda: 1 // 0) as connection:
             fill(entered(connection))
     assert books(path) == []
     assert await journal.find_done(MONDAY) is None
@@ -210,7 +210,7 @@ async def test_a_commit_that_is_refused_leaves_neither(path: Path) -> None:
     connect = sqlite3.connect
 
     def with_foreign_keys(*args: object, **options: object) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*args, **options)  # type: ignore[call-overload]
+        connection: sqlite3.Connection = connect(*args, **options)
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
@@ -235,7 +235,7 @@ async def test_what_the_block_sets_on_its_connection_is_its_own(path: Path) -> N
     cursors = []
     for number in range(3):
         record = numbered([done(MONDAY + number * DAY)], 2 + number)[0]
-        async with journal.transaction(record.session, lambda record=record: record) as connection:  # type: ignore[misc]
+        async with journal.transaction(record.session, lambda record=record: record) as connection:
             entered(connection).row_factory = lambda cursor, row: {"row": row}
             entered(connection).text_factory = bytes
             fill(entered(connection), MONDAY + number * DAY)

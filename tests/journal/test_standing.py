@@ -32,7 +32,7 @@ def halted(note: str = "news", feed: str = "") -> Record:
 
 
 def alarm(entry: Entry, key: str = "close-900s", day: object = MONDAY) -> Record:
-    return Record(entry, day, NOTED, subject=key)  # type: ignore[arg-type]
+    return Record(entry, day, NOTED, subject=key)
 
 
 # ---- record by record ----

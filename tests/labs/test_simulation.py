@@ -155,7 +155,7 @@ def tame(sessions: tuple[Session, ...], **settings: Any) -> World:
     world.checker = Checker(world.hours, config, journal=True)
     world.asks_first = False
     world.wall = world.hours.edges[3][0] - SECOND
-    world.lines = log  # type: ignore[attr-defined]
+    world.lines = log
     assert world.journal is not None
     return world
 
@@ -191,7 +191,7 @@ def days(sessions) -> tuple[World, Log]:
     world.settle()
     world.calm(4)
     world.note("gone")
-    return world, world.lines  # type: ignore[attr-defined]
+    return world, world.lines
 
 
 def looks(world: World, n: int) -> None:

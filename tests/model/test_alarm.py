@@ -24,7 +24,7 @@ GRACE_RULE = "must be a timedelta of zero or more, at most 3650 days"
 class Odd:
     """Compares with nothing, and cannot be hashed."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __eq__(self, other: object) -> bool:
         return False
@@ -38,7 +38,7 @@ def test_an_alarm_is_a_value() -> None:
     alarm = Alarm("close")
     assert (alarm.anchor, alarm.offset, alarm.misfire, alarm.grace) == ("close", ZERO, Misfire.SKIP, timedelta(0, 1))
     with pytest.raises(AttributeError):
-        alarm.anchor = "open"  # type: ignore[misc]
+        alarm.anchor = "open"
 
 
 def test_alarms_are_equal_by_all_that_they_say() -> None:
@@ -110,7 +110,7 @@ def test_fault_03_what_is_out_of_range_is_refused(
 def test_the_first_bad_field_is_named() -> None:
     """Where several fields are bad, the message is about the first of them."""
     with pytest.raises(ConfigurationError) as caught:
-        Alarm("noon", 15, "skip", -1)  # type: ignore[arg-type]
+        Alarm("noon", 15, "skip", -1)
     assert caught.value.field == "anchor"
 
 

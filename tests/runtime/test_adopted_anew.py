@@ -50,7 +50,7 @@ def prepared(**options: object) -> tuple[SessionBoundaryManager, SimulatedClock,
     clock = SimulatedClock(NOON)
     rolls = Rolls(clock)
     options = {"config": DEAF} | options
-    return SessionBoundaryManager(decade(), rolls, clock=clock, **options), clock, rolls  # type: ignore[arg-type]
+    return SessionBoundaryManager(decade(), rolls, clock=clock, **options), clock, rolls
 
 
 @pytest.mark.parametrize("policy", MissedSessions)
@@ -110,7 +110,7 @@ async def test_fault_72_an_adoption_that_cannot_be_written_is_an_error():
         async def refuse(*_: object) -> None:
             raise OSError("no space left")
 
-        journal.append = refuse  # type: ignore[method-assign,assignment]
+        journal.append = refuse
         clock.step(YEARS)
         await clock.advance(MINUTE)
         assert manager.state is ERROR
@@ -129,7 +129,7 @@ async def test_fault_72_where_something_is_owed_it_is_an_error(known):
     if known != "a roll":
         clock = SimulatedClock(NOON)
         options = {"session": MONDAY} if known == "session=" else {"journal": journal}
-        manager = SessionBoundaryManager(decade(), Rolls(clock), clock=clock, config=DEAF, **options)  # type: ignore[arg-type]
+        manager = SessionBoundaryManager(decade(), Rolls(clock), clock=clock, config=DEAF, **options)
     async with running(manager) as log:
         if known == "a roll":
             await clock.advance(DAY)

@@ -195,7 +195,7 @@ async def test_a_group_that_is_leaving_takes_in_nobody():
         except GroupStopped as error:
             refused.append(str(error))
 
-    one._host.roll_session = Rolls(desk.clock, 3 * MINUTE)  # type: ignore[misc]
+    one._host.roll_session = Rolls(desk.clock, 3 * MINUTE)
     async with SessionGroup([one]) as group:
         await desk.clock.advance_to(at(MONDAY, (21, 31)))
     assert len(refused) == 1
@@ -225,7 +225,7 @@ def test_a_limit_that_is_none_is_refused(limit):
 def test_what_is_no_manager_is_refused():
     """A name, or a schedule, is no manager."""
     with pytest.raises(TypeError, match="SessionBoundaryManagers"):
-        SessionGroup(["XNYS"])  # type: ignore[list-item]
+        SessionGroup(["XNYS"])
 
 
 def test_members_go_by_one_clock():

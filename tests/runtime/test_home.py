@@ -393,7 +393,7 @@ async def test_a_checked_method_may_be_a_handler():
     """It is async, though Python 3.11 does not show that of a function that is decorated."""
     clock = SimulatedClock(NOON)
     other = SessionBoundaryManager(season(), roll_nothing, config=DEAF, clock=clock)
-    assert other.on(ACTIVE)(other.aclose) == other.aclose  # type: ignore[type-var]
+    assert other.on(ACTIVE)(other.aclose) == other.aclose
 
 
 def copies() -> list[Any]:
@@ -460,14 +460,14 @@ def test_arguments_are_checked_by_name():
         with pytest.raises(TypeError, match=message):
             SessionBoundaryManager(**{"schedule": season(), "roll_session": roll_nothing} | options)
     with pytest.raises(TypeError, match="clock must be a Clock"):
-        SessionGroup(clock=5)  # type: ignore[arg-type]
+        SessionGroup(clock=5)
 
 
 async def test_a_clock_whose_sleep_is_not_async_is_refused():
     """It would block the event loop."""
 
     class Blocking(SystemClock):
-        def sleep(self, delta: timedelta) -> None:  # type: ignore[override]
+        def sleep(self, delta: timedelta) -> None:
             time.sleep(delta.total_seconds())
 
     with pytest.raises(TypeError, match=r"Blocking\.sleep must be async"):
@@ -477,4 +477,4 @@ async def test_a_clock_whose_sleep_is_not_async_is_refused():
 async def test_what_is_no_manager_is_not_removed_from_a_group():
     """A name is none."""
     with pytest.raises(TypeError, match=r"group\.remove\(\) takes SessionBoundaryManagers, not 'XNYS'"):
-        await SessionGroup().remove("XNYS")  # type: ignore[arg-type]
+        await SessionGroup().remove("XNYS")

@@ -332,8 +332,8 @@ async def test_a_driver_that_dies_in_the_background_is_raised_by_aclose(caplog, 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
-        manager._driver._poll_due = fail  # type: ignore[union-attr,method-assign]
-        manager._driver.wake(manager._host)  # type: ignore[union-attr]
+        manager._driver._poll_due = fail
+        manager._driver.wake(manager._host)
         assert [event async for event in events] == []
     for call in (lambda: manager.halt("late"), lambda: manager.add_feed("late"), lambda: manager.on(ACTIVE)(fail)):
         with pytest.raises((ManagerStopped, TypeError)) as stopped:

@@ -517,7 +517,7 @@ async def test_misuse():
         await manager.apply(TYPHOON)
     async with running(manager):
         with pytest.raises(TypeError, match="apply\\(\\) takes a Closure or SpecialHours"):
-            await manager.apply("typhoon")  # type: ignore[arg-type]
+            await manager.apply("typhoon")
     with pytest.raises(ManagerStopped):
         await manager.apply(TYPHOON)
 

@@ -64,7 +64,7 @@ def replica(
     start: object, journal: SharedInMemory, *script: BaseException | timedelta | None
 ) -> tuple[SessionBoundaryManager, SimulatedClock, Rolls]:
     """Return a manager on a shared journal, its clock, and its roll, which follows a script."""
-    clock = SimulatedClock(start)  # type: ignore[arg-type]
+    clock = SimulatedClock(start)
     rolls = Rolls(clock, *script)
     config = LifecycleConfig(data_timeout=None)
     return SessionBoundaryManager(season(), rolls, config=config, clock=clock, journal=journal), clock, rolls

@@ -309,7 +309,7 @@ async def test_bad_input_changes_nothing():
         with pytest.raises(NaiveDatetimeError, match=r"^at is 2024-03-04"):
             manager.record_status(S.HALT, at=NOON.replace(tzinfo=None))
         with pytest.raises(TypeError, match=r"^record_status\(\) takes a VenueStatus, not 'H': session_lifecycle\.ven"):
-            manager.record_status("H")  # type: ignore[arg-type]
+            manager.record_status("H")
         await clock.advance(SECOND)
         assert (manager.halted, of(Halted, log)) == (None, [])
     with pytest.raises(ManagerStopped):

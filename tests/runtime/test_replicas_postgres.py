@@ -134,7 +134,7 @@ class standby_after:  # noqa: N801 -- read as a function
 
     async def __aexit__(self, *error: object) -> None:
         for manager in reversed(self._managers):
-            await manager.__aexit__(*error)  # type: ignore[arg-type]
+            await manager.__aexit__(*error)
 
 
 async def test_a_roll_under_way_ends_with_the_lead_and_is_done_later(database: Database) -> None:

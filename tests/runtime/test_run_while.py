@@ -201,7 +201,7 @@ async def test_misuse():
         with pytest.raises(TypeError, match=r"run_while\(\)"):
             await manager.run_while(Work(clock))
         with pytest.raises(TypeError, match="async"):
-            await manager.run_while(lambda _: None, ACTIVE)  # type: ignore[arg-type,return-value]
+            await manager.run_while(lambda _: None, ACTIVE)
     await manager.run_while(Work(clock), *SessionState)  # after the end there is nothing to call
 
 

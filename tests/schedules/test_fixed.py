@@ -54,7 +54,7 @@ def test_fault_10_a_schedule_without_sessions_is_refused() -> None:
 def test_what_is_of_the_wrong_kind_is_refused_at_once(arguments: dict[str, object], why: str) -> None:
     """A zone's name would be noticed at the first `apply()` only, and a name that is no text in the journal."""
     with pytest.raises(TypeError, match=why):
-        FixedSchedule(**({"sessions": [session()]} | arguments))  # type: ignore[arg-type]
+        FixedSchedule(**({"sessions": [session()]} | arguments))
 
 
 @given(hours().filter(lambda drawn: len(drawn.sessions) > 1), st.data())

@@ -64,7 +64,7 @@ async def test_a_journal_that_is_not_new_is_refused() -> None:
 
 class Forgetful(MemoryJournal):
     async def append(self, records: Sequence[Record]) -> None:
-        await super().append(record for record in records if record.entry is not Entry.ALARM_ENDED)  # type: ignore[arg-type]
+        await super().append(record for record in records if record.entry is not Entry.ALARM_ENDED)
 
 
 class Shortening(MemoryJournal):

@@ -596,7 +596,7 @@ def test_an_application_may_have_task_groups_of_its_own(backend: str) -> None:
             await self.context.__aenter__()
 
         async def __aexit__(self, *error: object) -> bool | None:
-            return await self.context.__aexit__(*error)  # type: ignore[arg-type] -- as it comes
+            return await self.context.__aexit__(*error)
 
     class Broken(Grouped):
         broken = True

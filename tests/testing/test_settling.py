@@ -257,15 +257,15 @@ def test_a_loop_with_a_ready_queue_of_its_own_settles() -> None:
     elsewhere: list[asyncio.Handle] = []
 
     class OwnQueue(asyncio.SelectorEventLoop):
-        def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
             handle = asyncio.Handle(callback, args, self, context)
             elsewhere.append(handle)
             return handle
 
         def _run_once(self) -> None:
-            self._ready.extend(elsewhere)  # type: ignore[attr-defined]
+            self._ready.extend(elsewhere)
             elsewhere.clear()
-            super()._run_once()  # type: ignore[misc]
+            super()._run_once()
 
     async def main() -> Log:
         clock, log = SimulatedClock(T0), Log()

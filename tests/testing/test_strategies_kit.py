@@ -203,7 +203,7 @@ def test_fault_scripts_refuse_faults_that_are_none() -> None:
 def make(manager_class: type[SessionBoundaryManager]) -> SessionBoundaryManager:
     """Return a manager with an alarm and a feed, which alone is the application."""
     manager = manager_class("XNYS", roll_nothing)
-    manager.at("close", -10 * MINUTE)(roll_nothing)  # type: ignore[type-var] -- any async function of one argument will do
+    manager.at("close", -10 * MINUTE)(roll_nothing)  # any async function of one argument will do
     return manager
 
 
@@ -308,4 +308,4 @@ def test_triggers_shrink_to_the_edges_of_a_day() -> None:
 def test_triggers_of_no_such_kind_are_refused() -> None:
     """When they are asked for."""
     with pytest.raises(ConfigurationError, match="kind = 'any' is refused"):
-        trigger_sequences("any")  # type: ignore[arg-type] -- which is the point
+        trigger_sequences("any")

@@ -167,7 +167,7 @@ class MortalJournal(SqliteJournal):
         await super()._begin(connection, what)
         self.hit("begun")
 
-    async def _raise_counter(self, connection: sqlite3.Connection, lock: OwnerLock, number: int) -> None:  # type: ignore[override]
+    async def _raise_counter(self, connection: sqlite3.Connection, lock: OwnerLock, number: int) -> None:
         self.hit("committed")
         await super()._raise_counter(connection, lock, number)
         self.hit("counted")
@@ -240,8 +240,8 @@ class Life(logging.Handler):
                 self.note(
                     self._announcements,
                     "state",
-                    record.session,  # type: ignore[attr-defined]
-                    trigger=record.trigger,  # type: ignore[attr-defined]
+                    record.session,
+                    trigger=record.trigger,
                 )
 
     def announce(self, by: str, name: str, event: Any) -> None:

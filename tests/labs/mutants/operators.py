@@ -287,7 +287,7 @@ def drop_operand(about: str, nth: int | None = None) -> Operator:
         operands = place.parent.values
 
         def drop() -> None:
-            operands.remove(place.node)  # type: ignore[arg-type] -- an operand of a BoolOp is an expression
+            operands.remove(place.node)  # an operand of a BoolOp is an expression
 
         return drop
 

@@ -157,8 +157,8 @@ class Replica:
 
 def remove_fence() -> None:
     """Let this process believe that it leads until the server says otherwise, and finish the roll that it is in."""
-    Lease.leads = property(lambda lease: lease._leading)  # type: ignore[method-assign, assignment]
-    Lease.remaining = property(lambda _: 60.0)  # type: ignore[method-assign, assignment]
+    Lease.leads = property(lambda lease: lease._leading)
+    Lease.remaining = property(lambda _: 60.0)
 
 
 def _database_errors() -> tuple[type[Exception], ...]:
