@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from session_lifecycle._cli.venues import Venue
+from session_lifecycle._cli.venues import NOT_COMPARED, Venue
 from session_lifecycle._model.clock import Clock, read
 from session_lifecycle._model.errors import CalendarUnavailable, NotASession, ScheduleExhausted
 from session_lifecycle._schedules import other_sources
@@ -282,7 +282,7 @@ def calendar(venue: Venue, today: date) -> Iterator[Finding]:
 def _published(about: str, vouched: date | None, today: date) -> Finding:
     """Report how far the hours are published, and which are by rule."""
     if vouched is None:
-        return Finding("note", about, "no comparison with what the exchange has published is on record", None)
+        return Finding("note", about, NOT_COMPARED, None)
     text = f"compared with what the exchange has published until {vouched}; later days are by rule, not published"
     if vouched < today:
         return Finding("note", about, text, "compare them with the exchange's notices")

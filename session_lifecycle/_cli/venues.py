@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from session_lifecycle._cli.failures import CommandRefused, reading
 from session_lifecycle._cli.output import notify, with_progress
@@ -17,6 +17,9 @@ from session_lifecycle._schedules.exchange import ExchangeSchedule
 from session_lifecycle._schedules.extended_hours import TABLE as EXTENDED_HOURS
 from session_lifecycle._schedules.overrides_file import naming, read_overrides
 from session_lifecycle._schedules.snapshot import SUFFIXES, SnapshotSchedule
+
+NOT_COMPARED: Final = "no comparison with what the exchange has published is on record"
+"""What is said of a calendar whose `vouched_until` is None."""
 
 
 class Venue(NamedTuple):

@@ -299,6 +299,14 @@ def test_hours_by_rule_are_said_to_be() -> None:
     assert (value["vouched_until"], value["known_until"]) == ("2028-12-31", "2200-12-31")
 
 
+def test_hours_that_nobody_has_compared_are_said_to_be() -> None:
+    """As `doctor` does: to say nothing would be to say that they are published."""
+    line = "no comparison with what the exchange has published is on record"
+    assert printed("plan", "XSTO", "--from", "2027-01-04", "--to", "2027-01-08", now=NOW).splitlines()[-1] == line
+    assert line not in printed("plan", "XSTO", "--from", "2027-01-06", "--to", "2027-01-06", now=NOW)  # a holiday
+    assert line not in printed("plan", "XNYS", "--from", "2028-12-28", "--to", "2029-01-03", now=NOW)
+
+
 def test_a_season_is_no_row_of_half_days(tmp_path: Path) -> None:
     """What a season says is usual in it; half days of the calendar stay, and are called so."""
     file = tmp_path / "hours.toml"

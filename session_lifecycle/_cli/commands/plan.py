@@ -24,7 +24,7 @@ from session_lifecycle._cli.options import (
     json_schema_of,
 )
 from session_lifecycle._cli.output import show, show_json, with_progress
-from session_lifecycle._cli.venues import open_venues
+from session_lifecycle._cli.venues import NOT_COMPARED, open_venues
 from session_lifecycle._cli.views.moments import day_and_time, footnote, place
 from session_lifecycle._cli.views.planned import Plan, PlanReport, planned
 from session_lifecycle._cli.views.rows import HangingText, NotedRow, NotedRows
@@ -167,7 +167,10 @@ def _footnotes(plan: Plan) -> Iterator[str]:
     venue = plan.venue
     if any(moment.configured for each in venue.sessions for moment in each.moments):
         yield footnote(venue.calendar, plan.own_hours)
-    if venue.vouched_until is not None and any(each.session > venue.vouched_until for each in venue.sessions):
+    if venue.vouched_until is None:
+        if venue.sessions:
+            yield NOT_COMPARED
+    elif any(each.session > venue.vouched_until for each in venue.sessions):
         yield f"after {venue.vouched_until} by rule, not published"
     if venue.known_until < venue.last:
         yield f"known until {venue.known_until}: later days are not known, which does not mean closed: {plan.remedy}"
