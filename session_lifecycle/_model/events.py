@@ -240,7 +240,7 @@ class HorizonNear(TaggedEvent, frozen=True):
                 f"the hours of session {self.session} are by rule, not published: they are vouched for until "
                 f"{self.vouched_until}, and known until {self.known_until}. Compare them with the exchange's notices"
             )
-        return f"the calendar knows no session after {self.known_until}: update its source"
+        return f"the calendar knows no session after {self.known_until}: update its source, or add the days yourself"
 
 
 class AlarmFired(Scheduled, TaggedEvent, frozen=True):

@@ -235,7 +235,7 @@ LINES = {
         "max_catch_up_sessions since the start"
     ),
     ClockStepped: "the wall clock stepped by +86400 s",
-    HorizonNear: "the calendar knows no session after 2024-03-04: update its source",
+    HorizonNear: "the calendar knows no session after 2024-03-04: update its source, or add the days yourself",
     AlarmFired: "2024-03-04 alarm open + 2:00:00, in ACTIVE",
     AlarmSkipped: "2024-03-04 alarm open + 2:00:00 of 2024-03-04 12:00:00+00:00 was skipped: the session was skipped",
     HandlerFailed: "handler desk.flatten failed: Oops('oops')",

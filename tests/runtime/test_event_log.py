@@ -125,7 +125,11 @@ CASES: list[tuple[Event, int, str]] = [
     ),
     (ClockStepped(timedelta(hours=-1), MONDAY), logging.WARNING, "the wall clock stepped by -3600 s"),
     (ClockStepped(timedelta(seconds=1.5)), logging.WARNING, "the wall clock stepped by +1.5 s"),
-    (HorizonNear(MONDAY), logging.WARNING, "the calendar knows no session after 2024-03-04: update its source"),
+    (
+        HorizonNear(MONDAY),
+        logging.WARNING,
+        "the calendar knows no session after 2024-03-04: update its source, or add the days yourself",
+    ),
     (
         AlarmFired(SOON, MONDAY, DUE, DUE, SessionState.ACTIVE),
         logging.INFO,
