@@ -7,13 +7,14 @@ journal's row. This side keeps the lease, and finds out after a broken connectio
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from math import inf
 from typing import Final, NamedTuple, NoReturn
 
 import anyio
 import psycopg
+from psycopg.rows import tuple_row
 
 from session_lifecycle._journal.errors import (
     JournalLocked,
@@ -32,7 +33,7 @@ from session_lifecycle._journal.postgres_records import (
     read_done,
     read_these,
 )
-from session_lifecycle._journal.postgres_tables import NOT_INSTALLED, VERSION, create_tables, place_of
+from session_lifecycle._journal.postgres_tables import VERSION, create_tables, place_of
 from session_lifecycle._journal.records import Record
 from session_lifecycle._model.errors import ConfigurationError
 from session_lifecycle._model.uncopyable import Uncopyable
@@ -55,11 +56,12 @@ _APPEND: Final = ("session_lifecycle.append", "$1, $2::bigint, $3, $4::jsonb")
 _COMPLETE: Final = "SELECT session_lifecycle.complete($1, $2, $3, $4::jsonb, $5)"
 # No row where the block has ended its transaction, and with it the setting.
 _COMPLETE_HERE: Final = (
-    "SELECT session_lifecycle.complete(%s, %s, %s, %s::jsonb, %s) "
+    "SELECT session_lifecycle.complete(%s::text, %s::bigint, %s::text, %s::jsonb, %s::int) "
     "WHERE current_setting('session_lifecycle.roll', true) = %s"
 )
+# No query, before which the block could not set the level of isolation any more.
 _BEGIN_HERE: Final = (
-    "SELECT set_config('session_lifecycle.roll', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)"
+    "SET LOCAL session_lifecycle.roll = '{}'; SET LOCAL idle_in_transaction_session_timeout = '{:.0f}ms'"
 )
 _RELEASE: Final = "SELECT session_lifecycle.release(%s, %s, %s)"
 
@@ -162,8 +164,11 @@ class PostgresJournal(Uncopyable):
         self._link = link = Link.join(self._conninfo, lease)
         try:
             async with link.keeper.use(self._seconds) as connection:
-                await self._acquire(connection, again=False)
-                records = await read_after(connection, self._name, 0)
+                records: tuple[Record, ...] | None = None
+                while records is None:
+                    with suppress(psycopg.errors.SerializationFailure):  # where that is the sessions' default
+                        await self._acquire(connection, again=False)
+                        records = await read_after(connection, self._name, 0)
         except BaseException as error:
             await self.close()
             if isinstance(error, BROKEN_OR_REFUSED):
@@ -176,14 +181,7 @@ class PostgresJournal(Uncopyable):
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == _OTHER_CALENDAR and isinstance(error, psycopg.Error):
             raise JournalMismatch("the calendar", error.diag.message_detail, self._calendar) from error
-        if state in NOT_INSTALLED:
-            reason = (
-                f"its tables are missing or of an earlier version ({first_line(error)}): call "
-                "`await PostgresJournal.create_tables(conninfo)` once, as a role that may create a schema"
-            )
-        else:
-            reason = first_line(error)
-        raise JournalUnavailable(self._label, reason) from error
+        raise JournalUnavailable(self._label, first_line(error)) from error
 
     async def close(self) -> None:
         """Give up the lead, so that a standby takes it at once, and close the connections. Takes a second at most."""
@@ -406,7 +404,7 @@ class PostgresJournal(Uncopyable):
             connection = await self._transaction_connection(stack, link)
             try:
                 async with committed(connection, self._seconds) as scope:
-                    await connection.execute(_BEGIN_HERE, (token, f"{self._seconds * 1000:.0f}ms"))
+                    await connection.execute(_BEGIN_HERE.format(token, self._seconds * 1000).encode())
                     entered, scope.deadline = True, inf
                     yield connection
                     await self._pen.acquire()
@@ -440,7 +438,8 @@ class PostgresJournal(Uncopyable):
 
     async def _complete(self, connection: Connection, record: Record, token: str) -> None:
         parameters = (self._name, self._lease.term, self._lease.holder, one_as_json(record), self._lease.rest, token)
-        cursor = await connection.execute(_COMPLETE_HERE, parameters)
+        # Whatever cursors and types the block has set for its own statements.
+        cursor = await psycopg.AsyncCursor(connection, row_factory=tuple_row).execute(_COMPLETE_HERE, parameters)
         if cursor.rowcount != 1:
             reason = "the block has ended its transaction itself, by COMMIT or ROLLBACK; leave both to the journal"
             raise JournalWriteFailed(self._label, "done", reason)

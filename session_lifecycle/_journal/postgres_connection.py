@@ -7,7 +7,7 @@ of psycopg's protocol are driven, by `anyio.wait_readable` and `anyio.wait_writa
 import ipaddress
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -25,6 +25,9 @@ _WAITED: Final = (
     "the roll's block waited for longer than `ttl` between two statements, so the server has ended its transaction. "
     "Wait before the block, or begin it with `SET LOCAL idle_in_transaction_session_timeout`"
 )
+
+NOT_INSTALLED: Final = frozenset({"3F000", "42883", "42P01"})
+"""What the server says where a schema, a function or a table is missing."""
 
 
 class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -162,16 +165,30 @@ def shown(conninfo: str) -> str:
     """Return the server and database of a conninfo, for messages: never a password.
 
     Raises:
-        ValueError: it cannot be parsed. The message does not repeat it.
+        ValueError: it cannot be parsed, or has another one for its database. The message does not repeat it.
     """
     try:
-        values = {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
+        values = _defaults() | _given(conninfo)
     except psycopg.Error as error:
         msg = "it is neither a postgresql:// URL nor a list of key=value"
         raise ValueError(msg) from error
-    server = ",".join(values[name] for name in ("host", "hostaddr") if name in values) or "local"
-    port = f":{values['port']}" if "port" in values else ""
-    return f"postgresql://{server}{port}/{values.get('dbname', '')}"
+    if "://" in values.get("dbname", ""):  # libpq takes it for a name, and it may hold a password
+        msg = "its dbname is a URL: pass the URL alone"
+        raise ValueError(msg)
+    service = f"?service={values['service']}" if "service" in values else ""
+    server = ",".join(values[name] for name in ("host", "hostaddr") if name in values) or ("" if service else "local")
+    port = f":{values['port']}" if values.get("port", "5432") != "5432" else ""
+    return f"postgresql://{server}{port}/{values.get('dbname', '')}{service}"
+
+
+def _given(conninfo: str) -> dict[str, str]:
+    return {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
+
+
+def _defaults() -> dict[str, str]:
+    """Return what libpq takes from the environment, and from the service that PGSERVICE names."""
+    options = pq.Conninfo.get_defaults()
+    return {option.keyword.decode(): option.val.decode() for option in options if option.val is not None}
 
 
 def with_defaults(conninfo: str, seconds: float) -> str:
@@ -187,60 +204,71 @@ def with_defaults(conninfo: str, seconds: float) -> str:
         "keepalives_count": 2,
         "tcp_user_timeout": max(1000, int(seconds * 1000)),
     }
-    given = {name: value for name, value in conninfo_to_dict(conninfo).items() if value is not None}
-    return make_conninfo("", **(defaults | given))
+    return make_conninfo("", **(defaults | _given(conninfo)))
 
 
 async def connect(conninfo: str, within: float) -> Connection:
-    """Connect to the first server of a conninfo that takes the connection, each tried for at most `within` seconds.
+    """Connect to the first server of a conninfo that takes the connection, within so many seconds in all.
 
-    Host names are resolved by `anyio.getaddrinfo`; an address and the path of a socket need no resolving, and so no
-    thread. A host that only a service file names is resolved by libpq, which blocks meanwhile.
+    Each server, and each address of a name, has an equal share of what is left, so that a host that has vanished, and
+    does not even refuse, leaves time for the next one. Host names are resolved by `anyio.getaddrinfo`; an address and
+    the path of a socket need no resolving, and so no thread. Hosts that only `service=` names are left to libpq, which
+    blocks while it resolves, and waits for the first one that does not answer.
 
     Raises:
         psycopg.OperationalError: there is none; the message is the last one's.
     """
     failure: Exception | None = None
-    for server, name in _servers(conninfo):
+    for (server, name), until in _shared(_servers(conninfo), anyio.current_time() + within):
         try:
-            for attempt in [server] if name is None else await _addresses(server, name, within):
-                try:
-                    with anyio.fail_after(within):
-                        return await _connect_to(attempt)
-                except TimeoutError:
-                    failure = psycopg.OperationalError(f"no answer within {within:g} s")
-                except (psycopg.OperationalError, OSError) as error:
-                    failure = error
+            attempts = [server] if name is None else await _addresses(server, name, until)
         except OSError as error:
             failure = psycopg.OperationalError(f"{name} could not be resolved: {error or 'no answer'}")
             failure.__cause__ = error
+            continue
+        for attempt, ends in _shared(attempts, until):
+            seconds = ends - anyio.current_time()
+            try:
+                with anyio.fail_after(seconds):
+                    return await _connect_to(attempt)
+            except TimeoutError:
+                failure = psycopg.OperationalError(f"no answer within {seconds:.3g} s")
+            except (psycopg.OperationalError, OSError) as error:
+                failure = error
     if isinstance(failure, psycopg.OperationalError):
         raise failure
     msg = f"no server could be reached: {failure}"
     raise psycopg.OperationalError(msg) from failure
 
 
+def _shared(each: Sequence[_Value], until: float) -> Iterator[tuple[_Value, float]]:
+    """Iterate over some, each with the instant to which it has its share of the time that is left."""
+    for number, one in enumerate(each):
+        now = anyio.current_time()
+        yield one, now + max(0.0, until - now) / (len(each) - number)
+
+
 def _servers(conninfo: str) -> list[tuple[str, str | None]]:
     """Return a conninfo for each host, in their order, and the name that is to be resolved, if there is one."""
-    values = conninfo_to_dict(conninfo)
-    defaults = {
-        option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val is not None
-    }
-    hosts = str(values.get("host") or defaults.get("host", "")).split(",")
-    if values.get("hostaddr") or defaults.get("hostaddr") or not any(map(_is_a_name, hosts)):
-        return [(conninfo, None)]
-    ports = str(values.get("port") or defaults.get("port", "")).split(",")
-    if len(ports) == 1:
-        ports *= len(hosts)
-    return [
-        (make_conninfo(conninfo, host=host, port=port), host if _is_a_name(host) else None)
-        for host, port in zip(hosts, ports, strict=False)
-    ]
+    given = _given(conninfo)
+    if "service" in given and not given.keys() & {"host", "hostaddr"}:
+        return [(conninfo, None)]  # the service's host is before PGHOST
+    values = _defaults() | given
+    lists = {keyword: values[keyword].split(",") for keyword in ("host", "hostaddr", "port") if values.get(keyword)}
+    count = len(lists.get("hostaddr") or lists.get("host") or ())
+    if not count or any(len(each) not in {1, count} for each in lists.values()):
+        return [(conninfo, None)]  # the default socket; or libpq says that the lists do not match
+    servers = list[tuple[str, str | None]]()
+    for number in range(count):
+        one = {keyword: each[number % len(each)] for keyword, each in lists.items()}
+        name = one.get("host", "")
+        servers.append((make_conninfo(conninfo, **one), name if not one.get("hostaddr") and _is_a_name(name) else None))
+    return servers
 
 
-async def _addresses(server: str, name: str, within: float) -> list[str]:
+async def _addresses(server: str, name: str, until: float) -> list[str]:
     """Return a conninfo for each address of a host; a TimeoutError, which is an OSError, where there is no answer."""
-    with anyio.fail_after(within):
+    with anyio.fail_after(until - anyio.current_time()):
         found = await anyio.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return [make_conninfo(server, hostaddr=address) for address in dict.fromkeys(str(each[4][0]) for each in found)]
 
@@ -256,7 +284,8 @@ def _is_a_name(host: str) -> bool:
 
 
 async def _connect_to(conninfo: str) -> Connection:
-    raw = pq.PGconn.connect_start(conninfo.encode())
+    # The journal's texts are in any script, whatever PGCLIENTENCODING, the role or the database say.
+    raw = pq.PGconn.connect_start(make_conninfo(conninfo, client_encoding="UTF8").encode())
     try:
         await _poll(raw)
         raw.nonblocking = 1
@@ -286,7 +315,14 @@ def first_line(error: Exception) -> str:
     text = str(error).strip()
     named = "the server has not answered in time" if isinstance(error, TimeoutError) else type(error).__name__
     line = text.splitlines()[0] if text else named
-    return f"{line}: {_WAITED}" if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout) else line
+    if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout):
+        return f"{line}: {_WAITED}"
+    if isinstance(error, psycopg.Error) and error.sqlstate in NOT_INSTALLED and "session_lifecycle" in line:
+        return (
+            f"its tables are missing or of an earlier version ({line}): call "
+            "`await PostgresJournal.create_tables(conninfo)` once, as a role that may create a schema"
+        )
+    return line
 
 
 @asynccontextmanager

@@ -5,9 +5,9 @@ from typing import Final
 import psycopg
 
 from session_lifecycle._journal.errors import JournalCorrupt, JournalMismatch, JournalUnavailable
-from session_lifecycle._journal.postgres_connection import Connection, connected, first_line
+from session_lifecycle._journal.postgres_connection import NOT_INSTALLED, Connection, connected, first_line
 from session_lifecycle._journal.postgres_records import read_after
-from session_lifecycle._journal.postgres_tables import NOT_INSTALLED, VERSION, place_of
+from session_lifecycle._journal.postgres_tables import VERSION, place_of
 from session_lifecycle._journal.reading import Damage, JournalReading, only_name
 from session_lifecycle._journal.records import journal_state_after
 

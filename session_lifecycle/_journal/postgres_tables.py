@@ -12,9 +12,6 @@ from session_lifecycle._model.errors import ConfigurationError
 VERSION: Final = 1
 """The layout of the tables that this release reads and writes."""
 
-NOT_INSTALLED: Final = frozenset({"3F000", "42883", "42P01"})
-"""What the server says where the schema, a function or a table is missing."""
-
 _OLDEST_SERVER: Final = 140_000
 _WITHIN: Final = 10.0
 # Two replicas that create the schema at once would meet in its unique indexes.

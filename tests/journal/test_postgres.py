@@ -5,11 +5,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import psycopg
 import pytest
+from msgspec.structs import replace
+from psycopg.pq.abc import PGconn
+from psycopg.rows import dict_row
+from psycopg.types.string import StrDumperVarchar
 
 from session_lifecycle import (
     ConfigurationError,
@@ -22,9 +27,11 @@ from session_lifecycle import (
     PostgresJournal,
     Record,
 )
+from session_lifecycle._journal import postgres_connection
 from session_lifecycle._journal.base import SharedJournal, TransactionalJournal
 from session_lifecycle._journal.errors import NotLeadingError
-from session_lifecycle._journal.postgres_connection import shown
+from session_lifecycle._journal.postgres_connection import connect, shown
+from session_lifecycle._journal.postgres_reading import read_journal
 from session_lifecycle.testing.journals import check_journal
 from tests.conftest import BACKENDS, PLAIN, Backend
 from tests.helpers.journal_days import AT, DAY, FIRST, adopted, done, failed, halted, intent, kept
@@ -226,6 +233,19 @@ async def test_without_tables_it_says_how_to_create_them(postgres_server: Server
     postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+async def test_a_roll_says_how_to_bring_the_tables_up_to_date(database: Database) -> None:
+    """Of an earlier version they may open, and lack what a roll calls."""
+    async with opened(database) as one:
+        await one.append([adopted()])
+        database.execute("ALTER FUNCTION session_lifecycle.complete RENAME TO complete_earlier")
+        try:
+            with pytest.raises(JournalWriteFailed, match="create_tables"):
+                async with one.transaction(FIRST, lambda: done(FIRST, 2)):
+                    pass
+        finally:
+            database.execute("ALTER FUNCTION session_lifecycle.complete_earlier RENAME TO complete")
+
+
 async def test_a_server_that_cannot_be_used_is_refused_with_its_reason(postgres_server: Server) -> None:
     """No such port, database, or name; a database whose encoding cannot hold every note."""
     for conninfo, reason in [
@@ -254,6 +274,51 @@ async def test_a_name_is_resolved_and_several_hosts_are_tried(database: Database
         await one.close()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_host_that_does_not_answer_leaves_time_for_the_next_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """A machine that has vanished does not even refuse: it has a share of the time, by name and by address."""
+    shares, poll = list[float](), postgres_connection._poll
+
+    async def silent(raw: PGconn) -> None:
+        if raw.port == b"1":
+            shares.append(anyio.current_effective_deadline() - anyio.current_time())
+            raise TimeoutError  # as if they had passed
+        await poll(raw)
+
+    monkeypatch.setattr(postgres_connection, "_poll", silent)
+    servers = f"host={host},{host} port=1,{database.server.port} user=postgres dbname={database.name}"
+    connection = await connect(servers, 60)
+    connection.abandon()
+    assert 0 < sum(shares) <= 30
+
+
+async def test_lists_of_hosts_and_ports_that_do_not_match_are_refused(database: Database) -> None:
+    """As libpq refuses them, in place of leaving a host out."""
+    servers = f"host=localhost,localhost,localhost port=1,{database.server.port} dbname={database.name}"
+    with pytest.raises(JournalUnavailable, match="could not match 2 port numbers to 3 hosts"):
+        await PostgresJournal(servers, "desk").open("XNYS")
+
+
+async def test_a_service_is_before_the_environment_as_in_libpq(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages name the server that is meant, also where the conninfo does not."""
+    server, services = database.server, tmp_path / "services"
+    services.write_text(
+        f"[books]\nhost={server.folder}\nport={server.port}\ndbname={database.name}\nuser=postgres\n", encoding="utf-8"
+    )
+    for variable, value in (("PGSERVICEFILE", f"{services}"), ("PGHOST", "name.invalid"), ("PGDATABASE", "other")):
+        monkeypatch.setenv(variable, value)
+    assert shown("") == "postgresql://name.invalid/other"
+    one = PostgresJournal("service=books", "desk")
+    assert "service=books" in repr(one)
+    await one.open("XNYS")
+    assert one.leads
+    await one.close()
+
+
 def test_arguments_are_checked() -> None:
     for arguments, field in [
         (("host=", ""), "name"),
@@ -274,9 +339,10 @@ def test_no_message_repeats_a_password() -> None:
     one = PostgresJournal("postgresql://me:secret@db.example:5433/books", "desk/XNYS")
     assert repr(one) == "PostgresJournal('postgresql://db.example:5433/books', 'desk/XNYS')"
     assert shown("dbname=books password=secret") == "postgresql://local/books"
-    with pytest.raises(ConfigurationError) as caught:
-        PostgresJournal("password=secret nonsense", "desk")
-    assert "secret" not in str(caught.value)
+    for conninfo in ("password=secret nonsense", "dbname=postgresql://me:secret@db.example/books"):
+        with pytest.raises(ConfigurationError) as caught:
+            PostgresJournal(conninfo, "desk")
+        assert "secret" not in str(caught.value)
 
 
 # ---- who leads ----
@@ -555,6 +621,46 @@ async def test_a_roll_may_outlast_renewals_at_every_isolation_level(database: Da
     assert booked(database) == 2
 
 
+async def test_a_block_may_set_its_level_of_isolation(database: Database) -> None:
+    """As the first statement of a transaction, which that of the block is."""
+    async with opened(database) as one:
+        await one.append([adopted()])
+        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+            assert tx is not None
+            await tx.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            level = await (await tx.execute("SHOW transaction_isolation")).fetchone()
+    assert (level, len(stored(database))) == (("serializable",), 2)
+
+
+async def test_a_block_may_have_cursors_and_types_of_its_own(database: Database) -> None:
+    """*done* is written whatever the connection is set to for the block's own statements."""
+    database.execute(BOOKS)
+    async with opened(database) as one:
+        await one.append([adopted()])
+        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx:
+            assert tx is not None
+            tx.cursor_factory = psycopg.AsyncRawCursor
+            tx.row_factory = dict_row
+            tx.adapters.register_dumper(str, StrDumperVarchar)
+            await tx.execute("INSERT INTO books VALUES ($1)", (FIRST,))
+    assert (booked(database), len(stored(database))) == (1, 2)
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_an_opening_is_not_refused_for_what_another_writes(database: Database, level: str) -> None:
+    """At such a level a statement may be refused for a write since its snapshot; it is sent again."""
+    database.execute(f"ALTER DATABASE {database.name} SET default_transaction_isolation = '{level}'")
+    database.execute(
+        "CREATE SEQUENCE tries; CREATE FUNCTION refuse_twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF nextval('public.tries') < 3 THEN RAISE EXCEPTION 'late' USING ERRCODE = '40001'; END IF; RETURN NEW; "
+        "END $$; CREATE TRIGGER refuse BEFORE INSERT ON session_lifecycle.journal "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_twice()"
+    )
+    async with opened(database) as one:
+        assert one.leads
+    assert database.execute("SELECT last_value FROM tries") == [(3,)]
+
+
 async def test_two_rolls_are_open_at_once_and_hold_up_no_halt(database: Database) -> None:
     """Each has a connection of its own; what another member writes waits for neither."""
     async with opened(database, "desk/1") as one, opened(database, "desk/2") as two:
@@ -721,6 +827,27 @@ async def test_a_role_needs_no_more_than_it_is_granted(database: Database) -> No
     with psycopg.connect(database.conninfo(user=role)) as other, pytest.raises(psycopg.errors.InsufficientPrivilege):
         other.execute("UPDATE session_lifecycle.journal SET term = 9")
     database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+@pytest.mark.parametrize("set_by", ["database", "environment", "conninfo"])
+async def test_names_and_notes_are_in_any_script(
+    database: Database, monkeypatch: pytest.MonkeyPatch, set_by: str, encoding: str
+) -> None:
+    """Whatever encoding a client would have by default."""
+    conninfo = database.conninfo()
+    if set_by == "database":
+        database.execute(f"ALTER DATABASE {database.name} SET client_encoding = '{encoding}'")
+    elif set_by == "environment":
+        monkeypatch.setenv("PGCLIENTENCODING", encoding)
+    else:
+        conninfo = database.conninfo(client_encoding=encoding)
+    one = PostgresJournal(conninfo, "机/東京 é")
+    await one.open("XTKS")
+    written = replace(failed(2), note="→ 東京 é")
+    await one.append([adopted(), written])
+    await one.close()
+    assert (await read_journal(conninfo)).records == (adopted(), written)
 
 
 async def test_sessions_with_settings_of_their_own_change_nothing(database: Database) -> None:
