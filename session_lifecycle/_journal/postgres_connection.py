@@ -9,7 +9,7 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 import psycopg
@@ -31,10 +31,12 @@ NOT_INSTALLED: Final = frozenset({"3F000", "42883", "42P01"})
 
 
 class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
-    """A connection in autocommit mode that waits by anyio. One task at a time may use it."""
+    """A connection in autocommit mode that waits by anyio. Tasks that use it take turns."""
 
     def __init__(self, raw: pq.abc.PGconn) -> None:
         super().__init__(raw, tuple_row)
+        # psycopg's lock is asyncio's. One of anyio would not be released by whoever finalizes a generator, as here.
+        self.lock = cast("Any", anyio.Semaphore(1, fast_acquire=True))
         self._names_of_calls: dict[str, bytes] = {}
         self._prepares_calls = True
         self._last_word: psycopg.Error | None = None

@@ -33,7 +33,7 @@ from session_lifecycle._journal.errors import NotLeadingError
 from session_lifecycle._journal.postgres_connection import connect, shown
 from session_lifecycle._journal.postgres_reading import read_journal
 from session_lifecycle.testing.journals import check_journal
-from tests.conftest import BACKENDS, PLAIN, Backend
+from tests.conftest import BACKENDS, PLAIN, TRIO, Backend
 from tests.helpers.journal_days import AT, DAY, FIRST, adopted, done, failed, halted, intent, kept
 from tests.helpers.ledger import napping
 from tests.helpers.postgres import Database, Server, waits
@@ -659,6 +659,19 @@ async def test_an_opening_is_not_refused_for_what_another_writes(database: Datab
     async with opened(database) as one:
         assert one.leads
     assert database.execute("SELECT last_value FROM tries") == [(3,)]
+
+
+@pytest.mark.parametrize("anyio_backend", [PLAIN, TRIO], ids=["asyncio", "trio"], indirect=True)
+async def test_tasks_of_a_block_take_turns_at_its_connection(database: Database) -> None:
+    """On each event loop, as they do at a connection of psycopg's own."""
+    database.execute(BOOKS)
+    async with opened(database) as one:
+        await one.append([adopted()])
+        async with one.transaction(FIRST, lambda: done(FIRST, 2)) as tx, anyio.create_task_group() as tasks:
+            assert tx is not None
+            for _ in range(3):
+                tasks.start_soon(tx.execute, "INSERT INTO books VALUES ('2024-01-02')")
+    assert (booked(database), len(stored(database))) == (3, 2)
 
 
 async def test_two_rolls_are_open_at_once_and_hold_up_no_halt(database: Database) -> None:
