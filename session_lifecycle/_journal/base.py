@@ -73,6 +73,7 @@ class SharedJournal(Journal, Protocol):
         """Wait for records of the leader that have not been returned yet, or until this replica leads itself.
 
         The records are returned in the order of `seq`; none where nothing was missed before the lead was gained.
+        What it raises is logged, and it is called again.
         """
         ...
 

@@ -60,9 +60,7 @@ _COMPLETE_HERE: Final = (
     "WHERE current_setting('session_lifecycle.roll', true) = %s"
 )
 # No query, before which the block could not set the level of isolation any more.
-_BEGIN_HERE: Final = (
-    "SET LOCAL session_lifecycle.roll = '{}'; SET LOCAL idle_in_transaction_session_timeout = '{:.0f}ms'"
-)
+_BEGIN_HERE: Final = "SET LOCAL session_lifecycle.roll = '{}'; SET LOCAL idle_in_transaction_session_timeout = {:.0f}"
 _RELEASE: Final = "SELECT session_lifecycle.release(%s, %s, %s)"
 
 
@@ -172,14 +170,13 @@ class PostgresJournal(Uncopyable):
         except BaseException as error:
             await self.close()
             if isinstance(error, BROKEN_OR_REFUSED):
-                self._refuse_to_open(error)
+                self._refuse(error)
             raise
         self._seq = records[-1].seq if records else 0
         return records
 
-    def _refuse_to_open(self, error: Exception) -> NoReturn:
-        state = error.sqlstate if isinstance(error, psycopg.Error) else None
-        if state == _OTHER_CALENDAR and isinstance(error, psycopg.Error):
+    def _refuse(self, error: Exception) -> NoReturn:
+        if isinstance(error, psycopg.Error) and error.sqlstate == _OTHER_CALENDAR:
             raise JournalMismatch("the calendar", error.diag.message_detail, self._calendar) from error
         raise JournalUnavailable(self._label, first_line(error)) from error
 
@@ -287,8 +284,7 @@ class PostgresJournal(Uncopyable):
                     continue
                 if acquired.busy:
                     await anyio.sleep(_SOON)
-                    continue
-                if not acquired.led:
+                elif not acquired.led:
                     lease.lose("another replica leads")
                     self._in_doubt = False
         finally:
@@ -330,7 +326,8 @@ class PostgresJournal(Uncopyable):
                 with anyio.move_on_after(lease.remaining):
                     await link.renew(lease)
                     return None
-            except BROKEN_OR_REFUSED:
+            except BROKEN_OR_REFUSED as error:
+                lease.failure = f": {first_line(error)}"
                 await anyio.sleep(_AGAIN)
         lease.expire()
         return lease.reason
@@ -340,6 +337,7 @@ class PostgresJournal(Uncopyable):
 
         Notifications end the waiting at once; each second, and as the leader's lease ends, the database is read anyway.
         The records are those after the last one that was returned or appended here; with the lead there may be none.
+        Raises as `open` does where the server answers and refuses, as a read-only one does; it may be called again.
         """
         lease = self._lease
         while (link := self._link) is not None:
@@ -362,8 +360,10 @@ class PostgresJournal(Uncopyable):
                         continue  # and read what came in before
                     wait = _SOON
                 await link.keeper.notified(self._name, heard, wait)
-            except BROKEN_OR_REFUSED:
+            except BROKEN:
                 await anyio.sleep(_AGAIN)
+            except psycopg.Error as error:
+                self._refuse(error)
         return ()
 
     async def _news(self, link: Link) -> tuple[Record, ...]:

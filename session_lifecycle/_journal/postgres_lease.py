@@ -48,6 +48,8 @@ class Lease:
         self.sent = 0.0
         self.settling = False
         self.reason = "this replica has not led yet"
+        self.failure = ""
+        """What the last renewal failed with, after a colon; empty where it has succeeded."""
         self.ended = anyio.Event()
         self._leading = False
         self._deadline = 0.0
@@ -85,6 +87,7 @@ class Lease:
             self.ended = anyio.Event()
         self.term = term
         self.sent = sent
+        self.failure = ""
         self._deadline = sent + self.seconds
 
     def change_term(self, term: int, sent: float) -> None:
@@ -98,11 +101,12 @@ class Lease:
         if self._leading:
             self.sent = max(self.sent, sent)
             self._deadline = self.sent + self.seconds
+            self.failure = ""
 
     def expire(self) -> None:
         """Lose the lead if the lease is over."""
         if self._leading and not self.leads:
-            self.lose(f"the lease of {self.seconds:g} s ran out before it could be renewed")
+            self.lose(f"the lease of {self.seconds:g} s ran out before it could be renewed{self.failure}")
 
     def lose(self, reason: str) -> None:
         """Lead no more. What was asked for under this tenure is refused, even if the lead is gained again."""

@@ -148,14 +148,16 @@ class JournalTasks:
             self._leading[host] = scope
             try:
                 task_status.started()
+                told = ""
                 while True:
-                    await self._lead_once(host)
+                    told = await self._lead_once(host, told)
             finally:
                 del self._leading[host]
                 self._event.set()
 
-    async def _lead_once(self, host: Host) -> None:
-        replica = host.replica
+    async def _lead_once(self, host: Host, told: str) -> str:
+        """Do so until something has changed. Return what has failed, which is not told again where it is `told`."""
+        replica, failed = host.replica, ""
         assert replica is not None
         try:
             if host.lifecycle.leading:  # not `journal.leads`, which ends by itself: the host hears of it from keep()
@@ -165,8 +167,11 @@ class JournalTasks:
             else:
                 records = await replica.journal.follow()
                 replica.follow(records, self._scheduler.observe_or_last())
-        except Exception:  # the journal may be the application's own code
-            LOGGER.exception("%s: the lead of the journal could not be kept or followed", host.lifecycle.schedule.name)
+        except Exception as error:  # the journal may be the application's own code
+            failed = f"{type(error).__name__}: {error}"
+            if failed != told:
+                name = host.lifecycle.schedule.name
+                LOGGER.exception("%s: the lead of the journal could not be kept or followed", name)
             await anyio.sleep(_PAUSE_SECONDS)
         except anyio.get_cancelled_exc_class():
             if not absorb_foreign_cancellation():
@@ -174,6 +179,7 @@ class JournalTasks:
         replica.report_skew(self._scheduler.observe_or_last())
         self._scheduler.emit(host)
         self._scheduler.wake(host)
+        return failed
 
     async def _close(self, host: Host, *, task_status: "anyio.abc.TaskStatus[None]") -> None:
         self._flushing.add(host)

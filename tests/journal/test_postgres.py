@@ -456,6 +456,22 @@ async def test_a_renewal_that_is_refused_ends_the_lead(database: Database) -> No
             assert await kept(old) == "another replica leads"
 
 
+async def test_a_refusal_for_which_a_lead_is_lost_or_not_taken_is_told(database: Database) -> None:
+    """Else a right that was taken away, or a server that became read-only, looks like a network that is cut."""
+    role = f"plain_{time.monotonic_ns()}"
+    database.execute(f"CREATE ROLE {role} LOGIN")
+    grants(database, role)
+    one = PostgresJournal(database.conninfo(user=role), "desk/XNYS", SHORT)
+    await one.open("XNYS")
+    database.execute(f"REVOKE USAGE ON SCHEMA session_lifecycle FROM {role}")
+    with anyio.fail_after(30):
+        assert "permission denied" in await kept(one)
+        with pytest.raises(JournalUnavailable, match="permission denied"):
+            await one.follow()
+    await one.close()
+    database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 async def test_a_server_clock_that_was_set_back_keeps_no_lease_alive(database: Database) -> None:
     """A lease that would last a day longer is cut to its ttl."""
     leader = journal(database, ttl=SHORT)

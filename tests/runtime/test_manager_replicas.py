@@ -12,6 +12,7 @@ from session_lifecycle import (
     Closure,
     Entry,
     Event,
+    JournalUnavailable,
     LeadershipGained,
     LeadershipLost,
     LifecycleConfig,
@@ -28,6 +29,7 @@ from session_lifecycle import (
     SessionBoundaryManager,
     SessionGroup,
 )
+from session_lifecycle._runtime import journal_tasks
 from session_lifecycle.testing import SimulatedClock
 from tests.helpers.builders import MONDAY, at
 from tests.helpers.harness import (
@@ -71,6 +73,26 @@ def replica(
 
 
 # ---- standing by ----
+
+
+async def test_a_journal_that_refuses_is_told_once_for_each_reason(caplog, monkeypatch):
+    """However often it is asked: for hours, where nobody is there to remove the reason."""
+    monkeypatch.setattr(journal_tasks, "_PAUSE_SECONDS", 0)
+
+    class Refusing(SharedInMemory):
+        reasons = ["read-only"] * 3 + ["permission denied"] * 2
+
+        async def follow(self):
+            if self.reasons:
+                raise JournalUnavailable("desk", self.reasons.pop(0))
+            return await super().follow()
+
+    journal = Refusing([adopted()], leads=False)
+    manager, _, _ = replica(NOON, journal)
+    async with running(manager):
+        await until(lambda: not journal.reasons)
+    told = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert ["read-only" in each for each in told] == [True, False]
 
 
 async def test_a_standby_follows_the_leader_and_does_nothing_itself():
