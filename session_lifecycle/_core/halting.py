@@ -112,6 +112,19 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
             if reason is not None and (end is None or end.failed):
                 self._record_halt(reason, now, subject)
 
+    def _hold_end(self, now: Reading) -> None:
+        """Record that the session has ended, where it would end later by hours that have changed since.
+
+        By the records alone it would go on. An intent says so, too, and after *done* there is nothing to record.
+        """
+        progress, rolls = self._progress, self._rolls
+        end = progress.timeline.boundaries(progress.session).end
+        if not max(progress.bounds.end, now.wall) < end:
+            return
+        self._cut_short(now.wall)
+        if all(roll is rolls.round and not (roll.pending or roll.intended) for roll in (*rolls.rounds, *rolls.planned)):
+            self._unrecorded = [*(self._unrecorded or ()), Record(Entry.ENDED, progress.session.date, now.wall)]
+
     def _stand_by(self) -> None:
         self._resuming = None  # whether a halt has ended is for the leader's records to say
         super()._stand_by()

@@ -225,6 +225,8 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
             self._call_off(change.why)
         elif not progress.ended and progress.called_off is None:
             progress.adopt_hours(mine := change.hours_of(progress.session), new.boundaries(mine))
+        elif self.leading:
+            self._hold_end(now)
         progress.relocate(change.position)
         change.retarget((*self._rolls.rounds, *self._rolls.planned))
         if self._alarms is not None:

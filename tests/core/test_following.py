@@ -420,6 +420,43 @@ def test_a_close_that_has_passed_here_before_it_was_put_off_has_not_passed() -> 
     assert_legal(standby.log)
 
 
+@pytest.mark.parametrize("being_written", [False, True])
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize("lag", [timedelta(0), SECOND])
+def test_a_session_that_has_ended_does_not_go_on_where_the_one_that_ended_it_is_closed(
+    being_written: bool, failed: bool, lag: timedelta
+) -> None:
+    """By its hours it would end with its delay now: it has ended, for a restart and for a standby as well."""
+    config, start = LifecycleConfig(data_timeout=None, post_market_roll_delay=HOUR), at(MONDAY, (23, 0))
+    flatten = Alarm("end", -MINUTE)
+    leader = Leader(ABUTTING, start, config=config, alarms=[flatten])
+    standby = Replica(ABUTTING, start, records=leader.records, config=config, alarms=[flatten], leads=False)
+    leader.pass_to(at(MONDAY, (23, 59)))
+    closure = Closure(TUESDAY)
+    decision = leader.core.change_schedule(closure, leader.now) if being_written else None
+    if decision is not None:
+        leader._add(*decision.records)
+    leader.pass_to(at(TUESDAY, (0, 0)) + (MINUTE if being_written else timedelta(0)))
+    if decision is None:
+        leader.apply(closure)
+    else:
+        decision.apply(leader.now)
+        leader._record(leader.take())
+    if failed:
+        leader.fail()
+    standby.pass_to(leader.wall - lag)
+    follow(leader, standby)
+    for minutes in (0, 30, 120):
+        leader.pass_to(at(TUESDAY, (0, 1)) + minutes * MINUTE)
+        standby.pass_to(leader.wall)
+        assert (leader.core.state, leader.core.roll_owed) == (ERROR if failed else ENDED, True)
+        restarted = Replica(ABUTTING, leader.wall, records=leader.records, config=config, alarms=[flatten])
+        assert leader.reflected == restarted.reflected
+        assert {**standby.reflected, "can trade": leader.core.can_trade} == leader.reflected
+    assert [each[0] for each in leader.alarms] == [AlarmFired]
+    assert_legal(standby.log)
+
+
 def test_a_closure_of_the_present_session_ends_it() -> None:
     """Before its open there is no session left of it, and the replica waits for the roll."""
     leader, standby = pair(at(MONDAY, (12, 0)))
@@ -809,8 +846,8 @@ def test_a_standby_remembers_what_the_venue_reports_and_the_leader_halts() -> No
     for replica in (leader, standby):
         assert replica.core.record_status(VenueStatus.HALT, NOON, replica.now) is None
     assert (leader.core.halted is None, standby.core.halted) == (False, None)
-    leader._record(leader.take())
-    assert [(each.entry, each.note) for each in leader.core.take_records()] == [(Entry.HALTED, leader.core.halted)]
+    leader._record([])
+    assert [(each.entry, each.note) for each in leader.records[1:]] == [(Entry.HALTED, leader.core.halted)]
     follow(leader, standby)
     assert standby.core.halted == leader.core.halted
     assert standby.core.take_records() == ()

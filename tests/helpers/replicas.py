@@ -168,6 +168,7 @@ class Leader(Replica):
                         self._add(Record(Entry.ALARM_ENDED, event.session, self.wall, subject=event.key))
                 case _:
                     pass
+        self._add(*self.core.take_records())
 
     def _carry_out(self, decision: Decision) -> None:
         """Make a decision's records durable, then apply it."""
