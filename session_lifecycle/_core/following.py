@@ -83,6 +83,8 @@ class Follower:
                 continue
             if session is None or day != progress.session.date:
                 self._change_schedule(recorded, now)
+                if progress.called_off is None:  # where it has ended here, too
+                    progress.adopt_hours(progress.session, progress.timeline.boundaries(progress.session))
             else:
                 progress.called_off = None  # its closure was withdrawn
                 crossed = _crossed(progress, now)
@@ -105,7 +107,7 @@ class Follower:
         followed = RollFollowed(left, session.date, term, skipped, now.wall, name=progress.name)
         stayed_open = not lost and stays_open(schedule, ended, session, skipped)
         progress.enter(session, bounds, followed, stayed_open=stayed_open)
-        if lost and now.wall < bounds.end:
+        if lost:
             progress.call_off(LOST)
         progress.catching_up = progress.catching_up or progress.position.state is not NOT_STARTED
 

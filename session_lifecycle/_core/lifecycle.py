@@ -131,7 +131,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         now = self._progress.last_reading.wall
         if now < self._progress.bounds.end:
             self._cut_short(now, f"called off ({why})")
-            self._progress.call_off(why)
+        self._progress.call_off(why)
 
     # ---- time ----
 

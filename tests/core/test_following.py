@@ -16,6 +16,7 @@ from session_lifecycle import (
     Event,
     FixedSchedule,
     Halted,
+    HaltRefused,
     LifecycleConfig,
     Misfire,
     OverrideLost,
@@ -454,6 +455,45 @@ def test_a_session_that_has_ended_does_not_go_on_where_the_one_that_ended_it_is_
         assert leader.reflected == restarted.reflected
         assert {**standby.reflected, "can trade": leader.core.can_trade} == leader.reflected
     assert [each[0] for each in leader.alarms] == [AlarmFired]
+    assert_legal(standby.log)
+
+
+@pytest.mark.parametrize("late", [timedelta(0), MINUTE])
+def test_a_session_that_was_called_off_has_closed_also_where_it_is_entered_after_its_end(late: timedelta) -> None:
+    """The next one opens at its very close, but the venue does not hold it: none halts there, nor after a restart."""
+    leader = Leader(ABUTTING, at(MONDAY, (23, 0)))
+    leader.pass_to(at(TUESDAY, (0, 0)))
+    leader.begin_roll()
+    standby = Replica(ABUTTING, leader.wall, records=leader.records, leads=False)
+    leader.apply(Closure(TUESDAY))
+    leader.pass_to(at(WEDNESDAY, (0, 0)) + late)
+    leader.end_roll()
+    follow(leader, standby)
+    assert (leader.core.session.date, leader.core.state) == (TUESDAY, ENDED)
+    restarted = Replica(ABUTTING, leader.wall, records=leader.records)
+    assert (leader.core.reason, leader.core.halted) == (None, None)
+    for replica in (leader, standby, restarted):
+        with pytest.raises(HaltRefused):
+            replica.core.halt("news", replica.now)
+    leader.roll()
+    follow(leader, standby)
+    assert standby.core.state is leader.core.state is ACTIVE
+    assert_legal(leader.log)
+
+
+def test_a_session_that_has_ended_here_goes_on_where_the_next_one_was_closed_before() -> None:
+    """The record comes late: by the hours as they are, the session ends with its delay."""
+    config, start = LifecycleConfig(data_timeout=None, post_market_roll_delay=HOUR), at(MONDAY, (23, 0))
+    leader = Leader(ABUTTING, start, config=config)
+    standby = Replica(ABUTTING, start, records=leader.records, config=config, leads=False)
+    leader.apply(Closure(TUESDAY))
+    for replica in (leader, standby):
+        replica.pass_to(at(TUESDAY, (0, 1)))
+    assert (leader.core.state, standby.core.state) == (POST_MARKET, ENDED)
+    follow(leader, standby)
+    assert (standby.core.state, standby.core.roll_owed) == (POST_MARKET, False)
+    standby.pass_to(at(TUESDAY, (1, 0)))
+    assert (standby.core.state, standby.core.roll_owed) == (ENDED, True)
     assert_legal(standby.log)
 
 
