@@ -191,12 +191,11 @@ class AlarmScheduler:
     def _replace(self, cursor: _Cursor, old: Timeline, day: date) -> None:
         before, after = hours_on(old.schedule, day), hours_on(self.timeline.schedule, day)
         queued = [entry for entry in cursor.queue if entry[1].date == day]
-        if queued or before is None:
-            fired = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
-            cursor.queue = deque(entry for entry in cursor.queue if entry[1].date != day)
-            if after is not None:
-                instants = cursor.alarm.instants(after, self.timeline.boundaries(after))
-                cursor.queue.extend((due, after) for due in instants[fired:] if not cursor.is_held(due, after))
+        fired = 0 if before is None else len(cursor.alarm.instants(before, old.boundaries(before))) - len(queued)
+        cursor.queue = deque(entry for entry in cursor.queue if entry[1].date != day)
+        if after is not None:
+            instants = cursor.alarm.instants(after, self.timeline.boundaries(after))
+            cursor.queue.extend((due, after) for due in instants[fired:] if not cursor.is_held(due, after))
         if after is not None and cursor.session.date == day:
             cursor.session = after
 

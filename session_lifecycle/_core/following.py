@@ -87,6 +87,8 @@ class Follower:
                     progress.adopt_hours(progress.session, progress.timeline.boundaries(progress.session))
             else:
                 progress.called_off = None  # its closure was withdrawn
+                if progress.clock_state.on_break and session.close <= now.wall:  # that break has no end any more
+                    progress.fire("close_market", now.wall, recorded.why)
                 crossed = _crossed(progress, now)
                 self._change_schedule(recorded, now)
                 progress.adopt_hours(session, progress.timeline.boundaries(session))  # where it has ended here, too

@@ -222,6 +222,7 @@ class SessionLifecycle(DataLifecycle, HaltingLifecycle):
         if self._alarms is not None:
             self._alarms.timeline = new
         if change.ends:
+            progress.session = change.hours_of(progress.session)
             self._call_off(change.why)
         elif not progress.ended and progress.called_off is None:
             progress.adopt_hours(mine := change.hours_of(progress.session), new.boundaries(mine))

@@ -142,7 +142,8 @@ class ReplicaLifecycle(LifecycleView, ABC):
         for event in interrupted(journal_state, now, self.name):
             self._progress.emit(event)
         by_clock = journal_state.intent is not None or journal_state.abandoned_target is not None
-        if journal_state.ended and not (by_clock and now.wall >= self._progress.planned.end):
+        over = by_clock and not journal_state.closed and now.wall >= self._progress.planned.end
+        if journal_state.ended and not over:
             self._cut_short(None)
 
     def _cut_short(self, at: datetime | None, why: str = "ended manually") -> None:

@@ -17,6 +17,7 @@ from session_lifecycle import (
     Resolution,
     RollSucceeded,
     Session,
+    SpecialHours,
     StateChanged,
 )
 from session_lifecycle._journal.records import Entry, JournalState, Record
@@ -131,6 +132,22 @@ def test_a_break_is_no_state() -> None:
         life = Life(schedule, at(MONDAY, (15, 0)), [Alarm("open", HOUR)])
         life.sleep_to(at(MONDAY, seen))
         assert life.fired == [(MONDAY, at(MONDAY, (15, 30)))]
+
+
+@pytest.mark.parametrize("day", [MONDAY, TUESDAY])
+def test_a_break_that_comes_to_be_at_run_time_has_its_alarms(day: date) -> None:
+    """The session had none, or the alarms of those that it had have gone off already."""
+    life = Life(weekdays(), at(MONDAY, (15, 0)), [Alarm("break_start"), Alarm("break_end", -5 * MINUTE)])
+    breaks: list[tuple[datetime, datetime]] = []
+    for hour in (16, 18):
+        breaks.append((at(day, (hour, 0)), at(day, (hour, 30))))
+        decision = life.core.change_schedule(SpecialHours(day, breaks=tuple(breaks)), life.now)
+        assert decision is not None
+        decision.apply(life.now)
+        life.run_to(at(day, (hour + 1, 0)))
+    assert life.fired == [(day, at(day, instant)) for instant in ((16, 0), (16, 25), (18, 0), (18, 25))]
+    assert [event.number for event in of(AlarmFired, life.log)] == [1, 1, 2, 2]
+    assert not life.skipped
 
 
 # ---- order ----

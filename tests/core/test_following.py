@@ -481,6 +481,32 @@ def test_a_session_that_was_called_off_has_closed_also_where_it_is_entered_after
     assert_legal(leader.log)
 
 
+def test_a_session_that_was_closed_has_the_hours_that_are_left_of_it() -> None:
+    """It has closed when it was called off, for whoever asks: the leader, a standby, and a restart."""
+    leader, standby = pair()
+    leader.apply(Closure(MONDAY))
+    follow(leader, standby)
+    for replica in (leader, standby, Replica(SCHEDULE, leader.wall, records=leader.records)):
+        assert replica.core.state is ENDED
+        assert (replica.core.session.open, replica.core.session.close) == (at(MONDAY, (14, 30)), NOON)
+        assert replica.core.session == replica.core.schedule.session_on(MONDAY)
+
+
+def test_a_session_that_was_closed_on_a_break_ends_with_that_here_too() -> None:
+    """Its hours end with the break's start, so that no end of the break is to come: the reason says why it closes."""
+    lunch = FixedSchedule([session(MONDAY + n * DAY, breaks=(((17, 0), (18, 0)),)) for n in range(3)])
+    leader = Leader(lunch, NOON - MINUTE)
+    standby = Replica(lunch, leader.wall, records=leader.records, leads=False)
+    leader.pass_to(NOON + MINUTE)
+    standby.pass_to(leader.wall)
+    assert (leader.core.on_break, standby.core.on_break) == (True, True)
+    leader.apply(Closure(MONDAY))
+    for replica in (leader, standby):
+        follow(leader, standby)
+        assert (replica.core.state, replica.core.on_break) == (ENDED, False)
+        assert_legal(replica.log)
+
+
 def test_a_session_that_has_ended_here_goes_on_where_the_next_one_was_closed_before() -> None:
     """The record comes late: by the hours as they are, the session ends with its delay."""
     config, start = LifecycleConfig(data_timeout=None, post_market_roll_delay=HOUR), at(MONDAY, (23, 0))

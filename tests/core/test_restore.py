@@ -10,10 +10,12 @@ from session_lifecycle import (
     AlarmFired,
     AlarmInterrupted,
     AlarmSkipped,
+    Entry,
     FixedSchedule,
     Halted,
     Misfire,
     OverrideLost,
+    Record,
     Resumed,
     Session,
     SpecialHours,
@@ -286,6 +288,17 @@ def test_changed_hours_do_not_bring_back_a_held_alarm() -> None:
     decision.apply(life.now)
     life.run_to(at(MONDAY, (20, 59)))
     assert life.fired == [(MONDAY, at(MONDAY, (17, 50)))]
+
+
+@pytest.mark.parametrize("rolling", [False, True])
+@pytest.mark.parametrize("start", [(17, 0), (23, 0)])
+def test_alarms_of_a_session_that_was_ended_are_over(rolling: bool, start: tuple[int, int]) -> None:
+    """Whether its roll was begun, and however late it is: the application has ended the session before they were due."""
+    roll = Record(Entry.INTENT, MONDAY, NOON, TUESDAY) if rolling else None
+    alarm = Alarm("close", -15 * MINUTE, Misfire.RUN_ONCE)
+    life = restarted(held(ended=True, closed=True, intent=roll), at(MONDAY, start), alarms=[alarm], schedule=weekdays())
+    life.run_to(at(TUESDAY, (20, 45)))
+    assert life.fired == [(TUESDAY, at(TUESDAY, (20, 45)))]
 
 
 def test_an_interrupted_alarm_is_reported() -> None:
