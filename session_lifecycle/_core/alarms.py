@@ -104,6 +104,7 @@ class AlarmScheduler:
         "_owner",
         "_registered",
         "_session",
+        "_skipped",
         "timeline",
     )
 
@@ -118,6 +119,7 @@ class AlarmScheduler:
         self._owner: Position  # the present's, by the last reading
         self._cut: Cut | None = None
         self._held: Container[tuple[date, str]] = ()
+        self._skipped: Container[date] = ()
         self._leading = True
 
     def begin(
@@ -128,14 +130,17 @@ class AlarmScheduler:
         now: datetime,
         *,
         held: Container[tuple[date, str]],
+        skipped: Container[date] = (),
         leading: bool,
     ) -> None:
         """Adopt the machine's session: its alarms from the first on, and those of others that are still to come.
 
-        What a journal holds counts as over: the session and the key of each firing. Alarms fire while this replica is
-        `leading` alone; one that stands by begins anew when it gains the lead.
+        What a journal holds counts as over: the session and the key of each firing, and the sessions that rolls have
+        `skipped`. Alarms fire while this replica is `leading` alone; one that stands by begins anew when it gains the
+        lead.
         """
         self._session, self._bounds, self._owner, self._held, self._leading = session, bounds, position, held, leading
+        self._skipped = skipped
         recall = (session, position, now)
         self._cursors = [
             _Cursor(alarm, session, bounds, recall, since, held=held)
@@ -300,7 +305,9 @@ class AlarmScheduler:
         if cursor.recall is not None:
             earlier = self.timeline.still_to_come(cursor.alarm, *cursor.recall)
             cursor.queue.extendleft(
-                entry for entry in reversed(earlier) if entry[0] != cursor.since and not cursor.is_held(*entry)
+                (due, session)
+                for due, session in reversed(earlier)
+                if due != cursor.since and session.date not in self._skipped and not cursor.is_held(due, session)
             )
             cursor.recall = None
         while not cursor.dry and cursor.session.open - self._bounds.end <= _REACH and self._first_place(cursor) is None:

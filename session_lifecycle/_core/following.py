@@ -90,8 +90,8 @@ class Follower:
                 if progress.clock_state.on_break and session.close <= now.wall:  # that break has no end any more
                     progress.fire("close_market", now.wall, recorded.why)
                 crossed = _crossed(progress, now)
+                progress.adopt_hours(session, recorded.timeline.boundaries(session))  # where it has ended here, too
                 self._change_schedule(recorded, now)
-                progress.adopt_hours(session, progress.timeline.boundaries(session))  # where it has ended here, too
                 if _crossed(progress, now) < crossed and not progress.ended and progress.state is not ERROR:
                     progress.fire("fail", now.wall, "what has passed here is still to come for the leader")
 

@@ -118,12 +118,15 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         By the records alone it would go on. An intent says so, too, and after *done* there is nothing to record.
         """
         progress, rolls = self._progress, self._rolls
-        end = progress.timeline.boundaries(progress.session).end
-        if not max(progress.bounds.end, now.wall) < end:
+        session, bounds = progress.session, progress.timeline.boundaries(progress.session)
+        if progress.called_off is not None or bounds.end <= max(progress.bounds.end, now.wall):
             return
+        recorded = self._cut is not None and self._cut.session == session.date
+        progress.adopt_hours(session, bounds)
         self._cut_short(now.wall)
-        if all(roll is rolls.round and not (roll.pending or roll.intended) for roll in (*rolls.rounds, *rolls.planned)):
-            self._unrecorded = [*(self._unrecorded or ()), Record(Entry.ENDED, progress.session.date, now.wall)]
+        pursued = all(roll is rolls.round for roll in rolls.planned)
+        if pursued and not (recorded or any(roll.pending or roll.intended for roll in rolls.rounds)):
+            self._unrecorded = [*(self._unrecorded or ()), Record(Entry.ENDED, session.date, now.wall)]
 
     def _stand_by(self) -> None:
         self._resuming = None  # whether a halt has ended is for the leader's records to say

@@ -131,9 +131,17 @@ class ReplicaLifecycle(LifecycleView, ABC):
         """Have alarms follow the machine's session, but for those that the journal holds."""
         progress, restored = self._progress, self._restored
         alarms.timeline = progress.timeline
-        held = {} if restored is None else restored.alarms
+        held, skipped = ({}, ()) if restored is None else (restored.alarms, restored.skipped)
         now = progress.last_reading.wall
-        alarms.begin(progress.session, progress.planned, progress.position, now, held=held, leading=self.leading)
+        alarms.begin(
+            progress.session,
+            progress.planned,
+            progress.position,
+            now,
+            held=held,
+            skipped=skipped,
+            leading=self.leading,
+        )
 
     def _take_up(self, journal_state: JournalState | None, now: Reading) -> None:
         """Take up what leading replicas alone do: report interrupted alarms, and void those of a session cut short."""
@@ -142,8 +150,8 @@ class ReplicaLifecycle(LifecycleView, ABC):
         for event in interrupted(journal_state, now, self.name):
             self._progress.emit(event)
         by_clock = journal_state.intent is not None or journal_state.abandoned_target is not None
-        over = by_clock and not journal_state.closed and now.wall >= self._progress.planned.end
-        if journal_state.ended and not over:
+        over = by_clock and now.wall >= self._progress.planned.end
+        if journal_state.closed or (journal_state.ended and not over):
             self._cut_short(None)
 
     def _cut_short(self, at: datetime | None, why: str = "ended manually") -> None:

@@ -124,9 +124,10 @@ class JournalState(msgspec.Struct, frozen=True):
     not have happened. `abandoned_target` is the last session whose roll was abandoned: the next roll goes past it.
     `error` is the reason of an ERROR without a recovery. `halts` are the reasons of the halts that last, by feed; the
     key "" is the manager's own. `changes` are the changed hours, in the order in which they were applied, and `alarms`
-    those that have fired, with the date of their session, and whether they have ended. Both go back two weeks. With
-    `stayed_open`, the market has not closed since the session before. With `closed`, the application has ended the
-    session, or called it off: the market has closed, even where the next session opens at the very close.
+    those that have fired, with the date of their session, and whether they have ended. `skipped` are the sessions that
+    rolls have skipped. All three go back two weeks. With `stayed_open`, the market has not closed since the session
+    before. With `closed`, the application has ended the session, or called it off: the market has closed, even where
+    the next session opens at the very close.
     """
 
     session: date
@@ -139,6 +140,7 @@ class JournalState(msgspec.Struct, frozen=True):
     halts: dict[str, str] = {}
     changes: tuple[ChangedHours, ...] = ()
     alarms: dict[tuple[date, str], bool] = {}
+    skipped: tuple[date, ...] = ()
     stayed_open: bool = False
     closed: bool = False
 
@@ -188,13 +190,15 @@ class JournalState(msgspec.Struct, frozen=True):
             msg = f"done to {target} does not match the intent {intent and intent.target}"
             raise ValueError(msg)
         hours = record if intent is None else intent
-        entered = self._in(target, hours.open, hours.close)
+        entered = self._in(target, hours.open, hours.close, hours.skipped)
         # Where the next session opens as this one closes, the market has not closed, and a halt goes on.
         abut = self.close is not None and self.close == entered.open
         stayed_open = abut and not self.closed and not entered.closed
         return replace(entered, halts=self.halts, stayed_open=True) if stayed_open else entered
 
-    def _in(self, session: date, opened: datetime | None, closed: datetime | None) -> "JournalState":
+    def _in(
+        self, session: date, opened: datetime | None, closed: datetime | None, skipped: tuple[date, ...] = ()
+    ) -> "JournalState":
         """Return the state at the start of another session; its hours may have been changed since they were noted."""
         changes = tuple(change for change in self.changes if change.day > session - _KEPT)
         called_off = False
@@ -204,7 +208,8 @@ class JournalState(msgspec.Struct, frozen=True):
                 if changed_session is not None:
                     opened, closed = changed_session.open, changed_session.close
         alarms = {key: ended for key, ended in self.alarms.items() if key[0] > session - _KEPT}
-        return JournalState(session, opened, closed, changes=changes, alarms=alarms, closed=called_off)
+        skipped = tuple(day for day in (*self.skipped, *skipped) if day > session - _KEPT)
+        return JournalState(session, opened, closed, changes=changes, alarms=alarms, skipped=skipped, closed=called_off)
 
     def _changed(self, change: ChangedHours) -> "JournalState":
         """Return the state with the hours of a date changed."""

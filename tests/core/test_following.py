@@ -458,6 +458,23 @@ def test_a_session_that_has_ended_does_not_go_on_where_the_one_that_ended_it_is_
     assert_legal(standby.log)
 
 
+def test_alarms_of_a_session_that_was_ended_are_over_where_it_would_end_later_now() -> None:
+    """The closure of the next session moves the end of this one, and its alarms: the application has ended it."""
+    config, alarms = (
+        LifecycleConfig(data_timeout=None, post_market_roll_delay=HOUR),
+        [Alarm("end", -MINUTE), Alarm("close")],
+    )
+    leader = Leader(ABUTTING, at(MONDAY, (22, 0)), config=config, alarms=alarms)
+    leader.end()
+    leader.apply(Closure(TUESDAY))
+    assert [record.entry for record in leader.records].count(Entry.ENDED) == 1
+    restarted = Replica(ABUTTING, leader.wall, records=leader.records, config=config, alarms=alarms)
+    for replica in (leader, restarted):
+        for minutes in (0, 59, 60):
+            replica.pass_to(at(TUESDAY, (0, 0)) + minutes * MINUTE)
+        assert [each[0] for each in replica.alarms] == [AlarmSkipped, AlarmSkipped]
+
+
 @pytest.mark.parametrize("late", [timedelta(0), MINUTE])
 def test_a_session_that_was_called_off_has_closed_also_where_it_is_entered_after_its_end(late: timedelta) -> None:
     """The next one opens at its very close, but the venue does not hold it: none halts there, nor after a restart."""
@@ -479,6 +496,22 @@ def test_a_session_that_was_called_off_has_closed_also_where_it_is_entered_after
     follow(leader, standby)
     assert standby.core.state is leader.core.state is ACTIVE
     assert_legal(leader.log)
+
+
+def test_a_session_that_has_ended_here_has_closed_where_it_was_cut_short_before() -> None:
+    """The record comes late: the next session does not open at its close any more, so that no halt goes on."""
+    leader = Leader(ABUTTING, at(MONDAY, (23, 0)))
+    standby = Replica(ABUTTING, leader.wall, records=leader.records, leads=False)
+    leader.halt("news")
+    follow(leader, standby)
+    leader.apply(SpecialHours(MONDAY, close=at(MONDAY, (23, 30))))
+    for replica in (leader, standby):
+        replica.pass_to(at(TUESDAY, (0, 1)))
+    follow(leader, standby)
+    assert (leader.core.halted, standby.core.halted) == (None, None)
+    with pytest.raises(HaltRefused):
+        standby.core.halt("news", standby.now)
+    assert_legal(standby.log)
 
 
 def test_a_session_that_was_closed_has_the_hours_that_are_left_of_it() -> None:

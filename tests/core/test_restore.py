@@ -22,7 +22,7 @@ from session_lifecycle import (
 )
 from session_lifecycle._core.feeds import FeedState
 from session_lifecycle._core.lifecycle import SessionLifecycle
-from session_lifecycle._journal.records import ChangedHours, JournalState
+from session_lifecycle._journal.records import ChangedHours, JournalState, journal_state_after
 from session_lifecycle._model.clock import Reading
 from tests.helpers.alarm_scheduler import Life
 from tests.helpers.builders import MONDAY, at, session, week, weekdays
@@ -299,6 +299,32 @@ def test_alarms_of_a_session_that_was_ended_are_over(rolling: bool, start: tuple
     life = restarted(held(ended=True, closed=True, intent=roll), at(MONDAY, start), alarms=[alarm], schedule=weekdays())
     life.run_to(at(TUESDAY, (20, 45)))
     assert life.fired == [(TUESDAY, at(TUESDAY, (20, 45)))]
+
+
+@pytest.mark.parametrize("start", [(8, 0), (15, 10), (23, 0)])
+def test_alarms_of_a_session_that_was_called_off_before_it_was_entered_are_over(start: tuple[int, int]) -> None:
+    """Its roll was under way as the venue closed it; however late the restart is, it has none."""
+    state = held(closed=True, changes=(ChangedHours(MONDAY, None),))
+    alarm = Alarm("open", 30 * MINUTE, Misfire.RUN_ONCE)
+    life = restarted(state, at(MONDAY, start), alarms=[alarm], schedule=weekdays())
+    life.run_to(at(TUESDAY, (15, 0)))
+    assert life.fired == [(TUESDAY, at(TUESDAY, (15, 0)))]
+
+
+def test_sessions_that_a_roll_has_skipped_have_no_alarms_after_a_restart_either() -> None:
+    """Though their alarms after the end are still to come."""
+    alarm = Alarm("end", 2 * HOUR)
+    life = Life(weekdays(), at(TUESDAY, (22, 0)), [alarm], journal_state=held(ended=True))
+    assert life.core.session.date == WEDNESDAY
+    records = [
+        Record(Entry.ADOPTED, MONDAY, NOON, open=HOURS["open"], close=HOURS["close"]),
+        Record(Entry.INTENT, MONDAY, NOON, WEDNESDAY, (TUESDAY,)),
+        Record(Entry.DONE, MONDAY, NOON, WEDNESDAY),
+    ]
+    again = Life(weekdays(), at(TUESDAY, (22, 0)), [alarm], journal_state=journal_state_after(records))
+    for each in (life, again):
+        each.run_to(at(WEDNESDAY, (23, 30)))
+        assert each.fired == [(WEDNESDAY, at(WEDNESDAY, (23, 30)))]
 
 
 def test_an_interrupted_alarm_is_reported() -> None:

@@ -102,6 +102,13 @@ def summed_up(records: list[Record]) -> JournalState:
         for record in records
         if record.entry in (Entry.ALARM_BEGUN, Entry.ALARM_ENDED) and record.session > kept_after
     }
+    skipped: list[date] = []
+    pursued = None
+    for record in records:
+        if record.entry is Entry.DONE:
+            skipped += (pursued or record).skipped
+        if record.entry in (Entry.ADOPTED, Entry.INTENT, Entry.SKIPPED, Entry.DONE):
+            pursued = record if record.entry is Entry.INTENT else None
     return JournalState(
         day,
         hours_from.open,
@@ -119,6 +126,7 @@ def summed_up(records: list[Record]) -> JournalState:
             }.items()
             if note is not None
         },
+        skipped=tuple(day for day in skipped if day > kept_after),
         changes=tuple(
             ChangedHours(record.target, None)
             for record in records

@@ -66,7 +66,7 @@ unhurried = settings(deadline=None, max_examples=30)
         ),
         (
             [failed(), skipped, intent(target=WEDNESDAY), done(target=WEDNESDAY)],
-            JournalState(WEDNESDAY, hours(WEDNESDAY)["open"], hours(WEDNESDAY)["close"]),
+            JournalState(WEDNESDAY, hours(WEDNESDAY)["open"], hours(WEDNESDAY)["close"], skipped=(TUESDAY,)),
         ),
         (
             [failed(), Record(Entry.DONE, MONDAY, NOTED, FRIDAY, **hours(FRIDAY))],
@@ -178,7 +178,8 @@ def test_an_application_in_the_target_has_completed_the_roll():
     record = completion(journal_state, THURSDAY, NOTED)
     assert record == Record(Entry.DONE, MONDAY, NOTED, THURSDAY, note="by session=")
     after = journal_state.after(record)
-    assert after == JournalState(THURSDAY, hours(THURSDAY)["open"], hours(THURSDAY)["close"])
+    opens, closes = hours(THURSDAY)["open"], hours(THURSDAY)["close"]
+    assert after == JournalState(THURSDAY, opens, closes, skipped=(TUESDAY, WEDNESDAY))
 
 
 @pytest.mark.parametrize(
