@@ -293,7 +293,7 @@ def test_changed_hours_do_not_bring_back_a_held_alarm() -> None:
 @pytest.mark.parametrize("rolling", [False, True])
 @pytest.mark.parametrize("start", [(17, 0), (23, 0)])
 def test_alarms_of_a_session_that_was_ended_are_over(rolling: bool, start: tuple[int, int]) -> None:
-    """Whether its roll was begun, and however late it is: the application has ended the session before they were due."""
+    """Whether its roll was begun, and however late it is: the application has ended it before they were due."""
     roll = Record(Entry.INTENT, MONDAY, NOON, TUESDAY) if rolling else None
     alarm = Alarm("close", -15 * MINUTE, Misfire.RUN_ONCE)
     life = restarted(held(ended=True, closed=True, intent=roll), at(MONDAY, start), alarms=[alarm], schedule=weekdays())
