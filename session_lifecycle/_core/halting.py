@@ -126,7 +126,10 @@ class HaltingLifecycle(ReplicaLifecycle, ABC):
         self._cut_short(now.wall)
         pursued = all(roll is rolls.round for roll in rolls.planned)
         if pursued and not (recorded or any(roll.pending or roll.intended for roll in rolls.rounds)):
-            self._unrecorded = [*(self._unrecorded or ()), Record(Entry.ENDED, session.date, now.wall)]
+            self._unrecorded = [
+                *(self._unrecorded or ()),
+                Record(Entry.ENDED, session.date, now.wall, note="by the hours as they were"),
+            ]
 
     def _stand_by(self) -> None:
         self._resuming = None  # whether a halt has ended is for the leader's records to say
