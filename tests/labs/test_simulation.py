@@ -50,9 +50,10 @@ SECOND = timedelta(seconds=1)
 @pytest.fixture(scope="module", autouse=True)
 def quiet_logs():
     logger = logging.getLogger("session_lifecycle")
-    before, logger.level = logger.level, logging.CRITICAL
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
     yield
-    logger.level = before
+    logger.setLevel(before)  # which also forgets what was found to be disabled meanwhile
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from session_lifecycle import (
     ClockFailed,
     ClockStepped,
     FixedSchedule,
+    Halted,
     LifecycleConfig,
     MissedSessions,
     RollSucceeded,
@@ -689,10 +690,10 @@ async def test_fault_52_a_move_to_another_day_rolls_once(travelled_manager):
                         break
             assert manager.session.date == WEDNESDAY
             traveller.move_to(at(MONDAY, (16, 0)))
+            manager.halt("look at the clock")  # a time machine that turns the monotonic one back as well makes no step
             with anyio.fail_after(5):
-                stepped = await anext(events)
-            assert isinstance(stepped, ClockStepped)
-            assert stepped.delta < NOW
+                while not isinstance(await anext(events), Halted):
+                    pass
             assert (manager.state, manager.session.date) == (ACTIVE, WEDNESDAY)
             assert [event.skipped for event in rolled] == [(TUESDAY,)]
 
