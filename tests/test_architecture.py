@@ -38,3 +38,9 @@ def test_no_module_has_a_second_idea():
     """Every module is at most 500 lines long, but the manager's, two fifths of which are the public documentation."""
     long = {path.name for path in PACKAGE.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 500}
     assert long <= {"manager.py"}
+
+
+def test_no_file_of_the_tests_is_too_long_to_read():
+    """What belongs to one promise is in one file of at most 800 lines."""
+    files = (ROOT / "tests").rglob("*.py")
+    assert [path.name for path in files if len(path.read_text(encoding="utf-8").splitlines()) > 800] == []

@@ -145,3 +145,14 @@ def answering(asked: list[date], answer: object, *, sync: bool):
         return now(day)
 
     return now if sync else later
+
+
+FAILED_IN_MID_ROLL = (adopted(), intent(), failed())
+
+
+FAILED_BEFORE_THE_ROLL = (adopted(), Record(Entry.ENDED, MONDAY, END), failed())
+
+
+async def fail_the_roll(journal: MemoryJournal, **settings):
+    """Return a manager whose roll to Tuesday is about to fail, its clock, and its roll."""
+    return begin(EVENING, journal, OSError("no disk"), roll_retry=ONCE, **settings)

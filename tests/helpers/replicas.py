@@ -27,7 +27,12 @@ from session_lifecycle._core.rolls import RollRound
 from session_lifecycle._journal.records import adoption, changed, intent
 from session_lifecycle._journal.standing import Standing
 from session_lifecycle._model.clock import Reading
-from tests.helpers.harness import DEAF, ERROR
+from tests.helpers.builders import MONDAY, at, weekdays
+from tests.helpers.harness import (
+    DEAF,
+    ERROR,
+    MINUTE,
+)
 
 
 class Replica:
@@ -239,3 +244,22 @@ class Leader(Replica):
     def roll(self) -> None:
         self.begin_roll()
         self.end_roll()
+
+
+NOON = at(MONDAY, (17, 0))
+SCHEDULE = weekdays(n=20)
+FLATTEN = Alarm("close", -15 * MINUTE)
+
+
+def pair(
+    start: datetime = NOON, *, alarms: Sequence[Alarm] = (), config: LifecycleConfig = DEAF
+) -> tuple[Leader, Replica]:
+    """Return a leader, and a replica that stands by and has read all of its records."""
+    leader = Leader(SCHEDULE, start, alarms=alarms, config=config)
+    return leader, Replica(SCHEDULE, start, records=leader.records, alarms=alarms, config=config, leads=False)
+
+
+def follow(leader: Leader, replica: Replica, *, term: int = 1) -> list[Event]:
+    """Bring a replica to the leader's instant, and have it follow what it has not followed yet."""
+    new = [record for record in leader.records if record.seq > replica.standing.last_seq]
+    return [*replica.pass_to(leader.wall), *replica.follow(*new, term=term)]

@@ -174,7 +174,9 @@ MUTANTS = (
         "SessionLifecycle._recover",
         (drop_call("_fail"),),
         "A failure that comes while a recovery is written is the last word.",
-        (f"{_RECOVER}test_a_failure_while_a_recovery_is_written_keeps_the_market_shut",),
+        (
+            "tests/runtime/test_manager_journal_words.py::test_a_failure_while_a_recovery_is_written_keeps_the_market_shut",
+        ),
     ),
     Mutant(
         "_core/lifecycle.py",
@@ -265,7 +267,7 @@ MUTANTS = (
         (drop_call("disown"),),
         "The outcome of an attempt in which the lead was lost is not asked, also where it is gained again.",
         (
-            "tests/core/test_following.py::test_what_becomes_of_an_attempt_is_not_asked_where_the_lead_is_gained_again_either",
+            "tests/core/test_following_lead.py::test_what_becomes_of_an_attempt_is_not_asked_where_the_lead_is_gained_again_either",
         ),
     ),
     Mutant(
@@ -354,7 +356,7 @@ MUTANTS = (
         "Ledger._append",
         (always("absorb_foreign_cancellation"),),
         "A native cancellation of the task that writes is not the journal's failure for good.",
-        (f"{_LEDGER}test_a_native_cancellation_of_the_task_that_writes",),
+        ("tests/runtime/test_ledger_cancelled.py::test_a_native_cancellation_of_the_task_that_writes",),
     ),
     Mutant(
         "_runtime/ledger.py",
@@ -368,14 +370,16 @@ MUTANTS = (
         "Ledger.wait",
         (drop_operand("begun"),),
         "What is being written cannot be withdrawn by its caller.",
-        (f"{_LEDGER}test_cancelling_the_caller_does_not_stop_what_is_being_written",),
+        ("tests/runtime/test_ledger_cancelled.py::test_cancelling_the_caller_does_not_stop_what_is_being_written",),
     ),
     Mutant(
         "_runtime/ledger.py",
         "Ledger.wait",
         (drop_call("remove"),),
         "Cancelling the caller withdraws what has not begun to be written.",
-        (f"{_LEDGER}test_cancelling_the_caller_withdraws_what_has_not_begun_to_be_written",),
+        (
+            "tests/runtime/test_ledger_cancelled.py::test_cancelling_the_caller_withdraws_what_has_not_begun_to_be_written",
+        ),
     ),
     Mutant(
         "_runtime/ledger.py",
@@ -404,14 +408,14 @@ MUTANTS = (
         "JournalTasks.run",
         (argument("CancelScope", "shield", "False"),),
         "Leaving makes durable what is being written.",
-        (f"{_LEDGER}test_leaving_while_done_is_written_makes_it_durable",),
+        ("tests/runtime/test_ledger_leaving.py::test_leaving_while_done_is_written_makes_it_durable",),
     ),
     Mutant(
         "_runtime/journal_tasks.py",
         "JournalTasks.run",
         (operand("_flushing", "False"),),
         "Leaving cuts off nothing that is being written, also for a member that was given up.",
-        (f"{_LEDGER}test_leaving_cuts_off_no_append_of_a_member_that_was_given_up",),
+        ("tests/runtime/test_ledger_leaving.py::test_leaving_cuts_off_no_append_of_a_member_that_was_given_up",),
     ),
     Mutant(
         "_runtime/journal_tasks.py",
@@ -428,7 +432,7 @@ MUTANTS = (
         "JournalTasks._wait",
         (always("absorb_foreign_cancellation"),),
         "A native cancellation ends no task of the journals.",
-        (f"{_LEDGER}test_a_native_cancellation_of_every_task_of_the_journals",),
+        ("tests/runtime/test_ledger_cancelled.py::test_a_native_cancellation_of_every_task_of_the_journals",),
     ),
     Mutant(
         "_runtime/journal_tasks.py",
@@ -456,7 +460,7 @@ MUTANTS = (
         "_try_to_close",
         (argument("move_on_after", 0, "None"),),
         "A journal that hangs in close() does not hang the manager.",
-        (f"{_LEDGER}test_a_journal_that_hangs_in_close_does_not_hang_the_manager",),
+        ("tests/runtime/test_ledger_leaving.py::test_a_journal_that_hangs_in_close_does_not_hang_the_manager",),
     ),
     # ---- the roll's own transaction ----
     Mutant(
@@ -677,13 +681,13 @@ MUTANTS = (
         "ReplicaLifecycle.stand_by",
         (drop_call("drop"),),
         "A leader that stands by gives up its attempt.",
-        ("tests/core/test_following.py::test_a_leader_that_stands_by_gives_up_its_attempt",),
+        ("tests/core/test_following_lead.py::test_a_leader_that_stands_by_gives_up_its_attempt",),
     ),
     Mutant(
         "_core/replica.py",
         "ReplicaLifecycle.lead",
         (drop_if("error"),),
         "An ERROR of the standby alone is left by the heir.",
-        ("tests/core/test_following.py::test_an_error_is_left_by_the_heir_of_an_empty_journal",),
+        ("tests/core/test_following_lead.py::test_an_error_is_left_by_the_heir_of_an_empty_journal",),
     ),
 )
