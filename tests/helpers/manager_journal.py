@@ -148,8 +148,6 @@ def answering(asked: list[date], answer: object, *, sync: bool):
 
 
 FAILED_IN_MID_ROLL = (adopted(), intent(), failed())
-
-
 FAILED_BEFORE_THE_ROLL = (adopted(), Record(Entry.ENDED, MONDAY, END), failed())
 
 

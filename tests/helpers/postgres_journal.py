@@ -1,7 +1,7 @@
 """Journals in a database of the test's, opened and kept."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 
 import anyio
@@ -17,7 +17,6 @@ TTL = timedelta(seconds=10)
 """Of what no lease is to end in, however busy the machine is."""
 SHORT = timedelta(seconds=2)
 
-
 BOOKS = "CREATE TABLE books (session date)"
 
 
@@ -26,9 +25,8 @@ def journal(database: Database, name: str = "desk/XNYS", ttl: timedelta = TTL) -
 
 
 @asynccontextmanager
-async def opened(database: Database, name: str = "desk/XNYS", ttl: timedelta = TTL) -> AsyncIterator[PostgresJournal]:
+async def held_open(one: PostgresJournal) -> AsyncIterator[PostgresJournal]:
     """Open a journal, which leads unless another one does, and keep its lease."""
-    one = journal(database, name, ttl)
     await one.open("XNYS")
     try:
         async with anyio.create_task_group() as tasks:
@@ -38,6 +36,12 @@ async def opened(database: Database, name: str = "desk/XNYS", ttl: timedelta = T
     finally:
         with anyio.CancelScope(shield=True):
             await one.close()
+
+
+def opened(
+    database: Database, name: str = "desk/XNYS", ttl: timedelta = TTL
+) -> AbstractAsyncContextManager[PostgresJournal]:
+    return held_open(journal(database, name, ttl))
 
 
 async def led(one: PostgresJournal) -> tuple[Record, ...]:

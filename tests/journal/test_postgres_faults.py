@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from session_lifecycle._journal.errors import NotLeadingError
 from tests.conftest import BACKENDS, PLAIN, Backend
 from tests.helpers.journal_days import DAY, FIRST, adopted, done, failed, kept
 from tests.helpers.postgres import Database, Server, _other_user, free_port, running_server, waits
+from tests.helpers.postgres_journal import booked, held_open
 from tests.helpers.tcp_proxy import TcpProxy
 from tests.labs.replicas.replica import Order
 
@@ -68,18 +69,10 @@ def through(proxy: TcpProxy, database: Database) -> str:
     return make_conninfo(database.conninfo(tcp=True), port=proxy.port)
 
 
-@asynccontextmanager
-async def opened(conninfo: str, ttl: timedelta = TTL, name: str = "desk/XNYS") -> AsyncIterator[PostgresJournal]:
-    one = PostgresJournal(conninfo, name, ttl)
-    await one.open("XNYS")
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(kept, one)
-            yield one
-            tasks.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await one.close()
+def opened(
+    conninfo: str, ttl: timedelta = TTL, name: str = "desk/XNYS"
+) -> AbstractAsyncContextManager[PostgresJournal]:
+    return held_open(PostgresJournal(conninfo, name, ttl))
 
 
 async def led(one: PostgresJournal, within: float = 15) -> tuple[Record, ...]:
@@ -92,11 +85,6 @@ async def led(one: PostgresJournal, within: float = 15) -> tuple[Record, ...]:
 
 def seqs(database: Database) -> list[int]:
     return [seq for (seq,) in database.execute("SELECT seq FROM session_lifecycle.record ORDER BY seq")]
-
-
-def booked(database: Database) -> int:
-    ((count,),) = database.execute("SELECT count(*) FROM books")
-    return count
 
 
 def containing(text: bytes) -> Callable[[bytes], bool]:
